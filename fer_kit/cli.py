@@ -1,0 +1,52 @@
+"""What every command line shares: a strict parser, and exit codes for errors and interrupts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from fer_kit.errors import FerKitError
+
+EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
+
+
+def parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """An argument parser that shows defaults and never guesses an abbreviated flag."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def run(
+    build: Callable[[], argparse.ArgumentParser],
+    body: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse `argv`, run `body` and give the exit code.
+
+    0 when `body` returns None; 2 and one line on stderr for a FerKitError or a usage error; 130 when
+    interrupted. Any other exception is a bug of ours and keeps its traceback.
+    """
+    try:
+        args = build().parse_args(argv)
+    except SystemExit as stop:  # argparse: 0 after --help, 2 after a usage error
+        return int(stop.code or 0)
+    try:
+        code = body(args)
+        sys.stdout.flush()
+        return EXIT_OK if code is None else code
+    except FerKitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `… | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
