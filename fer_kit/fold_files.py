@@ -1,0 +1,163 @@
+"""The folds file: its type, reading it, and what a valid one must satisfy.
+
+folds.csv       id,label,group,fold   one line for each row of train.csv
+folds-test.csv  id,group              one line for each row of test.csv, groups numbered as in folds.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit.errors import FerKitError
+from fer_kit.labels import NUM_CLASSES
+
+Ints = NDArray[np.int64]
+
+COLUMNS = ("id", "label", "group", "fold")
+TEST_COLUMNS = ("id", "group")
+SCHEMA = 1
+REMAKE = "make the folds again with python -m fer_kit.folds --force"
+
+
+@dataclass(frozen=True)
+class Folds:
+    """One row for each train row, ids ascending from 0.
+
+    ids, labels, groups, folds: int64 (N,); group numbers are shared with the test rows' groups
+    digest: sha256 of the folds.csv that holds them, 64 hex digits
+    """
+
+    ids: Ints
+    labels: Ints
+    groups: Ints
+    folds: Ints
+    digest: str
+
+    @property
+    def count(self) -> int:
+        """How many folds there are."""
+        return int(self.folds.max()) + 1
+
+    def rows_out(self, fold: int) -> Ints:
+        """Positions of the rows of `fold`: the ones that a model of this fold must not see. int64, ascending."""
+        return np.flatnonzero(self.folds == self._known(fold))
+
+    def rows_in(self, fold: int) -> Ints:
+        """Positions of all other rows: the ones that a model of this fold learns from. int64, ascending."""
+        return np.flatnonzero(self.folds != self._known(fold))
+
+    def _known(self, fold: int) -> int:
+        if not 0 <= fold < self.count:
+            raise FerKitError(f"fold {fold} does not exist: choose 0 to {self.count - 1}")
+        return fold
+
+
+def read(path: Path | str) -> Folds:
+    """Read folds.csv; the rows may stand in any order.
+
+    Raises:
+        FerKitError: no such file, another header, a cell that is no integer, an id twice or missing, a
+            label outside 0–6, a group in two folds, or folds that are not 0, 1, 2 …: with file and line.
+    """
+    path = Path(path)
+    table, digest = _read_table(path, COLUMNS)
+    _check_ids(path, table[:, 0])
+    line = np.argsort(table[:, 0]) + 2  # of each id, for messages; 1 is the header
+    ids, labels, groups, folds = np.ascontiguousarray(table[line - 2].T)
+
+    bad = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
+    if len(bad):
+        raise FerKitError(
+            f"{path}, line {line[bad[0]]}: label {labels[bad[0]]} must be 0 to {NUM_CLASSES - 1}; {REMAKE}"
+        )
+    present = np.unique(folds)
+    if len(present) < 2 or not np.array_equal(present, np.arange(len(present))):
+        shown = ", ".join(map(str, present[:10]))
+        raise FerKitError(f"{path}: the folds are {shown}, must be 0, 1, 2 … without a gap and at least two; {REMAKE}")
+    order = np.argsort(groups, kind="stable")
+    split = (np.diff(groups[order]) == 0) & (np.diff(folds[order]) != 0)
+    if split.any():
+        one, two = order[np.argmax(split)], order[np.argmax(split) + 1]
+        raise FerKitError(
+            f"{path}: group {groups[one]} is in fold {folds[one]} (line {line[one]}) and in fold {folds[two]}"
+            f" (line {line[two]}), must be in one; {REMAKE}"
+        )
+    return Folds(ids, labels, groups, folds, digest)
+
+
+def read_test_groups(path: Path | str) -> Ints:
+    """Read folds-test.csv: the group of each test row, int64 (M,), numbered as in folds.csv beside it.
+
+    Raises:
+        FerKitError: as in `read`.
+    """
+    table, _ = _read_table(Path(path), TEST_COLUMNS)
+    _check_ids(Path(path), table[:, 0])
+    groups: Ints = table[np.argsort(table[:, 0]), 1]
+    return groups
+
+
+def check(folds: Folds, labels: Ints) -> None:
+    """Raise FerKitError unless `folds` were made from train rows with these `labels`, int64 (N,)."""
+    if len(folds.ids) != len(labels):
+        raise FerKitError(
+            f"the folds have {len(folds.ids):,} rows but the train data {len(labels):,}: another competition's"
+            f" folds; choose the --data they were made from or {REMAKE}"
+        )
+    wrong = np.flatnonzero(folds.labels != labels)
+    if len(wrong):
+        row = wrong[0]
+        raise FerKitError(
+            f"train row {row} has label {labels[row]} in the data but {folds.labels[row]} in the folds"
+            f" ({len(wrong):,} rows differ); choose the --data they were made from or {REMAKE}"
+        )
+
+
+def table_of(columns: Sequence[str], *values: Ints) -> bytes:
+    """CSV with a header: one int64 array (N,) for each column."""
+    rows = "\n".join(",".join(map(str, row)) for row in zip(*(v.tolist() for v in values), strict=True))
+    return f"{','.join(columns)}\n{rows}\n".encode()
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> tuple[Ints, str]:
+    """The integer cells below the header, (rows, columns), and the sha256 of the file."""
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        raise FerKitError(f"{path}: no such file; make the folds with python -m fer_kit.folds") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FerKitError(f"{path}: cannot be read ({error}); {REMAKE}") from None
+    lines = csv.reader(io.StringIO(text))
+    header = next(lines, [])
+    if header != list(columns):
+        raise FerKitError(f"{path}: the first line is {','.join(header)!r}, must be {','.join(columns)!r}; {REMAKE}")
+    rows = []
+    for number, cells in enumerate(lines, start=2):
+        if len(cells) != len(columns):
+            raise FerKitError(f"{path}, line {number}: {len(cells)} cells, must be {len(columns)}; {REMAKE}")
+        try:
+            rows.append([int(cell) for cell in cells])
+        except ValueError:
+            raise FerKitError(f"{path}, line {number}: {','.join(cells)!r} must be whole numbers; {REMAKE}") from None
+    if not rows:
+        raise FerKitError(f"{path}: no rows below the header; {REMAKE}")
+    return np.array(rows, np.int64), hashlib.sha256(content).hexdigest()
+
+
+def _check_ids(path: Path, ids: Ints) -> None:
+    values, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        twice = values[np.argmax(counts > 1)]
+        raise FerKitError(f"{path}: id {twice} stands there {counts.max()} times, must be once; {REMAKE}")
+    gaps = np.flatnonzero(values != np.arange(len(values)))
+    if len(gaps):
+        raise FerKitError(f"{path}: id {gaps[0]} is missing (ids run from 0 without a gap); {REMAKE}")

@@ -1,0 +1,221 @@
+"""Folds: made once, written to a file, and carried by digest in every run.
+
+    python -m fer_kit.folds --data data --runs runs
+
+Twins (rows that share a source photo, see `fer_kit.twins`) are found over train and test images
+together, without labels; the train rows are then dealt into stratified folds that keep every group whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import cli, files, twins
+from fer_kit.errors import FerKitError
+from fer_kit.fold_files import COLUMNS, TEST_COLUMNS, Folds, check, read, read_test_groups, table_of
+from fer_kit.labels import CLASSES, NUM_CLASSES
+
+if TYPE_CHECKING:
+    from fer_kit.data import Competition
+
+Ints = NDArray[np.int64]
+
+__all__ = [
+    "Folds",
+    "Made",
+    "assign",
+    "check",
+    "main",
+    "make",
+    "read",
+    "read_test_groups",
+    "report",
+    "statistics",
+    "write",
+]
+
+SCHEMA = 1
+
+
+def assign(keys: NDArray[np.bytes_], labels: Ints, groups: Ints, count: int = 5, seed: int = 0) -> Ints:
+    """Deal rows into `count` stratified folds that keep groups whole: the fold of each row, int64 (N,).
+
+    keys: (N,) a content hash of each row (`twins.content_keys`). Rows are put in order of hash and label
+    first, so that the fold of an image depends on the set of images, not on the order of the file.
+
+    Raises:
+        FerKitError: fewer than two folds, fewer groups than folds, or no class with `count` rows.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if count < 2:
+        raise FerKitError(f"{count} folds: at least 2 are needed to hold rows out")
+    most = np.bincount(labels, minlength=1).max() if len(labels) else 0
+    if len(np.unique(groups)) < count or most < count:
+        raise FerKitError(
+            f"{len(labels):,} train rows in {len(np.unique(groups)):,} groups, at most {most} of one class, are too few"
+            f" for {count} folds; ask for fewer with --folds"
+        )
+    order = np.lexsort((labels, keys))
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    folds = np.full(len(labels), -1)
+    with warnings.catch_warnings():  # a class with fewer rows than folds; `report` says so in our words
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        parts = splitter.split(np.zeros(len(labels)), labels[order], twins.by_first_appearance(groups[order]))
+        for fold, (_, out) in enumerate(parts):
+            folds[order[out]] = fold
+    if len(np.unique(folds)) < count:
+        raise FerKitError(f"{len(labels):,} train rows do not fill {count} folds; ask for fewer with --folds")
+    return folds
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the command writes: the bytes of folds.csv and folds-test.csv, and the record of how they came to be."""
+
+    folds: Folds
+    test_groups: Ints
+    table: bytes
+    test_table: bytes
+    record: dict[str, Any]
+
+
+def make(competition: Competition, count: int = 5, seed: int = 0, method: str = "auto") -> Made:
+    """Find the twins among all images of `competition` and deal its train rows into `count` folds.
+
+    Raises:
+        FerKitError: as in `twins.find` and `assign`.
+    """
+    train, test = competition.train, competition.test
+    images = np.concatenate([train.images, test.images])  # (N + M, 48, 48)
+    found = twins.find(images, method)
+    groups, test_groups = np.split(found.groups, [len(train.ids)])
+    folds = assign(twins.content_keys(train.images), train.labels, groups, count, seed)
+    table = table_of(COLUMNS, train.ids, train.labels, groups, folds)
+    test_table = table_of(TEST_COLUMNS, test.ids, test_groups)
+    made = Folds(train.ids, train.labels, groups, folds, hashlib.sha256(table).hexdigest())
+    record = {
+        "schema": SCHEMA,
+        "digest": made.digest,
+        "data_digest": competition.digest,
+        "folds": count,
+        "seed": seed,
+        "method": found.method,
+        "thresholds": found.thresholds,
+        "search": found.counts,
+        "statistics": statistics(made, test_groups),
+    }
+    return Made(made, test_groups, table, test_table, record)
+
+
+def statistics(folds: Folds, test_groups: Ints) -> dict[str, Any]:
+    """What a reader wants to know of folds and twins: counts, conflicts, test rows with twins, sizes and classes."""
+    sizes = np.bincount(folds.groups)
+    both = np.bincount(np.concatenate([folds.groups, test_groups]))
+    kinds = np.zeros((len(sizes), NUM_CLASSES), bool)
+    kinds[folds.groups, folds.labels] = True
+    classes = np.zeros((folds.count, NUM_CLASSES), np.int64)
+    np.add.at(classes, (folds.folds, folds.labels), 1)
+    return {
+        "train_rows": len(folds.ids),
+        "test_rows": len(test_groups),
+        "train_groups_of_two_and_more": int((sizes > 1).sum()),
+        "train_rows_in_them": int(sizes[sizes > 1].sum()),
+        "groups_with_conflicting_labels": int((kinds.sum(axis=1) > 1).sum()),
+        "test_rows_with_a_train_twin": int(np.isin(test_groups, folds.groups).sum()),
+        "largest_group": int(both.max()),
+        "fold_rows": classes.sum(axis=1).tolist(),
+        "fold_class_rows": classes.tolist(),
+    }
+
+
+def report(made: Made) -> str:
+    """The statistics as lines for a terminal."""
+    s = made.record["statistics"]
+    groups, rows = s["train_groups_of_two_and_more"], s["train_rows_in_them"]
+    lines = [
+        f"twins      {rows:,} of {s['train_rows']:,} train rows ({_share(rows, s['train_rows'])}) in {groups:,} groups"
+        f" of two and more; the largest group has {s['largest_group']} images",
+        f"labels     {s['groups_with_conflicting_labels']:,} of these groups"
+        f" ({_share(s['groups_with_conflicting_labels'], groups)}) hold more than one label",
+        f"test       {s['test_rows_with_a_train_twin']:,} of {s['test_rows']:,} test rows"
+        f" ({_share(s['test_rows_with_a_train_twin'], s['test_rows'])}) have a train twin",
+        "fold       rows " + "".join(f"{name:>10}" for name in CLASSES),
+    ]
+    for fold, classes in enumerate(s["fold_class_rows"]):
+        lines.append(f"{fold:<6}{sum(classes):>9,} " + "".join(f"{n:>10,}" for n in classes))
+    return "\n".join(lines)
+
+
+def write(folder: Path, made: Made, force: bool = False) -> bool:
+    """Write folds.csv, folds-test.csv and folds.json into `folder`; False where the same folds lay there already.
+
+    folds.csv comes last: where it is, the others are.
+
+    Raises:
+        FerKitError: other folds lie there and `force` is not set.
+    """
+    path = folder / "folds.csv"
+    before = files.sha256_of(path) if path.exists() else None
+    if before not in (None, made.folds.digest) and not force:
+        raise FerKitError(
+            f"{path} holds other folds (digest {before[:12]}, these would be {made.folds.digest[:12]}): runs trained on"
+            f" them cannot be blended with new ones; choose another --runs, or --force to replace them"
+        )
+    with files.replacing(folder / "folds-test.csv") as file:
+        file.write(made.test_table)
+    files.write_json(folder / "folds.json", made.record)
+    with files.replacing(path) as file:
+        file.write(made.table)
+    return before != made.folds.digest
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "none"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `python -m fer_kit.folds`."""
+    parser = cli.parser(
+        "python -m fer_kit.folds",
+        "Find twins (rows that share a source photo) among train and test images and deal the train rows into"
+        " stratified folds that no twin crosses: folds.csv, folds-test.csv and folds.json in the run folder.",
+    )
+    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="run folder to write into")
+    parser.add_argument("--folds", type=int, default=5, help="how many folds")
+    parser.add_argument("--seed", type=int, default=0, help="of the shuffle before dealing")
+    parser.add_argument("--method", choices=twins.METHODS, default="auto", help="how twins are searched")
+    parser.add_argument("--force", action="store_true", help="replace other folds; runs trained on them stay behind")
+    return parser
+
+
+def _body(args: argparse.Namespace) -> None:
+    from fer_kit import data
+
+    competition = data.load(data.find(args.data), args.runs / "cache")
+    made = make(competition, args.folds, args.seed, args.method)
+    print(report(made))
+    new = write(args.runs, made, args.force)
+    verb = "wrote" if new else "unchanged:"
+    print(
+        f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), folds-test.csv and folds.json beside it"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; exit code 0, 2 for a user error, 130 when interrupted."""
+    return cli.run(build_parser, _body, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
