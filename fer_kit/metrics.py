@@ -1,0 +1,86 @@
+"""Scores of predictions, in float64 whatever the logits come in, numpy only.
+
+Everywhere: logits (N, K) before softmax, with K = 7 columns in label order; labels (N,) integers 0 to K − 1.
+Wrong shapes raise ValueError: they are bugs of the caller, files are checked where they are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+
+def log_softmax(logits: Array) -> Floats:
+    """log of the class probabilities, (N, K) float64; finite for every finite logit."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
+
+
+def softmax(logits: Array) -> Floats:
+    """Class probabilities, (N, K) float64, each row summing to 1."""
+    return np.exp(log_softmax(logits))
+
+
+def mean_of_probabilities(members: Sequence[Array]) -> Array:
+    """The plain mean over members of their probabilities, as logits (N, K): the log of the mean, float64.
+
+    Computed in logs, so that no probability is lost to 0 and its log to −infinity. One member comes back
+    as it is: its argmax, rounded to float32 or not, cannot move.
+    """
+    if not members:
+        raise ValueError("the mean of no members")
+    if any(member.shape != members[0].shape for member in members):
+        raise ValueError(f"members differ in shape: {[member.shape for member in members]}")
+    if len(members) == 1:
+        return members[0]
+    total = log_softmax(members[0])
+    for member in members[1:]:
+        np.logaddexp(total, log_softmax(member), out=total)
+    return total - math.log(len(members))
+
+
+def predicted(logits: Array) -> NDArray[np.int64]:
+    """The class of the largest logit, (N,) int64; of equal ones the lowest class number, always."""
+    winners: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)  # numpy documents: the first occurrence
+    return winners
+
+
+def accuracy(logits: Array, labels: Array) -> float:
+    """Share of rows whose largest logit is the label's, 0 to 1."""
+    _check(logits, labels)
+    return float(np.mean(predicted(logits) == labels))
+
+
+def log_loss(logits: Array, labels: Array) -> float:
+    """Mean negative log-probability (natural log) of the labels."""
+    _check(logits, labels)
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def spread(values: Sequence[float]) -> float:
+    """Standard deviation over folds (n − 1 in the denominator); NaN for one value, which has none."""
+    if len(values) < 2:
+        return math.nan
+    return float(np.std(np.asarray(values, dtype=np.float64), ddof=1))
+
+
+def standard_error(accuracy: float, rows: int) -> float:
+    """Standard error of an accuracy over `rows` independent rows, √(p(1 − p)/n).
+
+    Rows that share a photo are not independent: over twins it is too small by about a fifth.
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / rows)
+
+
+def _check(logits: Array, labels: Array) -> None:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not belong together")

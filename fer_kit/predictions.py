@@ -1,0 +1,298 @@
+"""The prediction file, the contract between training, blending and submitting: rows that carry their ids.
+
+| key | what | rule |
+| --- | --- | --- |
+| ids | int64 (N,) | row numbers of train.csv or test.csv, unique, ascending |
+| logits | float32 (N, 7) | before softmax, finite, mean over test-time views, columns in label order |
+| labels | int64 (N,) | only in oof.npz |
+| meta | one JSON string | the keys of `META_KEYS` |
+
+An uncompressed .npz, read without pickle. float32 and nothing else: float16 moves some argmaxes and overflows
+at 65,504, float64 only doubles the file.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import files
+from fer_kit.errors import FerKitError
+from fer_kit.labels import CLASSES, NUM_CLASSES
+
+SCHEMA = 1
+META_KEYS = (
+    "schema",  # 1
+    "classes",  # the seven names in column order
+    "recipe",
+    "run",
+    "fold",  # an int, or a list of them once folds are joined or averaged
+    "epoch",
+    "views",  # the test-time views that the logits are the mean of
+    "config_digest",
+    "folds_digest",
+    "data_digest",
+    "commit",  # of the code that predicted
+)
+_TEXT_KEYS = ("recipe", "run", "config_digest", "folds_digest", "data_digest")
+_SAME_IN_A_RUN = ("recipe", "run", "config_digest", "folds_digest", "data_digest", "views")
+_ARRAYS = {"ids": True, "logits": True, "meta": True, "labels": False}  # name: must be there
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits of some rows by one fold of a run, a whole run or a blend; `validate`d when made.
+
+    ids: int64 (N,); logits: float32 (N, 7); meta: JSON values under `META_KEYS`; labels: int64 (N,) or None.
+    """
+
+    ids: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    meta: dict[str, Any]
+    labels: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        validate(self.ids, self.logits, self.meta, self.labels)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def build_meta(
+    *,
+    recipe: str,
+    run: str,
+    fold: int | list[int],
+    epoch: Any,
+    views: Any,
+    config_digest: str,
+    folds_digest: str,
+    data_digest: str,
+    commit: Any,
+) -> dict[str, Any]:
+    """The meta of predictions made by this version, with schema and classes filled in."""
+    values = (recipe, run, fold, epoch, views, config_digest, folds_digest, data_digest, commit)
+    return dict(zip(META_KEYS, (SCHEMA, list(CLASSES), *values), strict=True))
+
+
+def validate(ids: Any, logits: Any, meta: Any, labels: Any = None) -> None:
+    """Check the four parts against the contract (table at the top of the module).
+
+    Raises:
+        FerKitError: the first rule that is broken, with what was found.
+    """
+    _check_array("ids", ids, np.int64, None)
+    rows = len(ids)
+    if rows == 0:
+        raise FerKitError("ids are empty; predictions need at least one row")
+    if ids[0] < 0:
+        raise FerKitError(f"ids hold {ids[0]}; allowed are row numbers from 0")
+    steps = np.flatnonzero(ids[1:] <= ids[:-1])
+    if len(steps):
+        before, after = ids[steps[0]], ids[steps[0] + 1]
+        raise FerKitError(f"ids are not ascending and unique: {before} is followed by {after}; sort the rows by id")
+    _check_array("logits", logits, np.float32, rows, NUM_CLASSES)
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(wrong):
+        raise FerKitError(
+            f"logits of id {ids[wrong[0]]} are not finite ({len(wrong):,} such rows); predict these rows again"
+        )
+    if labels is not None:
+        _check_array("labels", labels, np.int64, rows)
+        outside = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
+        if len(outside):
+            at = outside[0]
+            raise FerKitError(f"label of id {ids[at]} is {labels[at]}; allowed are 0 to {NUM_CLASSES - 1}")
+    _check_meta(meta)
+
+
+def write(path: Path | str, predictions: Predictions) -> None:
+    """Write `predictions` to `path`, whole or not at all; the same predictions give the same bytes.
+
+    Raises:
+        FerKitError: the file cannot be written.
+    """
+    arrays: dict[str, Any] = {"ids": predictions.ids, "logits": predictions.logits}
+    if predictions.labels is not None:
+        arrays["labels"] = predictions.labels
+    arrays["meta"] = np.array(json.dumps(predictions.meta, sort_keys=True, allow_nan=False))
+    with files.replacing(path) as file:
+        np.savez(file, **arrays)
+
+
+def read(path: Path | str) -> Predictions:
+    """The predictions in `path`.
+
+    Raises:
+        FerKitError: missing, cut short, not an .npz, or against the contract; never any other error.
+    """
+    try:
+        arrays = _read_arrays(Path(path))
+        return Predictions(arrays["ids"], arrays["logits"], _parse_meta(arrays["meta"]), arrays.get("labels"))
+    except FerKitError as error:
+        raise FerKitError(f"{path}: {error}") from None
+
+
+def join(parts: Sequence[Predictions], where: str, *, rows: int | None = None, partial: bool = False) -> Predictions:
+    """The folds of one run as one, rows sorted by id; only ids decide which row goes where.
+
+    Args:
+        parts: one or more folds of one run, in any order; their rows do not overlap.
+        where: what the parts are, to begin an error with ("runs/attention").
+        rows: how many rows there are in all, ids 0 to rows − 1; without it the largest id decides.
+        partial: let ids be missing.
+
+    Returns:
+        Predictions with `fold` the sorted list of folds, `epoch` the list that goes with it.
+
+    Raises:
+        FerKitError: parts of different runs (config, folds or data digest, recipe, views), a fold given twice,
+            ids missing or repeated, labels on some parts only.
+    """
+    if not parts:
+        raise FerKitError(f"{where}: no predictions to join; train at least one fold")
+    parts = sorted(parts, key=lambda part: _folds_of(part))
+    same_meta(parts, _SAME_IN_A_RUN, where)
+    folds = [fold for part in parts for fold in _folds_of(part)]
+    for fold in folds:
+        if folds.count(fold) > 1:
+            raise FerKitError(f"{where}: fold {fold} is given twice; give each fold once")
+    ids = np.concatenate([part.ids for part in parts])
+    order = np.argsort(ids, kind="stable")
+    _check_cover(ids[order], where, rows, partial)
+    labels = [part.labels for part in parts if part.labels is not None]
+    if labels and len(labels) < len(parts):
+        raise FerKitError(f"{where}: some folds carry labels and some do not; join oof.npz files, or test.npz files")
+    commits = [part.meta["commit"] for part in parts]
+    meta = {
+        **parts[0].meta,
+        "fold": folds,
+        "epoch": [part.meta["epoch"] for part in parts],
+        "commit": commits[0] if all(commit == commits[0] for commit in commits) else commits,
+    }
+    return Predictions(
+        ids[order],
+        np.concatenate([part.logits for part in parts])[order],
+        meta,
+        np.concatenate(labels)[order] if labels else None,
+    )
+
+
+def same_meta(parts: Sequence[Predictions], keys: Sequence[str], where: str) -> None:
+    """Refuse parts whose meta differ in one of `keys`.
+
+    Raises:
+        FerKitError: names the key, both values and whose they are.
+    """
+    first = parts[0].meta
+    for part in parts[1:]:
+        for key in keys:
+            if part.meta[key] != first[key]:
+                raise FerKitError(
+                    f"{where}: {key} differs: {_short(first[key])} in {_who(first)}, "
+                    f"{_short(part.meta[key])} in {_who(part.meta)}; only predictions that share it go together"
+                )
+
+
+def _check_array(name: str, value: Any, dtype: type[np.generic], rows: int | None, *columns: int) -> None:
+    if not isinstance(value, np.ndarray):
+        found, fits = type(value).__name__, False
+    else:
+        found = f"{value.dtype} of shape {value.shape}"
+        shape = (value.shape[:1] if rows is None else (rows,)) + columns
+        fits = value.dtype == dtype and value.ndim == 1 + len(columns) and value.shape == shape
+    if not fits:
+        wanted = ", ".join(map(str, ("N" if rows is None else rows, *columns)))
+        raise FerKitError(f"{name} are {found}, allowed is {np.dtype(dtype)} of shape ({wanted})")
+
+
+def _check_meta(meta: Any) -> None:
+    if not isinstance(meta, dict):
+        raise FerKitError(f"meta is a {type(meta).__name__}, allowed is a JSON object")
+    if "schema" in meta and meta["schema"] != SCHEMA:
+        raise FerKitError(f"meta has schema {meta['schema']!r}, this version reads {SCHEMA}; update fer_kit")
+    for key in META_KEYS:
+        if key not in meta:
+            raise FerKitError(f"meta lacks '{key}'; allowed is a JSON object with {', '.join(META_KEYS)}")
+    if meta["classes"] != list(CLASSES):
+        raise FerKitError(f"classes are {meta['classes']!r}, allowed is the order {', '.join(CLASSES)}")
+    for key in _TEXT_KEYS:
+        if not isinstance(meta[key], str) or not meta[key]:
+            raise FerKitError(f"meta '{key}' is {meta[key]!r}, allowed is a text that is not empty")
+    folds = meta["fold"] if isinstance(meta["fold"], list) else [meta["fold"]]
+    if not folds or any(type(fold) is not int for fold in folds):  # `type`, because True is an int to isinstance
+        raise FerKitError(f"meta 'fold' is {meta['fold']!r}, allowed is a fold number or a list of them")
+    try:
+        json.dumps(meta, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FerKitError(f"meta cannot be written as JSON ({error}); allowed are plain JSON values") from None
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise FerKitError("no such file" if not path.exists() else "not a file")
+    try:
+        if not zipfile.is_zipfile(path):
+            raise FerKitError("not a whole .npz file (cut short, or something else); predict these rows again")
+        with np.load(path, allow_pickle=False) as archive:
+            unknown = [name for name in archive.files if name not in _ARRAYS]
+            if unknown:
+                raise FerKitError(f"holds '{unknown[0]}', allowed are {', '.join(_ARRAYS)}")
+            for name, required in _ARRAYS.items():
+                if required and name not in archive.files:
+                    raise FerKitError(f"lacks '{name}', allowed are {', '.join(_ARRAYS)}; predict these rows again")
+            return {name: np.asarray(archive[name]) for name in archive.files}
+    # what zipfile and numpy raise on damaged bytes: RuntimeError is an "encrypted" member, SyntaxError a bad header
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError) as error:
+        raise FerKitError(f"cannot be read as plain arrays ({_one_line(error)}); predict these rows again") from None
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise FerKitError(f"damaged ({_one_line(error)}); predict these rows again") from None
+
+
+def _parse_meta(value: NDArray[Any]) -> Any:
+    if value.dtype.kind != "U" or value.ndim != 0:
+        raise FerKitError(f"meta is {value.dtype} of shape {value.shape}, allowed is one JSON string")
+    try:
+        return json.loads(value.item())
+    except (ValueError, RecursionError) as error:
+        raise FerKitError(f"meta is not JSON ({_one_line(error)})") from None
+
+
+def _check_cover(ids: NDArray[np.int64], where: str, rows: int | None, partial: bool) -> None:
+    """Of sorted ids: no repeats, none beyond `rows`, and without `partial` no gaps."""
+    repeats = np.flatnonzero(ids[1:] == ids[:-1])
+    if len(repeats):
+        raise FerKitError(f"{where}: id {ids[repeats[0]]} is predicted by two folds; use folds made by one folds.csv")
+    rows = int(ids[-1]) + 1 if rows is None else rows
+    if ids[-1] >= rows:
+        raise FerKitError(f"{where}: id {ids[-1]} is predicted, but there are only {rows:,} rows")
+    if len(ids) < rows and not partial:
+        first = np.setdiff1d(np.arange(rows), ids, assume_unique=True)[0]
+        raise FerKitError(f"{where}: {rows - len(ids):,} ids are missing, the first is {first}; finish every fold")
+
+
+def _folds_of(part: Predictions) -> list[int]:
+    fold = part.meta["fold"]
+    return list(fold) if isinstance(fold, list) else [fold]
+
+
+def _who(meta: dict[str, Any]) -> str:
+    return f"{meta['run']} fold {meta['fold']}"
+
+
+def _short(value: Any) -> str:
+    """A digest by its first 12 digits, anything else as it is."""
+    text = str(value)
+    return text[:12] if len(text) == 64 else text
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
