@@ -1,0 +1,266 @@
+"""The reader of the competition's csv files: fast where rows are as expected, exact about the first that is not.
+
+Blocks of about a megabyte are parsed by whole-array operations on their bytes. A block that holds anything
+unexpected is read again row by row, by plain code that accepts every spelling that means the same or names
+the fault. Both give the same arrays (tests/test_csv_faces.py).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit.errors import FerKitError
+from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
+
+LABEL, PIXEL, USAGE = "emotion", "pixels", "Usage"
+USAGES = ("Training", "PublicTest", "PrivateTest")
+
+BLOCK_BYTES = 1 << 20  # a block and what is computed from it stay in the processor's cache
+MAX_LINE_BYTES = 1 << 20  # a row of 2,304 numbers takes 9 kB
+
+_LABEL_CODES = {b"%s%d%s" % (quote, code, quote): code for code in range(NUM_CLASSES) for quote in (b"", b'"')}
+_USAGE_CODES = {quote + name.encode() + quote: code for code, name in enumerate(USAGES) for quote in (b"", b'"')}
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The rows of one csv file, in its order.
+
+    images: uint8 (N, 48, 48). labels: int64 (N,), None where the column was not asked for.
+    usage: uint8 (N,), positions in USAGES, None where the column was not asked for.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    usage: NDArray[np.uint8] | None
+
+
+def read(file: IO[bytes], name: str, columns: Sequence[str]) -> Faces:
+    """Read the wanted columns, which must include the pixels; other columns are passed over.
+
+    Columns are found by their names in the header, spaces around them ignored. A byte order mark, CRLF line
+    ends, quotes, spaces around values, empty lines and a missing last line end are all fine.
+
+    Args:
+        file: opened for bytes; read once, forward.
+        name: what errors call the file.
+        columns: some of LABEL, PIXEL, USAGE.
+
+    Raises:
+        FerKitError: no header, a wanted column missing, no rows, or the first faulty row.
+    """
+    blocks = _whole_lines(file, name)
+    header, first_block, lines_before = _header(blocks, name)
+    layout = _Layout(name, header, columns)
+    parts: list[_Rows] = []
+    rows_before = 0
+    for block in _chain(first_block, blocks):
+        lines = block.split(b"\n")
+        part = _parse_fast(lines, layout) or _parse_exactly(lines, layout, rows_before, lines_before)
+        parts.append(part)
+        rows_before += len(part.images)
+        lines_before += len(lines) - 1
+    if rows_before == 0:
+        raise FerKitError(f"{name}: has a header but no rows; download the file again")
+    return Faces(
+        images=np.concatenate([part.images for part in parts]).reshape(-1, SIDE_PX, SIDE_PX),
+        labels=np.concatenate([part.labels for part in parts]).astype(np.int64) if LABEL in columns else None,
+        usage=np.concatenate([part.usage for part in parts]) if USAGE in columns else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Parsed rows: images uint8 (n, 2304), labels and usage uint8 (n,), empty where not wanted."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    usage: NDArray[np.uint8]
+
+
+class _Layout:
+    """Where the wanted columns stand in a row."""
+
+    def __init__(self, name: str, header: list[str], columns: Sequence[str]) -> None:
+        for column in columns:
+            if header.count(column) != 1:
+                fault = "is missing from" if column not in header else "stands more than once in"
+                found = ", ".join(header)
+                found = found if len(found) <= 80 else found[:77] + "..."
+                raise FerKitError(f"{name}: column '{column}' {fault} the header (found: {found})")
+        self.name = name
+        self.count = len(header)
+        self.pixels = header.index(PIXEL)
+        self.label = header.index(LABEL) if LABEL in columns else None
+        self.usage = header.index(USAGE) if USAGE in columns else None
+
+
+def _whole_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """Blocks of whole lines, CRLF made LF; only the last block can lack the line end."""
+    rest = b""
+    while chunk := file.read(BLOCK_BYTES):
+        body, newline, rest_of_chunk = chunk.rpartition(b"\n")
+        if newline:
+            yield (rest + body + newline).replace(b"\r\n", b"\n")
+            rest = rest_of_chunk
+        else:
+            rest += chunk
+        if len(rest) > MAX_LINE_BYTES:
+            raise FerKitError(f"{name}: a line is longer than {MAX_LINE_BYTES:,} bytes; this is no csv file of faces")
+    if rest:
+        yield rest.removesuffix(b"\r")
+
+
+def _chain(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from others
+
+
+def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
+    """The column names, what follows them in the first block, and the number of lines passed."""
+    lines_before = 0
+    for block in blocks:
+        if lines_before == 0:
+            block = block.removeprefix(b"\xef\xbb\xbf")
+        while block:
+            line, _, block = block.partition(b"\n")
+            lines_before += 1
+            if line.strip():
+                fields = _fields(line, f"{name}: the header (line {lines_before})")
+                return [field.strip() for field in fields], block, lines_before
+    raise FerKitError(f"{name}: the file is empty; download it again")
+
+
+def _parse_fast(lines: list[bytes], layout: _Layout) -> _Rows | None:
+    """The rows of a block, or None if anything in it is not in the plainest form."""
+    pixels, labels, usage = [], [], []
+    for line in lines:
+        if not line:
+            continue
+        fields = line.split(b",")
+        if len(fields) != layout.count or not line.isascii():
+            return None
+        text = fields[layout.pixels]
+        if text[:1] == b'"':
+            if text[-1:] != b'"':
+                return None
+            text = text[1:-1]
+        pixels.append(text)
+        if layout.label is not None:
+            labels.append(_LABEL_CODES.get(fields[layout.label], 255))
+        if layout.usage is not None:
+            usage.append(_USAGE_CODES.get(fields[layout.usage], 255))
+    images = _parse_numbers(pixels)
+    if images is None or 255 in labels or 255 in usage:
+        return None
+    return _Rows(images, np.array(labels, np.uint8), np.array(usage, np.uint8))
+
+
+def _parse_numbers(texts: list[bytes]) -> NDArray[np.uint8] | None:
+    """uint8 (n, 2304) from n texts of 2,304 numbers 0–255 with one space between, else None."""
+    # Two bytes in front, so that the three before any end exist.
+    text = np.frombuffer(b"".join([b"  ", b" ".join(texts), b" "]), np.uint8)
+    digits = text - np.uint8(ord("0"))  # other bytes wrap round to 10 and more
+    is_digit = digits <= 9
+    ends = np.flatnonzero(~is_digit)[2:]  # the space after each number
+    lengths = np.diff(ends, prepend=1) - 1
+    row_ends = np.cumsum([len(row) + 1 for row in texts]) + 1
+    if (
+        ends.size != len(texts) * PIXELS
+        or not np.array_equal(ends[PIXELS - 1 :: PIXELS], row_ends)
+        or lengths.min(initial=1) < 1
+        or lengths.max(initial=1) > 3
+        or (text[ends] != ord(" ")).any()
+    ):
+        return None
+    # Tens and hundreds at every byte, digits or not: cheaper than to look up each digit where it stands.
+    digits *= is_digit
+    last = ends - 3
+    below_100 = (digits[2:] + np.uint8(10) * digits[1:-1])[last]
+    hundreds = (digits[:-2] * is_digit[1:-1])[last]
+    values: NDArray[np.uint8] = below_100 + np.uint8(100) * hundreds
+    if hundreds.max(initial=0) > 2 or (values < below_100).any():  # the second: 256 to 299 wrapped round
+        return None
+    return values.reshape(-1, PIXELS)
+
+
+def _parse_exactly(lines: list[bytes], layout: _Layout, rows_before: int, lines_before: int) -> _Rows:
+    """The rows of a block one by one; raises at the first fault. Numbers in errors count from 1."""
+    images: list[list[int]] = []
+    labels: list[int] = []
+    usage: list[int] = []
+    for number, line in enumerate(lines, start=lines_before + 1):
+        if not line:
+            continue
+        where = f"{layout.name}: row {rows_before + len(images) + 1} (line {number})"
+        # Only the file's very last line can stand at the end of a block.
+        cut = "; the file seems cut off, download it again" if number == lines_before + len(lines) else ""
+        fields = _fields(line, where, cut)
+        if len(fields) != layout.count:
+            raise FerKitError(f"{where}: has {len(fields)} fields, the header has {layout.count}{cut}")
+        if layout.label is not None:
+            labels.append(_label(fields[layout.label], where))
+        images.append(_pixels(fields[layout.pixels], where, cut))
+        if layout.usage is not None:
+            usage.append(_usage(fields[layout.usage], where, cut))
+    return _Rows(np.array(images, np.uint8).reshape(-1, PIXELS), np.array(labels, np.uint8), np.array(usage, np.uint8))
+
+
+def _fields(line: bytes, where: str, cut: str = "") -> list[str]:
+    try:
+        rows = list(csv.reader([line.decode("utf-8")], strict=True, skipinitialspace=True))
+    except UnicodeDecodeError as error:
+        raise FerKitError(
+            f"{where}: byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8 or download it again"
+        ) from None
+    except csv.Error as error:
+        raise FerKitError(f"{where}: not valid csv ({error}){cut}") from None
+    return rows[0] if rows else []
+
+
+def _label(text: str, where: str) -> int:
+    number = _integer(text.strip(" "))
+    if number is None or number >= NUM_CLASSES:
+        allowed = f"0 to {NUM_CLASSES - 1} ({CLASSES[0]} to {CLASSES[-1]})"
+        raise FerKitError(f"{where}: {LABEL} is '{_shown(text)}', allowed are {allowed}")
+    return number
+
+
+def _usage(text: str, where: str, cut: str) -> int:
+    if text.strip(" ") not in USAGES:
+        raise FerKitError(f"{where}: {USAGE} is '{_shown(text)}', allowed are {', '.join(USAGES)}{cut}")
+    return USAGES.index(text.strip(" "))
+
+
+def _pixels(text: str, where: str, cut: str) -> list[int]:
+    values: list[int] = []
+    for word in filter(None, text.split(" ")):
+        value = _integer(word)
+        if value is None or value > 255:
+            raise FerKitError(
+                f"{where}: pixel {len(values) + 1} is '{_shown(word)}', allowed are the integers 0 to 255{cut}"
+            )
+        values.append(value)
+    if len(values) != PIXELS:
+        raise FerKitError(f"{where}: has {len(values):,} pixels, must have {PIXELS:,} ({SIDE_PX}×{SIDE_PX}){cut}")
+    return values
+
+
+def _integer(text: str) -> int | None:
+    """The value of a string of digits 0–9 (no sign, leading zeros allowed), 999 for a large one, else None."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    significant = text.lstrip("0")
+    return 999 if len(significant) > 3 else int(significant or "0")
+
+
+def _shown(text: str) -> str:
+    """`text` on one line of bearable length."""
+    shown = text.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= 40 else shown[:37] + "..."

@@ -1,0 +1,166 @@
+"""The competition's data: train images with labels, test images without, whichever files they come from.
+
+Read are, plain or zipped, train.csv with test.csv, else fer2013.csv, else icml_face_data.csv. Files further down
+this list are not looked into when an earlier one is there, except by `load_answers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import csv_faces, data_cache, data_files
+from fer_kit.csv_faces import LABEL, PIXEL, USAGE, USAGES, Faces
+from fer_kit.data_files import TEST, TRAIN, WHOLE, Source, find
+from fer_kit.errors import FerKitError
+
+__all__ = ["Answers", "Competition", "TestSet", "TrainSet", "find", "load", "load_answers"]
+
+
+@dataclass(frozen=True)
+class TrainSet:
+    """ids int64 (N,), row numbers 0..N-1 of train.csv; images uint8 (N, 48, 48); labels int64 (N,). Read-only."""
+
+    ids: NDArray[np.int64]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """ids int64 (M,), row numbers 0..M-1 of test.csv; images uint8 (M, 48, 48). No labels, by design. Read-only."""
+
+    __test__ = False  # pytest: not a test class
+
+    ids: NDArray[np.int64]
+    images: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Competition:
+    """What training may see. `digest` is the same for the same rows, whichever files held them."""
+
+    folder: Path
+    train: TrainSet
+    test: TestSet
+    digest: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Labels of the test rows, in test.csv order, for `evaluate` alone.
+
+    labels int64 (M,); usage (M,), each "PublicTest" or "PrivateTest".
+    """
+
+    labels: NDArray[np.int64]
+    usage: NDArray[np.str_]
+
+
+def load(folder: str | Path, cache_dir: str | Path) -> Competition:
+    """Read the competition's files, from the cache where the same bytes were read before.
+
+    Args:
+        folder: from `find`: a folder, or one csv or zip file.
+        cache_dir: the arrays are kept below it; normally <runs>/cache.
+
+    Raises:
+        FerKitError: files missing, or a fault in one, with file and row number.
+    """
+    folder = Path(folder)
+    chosen = _choose(folder)
+    paths = list(dict.fromkeys(source.path for source in chosen))
+    before = [path.stat() for path in paths]
+    cache = Path(cache_dir) / data_cache.key_of(paths)[:16]
+    kept = data_cache.read(cache, ("train_images", "train_labels", "test_images"))
+    if kept is not None:
+        arrays, digest = kept
+    else:
+        train, test = _read(chosen)
+        assert train.labels is not None
+        arrays = {"train_images": train.images, "train_labels": train.labels, "test_images": test.images}
+        for path, stat in zip(paths, before, strict=True):
+            if (path.stat().st_size, path.stat().st_mtime_ns) != (stat.st_size, stat.st_mtime_ns):
+                raise FerKitError(f"{path}: changed while it was read; start again")
+        digest = data_cache.digest_of(arrays)
+        data_cache.write(cache, arrays, digest)
+        for array in arrays.values():
+            array.flags.writeable = False
+    return Competition(
+        folder=folder if folder.is_dir() else folder.parent,
+        train=TrainSet(_ids(arrays["train_images"]), arrays["train_images"], arrays["train_labels"]),
+        test=TestSet(_ids(arrays["test_images"]), arrays["test_images"]),
+        digest=digest,
+    )
+
+
+def load_answers(folder: str | Path) -> Answers | None:
+    """Labels of the test rows where fer2013.csv or icml_face_data.csv is among the files, else None.
+
+    Raises:
+        FerKitError: a fault in the file, or its test images are not those of test.csv beside it.
+    """
+    found = data_files.sources(Path(folder))
+    source = next((found[name] for name in WHOLE if name in found), None)
+    if source is None:
+        return None
+    _, test = _read([source])
+    assert test.labels is not None and test.usage is not None
+    if TEST in found and not np.array_equal(_read_one(found[TEST], (PIXEL,)).images, test.images):
+        raise FerKitError(f"{source.name} and {found[TEST].name} hold different test images; remove the wrong one")
+    return Answers(test.labels, np.array(USAGES)[test.usage])
+
+
+def _choose(folder: Path) -> list[Source]:
+    """The one or two files to read."""
+    found = data_files.sources(folder)
+    if TRAIN in found and TEST in found:
+        return [found[TRAIN], found[TEST]]
+    for there, missing in ((TRAIN, TEST), (TEST, TRAIN)):
+        if there in found:
+            raise FerKitError(f"{found[there].name} is there but not {missing}; add {missing} to {folder}")
+    for name in WHOLE:
+        if name in found:
+            return [found[name]]
+    raise FerKitError(f"{folder}: holds no competition files; looked for {', '.join(data_files.NAMES)}")
+
+
+def _read(chosen: Sequence[Source]) -> tuple[Faces, Faces]:
+    """Train and test rows."""
+    if len(chosen) == 2:
+        return _read_one(chosen[0], (LABEL, PIXEL)), _read_one(chosen[1], (PIXEL,))
+    [source] = chosen
+    rows = _read_one(source, (LABEL, PIXEL, USAGE))
+    assert rows.labels is not None and rows.usage is not None
+    falls = np.flatnonzero(np.diff(rows.usage.astype(np.int8)) < 0)
+    if falls.size:
+        row = int(falls[0]) + 1
+        raise FerKitError(
+            f"{source.name}: row {row + 1} is {USAGES[rows.usage[row]]} after {USAGES[rows.usage[row - 1]]}; "
+            f"rows must come as {', '.join(USAGES)}, since their order is that of {TRAIN} and {TEST}"
+        )
+    train_count = int(np.count_nonzero(rows.usage == 0))
+    for count, kind in ((train_count, "Training"), (len(rows.usage) - train_count, "PublicTest or PrivateTest")):
+        if count == 0:
+            raise FerKitError(f"{source.name}: has no {kind} rows")
+    return _part(rows, slice(None, train_count)), _part(rows, slice(train_count, None))
+
+
+def _read_one(source: Source, columns: Sequence[str]) -> Faces:
+    with source.open() as file:
+        return csv_faces.read(file, source.name, columns)
+
+
+def _part(rows: Faces, part: slice) -> Faces:
+    assert rows.labels is not None and rows.usage is not None
+    return Faces(rows.images[part], rows.labels[part], rows.usage[part])
+
+
+def _ids(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    ids = np.arange(len(images), dtype=np.int64)
+    ids.flags.writeable = False
+    return ids

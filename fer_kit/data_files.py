@@ -1,0 +1,168 @@
+"""Where the competition's files are: plain or zipped, in a folder or a Kaggle mount."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from fer_kit.errors import FerKitError
+
+SLUG = "challenges-in-representation-learning-facial-expression-recognition-challenge"
+KAGGLE_INPUT = Path("/kaggle/input")
+ENVIRONMENT = "FER_KIT_DATA"
+
+TRAIN, TEST = "train.csv", "test.csv"
+WHOLE = ("fer2013.csv", "icml_face_data.csv")  # each holds the train and the test rows, in this order of preference
+NAMES = (TRAIN, TEST, *WHOLE)
+
+_SEARCH_DEPTH, _SEARCH_FOLDERS = 4, 1000
+
+
+@dataclass(frozen=True)
+class Source:
+    """One csv file: `path` itself, or `member` of the zip file `path`. `size_bytes` is the csv's."""
+
+    path: Path
+    member: str | None
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"{self.path}" if self.member is None else f"{self.path}:{self.member}"
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The csv's bytes; a zip is read in place.
+
+        Raises:
+            FerKitError: missing, unreadable, or a damaged or encrypted zip, also while reading in the `with` block.
+        """
+        try:
+            if self.member is None:
+                with self.path.open("rb", buffering=0) as file:
+                    yield file
+            else:
+                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
+                    yield file
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise FerKitError(f"{self.name}: damaged or unreadable zip ({error}); download it again") from None
+        except OSError as error:
+            raise FerKitError(f"{self.name}: cannot be read ({error.strerror or error})") from None
+
+
+def find(explicit: str | Path | None = None) -> Path:
+    """The folder (or the csv or zip file that was named) with the competition's files.
+
+    Looked for in this order: `explicit` (`--data`), the environment variable FER_KIT_DATA, Kaggle's mounts of the
+    competition in both layouts, any mounted dataset with fer2013.csv or icml_face_data.csv, ./data. What the user
+    named must hold the files: it is never passed over for the next place.
+
+    Raises:
+        FerKitError: a place that was named lacks the files, or no place has them; it lists what was tried.
+    """
+    named = [(explicit, "--data"), (os.environ.get(ENVIRONMENT) or None, ENVIRONMENT)]
+    for value, origin in named:
+        if value is not None:
+            path = Path(value).expanduser()
+            if not path.exists():
+                raise FerKitError(f"{path}: no such file or folder (from {origin})")
+            if not sources(path):
+                raise FerKitError(
+                    f"{path}: holds no competition files (from {origin}); "
+                    f"looked for {', '.join(NAMES)}, plain or in a .zip"
+                )
+            return path
+    places = [KAGGLE_INPUT / SLUG, KAGGLE_INPUT / "competitions" / SLUG, *_datasets(KAGGLE_INPUT), Path("data")]
+    for place in places:
+        if sources(place):
+            return place
+    raise FerKitError(
+        f"no competition files found; tried --data (not given), {ENVIRONMENT} (not set), "
+        f"{KAGGLE_INPUT}/{SLUG}, {KAGGLE_INPUT}/competitions/{SLUG}, {KAGGLE_INPUT}/**/{WHOLE[0]}, ./data; "
+        f"put {TRAIN} and {TEST} (or {WHOLE[0]}, plain or zipped) into ./data or name their folder with --data"
+    )
+
+
+def _datasets(root: Path) -> list[Path]:
+    """Folders below `root` that hold a whole set; at most 4 levels deep and 1,000 folders are looked at."""
+    found, level, seen = [], [root], 0
+    for _ in range(_SEARCH_DEPTH):
+        children = [
+            child for folder in level for child in sorted(_listing(folder)) if child.is_dir() and not child.is_symlink()
+        ]
+        level = children[: max(0, _SEARCH_FOLDERS - seen)]
+        seen += len(level)
+        found += [folder for folder in level if any((folder / name).is_file() for name in WHOLE)]
+    return found
+
+
+def _listing(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # not there, not a folder, not ours to read: nothing to find in it
+        return []
+
+
+def sources(place: Path) -> dict[str, Source]:
+    """The competition's csv files at `place` by name: a folder's plain files first, then its zip files'.
+
+    `place` may also be a zip or a csv file; a csv of another name counts as fer2013.csv.
+
+    Raises:
+        FerKitError: a zip that is needed is damaged or lacks the csv its name promises; two copies differ in size.
+    """
+    if place.is_file():
+        if zipfile.is_zipfile(place) or place.suffix == ".zip":
+            return _in_zip(place, must_hold=NAMES)
+        if place.name in (TRAIN, TEST):
+            return sources(place.parent)
+        return {place.name if place.name in WHOLE else WHOLE[0]: _plain(place)}
+    found = {name: _plain(place / name) for name in NAMES if (place / name).is_file()}
+    plain_is_enough = {TRAIN, TEST} <= found.keys() or (found.keys() & set(WHOLE) and not found.keys() & {TRAIN, TEST})
+    for path in sorted(path for path in _listing(place) if path.suffix == ".zip" and path.is_file()):
+        promised = (path.stem,) if path.stem in NAMES else ()
+        try:
+            zipped = _in_zip(path, must_hold=promised)
+        except FerKitError:
+            if not plain_is_enough:
+                raise
+            continue
+        for name, source in zipped.items():
+            other = found.setdefault(name, source)
+            if other.size_bytes != source.size_bytes:
+                raise FerKitError(
+                    f"{other.name} ({other.size_bytes:,} bytes) and {source.name} ({source.size_bytes:,} bytes) "
+                    "differ; remove the wrong one"
+                )
+    return found
+
+
+def _plain(path: Path) -> Source:
+    return Source(path, None, path.stat().st_size)
+
+
+def _in_zip(path: Path, must_hold: tuple[str, ...]) -> dict[str, Source]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
+    found: dict[str, Source] = {}
+    for member in members:
+        name = member.filename.rpartition("/")[2]
+        if name not in NAMES or member.filename.startswith("__MACOSX/"):
+            continue
+        if name in found:
+            raise FerKitError(f"{path}: holds both {found[name].member} and {member.filename}; unpack the right one")
+        found[name] = Source(path, member.filename, member.file_size)
+    if must_hold and not found.keys() & set(must_hold):
+        inside = ", ".join(member.filename for member in members[:5]) or "nothing"
+        raise FerKitError(f"{path}: no {' or '.join(must_hold)} in this zip (it holds {inside})")
+    return found
