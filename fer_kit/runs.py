@@ -1,0 +1,299 @@
+"""Run folders: their names, what is finished, and a whole run read back and checked.
+
+    runs/<run>/fold<k>/{config.json, env.json, metrics.jsonl, log.txt, last.pt, model.safetensors,
+                        oof.npz, test.npz, result.json}
+    runs/blends/<name>/{oof.npz, test.npz, blend.json}
+
+result.json (blend.json) is written last and holds the sha256 of the two prediction files: it is the finished mark.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import files, metrics, predictions
+from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.predictions import Predictions
+
+RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"
+BLENDS, CACHE = "blends", "cache"  # folders beside the runs that are no runs
+STORED_SCORE_TOLERANCE = 1e-6  # a mix-up of rows moves an accuracy by more than rounding ever does
+
+_HASHED = {OOF: "oof_sha256", TEST: "test_sha256"}
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FOLD_FOLDER = re.compile(r"fold(0|[1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is: `count` folds in all (None while no fold has finished), which are done, which are not."""
+
+    name: str
+    count: int | None
+    finished: tuple[int, ...]
+    missing: tuple[int, ...]
+
+    @property
+    def complete(self) -> bool:
+        """All folds are finished."""
+        return self.count is not None and not self.missing
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run read back: N out-of-fold rows, M test rows.
+
+    oof: all finished folds joined by id, with labels. fold_of_row: int64 (N,), which fold held out each row.
+    test: mean over folds of the probabilities, as logits. accuracies: out-of-fold accuracy of each of `folds`.
+    sha256: of each prediction file, by its path below `folder`.
+    """
+
+    name: str
+    folder: Path
+    folds: tuple[int, ...]
+    count: int
+    oof: Predictions
+    fold_of_row: NDArray[np.int64]
+    accuracies: tuple[float, ...]
+    test: Predictions
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """A blend read back: out-of-fold and test predictions, and blend.json as `record`."""
+
+    name: str
+    folder: Path
+    oof: Predictions
+    test: Predictions
+    record: dict[str, Any]
+
+
+def safe_name(name: str, what: str) -> str:
+    """`name` if it can be a folder on every system.
+
+    Raises:
+        FerKitError: it cannot; `what` says whose name it is ("tag", "blend").
+    """
+    if not _SAFE_NAME.fullmatch(name) or name.endswith(".") or name in (BLENDS, CACHE):
+        raise FerKitError(
+            f"{what} '{name}' cannot name a folder; allowed are letters, digits, '.', '_' and '-', "
+            f"a letter or digit first, at most 100, and not '{BLENDS}' or '{CACHE}'"
+        )
+    return name
+
+
+def run_name(recipe: str, tag: str | None = None) -> str:
+    """The folder name of a run: 'timm/resnet50' tagged 'big' is 'timm_resnet50-big'.
+
+    Raises:
+        FerKitError: recipe or tag hold characters that no folder should have.
+    """
+    name = safe_name(recipe.replace("/", "_"), "recipe")
+    return name if tag is None else safe_name(f"{name}-{safe_name(tag, 'tag')}", "run")
+
+
+def fold_folder(runs_dir: Path | str, run: str, fold: int) -> Path:
+    """Where fold `fold` of `run` lives."""
+    return Path(runs_dir) / run / f"fold{fold}"
+
+
+def list_runs(runs_dir: Path | str) -> list[str]:
+    """Names of all runs, finished or not, in alphabetical order; blends are none."""
+    folder = Path(runs_dir)
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name not in (BLENDS, CACHE) and _fold_folders(path))
+
+
+def list_blends(runs_dir: Path | str) -> list[str]:
+    """Names of all finished blends, in alphabetical order."""
+    return sorted(path.parent.name for path in Path(runs_dir).glob(f"{BLENDS}/*/{BLEND}"))
+
+
+def is_finished(folder: Path | str) -> bool:
+    """Whether a fold folder holds result.json and the very prediction files it was written for."""
+    try:
+        return _read_record(Path(folder), RESULT) is not None
+    except FerKitError:
+        return False
+
+
+def status(runs_dir: Path | str, name: str) -> Status:
+    """How far run `name` is.
+
+    Raises:
+        FerKitError: no such run, a damaged fold, folds that disagree on how many there are.
+    """
+    folder, results = _results(Path(runs_dir), name)
+    counts = sorted({_field(folder, result, "folds", int) for result in results.values()})
+    if len(counts) > 1:
+        raise FerKitError(f"{folder}: some folds are of {counts[0]} and some of {counts[1]}; keep one set of folds")
+    if not counts:
+        return Status(name, None, (), ())
+    beyond = [fold for fold in results if fold >= counts[0]]
+    if beyond:
+        raise FerKitError(
+            f"{folder}: fold {beyond[0]} is beyond its {counts[0]} folds, 0 to {counts[0] - 1}; remove it"
+        )
+    missing = tuple(fold for fold in range(counts[0]) if fold not in results)
+    return Status(name, counts[0], tuple(results), missing)
+
+
+def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
+    """Read all folds of run `name`, join them by id and recompute every stored score.
+
+    allow_partial: take the finished folds and leave the others.
+
+    Raises:
+        FerKitError: no such run; a fold missing, unfinished, damaged or of another configuration, other folds
+            or other data than its neighbours; a stored accuracy that its rows do not give.
+    """
+    state = status(runs_dir, name)
+    if not state.finished or (state.missing and not allow_partial):
+        raise FerKitError(unfinished_message(runs_dir, state))
+    folder, results = _results(Path(runs_dir), name)
+    oofs = [_read_part(folder / f"fold{fold}", OOF, results[fold], fold) for fold in results]
+    tests = [_read_part(folder / f"fold{fold}", TEST, results[fold], fold) for fold in results]
+    oof = predictions.join(oofs, f"{folder}", partial=allow_partial)
+    predictions.same_meta([oof, *tests], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
+    if oof.labels is None:
+        raise FerKitError(f"{folder}: oof.npz files carry no labels; predict these folds again")
+    fold_of_row = np.empty(len(oof), dtype=np.int64)  # every row is in exactly one part: join has checked
+    for fold, part in zip(results, oofs, strict=True):
+        fold_of_row[np.searchsorted(oof.ids, part.ids)] = fold
+    accuracies = []
+    for fold, result in results.items():
+        rows = fold_of_row == fold
+        accuracies.append(metrics.accuracy(oof.logits[rows], oof.labels[rows]))
+        _check_stored(folder / f"fold{fold}" / RESULT, result, accuracies[-1])
+    sha256 = {f"fold{fold}/{name}": results[fold][key] for fold in results for name, key in _HASHED.items()}
+    test = _average(tests, oof.meta, f"{folder}")
+    return Run(name, folder, state.finished, state.count or 0, oof, fold_of_row, tuple(accuracies), test, sha256)
+
+
+def load_blend(runs_dir: Path | str, name: str) -> Blend:
+    """Read blend `name` and recompute its stored score.
+
+    Raises:
+        FerKitError: no such blend, or its files are not the ones that blend.json was written for.
+    """
+    folder = Path(runs_dir) / BLENDS / name
+    record = _read_record(folder, BLEND)
+    if record is None:
+        raise FerKitError(_unknown(f"{folder.parent}", "blend", name, list_blends(runs_dir)))
+    oof, test = predictions.read(folder / OOF), predictions.read(folder / TEST)
+    if oof.labels is None:
+        raise FerKitError(f"{folder / OOF}: no labels; blend again with --force")
+    _check_stored(folder / BLEND, record, metrics.accuracy(oof.logits, oof.labels))
+    return Blend(name, folder, oof, test, record)
+
+
+def unfinished_message(runs_dir: Path | str, state: Status) -> str:
+    """One sentence: which folds of a run are missing, and the command that trains the first of them."""
+    folder = Path(runs_dir) / state.name
+    folds = state.missing if state.finished else tuple(_fold_folders(folder)) or (0,)
+    numbers = ", ".join(str(fold) for fold in folds)
+    what = f"fold {numbers}" if len(folds) == 1 else f"folds {numbers}"
+    of = f" of {state.count}" if state.count is not None else ""
+    again = ", and so on" if len(folds) > 1 else ""
+    return f"{folder}: {what}{of} not finished; finish with: {_train_command(folder, state, folds[0])}{again}"
+
+
+def _train_command(folder: Path, state: Status, fold: int) -> str:
+    """The command that trains `fold`, after the one that env.json of a sister fold keeps."""
+    resume = " --resume" if (folder / f"fold{fold}").exists() else ""
+    for sister in (fold, *state.finished):
+        env = folder / f"fold{sister}" / "env.json"
+        command = files.read_json(env).get("command") if env.is_file() else None
+        if isinstance(command, str) and " --fold " in command:
+            command = re.sub(r" --(resume|restart)\b", "", command)
+            return re.sub(r" --fold \S+", f" --fold {fold}", command) + resume
+    return f"python -m fer_kit.train --fold {fold} (with the options of the other folds){resume}"
+
+
+def _fold_folders(folder: Path) -> dict[int, Path]:
+    """Fold number and folder of each fold, in fold order."""
+    if not folder.is_dir():
+        return {}
+    found = ((_FOLD_FOLDER.fullmatch(path.name), path) for path in folder.iterdir() if path.is_dir())
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]]:
+    """The folder of a run, and result.json of each finished fold in fold order."""
+    folder = runs_dir / name
+    if not runs_dir.is_dir():
+        raise FerKitError(f"{runs_dir}: no such folder; train a run first, or give the folder of runs with --runs")
+    folds = {} if name in (BLENDS, CACHE) else _fold_folders(folder)
+    if not folds:
+        raise FerKitError(_unknown(f"{runs_dir}", "run", name, list_runs(runs_dir)))
+    records = {fold: _read_record(path, RESULT) for fold, path in folds.items()}
+    return folder, {fold: record for fold, record in records.items() if record is not None}
+
+
+def _read_record(folder: Path, name: str) -> dict[str, Any] | None:
+    """result.json or blend.json, once the two prediction files beside it are the ones it names; None without it."""
+    path = folder / name
+    if not path.is_file():
+        return None
+    record = files.read_json(path)
+    if not isinstance(record, dict):
+        raise FerKitError(f"{path}: not a JSON object; make this folder again")
+    for file, key in _HASHED.items():
+        if not (folder / file).is_file():
+            raise FerKitError(f"{folder / file}: missing, though {name} says it was written; make this folder again")
+        if files.sha256_of(folder / file) != _field(path, record, key, str):
+            raise FerKitError(f"{folder / file}: changed since {name} was written; make this folder again")
+    return record
+
+
+def _field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
+    value = record.get(key)
+    if type(value) is not kind:
+        raise FerKitError(f"{path}: '{key}' is {value!r}, allowed is a {kind.__name__}; make this folder again")
+    return value
+
+
+def _read_part(folder: Path, file: str, result: dict[str, Any], fold: int) -> Predictions:
+    """A prediction file of one fold that agrees with its folder and with result.json."""
+    part = predictions.read(folder / file)
+    if part.meta["fold"] != fold:
+        raise FerKitError(f"{folder / file}: holds fold {part.meta['fold']}; put it back into its own folder")
+    for key in ("config_digest", "folds_digest", "data_digest"):
+        if result.get(key) != part.meta[key]:
+            raise FerKitError(f"{folder / file}: {key} is not the one of {RESULT}; train this fold again")
+    return part
+
+
+def _check_stored(path: Path, record: dict[str, Any], accuracy: float) -> None:
+    stored = _field(path, record, "oof_accuracy", float)
+    if not abs(stored - accuracy) <= STORED_SCORE_TOLERANCE:  # `not <=`, so that NaN is refused too
+        raise FerKitError(
+            f"{path}: oof_accuracy is {stored:.6f}, the rows of {OOF} give {accuracy:.6f}; "
+            "rows, labels or files were mixed up: make this folder again"
+        )
+
+
+def _average(tests: list[Predictions], meta: dict[str, Any], where: str) -> Predictions:
+    """Test predictions of the folds of a run: the mean of their probabilities, as logits."""
+    for part in tests:
+        if part.labels is not None or not np.array_equal(part.ids, tests[0].ids):
+            raise FerKitError(
+                f"{where}: {TEST} of fold {part.meta['fold']} has other rows than that of fold "
+                f"{tests[0].meta['fold']}; predict it again"
+            )
+    logits = metrics.mean_of_probabilities([part.logits for part in tests])
+    return Predictions(tests[0].ids, logits.astype(np.float32), meta)
+
+
+def _unknown(where: str, what: str, name: str, known: list[str]) -> str:
+    there = f"there are: {', '.join(known)}" if known else f"there are no {what}s yet"
+    return f"{where}: no {what} '{name}'{did_you_mean(name, known)}; {there}"
