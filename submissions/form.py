@@ -1,0 +1,189 @@
+"""The form of a submission file: the organiser's, or that of example_submission.csv where the data hold one.
+
+The organiser's script writes one integer a line in the order of test.csv, no header, no id. An example may ask for
+a header and for ids; header, ids and row count are then taken from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import data
+from fer_kit.errors import FerKitError
+from fer_kit.labels import NUM_CLASSES
+
+EXAMPLE = "example_submission.csv"
+ORGANISERS = "the organiser's: one integer a line, no header, no id"
+MOVE_IT = "write the organiser's form with --plain if you know better"
+
+_PREDICTION_NAMES = {
+    "answer",
+    "category",
+    "class",
+    "emotion",
+    "expression",
+    "label",
+    "prediction",
+    "solution",
+    "target",
+}
+_ID_NAMES = {"id", "image", "imageid", "image_id", "index", "file", "filename", "name", "row", "row_id", "usage_id"}
+_INTEGER = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """What a submission file must look like.
+
+    header: its first line, or None. ids: the id cell of each line, or None where lines have no id.
+    test_rows: int64, the row of test.csv that each line is about; None where line k is about row k.
+    prediction_first: the prediction stands before the id. rows: lines below the header, None if nobody says.
+    text: the form in words.
+    """
+
+    text: str = ORGANISERS
+    header: str | None = None
+    ids: tuple[str, ...] | None = None
+    test_rows: NDArray[np.int64] | None = None
+    prediction_first: bool = False
+    rows: int | None = None
+
+    def line(self, index: int, prediction: object) -> str:
+        """Line `index` (from 0, below the header) with `prediction` in its place."""
+        if self.ids is None:
+            return f"{prediction}"
+        cells = (f"{prediction}", self.ids[index])
+        return ",".join(cells if self.prediction_first else cells[::-1])
+
+
+def find_data(explicit: str | None) -> tuple[Path | None, str]:
+    """Where the competition's files are, or None and why, if the user named no place and none has them.
+
+    Raises:
+        FerKitError: the user named a place (--data, FER_KIT_DATA) that has none.
+    """
+    try:
+        return data.find(explicit), ""
+    except FerKitError as error:
+        if explicit is not None or os.environ.get("FER_KIT_DATA"):
+            raise
+        return None, f"{error}"
+
+
+def choose(place: Path | None, plain: bool) -> Form:
+    """The form to use with the data at `place` (a folder, or one file of it).
+
+    Raises:
+        FerKitError: there is an example whose form cannot be understood.
+    """
+    if plain:
+        return Form(f"{ORGANISERS} (--plain)")
+    if place is None:
+        return Form(f"{ORGANISERS} (no data found, so no {EXAMPLE} to follow)")
+    found = _read_example(place)
+    if found is None:
+        return Form(f"{ORGANISERS} (no {EXAMPLE} in {place})")
+    return parse_example(*found)
+
+
+def parse_example(where: str, content: bytes) -> Form:
+    """The form of an example file with this content.
+
+    Raises:
+        FerKitError: not UTF-8, empty, more than two columns, no column of integers 0 to 6 that can be
+            told from the ids, ids that are repeated or out of order.
+    """
+    try:
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise _not_understood(where, f"it is not UTF-8 ({error})") from None
+    table = [next(csv.reader([line]), []) for line in lines]  # a line at a time: a stray quote spoils one line
+    width = len(table[0])
+    for number, cells in enumerate(table, start=1):
+        if len(cells) != width or width not in (1, 2):
+            raise _not_understood(
+                where, f"line {number} has {len(cells)} columns, allowed are 1 or 2, everywhere as many"
+            )
+    has_header = not any(_INTEGER.fullmatch(cell) for cell in table[0])
+    header, rows = (lines[0], table[1:]) if has_header else (None, table)
+    if not rows:
+        raise _not_understood(where, "it has no rows")
+    column = _prediction_column(where, table[0] if has_header else None, rows)
+    for number, cells in enumerate(rows, start=1 + has_header):
+        if cells[column] and not (_INTEGER.fullmatch(cells[column]) and int(cells[column]) < NUM_CLASSES):
+            raise _not_understood(where, f"line {number} has {cells[column]!r} where an integer 0 to 6 was expected")
+    ids = tuple(cells[1 - column] for cells in rows) if width == 2 else None
+    shape = f"header '{header}'" if header is not None else "no header"
+    text = f"that of {where}: {shape}, {'an id and ' if ids else ''}one integer a line"
+    test_rows = None if ids is None else _test_rows(where, ids)
+    return Form(text, header, ids, test_rows, width == 2 and column == 0, len(rows))
+
+
+def _prediction_column(where: str, names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> int:
+    width = len(rows[0])
+    if names is None:
+        if width == 1:
+            return 0
+        repeated = [column for column in (0, 1) if len({cells[column] for cells in rows}) < len(rows)]
+        if len(repeated) == 1:
+            return repeated[0]
+        raise _not_understood(where, "it has no header and two columns of which either could be the id")
+    plain = [name.strip().lower() for name in names]
+    predictions = [column for column in range(width) if plain[column] in _PREDICTION_NAMES]
+    if len(predictions) == 1:
+        return predictions[0]
+    others = [column for column in range(width) if plain[column] not in _ID_NAMES]
+    if len(others) == 1 and not predictions:
+        return others[0]
+    raise _not_understood(where, f"which of its columns {', '.join(map(repr, names))} is the prediction cannot be told")
+
+
+def _test_rows(where: str, ids: tuple[str, ...]) -> NDArray[np.int64] | None:
+    """Numbers without a gap, in any order, count test rows from the lowest; other ids stand in the order of test.csv."""
+    if len(set(ids)) < len(ids):
+        repeated = next(text for text in ids if ids.count(text) > 1)
+        raise _not_understood(where, f"id {repeated!r} is there twice")
+    if any(not text or re.search(r'[",\s]', text) for text in ids):
+        raise _not_understood(where, "an id is empty or holds a quote, comma or space")
+    if not all(_INTEGER.fullmatch(text) for text in ids):
+        return None
+    numbers = [int(text) for text in ids]
+    lowest = min(numbers)
+    if len(set(numbers)) == len(ids) == max(numbers) - lowest + 1:
+        return np.array([number - lowest for number in numbers], dtype=np.int64)
+    if all(before < after for before, after in itertools.pairwise(numbers)):
+        return None
+    raise _not_understood(where, "its ids are numbers in no order, with gaps: which test row each means cannot be told")
+
+
+def _read_example(place: Path) -> tuple[str, bytes] | None:
+    """Name and content of the example beside the data, plain or in a zip file; None if there is none."""
+    folder = place if place.is_dir() else place.parent
+    if (folder / EXAMPLE).is_file():
+        return f"{folder / EXAMPLE}", (folder / EXAMPLE).read_bytes()
+    for path in sorted(folder.glob("*.zip")) if place.is_dir() else [place]:
+        if not zipfile.is_zipfile(path):
+            continue
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.rpartition("/")[2] == EXAMPLE and not name.startswith("__MACOSX/"):
+                        return f"{path}:{name}", archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
+    return None
+
+
+def _not_understood(where: str, why: str) -> FerKitError:
+    return FerKitError(f"{where}: its form cannot be understood: {why}; {MOVE_IT}")
