@@ -8,6 +8,7 @@ the fault. Both give the same arrays (tests/test_csv_faces.py).
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -30,15 +31,15 @@ _USAGE_CODES = {quote + name.encode() + quote: code for code, name in enumerate(
 
 @dataclass(frozen=True)
 class Faces:
-    """The rows of one csv file, in its order.
+    """Rows of one csv file, in its order.
 
-    images: uint8 (N, 48, 48). labels: int64 (N,), None where the column was not asked for.
-    usage: uint8 (N,), positions in USAGES, None where the column was not asked for.
+    images: uint8 (N, 48, 48). labels: int64 (N,), or (0,) where that column was not asked for.
+    usage: uint8 (N,), positions in USAGES, or (0,) where that column was not asked for.
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
-    usage: NDArray[np.uint8] | None
+    labels: NDArray[np.int64]
+    usage: NDArray[np.uint8]
 
 
 def read(file: IO[bytes], name: str, columns: Sequence[str]) -> Faces:
@@ -58,9 +59,9 @@ def read(file: IO[bytes], name: str, columns: Sequence[str]) -> Faces:
     blocks = _whole_lines(file, name)
     header, first_block, lines_before = _header(blocks, name)
     layout = _Layout(name, header, columns)
-    parts: list[_Rows] = []
+    parts: list[Faces] = []
     rows_before = 0
-    for block in _chain(first_block, blocks):
+    for block in itertools.chain([first_block], blocks):
         lines = block.split(b"\n")
         part = _parse_fast(lines, layout) or _parse_exactly(lines, layout, rows_before, lines_before)
         parts.append(part)
@@ -69,19 +70,10 @@ def read(file: IO[bytes], name: str, columns: Sequence[str]) -> Faces:
     if rows_before == 0:
         raise FerKitError(f"{name}: has a header but no rows; download the file again")
     return Faces(
-        images=np.concatenate([part.images for part in parts]).reshape(-1, SIDE_PX, SIDE_PX),
-        labels=np.concatenate([part.labels for part in parts]).astype(np.int64) if LABEL in columns else None,
-        usage=np.concatenate([part.usage for part in parts]) if USAGE in columns else None,
+        images=np.concatenate([part.images for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        usage=np.concatenate([part.usage for part in parts]),
     )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Parsed rows: images uint8 (n, 2304), labels and usage uint8 (n,), empty where not wanted."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    usage: NDArray[np.uint8]
 
 
 class _Layout:
@@ -107,7 +99,8 @@ def _whole_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
     while chunk := file.read(BLOCK_BYTES):
         body, newline, rest_of_chunk = chunk.rpartition(b"\n")
         if newline:
-            yield (rest + body + newline).replace(b"\r\n", b"\n")
+            lines = b"".join([rest, body, newline])
+            yield lines.replace(b"\r\n", b"\n") if b"\r" in lines else lines
             rest = rest_of_chunk
         else:
             rest += chunk
@@ -115,11 +108,6 @@ def _whole_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
             raise FerKitError(f"{name}: a line is longer than {MAX_LINE_BYTES:,} bytes; this is no csv file of faces")
     if rest:
         yield rest.removesuffix(b"\r")
-
-
-def _chain(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from others
 
 
 def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
@@ -137,7 +125,7 @@ def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
     raise FerKitError(f"{name}: the file is empty; download it again")
 
 
-def _parse_fast(lines: list[bytes], layout: _Layout) -> _Rows | None:
+def _parse_fast(lines: list[bytes], layout: _Layout) -> Faces | None:
     """The rows of a block, or None if anything in it is not in the plainest form."""
     pixels, labels, usage = [], [], []
     for line in lines:
@@ -159,38 +147,37 @@ def _parse_fast(lines: list[bytes], layout: _Layout) -> _Rows | None:
     images = _parse_numbers(pixels)
     if images is None or 255 in labels or 255 in usage:
         return None
-    return _Rows(images, np.array(labels, np.uint8), np.array(usage, np.uint8))
+    return Faces(images, np.array(labels, np.int64), np.array(usage, np.uint8))
 
 
 def _parse_numbers(texts: list[bytes]) -> NDArray[np.uint8] | None:
-    """uint8 (n, 2304) from n texts of 2,304 numbers 0–255 with one space between, else None."""
-    # Two bytes in front, so that the three before any end exist.
+    """uint8 (n, 48, 48) from n texts of 2,304 numbers 0–255 with one space between, else None."""
+    # Two spaces in front, so that the three bytes before the end of any number exist; one behind each text.
     text = np.frombuffer(b"".join([b"  ", b" ".join(texts), b" "]), np.uint8)
-    digits = text - np.uint8(ord("0"))  # other bytes wrap round to 10 and more
+    digits = text - np.uint8(ord("0"))  # any other byte wraps round to 10 or more
     is_digit = digits <= 9
-    ends = np.flatnonzero(~is_digit)[2:]  # the space after each number
-    lengths = np.diff(ends, prepend=1) - 1
-    row_ends = np.cumsum([len(row) + 1 for row in texts]) + 1
+    ends = np.flatnonzero(~is_digit[3:])  # the last digits of numbers, counted from the third byte
+    row_ends = np.cumsum([len(row) + 1 for row in texts]) - 2
     if (
         ends.size != len(texts) * PIXELS
         or not np.array_equal(ends[PIXELS - 1 :: PIXELS], row_ends)
-        or lengths.min(initial=1) < 1
-        or lengths.max(initial=1) > 3
-        or (text[ends] != ord(" ")).any()
+        or np.count_nonzero(text == ord(" ")) != ends.size + 2  # no byte is other than digit or space
+        or not (is_digit[2:] | is_digit[1:-1]).all()  # no number is empty
+        or (is_digit[3:] & is_digit[2:-1] & is_digit[1:-2] & is_digit[:-3]).any()  # nor longer than 3 digits
     ):
         return None
-    # Tens and hundreds at every byte, digits or not: cheaper than to look up each digit where it stands.
+    # The value of the number so far at every byte: simple sums over all bytes cost less than looking up each digit.
     digits *= is_digit
-    last = ends - 3
-    below_100 = (digits[2:] + np.uint8(10) * digits[1:-1])[last]
-    hundreds = (digits[:-2] * is_digit[1:-1])[last]
-    values: NDArray[np.uint8] = below_100 + np.uint8(100) * hundreds
+    below_100 = digits[2:] + np.uint8(10) * digits[1:-1]
+    hundreds = digits[:-2] * (is_digit[1:-1] & is_digit[2:])
+    values = below_100 + np.uint8(100) * hundreds
     if hundreds.max(initial=0) > 2 or (values < below_100).any():  # the second: 256 to 299 wrapped round
         return None
-    return values.reshape(-1, PIXELS)
+    images: NDArray[np.uint8] = values[ends].reshape(-1, SIDE_PX, SIDE_PX)
+    return images
 
 
-def _parse_exactly(lines: list[bytes], layout: _Layout, rows_before: int, lines_before: int) -> _Rows:
+def _parse_exactly(lines: list[bytes], layout: _Layout, rows_before: int, lines_before: int) -> Faces:
     """The rows of a block one by one; raises at the first fault. Numbers in errors count from 1."""
     images: list[list[int]] = []
     labels: list[int] = []
@@ -209,7 +196,11 @@ def _parse_exactly(lines: list[bytes], layout: _Layout, rows_before: int, lines_
         images.append(_pixels(fields[layout.pixels], where, cut))
         if layout.usage is not None:
             usage.append(_usage(fields[layout.usage], where, cut))
-    return _Rows(np.array(images, np.uint8).reshape(-1, PIXELS), np.array(labels, np.uint8), np.array(usage, np.uint8))
+    return Faces(
+        images=np.array(images, np.uint8).reshape(-1, SIDE_PX, SIDE_PX),
+        labels=np.array(labels, np.int64),
+        usage=np.array(usage, np.uint8),
+    )
 
 
 def _fields(line: bytes, where: str, cut: str = "") -> list[str]:
@@ -220,7 +211,10 @@ def _fields(line: bytes, where: str, cut: str = "") -> list[str]:
             f"{where}: byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8 or download it again"
         ) from None
     except csv.Error as error:
-        raise FerKitError(f"{where}: not valid csv ({error}){cut}") from None
+        fault = (
+            "a quote is opened and not closed" if str(error) == "unexpected end of data" else f"not valid csv ({error})"
+        )
+        raise FerKitError(f"{where}: {fault}{cut}") from None
     return rows[0] if rows else []
 
 

@@ -81,7 +81,6 @@ def load(folder: str | Path, cache_dir: str | Path) -> Competition:
         arrays, digest = kept
     else:
         train, test = _read(chosen)
-        assert train.labels is not None
         arrays = {"train_images": train.images, "train_labels": train.labels, "test_images": test.images}
         for path, stat in zip(paths, before, strict=True):
             if (path.stat().st_size, path.stat().st_mtime_ns) != (stat.st_size, stat.st_mtime_ns):
@@ -109,7 +108,6 @@ def load_answers(folder: str | Path) -> Answers | None:
     if source is None:
         return None
     _, test = _read([source])
-    assert test.labels is not None and test.usage is not None
     if TEST in found and not np.array_equal(_read_one(found[TEST], (PIXEL,)).images, test.images):
         raise FerKitError(f"{source.name} and {found[TEST].name} hold different test images; remove the wrong one")
     return Answers(test.labels, np.array(USAGES)[test.usage])
@@ -135,7 +133,6 @@ def _read(chosen: Sequence[Source]) -> tuple[Faces, Faces]:
         return _read_one(chosen[0], (LABEL, PIXEL)), _read_one(chosen[1], (PIXEL,))
     [source] = chosen
     rows = _read_one(source, (LABEL, PIXEL, USAGE))
-    assert rows.labels is not None and rows.usage is not None
     falls = np.flatnonzero(np.diff(rows.usage.astype(np.int8)) < 0)
     if falls.size:
         row = int(falls[0]) + 1
@@ -156,8 +153,8 @@ def _read_one(source: Source, columns: Sequence[str]) -> Faces:
 
 
 def _part(rows: Faces, part: slice) -> Faces:
-    assert rows.labels is not None and rows.usage is not None
-    return Faces(rows.images[part], rows.labels[part], rows.usage[part])
+    # Copies, so that no train array is a view on memory that holds test labels too.
+    return Faces(rows.images[part], rows.labels[part].copy(), rows.usage[part].copy())
 
 
 def _ids(images: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -65,12 +65,14 @@ def read(folder: Path, names: Sequence[str]) -> tuple[Arrays, str] | None:
         return None
     try:
         recorded = files.read_json(folder / "cache.json")["digest"]
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names}
+        arrays: Arrays = {  # asarray: a plain array on the mapped file, as after a first read
+            name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in names
+        }
         digest = digest_of(arrays)
         if digest != recorded:
             raise ValueError(f"digest {digest[:12]}, recorded {recorded[:12]}")
     except (FerKitError, OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        print(f"{folder}: the cache is damaged ({error}); reading the csv files again", file=sys.stderr)
+        print(f"{folder}: the cache is incomplete or damaged ({error}); reading the csv files again", file=sys.stderr)
         return None
     return arrays, digest
 

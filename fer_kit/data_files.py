@@ -51,7 +51,7 @@ class Source:
             else:
                 with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
                     yield file
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise FerKitError(f"{self.name}: damaged or unreadable zip ({error}); download it again") from None
         except OSError as error:
             raise FerKitError(f"{self.name}: cannot be read ({error.strerror or error})") from None
@@ -74,13 +74,19 @@ def find(explicit: str | Path | None = None) -> Path:
             if not path.exists():
                 raise FerKitError(f"{path}: no such file or folder (from {origin})")
             if not sources(path):
+                inside = [child for child in sorted(_listing(path)) if child.is_dir() and sources(child)]
                 raise FerKitError(
-                    f"{path}: holds no competition files (from {origin}); "
-                    f"looked for {', '.join(NAMES)}, plain or in a .zip"
+                    f"{path}: holds no competition files (from {origin}); looked for {', '.join(NAMES)}, plain or in "
+                    f"a .zip" + (f" (did you mean {inside[0]}?)" if inside else "")
                 )
             return path
-    places = [KAGGLE_INPUT / SLUG, KAGGLE_INPUT / "competitions" / SLUG, *_datasets(KAGGLE_INPUT), Path("data")]
-    for place in places:
+    for place in (KAGGLE_INPUT / SLUG, KAGGLE_INPUT / "competitions" / SLUG):
+        if sources(place):
+            return place
+    datasets = _datasets(KAGGLE_INPUT)
+    if len(datasets) > 1:
+        raise FerKitError(f"several mounts hold a set: {', '.join(map(str, datasets))}; name one with --data")
+    for place in (*datasets, Path("data")):
         if sources(place):
             return place
     raise FerKitError(
@@ -119,10 +125,10 @@ def sources(place: Path) -> dict[str, Source]:
         FerKitError: a zip that is needed is damaged or lacks the csv its name promises; two copies differ in size.
     """
     if place.is_file():
+        if place.name.removesuffix(".zip") in (TRAIN, TEST):
+            return sources(place.parent)
         if zipfile.is_zipfile(place) or place.suffix == ".zip":
             return _in_zip(place, must_hold=NAMES)
-        if place.name in (TRAIN, TEST):
-            return sources(place.parent)
         return {place.name if place.name in WHOLE else WHOLE[0]: _plain(place)}
     found = {name: _plain(place / name) for name in NAMES if (place / name).is_file()}
     plain_is_enough = {TRAIN, TEST} <= found.keys() or (found.keys() & set(WHOLE) and not found.keys() & {TRAIN, TEST})
@@ -159,6 +165,8 @@ def _in_zip(path: Path, must_hold: tuple[str, ...]) -> dict[str, Source]:
         name = member.filename.rpartition("/")[2]
         if name not in NAMES or member.filename.startswith("__MACOSX/"):
             continue
+        if member.flag_bits & 1:
+            raise FerKitError(f"{path}: {member.filename} is encrypted; unpack it first")
         if name in found:
             raise FerKitError(f"{path}: holds both {found[name].member} and {member.filename}; unpack the right one")
         found[name] = Source(path, member.filename, member.file_size)
