@@ -165,7 +165,7 @@ def table(members: Sequence[Run], oof: Predictions) -> list[str]:
         )
         for row in rows
     ]
-    rule = "─" * len(lines[0])
+    rule = "-" * len(lines[0])
     return [line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1])]
 
 

@@ -111,14 +111,11 @@ def _refuse_copies(members: Sequence[Run]) -> None:
     """A copy under another name would count twice."""
     for index, member in enumerate(members):
         for other in members[:index]:
-            shared = set(_oof_hashes(member)) & set(_oof_hashes(other))
+            theirs = set(other.sha256.values())
+            shared = sorted(file for file, sha256 in member.sha256.items() if sha256 in theirs)
             if shared or _content(member) == _content(other):
-                what = _oof_hashes(member)[min(shared)] if shared else "the same logits everywhere"
+                what = f"the same {shared[0]}" if shared else "the same logits everywhere"
                 raise FerKitError(f"'{member.name}' is a copy of '{other.name}' ({what}); give one of them")
-
-
-def _oof_hashes(member: Run) -> dict[str, str]:
-    return {sha256: f"the same {file}" for file, sha256 in member.sha256.items() if file.endswith(runs.OOF)}
 
 
 def _content(member: Run) -> bytes:

@@ -233,7 +233,9 @@ def _check_meta(meta: Any) -> None:
     try:
         json.dumps(meta, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise FerKitError(f"meta cannot be written as JSON ({error}); allowed are plain JSON values") from None
+        raise FerKitError(
+            f"meta is not plain JSON ({_one_line(error)}); allowed are texts and finite numbers"
+        ) from None
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -242,7 +244,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if not zipfile.is_zipfile(path):
             raise FerKitError("not a whole .npz file (cut short, or something else); predict these rows again")
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             unknown = [name for name in archive.files if name not in _ARRAYS]
             if unknown:
                 raise FerKitError(f"holds '{unknown[0]}', allowed are {', '.join(_ARRAYS)}")

@@ -133,7 +133,7 @@ def status(runs_dir: Path | str, name: str) -> Status:
         FerKitError: no such run, a damaged fold, folds that disagree on how many there are.
     """
     folder, results = _results(Path(runs_dir), name)
-    counts = sorted({_field(folder, result, "folds", int) for result in results.values()})
+    counts = sorted({_field(folder / f"fold{k}" / RESULT, results[k], "folds", int) for k in results})
     if len(counts) > 1:
         raise FerKitError(f"{folder}: some folds are of {counts[0]} and some of {counts[1]}; keep one set of folds")
     if not counts:
@@ -258,7 +258,7 @@ def _read_record(folder: Path, name: str) -> dict[str, Any] | None:
 def _field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
     value = record.get(key)
     if type(value) is not kind:
-        raise FerKitError(f"{path}: '{key}' is {value!r}, allowed is a {kind.__name__}; make this folder again")
+        raise FerKitError(f"{path}: '{key}' is {value!r}, allowed is {kind.__name__}; make this folder again")
     return value
 
 

@@ -150,7 +150,7 @@ def _prediction_column(where: str, names: Sequence[str] | None, rows: Sequence[S
 
 
 def _test_rows(where: str, ids: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """Numbers without a gap, in any order, count test rows from the lowest; other ids stand in the order of test.csv."""
+    """Numbers without a gap, in any order, count test rows from the lowest; other ids stand in test.csv order."""
     if len(set(ids)) < len(ids):
         repeated = next(text for text in ids if ids.count(text) > 1)
         raise _not_understood(where, f"id {repeated!r} is there twice")
