@@ -12,6 +12,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ _PREDICTION_NAMES = {
     "target",
 }
 _ID_NAMES = {"id", "image", "imageid", "image_id", "index", "file", "filename", "name", "row", "row_id", "usage_id"}
-_INTEGER = re.compile(r"[0-9]+")
+_INTEGER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +107,11 @@ def parse_example(where: str, content: bytes) -> Form:
     """
     try:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
+        table = [next(csv.reader([line]), []) for line in lines]  # a line at a time: a stray quote spoils one line
     except UnicodeDecodeError as error:
         raise _not_understood(where, f"it is not UTF-8 ({error})") from None
-    table = [next(csv.reader([line]), []) for line in lines]  # a line at a time: a stray quote spoils one line
+    except csv.Error as error:
+        raise _not_understood(where, f"it is not CSV ({error})") from None
     width = len(table[0])
     for number, cells in enumerate(table, start=1):
         if len(cells) != width or width not in (1, 2):
@@ -152,7 +155,7 @@ def _prediction_column(where: str, names: Sequence[str] | None, rows: Sequence[S
 def _test_rows(where: str, ids: tuple[str, ...]) -> NDArray[np.int64] | None:
     """Numbers without a gap, in any order, count test rows from the lowest; other ids stand in test.csv order."""
     if len(set(ids)) < len(ids):
-        repeated = next(text for text in ids if ids.count(text) > 1)
+        [(repeated, _)] = Counter(ids).most_common(1)
         raise _not_understood(where, f"id {repeated!r} is there twice")
     if any(not text or re.search(r'[",\s]', text) for text in ids):
         raise _not_understood(where, "an id is empty or holds a quote, comma or space")

@@ -1,0 +1,57 @@
+"""A folder to build submissions in, with or without a competition's files, and the command run there."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+
+import pytest
+
+from fer_kit import data, metrics, runs
+from submissions import __main__ as commands
+from submissions import build, check
+from tests.fake_runs import TEST_ROWS
+
+ORGANISERS = "the organiser's: one integer a line, no header, no id"
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make `folder` the current one, where no data can be found; fix the date, and TEST_ROWS as the competition's."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("FER_KIT_DATA", raising=False)
+    monkeypatch.setattr(build, "_today", lambda: datetime.date(2030, 1, 2))
+    monkeypatch.setattr(check, "COMPETITION_ROWS", TEST_ROWS)
+    return folder
+
+
+def save_data(folder: Path) -> str:
+    """Write a competition with TEST_ROWS test rows into `folder`/data; its digest."""
+    (folder / "data").mkdir()
+    pixels = [" ".join([str(row)] * 48 * 48) for row in range(TEST_ROWS)]
+    train = [f'{row % 7},"{pixels[row]}"\n' for row in range(9)]
+    (folder / "data/train.csv").write_text("".join(["emotion,pixels\n", *train]))
+    (folder / "data/test.csv").write_text("".join(["pixels\n", *(f'"{row}"\n' for row in pixels)]))
+    return data.load(folder / "data", folder / "runs/cache").digest
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `python -m submissions …`."""
+    code = commands.main([*argv])
+    return code, *capsys.readouterr()
+
+
+def refused(capsys: pytest.CaptureFixture[str], message: str, *argv: str) -> None:
+    code, _, error = run(capsys, *argv)
+    assert code == 2
+    assert re.match("error: " + re.escape(message), error), error
+    assert error.count("\n") == 1
+
+
+def expected(name: str = "a") -> list[int]:
+    """What run `name` predicts for the test rows."""
+    return metrics.predicted(runs.load("runs", name).test.logits).tolist()
+
+
+def numbers(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().splitlines()]
