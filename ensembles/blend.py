@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,7 @@ def _common(values: Sequence[Any]) -> Any:
 
 def _next_command(members: Sequence[Run], oof: Predictions, name: str, runs_dir: str) -> str:
     """What to type next: submit the blend, or the best member where that is better alone."""
-    options = "" if runs_dir == "runs" else f" --runs {runs_dir}"
+    options = "" if runs_dir == "runs" else f" --runs {shlex.quote(runs_dir)}"
     best = members[0]
     if metrics.accuracy(oof.logits, _labels(oof)) < metrics.accuracy(best.oof.logits, _labels(best.oof)):
         return f"python -m submissions build {best.name}{options}   ('{best.name}' alone is better than the blend)"

@@ -27,6 +27,7 @@ STORED_SCORE_TOLERANCE = 1e-6  # a mix-up of rows moves an accuracy by more than
 
 _HASHED = {OOF: "oof_sha256", TEST: "test_sha256"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FOLD_OPTION = r" --fold[= ]\S+"
 _FOLD_FOLDER = re.compile(r"fold(0|[1-9][0-9]*)")
 
 
@@ -213,9 +214,9 @@ def _train_command(folder: Path, state: Status, fold: int) -> str:
     for sister in (fold, *state.finished):
         env = folder / f"fold{sister}" / "env.json"
         command = files.read_json(env).get("command") if env.is_file() else None
-        if isinstance(command, str) and " --fold " in command:
+        if isinstance(command, str) and re.search(_FOLD_OPTION, command):
             command = re.sub(r" --(resume|restart)\b", "", command)
-            return re.sub(r" --fold \S+", f" --fold {fold}", command) + resume
+            return re.sub(_FOLD_OPTION, f" --fold {fold}", command) + resume
     return f"python -m fer_kit.train --fold {fold} (with the options of the other folds){resume}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,6 +194,9 @@ def _today() -> datetime.date:
 
 
 def _next_command(out: Path, rows: int, source: Source) -> str:
+    file = shlex.quote(f"{out}")
     if rows != check.COMPETITION_ROWS:
-        return f"python -m submissions check {out}   (not for Kaggle: its test set has {check.COMPETITION_ROWS:,} rows)"
-    return f'kaggle competitions submit {COMPETITION} -f {out} -m "{source.name}: {source.accuracy}"'
+        return (
+            f"python -m submissions check {file}   (not for Kaggle: its test set has {check.COMPETITION_ROWS:,} rows)"
+        )
+    return f'kaggle competitions submit {COMPETITION} -f {file} -m "{source.name}: {source.accuracy}"'

@@ -150,6 +150,16 @@ def test_missing_folds_name_the_command(here):
     assert refused(message, "runs", "a") == message
 
 
+def test_the_command_is_that_of_a_sister_fold(here):
+    folder = fake_runs.save_run(here / "runs", "a", seed=1)
+    fake_runs.unfinish(here / "runs", "a", 2)
+    typed = "python -m fer_kit.train --fold={} --set 'lr=1e-4' --tag x{}"
+    for fold in range(FOLDS):
+        files.write_json(folder / f"fold{fold}/env.json", {"command": typed.format(fold, " --restart")})
+    command = typed.replace("=", " ", 1).format(2, " --resume")
+    assert refused("runs/a: fold 2 of 3 not finished; finish with: ", "runs", "a").endswith(f"finish with: {command}")
+
+
 def test_no_finished_fold(here):
     fake_runs.save_run(here / "runs", "a", seed=1)
     fake_runs.unfinish(here / "runs", "a", 0, 1, 2)
