@@ -1,0 +1,66 @@
+# Short names for commands that people can read. `make demo` and `make test` are all a newcomer needs.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PY      = $(VENV)/bin/python
+SHELL   = /bin/bash
+.SHELLFLAGS = -eu -o pipefail -c
+.DEFAULT_GOAL = help
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python %d.%d is too old: fer_kit needs 3.11 or newer, e.g. make demo PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/installed  ## make .venv with everything in it
+
+# --- demo: a whole competition, from files to a checked submission ------------------------------------------------
+# On drawn faces by default; `make demo DATA=dir` does the same on the competition's own files.
+DATA       ?=
+DEMO        = $(if $(DATA),demo/competition,demo/drawn)
+DEMO_DATA   = $(if $(DATA),$(DATA),demo/drawn/data)
+DEMO_FOLDS  = 0 1 2
+
+demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write and check a submission
+	@if [ -z "$(DATA)" ]; then $(PY) -m fer_kit.synthetic $(DEMO_DATA) --rows 2400 --test-rows 600; fi
+	@$(PY) -m fer_kit.folds --data $(DEMO_DATA) --runs $(DEMO)/runs --folds 3
+	@for fold in $(DEMO_FOLDS); do \
+	  $(PY) -m fer_kit.train --recipe baseline_v1 --set epochs=10 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
+	  $(PY) -m fer_kit.train --recipe deep_v1 --set epochs=8 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
+	done
+	@$(PY) -m ensembles.blend demo --runs $(DEMO)/runs
+	@$(PY) -m submissions build demo --runs $(DEMO)/runs --data $(DEMO_DATA) --out $(DEMO)/submission.csv
+	@$(PY) -m submissions check $(DEMO)/submission.csv --data $(DEMO_DATA)
+	@printf '%s\n' '' 'Everything lies in $(DEMO):' \
+	  '  data/            the competition files (drawn ones; yours stay where they are)' \
+	  '  runs/folds.csv   the folds; runs/<recipe>/fold<k>/ each trained fold, with log.txt and metrics.jsonl' \
+	  '  runs/blends/demo the blend' \
+	  '  submission.csv   what you would upload' \
+	  '' 'Next, with the competition files in ./data:' \
+	  '  $(PY) -m fer_kit.folds' \
+	  '  $(PY) -m fer_kit.train --fold 0        # then --fold 1 … 4' \
+	  '  $(PY) -m ensembles.blend first' \
+	  '  $(PY) -m submissions build first'
+
+# --- checks --------------------------------------------------------------------------------------------------------
+test: $(VENV)/installed  ## run the tests
+	$(PY) -m pytest
+
+lint: $(VENV)/installed  ## style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: $(VENV)/installed  ## measure speed: reading, folds, training
+	$(PY) -m tests.benchmarks.bench_data
+	$(PY) -m tests.benchmarks.bench_folds
+	$(PY) -m tests.benchmarks.bench_training
+
+clean:  ## remove the demo and caches; runs/ and data/ stay
+	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: help install demo test lint bench clean

@@ -1,0 +1,37 @@
+"""An epoch of batches from images that live on the device as uint8: shuffle, pick, augment, all there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+
+from fer_kit.augment import augment
+from fer_kit.config import TrainConfig
+from fer_kit.labels import NUM_CLASSES
+
+
+def count(rows: int, batch_size: int) -> int:
+    """Batches in an epoch."""
+    return -(-rows // batch_size)
+
+
+def epoch(images: Tensor, labels: Tensor, config: TrainConfig, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of one epoch: float32 (B, 1, 48, 48), channels-last, and int64 (B,).
+
+    images: uint8 (N, 48, 48) and labels: int64 (N,), both on the device of `rng`. The rows are cut into batches
+    whose sizes differ by one at most, so that none is dropped and no small last batch upsets batch norm.
+    """
+    rows = draw_rows(labels, config.sampler, rng)
+    for picked in rows.tensor_split(count(len(rows), config.batch_size)):
+        x = augment(images[picked], config, rng)
+        yield x.contiguous(memory_format=torch.channels_last), labels[picked]
+
+
+def draw_rows(labels: Tensor, sampler: str, rng: Generator) -> Tensor:
+    """N positions, int64: each once in random order, or drawn with all classes equally likely ("balanced")."""
+    if sampler == "shuffle":
+        return torch.randperm(len(labels), generator=rng, device=rng.device)
+    counts = torch.bincount(labels, minlength=NUM_CLASSES)
+    return torch.multinomial((1.0 / counts)[labels], len(labels), replacement=True, generator=rng)

@@ -1,0 +1,78 @@
+"""What a run saves: everything needed to go on (last.pt), and the finished weights (model.safetensors)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fer_kit import files
+from fer_kit.engine import State
+from fer_kit.errors import FerKitError
+
+SCHEMA = 1
+PARTS = ("net", "optimizer", "schedule", "scaler")
+COUNTERS = ("epoch", "step", "best_epoch", "best_weights", "seconds", "history")
+
+
+def save(path: Path, state: State, identity: dict[str, Any]) -> None:
+    """Replace `path` by the whole state. `identity` says whose it is; `load` checks it."""
+    record: dict[str, Any] = {"schema": SCHEMA, "identity": identity}
+    record |= {part: getattr(state, part).state_dict() for part in PARTS}
+    record |= {counter: getattr(state, counter) for counter in COUNTERS}
+    record["average"] = None if state.average is None else state.average.module.state_dict()
+    with files.replacing(path) as file:
+        torch.save(record, file)
+
+
+def load(path: Path, state: State, identity: dict[str, Any]) -> None:
+    """Put the state saved in `path` into `state`, in place. No code in the file is run.
+
+    Raises:
+        FerKitError: not such a file, or one of another config, fold, data or folds.
+    """
+    restart = "start anew with --restart"
+    device = next(state.net.parameters()).device
+    try:
+        record = torch.load(path, map_location=device, weights_only=True)
+        saved = record["identity"]
+    except Exception as error:  # torch raises many kinds for a damaged file, all of them mean the same here
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise FerKitError(f"{path}: not a checkpoint that can be read ({reason}); {restart}") from None
+    for key, value in identity.items():
+        if saved.get(key) != value:
+            raise FerKitError(f"{path}: saved with {key} {saved.get(key)}, now it is {value}; {restart}, or use --tag")
+    for part in PARTS:
+        getattr(state, part).load_state_dict(record[part])
+    for counter in COUNTERS:
+        setattr(state, counter, record[counter])
+    if state.average is not None:
+        state.average.module.load_state_dict(record["average"])
+
+
+def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's parameters and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def save_weights(path: Path, module: torch.nn.Module, about: dict[str, str]) -> None:
+    """Replace `path` by the network's weights as safetensors; `about` goes into its header."""
+    weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    with files.replacing(path) as file:
+        file.write(safetensors.torch.save(weights, about))
+
+
+def load_weights(path: Path, module: torch.nn.Module) -> None:
+    """Load weights that `save_weights` wrote.
+
+    Raises:
+        FerKitError: not a safetensors file, or not of this network.
+    """
+    try:
+        module.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FerKitError(f"{path}: not the weights of {type(module).__name__} ({reason})") from None

@@ -1,0 +1,118 @@
+"""A fold's job before the first step: what was asked for, what lies in its folder, data and device made ready."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fer_kit import data, files, folds, precision, runs, splits, tracking
+from fer_kit.config import TrainConfig
+from fer_kit.errors import FerKitError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides where and how a fold runs, and not its numbers."""
+
+    fold: int
+    run: str
+    runs: Path
+    command: str
+    data: str | None = None
+    device: str = "auto"
+    resume: bool = False
+    restart: bool = False
+    limit_minutes: float | None = None
+    deterministic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A fold ready to run: rows chosen, images on the device, files named."""
+
+    config: TrainConfig
+    options: Options
+    folder: Path
+    log: tracking.Log
+    precision: precision.Precision
+    competition: data.Competition
+    split: splits.Split
+    folds: folds.Folds
+    images: Tensor  # uint8 (N, 48, 48), all train rows, on the device
+    labels: Tensor  # int64 (N,)
+    code: str  # commit
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must agree for a checkpoint, or another fold, to belong here."""
+        return {
+            "config_digest": self.config.digest,
+            "folds_digest": self.folds.digest,
+            "data_digest": self.competition.digest,
+        }
+
+
+def claim(folder: Path, options: Options) -> str:
+    """Look at what lies in the folder: "finished", "resume" or "new". Throws an unfinished run away if asked to.
+
+    Raises:
+        FerKitError: a run lies there and neither --resume nor --restart says what to do with it.
+    """
+    if runs.is_finished(folder):
+        if options.resume:
+            return "finished"
+        if not options.restart or not options.run.endswith("smoke"):
+            raise FerKitError(
+                f"{folder} is finished and stays as it is; name a new run with --tag, or delete the folder"
+            )
+    if not folder.exists():
+        return "new"
+    if options.restart:
+        shutil.rmtree(folder)
+        return "new"
+    if not options.resume:
+        raise FerKitError(f"{folder} holds an unfinished run; go on with --resume, or throw it away with --restart")
+    return "resume"
+
+
+def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
+    """Read data and folds, put the images on the device, and write config.json and env.json."""
+    device = precision.choose_device(options.device)
+    fast = precision.choose(config.precision, device)
+    competition = data.load(data.find(options.data), options.runs / "cache")
+    table = folds.read(options.runs / "folds.csv")
+    folds.check(table, competition.train.labels)
+    parts = splits.split(table, options.fold, config)
+    if options.deterministic:
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not options.deterministic
+
+    code = tracking.commit()
+    files.write_json(folder / "config.json", config.to_json())
+    files.write_json(folder / "env.json", tracking.environment(fast, options.command, code))
+    return Job(
+        config=config,
+        options=options,
+        folder=folder,
+        log=tracking.Log(folder / "log.txt"),
+        precision=fast,
+        competition=competition,
+        split=parts,
+        folds=table,
+        images=torch.from_numpy(np.array(competition.train.images)).to(device),
+        labels=torch.from_numpy(np.array(competition.train.labels)).to(device),
+        code=code,
+    )
+
+
+def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.device) -> torch.Generator:
+    """Seed torch from (seed, fold, epoch) and give the generator of this epoch's rows and augmentation."""
+    seeds = np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64)
+    torch.manual_seed(int(seeds[0] >> np.uint64(1)))  # initial weights, dropout, mixup
+    return torch.Generator(device).manual_seed(int(seeds[1] >> np.uint64(1)))

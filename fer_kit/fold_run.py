@@ -1,0 +1,205 @@
+"""One fold from files to a finished run folder: prepare, train or go on, predict, finish."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from fer_kit import (
+    batches,
+    checkpoints,
+    engine,
+    files,
+    metrics,
+    precision,
+    predictions,
+    runs,
+    tracking,
+)
+from fer_kit.config import TrainConfig
+from fer_kit.errors import FerKitError
+from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
+from fer_kit.losses import make_loss
+
+
+def train_fold(config: TrainConfig, options: Options) -> None:
+    """Train fold `options.fold` and finish its folder, or stop at the time limit, resumable.
+
+    Raises:
+        FerKitError: something asked for is missing or contradicts what lies there; the loss is no longer finite.
+        KeyboardInterrupt: Ctrl-C; everything up to the last finished epoch is saved.
+    """
+    began = time.monotonic()
+    folder = runs.fold_folder(options.runs, options.run, options.fold)
+    if claim(folder, options) == "finished":
+        print(f"{folder} is finished already; nothing to do")
+        return
+    job = prepare(config, options, folder)
+    state = begin_or_resume(job)
+    try:
+        finished = train_epochs(job, state, began)
+    except KeyboardInterrupt:
+        job.log(f"interrupted; epochs 1 to {state.epoch} are saved, go on with --resume")
+        raise
+    if finished:
+        finish(job, state)
+
+
+def begin_or_resume(job: Job) -> engine.State:
+    """The state to go on from: that of last.pt where there is one, else a fresh network."""
+    config, fold, device = job.config, job.options.fold, job.precision.device
+    seed_everything(config, fold, 0, device)
+    state = engine.start(config, job.precision, batches.count(len(job.split.train), config.batch_size))
+    name = f"{job.options.run} fold {fold} on {tracking.device_name(device)}, {job.precision.name}"
+    last = job.folder / "last.pt"
+    if last.exists():
+        checkpoints.load(last, state, job.identity)
+        job.log(f"{name}: going on after epoch {state.epoch} of {config.epochs}")
+    else:
+        rows = job.split
+        watched = f"{len(rows.watch):,} watched, " if len(rows.watch) else ""
+        job.log(f"{name}: {len(rows.train):,} rows to train on, {watched}{len(rows.out):,} out of fold")
+    return state
+
+
+def train_epochs(job: Job, state: engine.State, began: float) -> bool:
+    """Train until the recipe is done (True) or the time limit is near (False); saved after each epoch."""
+    config, watching = job.config, job.config.watches
+    train = torch.from_numpy(job.split.train).to(job.images.device)
+    images, labels = job.images[train], job.labels[train]
+    loss_of = make_loss(config, job.competition.train.labels[job.split.train], job.images.device)
+    while state.epoch < config.epochs and not stopped_early(config, state):
+        started = time.monotonic()
+        rng = seed_everything(config, job.options.fold, state.epoch + 1, job.images.device)
+        progress = tracking.Progress(f"epoch {state.epoch + 1}/{config.epochs}", len(images))
+        epoch = batches.epoch(images, labels, config, rng)
+        try:
+            loss, accuracy = engine.train_epoch(state, epoch, loss_of, config, job.precision, progress)
+        finally:
+            progress.close()
+        if not math.isfinite(loss):
+            raise FerKitError(
+                f"{job.folder}: the loss of epoch {state.epoch} is {loss}; go on from the epoch before with --resume"
+                " after --set precision=fp32, or start anew with a lower rate, --set lr=…"
+            )
+        trained = time.monotonic()
+        record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
+        if watching:
+            record |= watch(job, state)
+        state.schedule.after_epoch(record.get("watch_accuracy"))
+        spent = time.monotonic() - started
+        record |= {"seconds": round(spent, 3), "images_per_second": round(len(images) / (trained - started), 1)}
+        state.seconds += spent
+        state.history.append(record)
+        checkpoints.save(job.folder / "last.pt", state, job.identity)
+        tracking.write_metrics(job.folder / "metrics.jsonl", state.history)
+        job.log(tell(record, config, state))
+        if out_of_time(job.options, began, state):
+            job.log(
+                f"time limit of {job.options.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved;"
+                " go on with --resume"
+            )
+            return False
+    return True
+
+
+def watch(job: Job, state: engine.State) -> dict[str, float]:
+    """Loss and accuracy on the watched rows; keeps the weights of the best epoch."""
+    rows = job.split.watch
+    logits = engine.predict(state.smooth, job.images[torch.from_numpy(rows)], "none", job.precision)
+    labels = job.competition.train.labels[rows]
+    accuracy = metrics.accuracy(logits, labels)
+    best = max((record["watch_accuracy"] for record in state.history), default=-1.0)
+    if accuracy > best:
+        state.best_epoch = state.epoch
+        if job.config.early_stop_epochs:
+            state.best_weights = checkpoints.weights_of(state.smooth)
+    return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
+
+
+def stopped_early(config: TrainConfig, state: engine.State) -> bool:
+    """Whether the watched accuracy has not risen for as many epochs as the recipe waits."""
+    return bool(config.early_stop_epochs) and state.epoch - state.best_epoch >= config.early_stop_epochs
+
+
+def out_of_time(options: Options, began: float, state: engine.State) -> bool:
+    """Whether one more epoch like the last would end after the limit."""
+    if options.limit_minutes is None:
+        return False
+    return time.monotonic() - began + float(state.history[-1]["seconds"]) > 60 * options.limit_minutes
+
+
+def tell(record: dict[str, Any], config: TrainConfig, state: engine.State) -> str:
+    """One epoch in one line."""
+    watched = f"  watched {record['watch_accuracy']:.2%}" if "watch_accuracy" in record else ""
+    star = " *" if watched and state.best_epoch == state.epoch else ""
+    return (
+        f"epoch {record['epoch']:>3}/{config.epochs}  lr {record['lr']:.2e}  loss {record['train_loss']:.4f}"
+        f"  accuracy {record['train_accuracy']:.2%}{watched}{star}"
+        f"  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s"
+    )
+
+
+def finish(job: Job, state: engine.State) -> None:
+    """Predict, write the results, and result.json last of all: it is the finished mark."""
+    if state.best_weights is not None:
+        state.smooth.load_state_dict(state.best_weights)
+    epoch = state.best_epoch if state.best_weights is not None else state.epoch
+    net, exact = state.smooth, precision.Precision("fp32", job.precision.device)  # bf16 logits tie and flip classes
+    started = time.monotonic()
+    out, competition = job.split.out, job.competition
+    test_images = torch.from_numpy(np.array(competition.test.images)).to(job.images.device)
+    views, options = job.config.views, job.options
+    meta = predictions.build_meta(
+        recipe=job.config.recipe,
+        run=options.run,
+        fold=options.fold,
+        epoch=epoch,
+        views=views,
+        commit=job.code,
+        **job.identity,
+    )
+    train = competition.train
+    oof_logits = engine.predict(net, job.images[torch.from_numpy(out)], views, exact)
+    oof = predictions.Predictions(train.ids[out], oof_logits, meta, np.array(train.labels[out]))
+    test = predictions.Predictions(competition.test.ids, engine.predict(net, test_images, views, exact), meta)
+    about = {key: str(value) for key, value in meta.items() if key != "classes"}
+    checkpoints.save_weights(job.folder / "model.safetensors", net, about | {"model": job.config.model})
+    predictions.write(job.folder / "oof.npz", oof)
+    predictions.write(job.folder / "test.npz", test)
+    accuracy = metrics.accuracy(oof.logits, train.labels[out])
+    job.log(
+        f"out of fold {accuracy:.2%} on {len(out):,} rows, weights of epoch {epoch}, {state.seconds:.0f} s of training"
+    )
+    seconds = [record["seconds"] for record in state.history]
+    speeds = [record["images_per_second"] for record in state.history]
+    result = {
+        "schema": 1,
+        "run": options.run,
+        "recipe": job.config.recipe,
+        "fold": options.fold,
+        "folds": job.folds.count,
+        "oof_accuracy": accuracy,
+        "oof_log_loss": metrics.log_loss(oof.logits, train.labels[out]),
+        "oof_rows": len(out),
+        "epoch": epoch,
+        "epochs_trained": state.epoch,
+        "train_seconds": round(state.seconds, 1),
+        "predict_seconds": round(time.monotonic() - started, 1),
+        "seconds_an_epoch": float(np.median(seconds)),
+        "images_per_second": float(np.median(speeds)),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "device": tracking.device_name(job.precision.device),
+        "precision": job.precision.name,
+        **job.identity,
+        "commit": job.code,
+        "oof_sha256": files.sha256_of(job.folder / "oof.npz"),
+        "test_sha256": files.sha256_of(job.folder / "test.npz"),
+    }
+    files.write_json(job.folder / "result.json", result)
+    (job.folder / "last.pt").unlink(missing_ok=True)  # a finished run is never resumed
+    job.log(f"finished: {job.folder}")

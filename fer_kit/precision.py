@@ -1,0 +1,78 @@
+"""Which device, and in which number format the network runs there."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from fer_kit.errors import FerKitError
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number format of a run: `name` is bf16, fp16 or fp32."""
+
+    name: str
+    device: torch.device
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which the network runs; does nothing for fp32."""
+        return torch.autocast(self.device.type, DTYPES[self.name], enabled=self.name != "fp32")
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """The gradient scaler, which fp16 needs and the others pass through."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU; also `cpu`, `cuda`, `cuda:1`.
+
+    Raises:
+        FerKitError: another name, or a device that this machine lacks.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return torch.device("cuda:0" if gpus else "cpu")
+    allowed = ["cpu", *(f"cuda:{gpu}" for gpu in range(gpus))]
+    name = "cuda:0" if wanted == "cuda" else wanted
+    if name not in allowed:
+        raise FerKitError(f"--device {wanted}: this machine has {', '.join(allowed)}; choose one of them or auto")
+    return torch.device(name)
+
+
+def choose(wanted: str, device: torch.device) -> Precision:
+    """`auto` is the fastest format that the device computes in: bf16, else fp16 on a GPU, else fp32.
+
+    Raises:
+        FerKitError: the wanted format is emulated or missing on the device.
+    """
+    if device.type == "cuda":
+        native = ["bf16"] if torch.cuda.is_bf16_supported(including_emulation=False) else []
+        native += ["fp16", "fp32"]
+    else:
+        native = ["bf16", "fp32"] if cpu_has_bf16() else ["fp32"]
+    if wanted == "auto":
+        return Precision(native[0], device)
+    if wanted not in native:
+        raise FerKitError(f"precision={wanted}: {device} computes in {', '.join(native)}; choose one of them or auto")
+    return Precision(wanted, device)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 itself (avx512_bf16 or amx): elsewhere it is slower than float32."""
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else cpuinfo_flags()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("amx_tile"))
+
+
+def cpuinfo_flags() -> dict[str, bool]:
+    """CPU features as Linux lists them, for torch builds that do not tell; empty on other systems."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return {}
+    return dict.fromkeys(flags.split(), True)

@@ -1,0 +1,89 @@
+"""Named configs. The first six are the study's own; `residual` is the modern one and the default."""
+
+from __future__ import annotations
+
+from fer_kit.config import TrainConfig
+from fer_kit.errors import FerKitError, did_you_mean
+
+DEFAULT = "residual"
+
+# The study names augmentation strengths for deep_v3; where it gives no number ours stands here: shear 5°,
+# brightness and contrast ±0.2. Where it says "early stop" or "plateau" without a patience: 5 and 3 epochs.
+DEEP_V2 = {
+    "model": "deep_v2",
+    "epochs": 30,
+    "weight_decay": 1e-4,
+    "schedule": "plateau",
+    "plateau_patience_epochs": 3,
+    "early_stop_epochs": 7,
+}
+
+RECIPES: dict[str, TrainConfig] = {
+    config.recipe: config
+    for config in (
+        TrainConfig(recipe="baseline_v1", model="baseline_v1", epochs=20, early_stop_epochs=5),
+        TrainConfig(
+            recipe="baseline_v2",
+            model="baseline_v2",
+            epochs=50,
+            lr=5e-4,
+            weight_decay=1e-4,
+            schedule="plateau",
+            early_stop_epochs=5,
+        ),
+        TrainConfig(recipe="deep_v1", model="deep_v1", epochs=40, weight_decay=1e-4, early_stop_epochs=5),
+        TrainConfig(recipe="deep_v2", **DEEP_V2),
+        TrainConfig(
+            recipe="deep_v3",
+            **DEEP_V2,
+            rotation_deg=15.0,
+            flip_prob=0.5,
+            shift_frac=0.1,
+            scale_frac=0.1,
+            shear_deg=5.0,
+            brightness_frac=0.2,
+            contrast_frac=0.2,
+            erase_prob=0.1,
+        ),
+        TrainConfig(
+            recipe="attention",
+            model="attention",
+            epochs=50,
+            optimizer="adamw",
+            weight_decay=1e-4,
+            schedule="plateau",
+            early_stop_epochs=7,
+            flip_prob=0.5,
+            rotation_deg=10.0,
+        ),
+        TrainConfig(
+            recipe="residual",
+            model="residual",
+            epochs=30,
+            batch_size=128,
+            optimizer="sgd",
+            lr=0.1,
+            weight_decay=5e-4,
+            decay_norms=False,
+            schedule="cosine",
+            warmup_epochs=2.0,
+            average_decay=0.998,
+            label_smoothing=0.1,
+            mixup_alpha=0.2,
+            flip_prob=0.5,
+            rotation_deg=12.0,
+            shift_frac=0.08,
+            scale_frac=0.12,
+            brightness_frac=0.2,
+            contrast_frac=0.2,
+            edges="reflection",
+        ),
+    )
+}
+
+
+def get(name: str) -> TrainConfig:
+    """The recipe called `name`; FerKitError lists the recipes there are."""
+    if name not in RECIPES:
+        raise FerKitError(f"no recipe '{name}'{did_you_mean(name, RECIPES)}; there are: {', '.join(RECIPES)}")
+    return RECIPES[name]

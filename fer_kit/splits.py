@@ -1,0 +1,56 @@
+"""Which rows one fold's run trains on, watches while it trains, and predicts at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit.config import TrainConfig
+from fer_kit.errors import FerKitError
+from fer_kit.folds import Folds
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Positions of train rows, int64 and ascending: no row, and no twin group, is in two of the three.
+
+    train: the network learns from these. watch: cut from the other folds for early stopping and plateaus, empty
+    where the config watches nothing. out: the fold's own rows, which become out-of-fold predictions.
+    """
+
+    train: Ints
+    watch: Ints
+    out: Ints
+
+
+def split(folds: Folds, fold: int, config: TrainConfig) -> Split:
+    """Split the rows for `fold`; the watched slice is drawn by (seed, fold) and keeps twin groups whole.
+
+    Raises:
+        FerKitError: there is no such fold, or nothing is left to train on.
+    """
+    out, rest = folds.rows_out(fold), folds.rows_in(fold)
+    watch = np.empty(0, np.int64)
+    if config.watches:
+        watched = draw_groups(folds.groups[rest], config.watch_frac, seed=(config.seed, fold))
+        watch, rest = rest[watched], rest[~watched]
+    if config.limit_rows:
+        rest = rest[: config.limit_rows]
+    if len(rest) < config.batch_size:
+        raise FerKitError(
+            f"fold {fold} leaves {len(rest)} rows to train on, fewer than one batch of {config.batch_size};"
+            " take fewer folds or --set batch_size=…"
+        )
+    return Split(rest, watch, out)
+
+
+def draw_groups(groups: Ints, share: float, seed: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whole groups drawn at random until they hold `share` of the rows: a mask (N,)."""
+    numbers, sizes = np.unique(groups, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    taken = numbers[order[np.cumsum(sizes[order]) <= share * len(groups)]]
+    return np.isin(groups, taken)

@@ -1,0 +1,144 @@
+"""TrainConfig and recipes: typed overrides, one digest, and errors that say what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from fer_kit import config, recipes
+from fer_kit.config import TrainConfig, from_json, override
+from fer_kit.errors import FerKitError
+from fer_kit.models import NETWORKS
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_survives_json_and_keeps_its_digest(name):
+    recipe = recipes.get(name)
+    again = from_json(json.loads(json.dumps(recipe.to_json())), "config.json")
+    assert again == recipe
+    assert again.digest == recipe.digest
+
+
+def test_recipes_differ_in_their_digests_and_names():
+    assert len({recipe.digest for recipe in recipes.RECIPES.values()}) == len(recipes.RECIPES)
+    assert all(recipe.recipe == name for name, recipe in recipes.RECIPES.items())
+
+
+def test_the_config_knows_every_network():
+    assert set(config.MODELS) == set(NETWORKS)
+
+
+def test_the_study_recipes_are_those_of_the_study():
+    """The table of the design, field by field."""
+    study = {
+        "baseline_v1": ("adam", 1e-3, 0.0, 64, 20, "constant"),
+        "baseline_v2": ("adam", 5e-4, 1e-4, 64, 50, "plateau"),
+        "deep_v1": ("adam", 1e-3, 1e-4, 64, 40, "constant"),
+        "deep_v2": ("adam", 1e-3, 1e-4, 64, 30, "plateau"),
+        "deep_v3": ("adam", 1e-3, 1e-4, 64, 30, "plateau"),
+        "attention": ("adamw", 1e-3, 1e-4, 64, 50, "plateau"),
+    }
+    for name, expected in study.items():
+        r = recipes.get(name)
+        assert (r.optimizer, r.lr, r.weight_decay, r.batch_size, r.epochs, r.schedule) == expected
+        assert r.early_stop_epochs > 0
+        assert r.decay_norms
+    assert recipes.get("baseline_v2").early_stop_epochs == 5
+    assert (recipes.get("deep_v2").early_stop_epochs, recipes.get("deep_v2").plateau_patience_epochs) == (7, 3)
+    v3 = recipes.get("deep_v3")
+    assert (v3.rotation_deg, v3.flip_prob, v3.shift_frac, v3.scale_frac, v3.erase_prob) == (15.0, 0.5, 0.1, 0.1, 0.1)
+    assert v3.shear_deg > 0 and v3.brightness_frac > 0 and v3.contrast_frac > 0
+    assert recipes.get("attention").flip_prob == 0.5 and recipes.get("attention").rotation_deg > 0
+
+
+def test_the_default_recipe_is_modern():
+    modern = recipes.get(recipes.DEFAULT)
+    assert (modern.optimizer, modern.schedule, modern.early_stop_epochs) == ("sgd", "cosine", 0)
+    assert min(modern.warmup_epochs, modern.average_decay, modern.label_smoothing, modern.mixup_alpha) > 0
+    assert not modern.watches  # trains on every row of the other folds
+
+
+def test_overrides_are_typed():
+    changed = override(recipes.get("attention"), ["lr=1e-4", "epochs=3", "decay_norms=false", "loss=focal"])
+    assert (changed.lr, changed.epochs, changed.decay_norms, changed.loss) == (1e-4, 3, False, "focal")
+    assert changed.digest != recipes.get("attention").digest
+    assert override(recipes.get("attention"), ["lr=0.001"]).digest == recipes.get("attention").digest
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("lr", r"--set lr: there is no '='; write --set lr=1e-4"),
+        ("learning_rate=1", r"no such setting"),
+        ("epoch=3", r"--set epoch: no such setting \(did you mean 'epochs'\?\)"),
+        ("epochs=3.5", r"--set epochs=3.5: '3.5' is no int; give an int from 1 to 10000"),
+        ("epochs=0", r"epochs=0 is out of range; give an int from 1 to 10000"),
+        ("lr=fast", r"--set lr=fast: 'fast' is no float"),
+        ("lr=nan", r"lr=nan is out of range"),
+        ("lr=0", r"lr=0.0 would train nothing"),
+        ("decay_norms=yes", r"'yes' is no bool; give true or false"),
+        ("loss=focl", r"loss='focl' is not one of cross_entropy, focal \(did you mean 'focal'\?\)"),
+        ("recipe=deep_v1", r"the recipe is chosen by --recipe"),
+        ("flip_prob=2", r"flip_prob=2.0 is out of range; give a float from 0.0 to 1.0"),
+    ],
+)
+def test_bad_overrides_are_refused_in_one_line(setting, message):
+    with pytest.raises(FerKitError, match=message) as error:
+        override(recipes.get("residual"), [setting])
+    assert "\n" not in str(error.value)
+
+
+def test_a_setting_given_twice_is_refused():
+    with pytest.raises(FerKitError, match="--set lr is given twice; keep one"):
+        override(recipes.get("residual"), ["lr=1", "lr=2"])
+
+
+@pytest.mark.parametrize("weights", ["balanced", "effective"])
+def test_weights_together_with_the_balanced_sampler_are_refused(weights):
+    with pytest.raises(FerKitError, match="answers Disgust; set loss_weights=none or sampler=shuffle"):
+        override(recipes.get("residual"), [f"loss_weights={weights}", "sampler=balanced"])
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(
+        FerKitError, match=r"no recipe 'atention' \(did you mean 'attention'\?\); there are: baseline_v1"
+    ):
+        recipes.get("atention")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochz": 3}, r"c.json: unknown setting 'epochz' \(did you mean 'epochs'\?\)"),
+        ({"lr": "1e-3"}, r"c.json: lr='1e-3' is no float"),
+        ({"epochs": True}, r"c.json: epochs=True is no int"),
+        ({"lr": None}, r"c.json: lr=None is no float"),
+    ],
+)
+def test_a_bad_record_is_refused(change, message):
+    with pytest.raises(FerKitError, match=message):
+        from_json(recipes.get("residual").to_json() | change, "c.json")
+
+
+def test_a_record_with_gaps_or_of_another_kind_is_refused():
+    record = recipes.get("residual").to_json()
+    del record["lr"]
+    with pytest.raises(FerKitError, match=r"c.json: settings are missing \(lr\)"):
+        from_json(record, "c.json")
+    with pytest.raises(FerKitError, match="c.json: a config is a JSON object, not list"):
+        from_json([], "c.json")
+
+
+def test_the_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipes.get("residual").lr = 1.0  # type: ignore[misc]
+
+
+def test_every_number_has_a_range():
+    numbers = {name for name, kind in config.TYPES.items() if kind in (int, float)}
+    assert numbers == set(config.RANGES)
+    words = {name for name, kind in config.TYPES.items() if kind is str} - {"recipe"}
+    assert words == set(config.CHOICES)
+    assert TrainConfig(recipe="x", model="deep_v1", epochs=1).model == "deep_v1"
