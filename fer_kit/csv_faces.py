@@ -1,6 +1,6 @@
 """The reader of the competition's csv files: fast where rows are as expected, exact about the first that is not.
 
-Blocks of about a megabyte are parsed by whole-array operations on their bytes. A block that holds anything
+Blocks of half a megabyte are parsed by whole-array operations on their bytes. A block that holds anything
 unexpected is read again row by row, by plain code that accepts every spelling that means the same or names
 the fault. Both give the same arrays (tests/test_csv_faces.py).
 """
@@ -22,7 +22,7 @@ from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 LABEL, PIXEL, USAGE = "emotion", "pixels", "Usage"
 USAGES = ("Training", "PublicTest", "PrivateTest")
 
-BLOCK_BYTES = 1 << 20  # a block and what is computed from it stay in the processor's cache
+BLOCK_BYTES = 1 << 19  # a block and what is computed from it stay in the processor's cache
 MAX_LINE_BYTES = 1 << 20  # a row of 2,304 numbers takes 9 kB
 
 _LABEL_CODES = {b"%s%d%s" % (quote, code, quote): code for code in range(NUM_CLASSES) for quote in (b"", b'"')}
@@ -42,8 +42,10 @@ class Faces:
     usage: NDArray[np.uint8]
 
 
-def read(file: IO[bytes], name: str, columns: Sequence[str]) -> Faces:
+def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[str] = ()) -> Faces:
     """Read the wanted columns, which must include the pixels; other columns are passed over.
+
+    A line is a row: a quoted value cannot go on in the next line. Empty lines are no rows.
 
     Columns are found by their names in the header, spaces around them ignored. A byte order mark, CRLF line
     ends, quotes, spaces around values, empty lines and a missing last line end are all fine.
@@ -52,13 +54,14 @@ def read(file: IO[bytes], name: str, columns: Sequence[str]) -> Faces:
         file: opened for bytes; read once, forward.
         name: what errors call the file.
         columns: some of LABEL, PIXEL, USAGE.
+        refused: columns that the file must not have.
 
     Raises:
-        FerKitError: no header, a wanted column missing, no rows, or the first faulty row.
+        FerKitError: no header, a wanted column missing, a refused one there, no rows, or the first faulty row.
     """
     blocks = _whole_lines(file, name)
     header, first_block, lines_before = _header(blocks, name)
-    layout = _Layout(name, header, columns)
+    layout = _layout(name, header, columns, refused)
     parts: list[Faces] = []
     rows_before = 0
     for block in itertools.chain([first_block], blocks):
@@ -76,21 +79,34 @@ def read(file: IO[bytes], name: str, columns: Sequence[str]) -> Faces:
     )
 
 
+@dataclass(frozen=True)
 class _Layout:
-    """Where the wanted columns stand in a row."""
+    """Where the wanted columns stand in a row of `count` fields; `others` are passed over."""
 
-    def __init__(self, name: str, header: list[str], columns: Sequence[str]) -> None:
-        for column in columns:
-            if header.count(column) != 1:
-                fault = "is missing from" if column not in header else "stands more than once in"
-                found = ", ".join(header)
-                found = found if len(found) <= 80 else found[:77] + "..."
-                raise FerKitError(f"{name}: column '{column}' {fault} the header (found: {found})")
-        self.name = name
-        self.count = len(header)
-        self.pixels = header.index(PIXEL)
-        self.label = header.index(LABEL) if LABEL in columns else None
-        self.usage = header.index(USAGE) if USAGE in columns else None
+    name: str
+    count: int
+    pixels: int
+    label: int | None
+    usage: int | None
+    others: tuple[int, ...]
+
+
+def _layout(name: str, header: list[str], columns: Sequence[str], refused: Sequence[str]) -> _Layout:
+    for column in columns:
+        if header.count(column) != 1:
+            fault = "stands more than once in" if column in header else "is missing from"
+            raise FerKitError(f"{name}: column '{column}' {fault} the header (found: {_shown(', '.join(header))})")
+    for column in refused:
+        if column in header:
+            raise FerKitError(f"{name}: must have no column '{column}'; a file with one is read as fer2013.csv")
+    return _Layout(
+        name=name,
+        count=len(header),
+        pixels=header.index(PIXEL),
+        label=header.index(LABEL) if LABEL in columns else None,
+        usage=header.index(USAGE) if USAGE in columns else None,
+        others=tuple(place for place, column in enumerate(header) if column not in columns),
+    )
 
 
 def _whole_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
@@ -132,8 +148,11 @@ def _parse_fast(lines: list[bytes], layout: _Layout) -> Faces | None:
         if not line:
             continue
         fields = line.split(b",")
-        if len(fields) != layout.count or not line.isascii():
+        if len(fields) != layout.count:
             return None
+        for place in layout.others:
+            if b'"' in fields[place] or not fields[place].isascii():
+                return None
         text = fields[layout.pixels]
         if text[:1] == b'"':
             if text[-1:] != b'"':
@@ -211,9 +230,8 @@ def _fields(line: bytes, where: str, cut: str = "") -> list[str]:
             f"{where}: byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8 or download it again"
         ) from None
     except csv.Error as error:
-        fault = (
-            "a quote is opened and not closed" if str(error) == "unexpected end of data" else f"not valid csv ({error})"
-        )
+        unclosed = str(error) == "unexpected end of data"
+        fault = "a quote is opened and not closed" if unclosed else f"not valid csv ({error})"
         raise FerKitError(f"{where}: {fault}{cut}") from None
     return rows[0] if rows else []
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +15,68 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit import files
+from fer_kit.data_files import Source
 from fer_kit.errors import FerKitError
 
 SCHEMA = 1  # raise it when the reader's result for the same bytes changes
-CHUNK_BYTES = 16 << 20
+PIECE_BYTES = 16 << 20
+MAX_THREADS = 8  # each holds a piece in memory
 
 Arrays = dict[str, NDArray[Any]]
+Piece = Callable[[], bytes]
 
 
-def key_of(paths: Sequence[Path]) -> str:
-    """sha256 over the bytes of the files, hashed in chunks on all cores (hashlib lets go of the interpreter).
+def key_of(sources: Sequence[Source]) -> str:
+    """sha256 over the bytes of the files, and the names under which they are read.
 
     Always the bytes, never size and time of change: those stay the same when a file is swapped with care.
+
+    Raises:
+        FerKitError: a file cannot be read.
     """
-    chunks = [(path, start) for path in paths for start in range(0, path.stat().st_size, CHUNK_BYTES)]
-    return _joined([f"schema {SCHEMA}", *(f"{path.stat().st_size}" for path in paths)], _chunk_digest, chunks)
+    heads = [f"schema {SCHEMA}", *(source.member or source.path.name for source in sources)]
+    pieces: list[Piece] = []
+    try:
+        for path in dict.fromkeys(source.path for source in sources):
+            size = path.stat().st_size
+            heads.append(str(size))
+            pieces += [partial(_digest_in_file, path, start) for start in range(0, size, PIECE_BYTES)]
+        return _digest(heads, pieces)
+    except OSError as error:
+        raise FerKitError(f"{error.filename}: cannot be read ({error.strerror})") from None
 
 
 def digest_of(arrays: Arrays) -> str:
-    """sha256 over names, shapes, types and contents."""
-    heads = [f"{name} {array.dtype.str} {array.shape}" for name, array in arrays.items()]
-    chunks = []
-    for array in arrays.values():
-        flat = array.reshape(-1).view(np.uint8)
-        chunks += [(flat, start) for start in range(0, flat.size, CHUNK_BYTES)]
-    return _joined(heads, lambda part: hashlib.sha256(part[0][part[1] : part[1] + CHUNK_BYTES]).digest(), chunks)
+    """sha256 over the names, types, shapes and contents of C-contiguous arrays."""
+    heads: list[str] = []
+    pieces: list[Piece] = []
+    for name, array in arrays.items():
+        heads.append(f"{name} {array.dtype.str} {array.shape}")
+        content = array.reshape(-1).view(np.uint8).data
+        pieces += [
+            partial(_digest_in_memory, content[start : start + PIECE_BYTES])
+            for start in range(0, array.nbytes, PIECE_BYTES)
+        ]
+    return _digest(heads, pieces)
 
 
-def _joined(heads: Sequence[str], digest: Callable[[Any], bytes], chunks: Sequence[Any]) -> str:
-    joined = hashlib.sha256("\n".join(heads).encode())
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for part in threads.map(digest, chunks):
-            joined.update(part)
-    return joined.hexdigest()
+def _digest(heads: Sequence[str], pieces: Sequence[Piece]) -> str:
+    """sha256 over heads and the pieces' own sha256, these taken on all cores (hashlib lets go of the interpreter)."""
+    digest = hashlib.sha256("\n".join(heads).encode())
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:
+        for part in threads.map(lambda piece: piece(), pieces):
+            digest.update(part)
+    return digest.hexdigest()
 
 
-def _chunk_digest(chunk: tuple[Path, int]) -> bytes:
-    path, start = chunk
-    with path.open("rb", buffering=0) as file:
+def _digest_in_file(path: Path, start: int) -> bytes:
+    with path.open("rb") as file:
         file.seek(start)
-        return hashlib.sha256(file.read(CHUNK_BYTES)).digest()
+        return hashlib.sha256(file.read(PIECE_BYTES)).digest()
+
+
+def _digest_in_memory(content: memoryview) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def read(folder: Path, names: Sequence[str]) -> tuple[Arrays, str] | None:
