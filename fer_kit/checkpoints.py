@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,12 @@ def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def save_weights(path: Path, module: torch.nn.Module, about: dict[str, str]) -> None:
-    """Replace `path` by the network's weights as safetensors; `about` goes into its header."""
+def save_weights(path: Path, module: torch.nn.Module, about: dict[str, Any]) -> None:
+    """Replace `path` by the network's weights as safetensors; `about` goes into its header, as JSON."""
     weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    header = {"about": json.dumps(about, sort_keys=True)}  # one key: their order would change from run to run
     with files.replacing(path) as file:
-        file.write(safetensors.torch.save(weights, about))
+        file.write(safetensors.torch.save(weights, header))
 
 
 def load_weights(path: Path, module: torch.nn.Module) -> None:

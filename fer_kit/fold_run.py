@@ -167,8 +167,7 @@ def finish(job: Job, state: engine.State) -> None:
     oof_logits = engine.predict(net, job.images[torch.from_numpy(out)], views, exact)
     oof = predictions.Predictions(train.ids[out], oof_logits, meta, np.array(train.labels[out]))
     test = predictions.Predictions(competition.test.ids, engine.predict(net, test_images, views, exact), meta)
-    about = {key: str(value) for key, value in meta.items() if key != "classes"}
-    checkpoints.save_weights(job.folder / "model.safetensors", net, about | {"model": job.config.model})
+    checkpoints.save_weights(job.folder / "model.safetensors", net, meta | {"model": job.config.model})
     predictions.write(job.folder / "oof.npz", oof)
     predictions.write(job.folder / "test.npz", test)
     accuracy = metrics.accuracy(oof.logits, train.labels[out])

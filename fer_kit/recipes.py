@@ -59,7 +59,7 @@ RECIPES: dict[str, TrainConfig] = {
         TrainConfig(
             recipe="residual",
             model="residual",
-            epochs=30,
+            epochs=20,
             batch_size=128,
             optimizer="sgd",
             lr=0.1,

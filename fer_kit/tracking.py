@@ -43,7 +43,7 @@ def commit() -> str:
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
-def environment(precision: Precision, command: Sequence[str], code: str) -> dict[str, Any]:
+def environment(precision: Precision, command: str, code: str) -> dict[str, Any]:
     """Where a number came from: command, commit, versions, device, threads."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -53,7 +53,7 @@ def environment(precision: Precision, command: Sequence[str], code: str) -> dict
             versions[package] = "not installed"
     return {
         "started": utc_now(),
-        "command": list(command),
+        "command": command,
         "commit": code,
         "versions": versions,
         "device": device_name(precision.device),

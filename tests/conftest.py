@@ -15,3 +15,23 @@ def real_faces() -> Path:
     if not (REAL_FACES / "unpack.py").exists():
         pytest.skip("the packed FER2013 faces (../shared/fer2013) are not here")
     return REAL_FACES
+
+
+@pytest.fixture(scope="session")
+def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn competition of 360 train and 90 test rows, as files."""
+    from fer_kit import synthetic
+
+    folder = tmp_path_factory.mktemp("competition") / "data"
+    synthetic.write(folder, synthetic.draw(360, 90, seed=3), with_labels=False)
+    return folder
+
+
+@pytest.fixture
+def runs_dir(competition_dir: Path, tmp_path: Path) -> Path:
+    """A run folder with three folds of the drawn competition, and nothing else."""
+    from fer_kit import folds
+
+    runs = tmp_path / "runs"
+    assert folds.main(["--data", str(competition_dir), "--runs", str(runs), "--folds", "3", "--method", "exact"]) == 0
+    return runs

@@ -1,0 +1,250 @@
+"""The train command: what it writes, what it refuses, and that stopping it in any way loses nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fer_kit import engine, fold_run, predictions, runs, train
+
+RECIPE = ["--recipe", "deep_v3", "--set", "epochs=3", "batch_size=32", "--tag", "t", "--device", "cpu"]
+FILES = {
+    "config.json",
+    "env.json",
+    "metrics.jsonl",
+    "log.txt",
+    "model.safetensors",
+    "oof.npz",
+    "test.npz",
+    "result.json",
+}
+
+
+@pytest.fixture
+def command(competition_dir: Path, runs_dir: Path) -> list[str]:
+    return [*RECIPE, "--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "1"]
+
+
+def products(folder: Path) -> dict[str, object]:
+    """Everything in a finished folder that must repeat bit for bit."""
+    found: dict[str, object] = {
+        name: (folder / name).read_bytes() for name in ("model.safetensors", "oof.npz", "test.npz")
+    }
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found["metrics"] = [{k: v for k, v in line.items() if "second" not in k} for line in lines]
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(competition_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    from fer_kit import folds
+
+    runs_dir = tmp_path_factory.mktemp("whole")
+    place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
+    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    assert train.main([*RECIPE, *place, "--fold", "1"]) == 0
+    return products(runs_dir / "deep_v3-t" / "fold1")
+
+
+def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competition_dir, capsys):
+    assert train.main(command) == 0
+    folder = runs_dir / "deep_v3-t" / "fold1"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert runs.is_finished(folder)
+
+    oof, test = predictions.read(folder / "oof.npz"), predictions.read(folder / "test.npz")
+    from fer_kit import data, folds
+
+    table = folds.read(runs_dir / "folds.csv")
+    competition = data.load(competition_dir, runs_dir / "cache")
+    assert np.array_equal(oof.ids, table.rows_out(1))
+    assert np.array_equal(oof.labels, competition.train.labels[oof.ids])
+    assert np.array_equal(test.ids, competition.test.ids) and test.labels is None
+    result = json.loads((folder / "result.json").read_text())
+    assert result["folds_digest"] == table.digest == oof.meta["folds_digest"]
+    assert result["data_digest"] == competition.digest
+    env = json.loads((folder / "env.json").read_text())
+    assert env["command"].startswith("python -m fer_kit.train --recipe deep_v3 --set epochs=3")
+    assert {"torch", "timm", "numpy", "python"} <= set(env["versions"])
+    out = capsys.readouterr().out
+    assert "epoch   3/3" in out and "images/s" in out and "finished:" in out
+    assert "watched" in out  # deep_v3 stops early, on rows cut from the training folds
+
+
+def test_a_finished_run_is_never_written_again(command, runs_dir, capsys):
+    assert train.main(command) == 0
+    before = products(runs_dir / "deep_v3-t" / "fold1")
+    assert train.main([*command, "--resume"]) == 0
+    assert "is finished already; nothing to do" in capsys.readouterr().out
+    for flags in ([], ["--restart"]):
+        assert train.main([*command, *flags]) == 2
+        assert "is finished and stays as it is; name a new run with --tag" in capsys.readouterr().err
+    assert products(runs_dir / "deep_v3-t" / "fold1") == before
+
+
+def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(command, runs_dir, uninterrupted, capsys):
+    assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
+    out = capsys.readouterr().out
+    assert "time limit of 0.0001 minutes: stopped after epoch 1, saved; go on with --resume" in out
+    folder = runs_dir / "deep_v3-t" / "fold1"
+    assert not runs.is_finished(folder) and (folder / "last.pt").exists()
+    assert train.main(command) == 2
+    assert "holds an unfinished run; go on with --resume, or throw it away with --restart" in capsys.readouterr().err
+    assert train.main([*command, "--resume"]) == 0
+    assert "going on after epoch 1 of 3" in capsys.readouterr().out
+    assert products(folder) == uninterrupted
+
+
+def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypatch, capsys):
+    whole = engine.train_epoch
+
+    def interrupted(state, *args):
+        if state.epoch == 2:
+            raise KeyboardInterrupt
+        return whole(state, *args)
+
+    monkeypatch.setattr(engine, "train_epoch", interrupted)
+    assert train.main(command) == 130
+    assert "interrupted; epochs 1 to 2 are saved, go on with --resume" in capsys.readouterr().out
+    monkeypatch.setattr(engine, "train_epoch", whole)
+    assert train.main([*command, "--resume"]) == 0
+    assert products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
+
+
+@pytest.mark.parametrize("moment", ["save_weights", "write", "write_json"])
+def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, uninterrupted, monkeypatch, moment):
+    """Each write of the end fails once; the run is not finished, resumes, and ends the same."""
+    module = {"save_weights": fold_run.checkpoints, "write": fold_run.predictions, "write_json": fold_run.files}[moment]
+    real = getattr(module, moment)
+
+    def fails(path, *args):
+        if moment != "write_json" or Path(path).name == "result.json":
+            raise OSError("no more disk")
+        return real(path, *args)
+
+    monkeypatch.setattr(module, moment, fails)
+    with pytest.raises(OSError, match="no more disk"):
+        train.main(command)
+    folder = runs_dir / "deep_v3-t" / "fold1"
+    assert not runs.is_finished(folder)
+    monkeypatch.setattr(module, moment, real)
+    assert train.main([*command, "--resume"]) == 0
+    assert products(folder) == uninterrupted
+
+
+def test_kill_9_at_any_moment_loses_nothing(command, runs_dir, uninterrupted):
+    """The real thing, from outside: killed at three moments, then left to finish."""
+    folder = runs_dir / "deep_v3-t" / "fold1"
+    program = [sys.executable, "-m", "fer_kit.train", *command, "--resume"]
+    for epochs_before in (0, 1):
+        process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        metrics = folder / "metrics.jsonl"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            done = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+            if folder.exists() and done >= epochs_before:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not runs.is_finished(folder)
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert products(folder) == uninterrupted
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_way_out(command, runs_dir, monkeypatch, capsys):
+    whole = engine.train_epoch
+
+    def diverges(state, *args):
+        loss, accuracy = whole(state, *args)
+        return (float("nan"), accuracy) if state.epoch == 2 else (loss, accuracy)
+
+    monkeypatch.setattr(engine, "train_epoch", diverges)
+    assert train.main(command) == 2
+    assert "the loss of epoch 2 is nan; " in capsys.readouterr().err
+    saved = torch.load(runs_dir / "deep_v3-t" / "fold1" / "last.pt", weights_only=True)
+    assert saved["epoch"] == 1  # the last good state is kept
+
+
+def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
+    assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
+    changed = [word if word != "epochs=3" else "epochs=4" for word in command]
+    assert train.main([*changed, "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert "last.pt: saved with config_digest" in error and "start anew with --restart, or use --tag" in error
+    (runs_dir / "deep_v3-t" / "fold1" / "last.pt").write_bytes(b"half a file")
+    assert train.main([*command, "--resume"]) == 2
+    assert "last.pt: not a checkpoint that can be read" in capsys.readouterr().err
+    assert train.main([*command, "--restart"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--set", "lr=1"], "--set lr=1 changes the recipe; name the changed run with --tag NAME"),
+        (["--set", "lr=1", "--tag", "../x"], "tag '../x' cannot name a folder"),
+        (["--recipe", "residul"], "no recipe 'residul' (did you mean 'residual'?)"),
+        (["--limit-minutes", "-1"], "--limit-minutes -1: give a number above 0"),
+        (["--device", "tpu"], "--device tpu: this machine has cpu"),
+        (["--fold", "9"], "fold 9 does not exist: choose 0 to 2"),
+        (["--runs", "nowhere"], "folds.csv: no such file; make the folds with python -m fer_kit.folds"),
+        (["--resume", "--restart"], "not allowed with argument"),
+        (["--recip", "attention"], "unrecognized arguments: --recip attention"),
+    ],
+)
+def test_refusals(competition_dir, runs_dir, flags, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "0"]
+    assert train.main([*place, *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_dry_run_shows_the_plan_and_writes_nothing(command, runs_dir, capsys):
+    before = sorted(path for path in runs_dir.rglob("*") if "cache" not in path.parts)
+    assert train.main([*command, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "epochs                   3   (recipe: 30)" in out
+    assert "rows     " in out and "dry run: nothing was trained or written" in out
+    assert sorted(path for path in runs_dir.rglob("*") if "cache" not in path.parts) == before
+
+
+def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
+    place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "0", "--recipe", "baseline_v1"]
+    for _ in range(2):
+        assert train.main([*place, "--smoke"]) == 0
+        assert "epoch   1/1" in capsys.readouterr().out
+    assert runs.is_finished(runs_dir / "baseline_v1-smoke" / "fold0")
+
+
+def test_early_stopping_predicts_with_the_best_epoch(command, runs_dir, monkeypatch, capsys):
+    accuracies = iter([0.2, 0.5, 0.3, 0.3])
+    monkeypatch.setattr(fold_run.metrics, "accuracy", lambda *_: next(accuracies, 0.3))
+    kept = {}
+    weights_of = fold_run.checkpoints.weights_of
+
+    def remember(module):
+        kept["weights"] = weights_of(module)
+        return kept["weights"]
+
+    monkeypatch.setattr(fold_run.checkpoints, "weights_of", remember)
+    changed = [word if word != "epochs=3" else "epochs=9" for word in command]
+    changed[changed.index("batch_size=32")] = "early_stop_epochs=2"
+    assert train.main(changed) == 0
+    out = capsys.readouterr().out
+    assert "weights of epoch 2" in out and "epoch   4/9" in out and "epoch   5/9" not in out
+    from safetensors.torch import load_file
+
+    saved = load_file(runs_dir / "deep_v3-t" / "fold1" / "model.safetensors")
+    assert all(torch.equal(saved[name], tensor) for name, tensor in kept["weights"].items())
