@@ -26,8 +26,7 @@ _CHUNK = 64  # faces drawn at once: the working arrays stay in the cache
 _COVERED_FRAC = 0.13
 
 # fmt: off
-# What an expression does to a face, after the action units of Ekman and Friesen's Facial Action
-# Coding System (1978): 0 is the face at rest, 1 about as far as a face goes.
+# What an expression does to a face, after the action units of Ekman and Friesen (1978): 0 is the face at rest.
 _EXPRESSIONS = {
     #            brow_            eye_  squint nose_ lip_   smile stretch mouth_ teeth nod  turn
     #            raise inner knit open         wrink raise                open
@@ -100,8 +99,8 @@ def render(rolled: Traits, rng: np.random.Generator) -> NDArray[np.uint8]:
     Returns:
         uint8 (N, 48, 48), the same for any number of threads.
     """
-    starts = range(0, len(rolled["size"]), _CHUNK)
-    chunks = [{name: values[at : at + _CHUNK, None, None] for name, values in rolled.items()} for at in starts]
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(rolled["size"]), _CHUNK)]
+    chunks = [{name: values[part, None, None] for name, values in rolled.items()} for part in parts]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return np.concatenate(list(pool.map(_photos, chunks, rng.spawn(len(chunks)))))
 
@@ -141,10 +140,9 @@ def _photos(t: Traits, rng: np.random.Generator) -> NDArray[np.uint8]:
     stretch = t["size"] * np.sqrt(1 + t["roll"] ** 2)
     u = ((x - t["shift_x"]) + t["roll"] * (y - t["shift_y"])) / stretch
     v = ((y - t["shift_y"]) - t["roll"] * (x - t["shift_x"])) / stretch
-    # In a turned head what is near the mid-line stands out and moves; the outline stays.
+    # in a turned head what is near the mid-line stands out and moves, the outline stays
     fu = u - 0.5 * t["yaw"] * np.maximum(1 - u * u, 0)
     fv = v - t["pitch"] * np.maximum(1 - v * v, 0)
-
     image = t["back"] + t["back_slope"] * x + 45 * _texture(n, 4, rng) + 25 * _texture(n, 12, rng)
     skin = _lit_skin(t, u, v, rng)
     head = _inside(_ellipse(u / (1 - t["jaw"] * np.maximum(v, 0)), v, t["head_wide"], t["head_high"]))
@@ -282,9 +280,10 @@ def _paint_extras(image: Floats, t: Traits, u: Floats, v: Floats, head: Floats, 
 
 
 def _paint_cover(image: Floats, t: Traits, x: Floats, y: Floats, rng: np.random.Generator) -> None:
-    """Something in front of some of the faces: a hand (an ellipse) or an arm (a band)."""
-    hand = _ellipse(x - t["cover_x"], y - t["cover_y"], t["cover_size"], 0.8)
-    arm = np.abs(y - t["cover_y"] + t["cover_slope"] * x) - 0.6 * t["cover_size"]
+    """In front of some of the faces a hand (an ellipse) or an arm (a band)."""
+    aside, below = x - t["cover_x"], y - t["cover_y"]
+    hand = _ellipse(aside + t["cover_slope"] * below, below, t["cover_size"], 0.7)
+    arm = np.abs(below + t["cover_slope"] * x) - 0.6 * t["cover_size"]
     shape = np.where(t["cover_slope"] > 0, hand, arm)
     _paint(image, _inside(shape) * t["covered"], t["cover_shade"] + 25 * _texture(len(image), 8, rng))
 

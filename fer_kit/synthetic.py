@@ -249,7 +249,7 @@ def write_sheet(path: Path | str, competition: SyntheticCompetition, rows: int =
             picture = Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1))
             sheet.paste(picture, (left, title_px + row * cell))
     with files.replacing(path) as file:
-        sheet.quantize(64).save(file, "PNG", optimize=True)
+        sheet.save(file, "PNG", optimize=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
