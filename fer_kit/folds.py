@@ -97,7 +97,7 @@ def make(competition: Competition, count: int = 5, seed: int = 0, method: str = 
     """
     train, test = competition.train, competition.test
     images = np.concatenate([train.images, test.images])  # (N + M, 48, 48)
-    found = twins.find(images, method)
+    found = twins.find(images, method, progress=True)
     groups, test_groups = np.split(found.groups, [len(train.ids)])
     folds = assign(twins.content_keys(train.images), train.labels, groups, count, seed)
     table = table_of(COLUMNS, train.ids, train.labels, groups, folds)

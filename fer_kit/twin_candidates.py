@@ -1,0 +1,127 @@
+"""Which pairs of images are worth aligning: those whose pooled edge orientations resemble each other.
+
+Soft orientation maps (eight bins of the doubled angle, square-root magnitude) pooled over a coarse grid,
+projected on their principal axes with variances partly evened out, as unit vectors. Needs numpy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]  # (N, 48, 48)
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+BINS = 8
+GRID = 4
+POOL_SIGMA_PX = 8.0
+AXES = 96
+EVENING = 0.45  # each axis is divided by variance^.45: 0 keeps its share, .5 evens all out
+SCALE = 2048  # unit vectors are stored as whole numbers of 1/2048
+CHUNK = 32  # images described at once: their maps fit into a core's cache
+BLOCK = 1024  # rows of the similarity matrix held at once
+FEW = 32  # images whose pairs are all worth aligning
+SMALL_SIDE = 16  # pixels, for brightness
+
+
+def describe(images: Images, pool: Executor) -> Floats:
+    """Pooled orientation maps, (N, BINS, GRID, GRID), each image's as a unit vector."""
+    chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+    return np.concatenate(list(pool.map(_describe, chunks)))
+
+
+def _describe(images: Images) -> Floats:
+    padded = np.pad(images.astype(np.float32), ((0, 0), (1, 1), (1, 1)), "edge")
+    across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    across2, down2 = across * across, down * down
+    squared = across2 + down2 + 1e-6
+    cosine, sine = (across2 - down2) / squared, 2 * across * down / squared  # of the doubled angle
+    weight = np.sqrt(np.sqrt(squared))
+    window = _window(images.shape[1])
+    out = np.empty((len(images), BINS, GRID, GRID), np.float32)
+    for bin_ in range(BINS):
+        angle = 2 * np.pi * bin_ / BINS
+        near = np.maximum(np.float32(np.cos(angle)) * cosine + np.float32(np.sin(angle)) * sine, 0)
+        out[:, bin_] = window @ (near * near * weight) @ window.T
+    unit: Floats = out / np.sqrt((out * out).sum(axis=(1, 2, 3), keepdims=True))
+    return unit
+
+
+def _window(side_px: int) -> Floats:
+    """Gaussian weights of each pixel column in each grid cell, (GRID, side_px), rows summing to 1."""
+    centres = (np.arange(GRID) + 0.5) * side_px / GRID - 0.5
+    weights = np.exp(-0.5 * ((np.arange(side_px) - centres[:, None]) / POOL_SIGMA_PX) ** 2)
+    window: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return window
+
+
+def mirrored(descriptions: Floats) -> Floats:
+    """The descriptions of the images flipped left to right: angles change sign, columns change order."""
+    return descriptions[:, -np.arange(BINS) % BINS, :, ::-1]
+
+
+def embedding(descriptions: Floats, axes: int = AXES) -> Callable[[Floats], Floats]:
+    """The projection that `descriptions` (N, BINS, GRID, GRID) call for: a function from such an array to (N, axes).
+
+    Vectors have length SCALE and whole-number entries, so that their products are exact in float32
+    whatever the order of summation: the same candidates on every machine and any number of threads.
+    """
+    flat = descriptions.reshape(len(descriptions), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    variances, vectors = np.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
+    kept = np.flatnonzero(variances > 1e-9 * variances[-1])[::-1][:axes]
+    basis = vectors[:, kept] * variances[kept] ** -EVENING
+
+    def embed(descriptions: Floats) -> Floats:
+        points = (descriptions.reshape(len(descriptions), -1) - mean) @ basis
+        lengths = np.sqrt((points**2).sum(axis=1, keepdims=True))
+        whole: Floats = np.round(SCALE * points / np.maximum(lengths, 1e-12)).astype(np.float32)
+        return whole
+
+    return embed
+
+
+def worth_aligning(descriptions: Floats, upright: float, flipped: float) -> tuple[Ints, Ints]:
+    """Pairs i < j that may be the same photo, and pairs that may be once j is mirrored: int64 (P, 2) each.
+
+    upright, flipped: least cosines. Few images span few axes, on which nothing resembles anything: they get
+    fewer axes, and up to 32 images are all paired with each other.
+    """
+    count = len(descriptions)
+    if count <= FEW:
+        everyone = np.stack(np.triu_indices(count, 1), axis=1)
+        return everyone, everyone
+    embed = embedding(descriptions, min(AXES, count // 4))
+    rows, mirrored_rows = embed(descriptions), embed(mirrored(descriptions))
+    return near_pairs(rows, rows, upright), near_pairs(rows, mirrored_rows, flipped)
+
+
+def near_pairs(rows: Floats, columns: Floats, least: float) -> Ints:
+    """Pairs i < j with cosine(rows[i], columns[j]) ≥ `least`: int64 (P, 2), in order.
+
+    rows, columns: what `embedding` gives, (N, A) both
+    """
+    threshold = np.float32(least * SCALE * SCALE)
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(rows), BLOCK):
+        products = rows[start : start + BLOCK] @ columns[start:].T  # (block, rest)
+        first, second = np.nonzero(products >= threshold)
+        above = second > first
+        found.append(np.stack([first[above], second[above]], axis=1) + start)
+    return np.concatenate(found)
+
+
+def brightness_correlations(images: Images, pairs: Ints) -> Floats:
+    """Pearson's correlation of each pair's images reduced to 16×16, (P,)."""
+    step = images.shape[1] // SMALL_SIDE
+    small = images.reshape(len(images), SMALL_SIDE, step, SMALL_SIDE, step).mean(axis=(2, 4), dtype=np.float32)
+    flat = small.reshape(len(images), -1)
+    flat -= flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.sqrt((flat * flat).sum(axis=1, keepdims=True)), 1e-6)
+    correlations: Floats = (flat[pairs[:, 0]] * flat[pairs[:, 1]]).sum(axis=1)
+    return correlations
