@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,12 +54,14 @@ def assign(keys: NDArray[np.bytes_], labels: Ints, groups: Ints, count: int = 5,
     first, so that the fold of an image depends on the set of images, not on the order of the file.
 
     Raises:
-        FerKitError: fewer than two folds, fewer groups than folds, or no class with `count` rows.
+        FerKitError: fewer than two folds, a seed that is negative or beyond 32 bits, or too few groups or rows.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     if count < 2:
-        raise FerKitError(f"{count} folds: at least 2 are needed to hold rows out")
+        raise FerKitError(f"{count} folds: at least 2 are needed to hold rows out; use --folds 5")
+    if not 0 <= seed < 2**32:
+        raise FerKitError(f"seed {seed} must be 0 to {2**32 - 1}")
     most = np.bincount(labels, minlength=1).max() if len(labels) else 0
     if len(np.unique(groups)) < count or most < count:
         raise FerKitError(
@@ -68,8 +71,8 @@ def assign(keys: NDArray[np.bytes_], labels: Ints, groups: Ints, count: int = 5,
     order = np.lexsort((labels, keys))
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     folds = np.full(len(labels), -1)
-    with warnings.catch_warnings():  # a class with fewer rows than folds; `report` says so in our words
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+    with warnings.catch_warnings():  # classes with fewer rows than folds: `report` says so in our words
+        warnings.filterwarnings("ignore", "The (least populated class|number of unique classes)", UserWarning)
         parts = splitter.split(np.zeros(len(labels)), labels[order], twins.by_first_appearance(groups[order]))
         for fold, (_, out) in enumerate(parts):
             folds[order[out]] = fold
@@ -89,15 +92,17 @@ class Made:
     record: dict[str, Any]
 
 
-def make(competition: Competition, count: int = 5, seed: int = 0, method: str = "auto") -> Made:
+def make(competition: Competition, count: int = 5, seed: int = 0, method: str = "auto", progress: bool = False) -> Made:
     """Find the twins among all images of `competition` and deal its train rows into `count` folds.
+
+    method: one of `twins.METHODS`; progress: show a bar on stderr where that is a terminal
 
     Raises:
         FerKitError: as in `twins.find` and `assign`.
     """
     train, test = competition.train, competition.test
     images = np.concatenate([train.images, test.images])  # (N + M, 48, 48)
-    found = twins.find(images, method, progress=True)
+    found = twins.find(images, method, progress=progress)
     groups, test_groups = np.split(found.groups, [len(train.ids)])
     folds = assign(twins.content_keys(train.images), train.labels, groups, count, seed)
     table = table_of(COLUMNS, train.ids, train.labels, groups, folds)
@@ -110,6 +115,7 @@ def make(competition: Competition, count: int = 5, seed: int = 0, method: str = 
         "folds": count,
         "seed": seed,
         "method": found.method,
+        "versions": _versions(found.method),
         "thresholds": found.thresholds,
         "search": found.counts,
         "statistics": statistics(made, test_groups),
@@ -139,44 +145,67 @@ def statistics(folds: Folds, test_groups: Ints) -> dict[str, Any]:
 
 
 def report(made: Made) -> str:
-    """The statistics as lines for a terminal."""
-    s = made.record["statistics"]
+    """The record as lines for a terminal."""
+    s, search = made.record["statistics"], made.record["search"]
     groups, rows = s["train_groups_of_two_and_more"], s["train_rows_in_them"]
+    conflicts, seen = s["groups_with_conflicting_labels"], s["test_rows_with_a_train_twin"]
+    joined = search.get("joined", 0) + search.get("mirrored_joined", 0)
     lines = [
-        f"twins      {rows:,} of {s['train_rows']:,} train rows ({_share(rows, s['train_rows'])}) in {groups:,} groups"
-        f" of two and more; the largest group has {s['largest_group']} images",
-        f"labels     {s['groups_with_conflicting_labels']:,} of these groups"
-        f" ({_share(s['groups_with_conflicting_labels'], groups)}) hold more than one label",
-        f"test       {s['test_rows_with_a_train_twin']:,} of {s['test_rows']:,} test rows"
-        f" ({_share(s['test_rows_with_a_train_twin'], s['test_rows'])}) have a train twin",
-        "fold       rows " + "".join(f"{name:>10}" for name in CLASSES),
+        f"images  {search['images']:,}: {search['exact_copies']:,} exact copies, {joined:,} pairs joined by the"
+        f" {made.record['method']} search, {search['flat']:,} flat ones kept apart",
+        f"twins   {rows:,} of {s['train_rows']:,} train rows ({_share(rows, s['train_rows'])}) in {groups:,} groups of"
+        f" two and more; the largest group has {s['largest_group']} images",
+        f"labels  {conflicts:,} of these groups ({_share(conflicts, groups)}) hold more than one label",
+        f"test    {seen:,} of {s['test_rows']:,} test rows ({_share(seen, s['test_rows'])}) have a train twin",
+        "fold      rows" + "".join(f"{name:>15}" for name in CLASSES),
     ]
     for fold, classes in enumerate(s["fold_class_rows"]):
-        lines.append(f"{fold:<6}{sum(classes):>9,} " + "".join(f"{n:>10,}" for n in classes))
+        cells = (f"{n:,} ({_share(n, sum(classes))})" for n in classes)
+        lines.append(f"{fold:<5}{sum(classes):>9,}" + "".join(f"{cell:>15}" for cell in cells))
+    for name, in_folds in zip(CLASSES, zip(*s["fold_class_rows"], strict=True), strict=True):
+        if 0 < sum(in_folds) < len(in_folds):
+            lines.append(f"note: {name} has {sum(in_folds)} rows, too few for every fold to have one")
     return "\n".join(lines)
 
 
 def write(folder: Path, made: Made, force: bool = False) -> bool:
     """Write folds.csv, folds-test.csv and folds.json into `folder`; False where the same folds lay there already.
 
-    folds.csv comes last: where it is, the others are.
+    Wherever a folds.csv lies, the other two fit it: it is written last, and removed first when replaced.
 
     Raises:
         FerKitError: other folds lie there and `force` is not set.
     """
-    path = folder / "folds.csv"
-    before = files.sha256_of(path) if path.exists() else None
-    if before not in (None, made.folds.digest) and not force:
-        raise FerKitError(
-            f"{path} holds other folds (digest {before[:12]}, these would be {made.folds.digest[:12]}): runs trained on"
-            f" them cannot be blended with new ones; choose another --runs, or --force to replace them"
-        )
-    with files.replacing(folder / "folds-test.csv") as file:
+    path, test_path = folder / "folds.csv", folder / "folds-test.csv"
+    before = path.read_bytes() if path.exists() else None
+    other_test = test_path.exists() and test_path.read_bytes() != made.test_table
+    new = before != made.table
+    if before is not None and (new or other_test):
+        if not force:
+            what = f"{path} (digest {hashlib.sha256(before).hexdigest()[:12]})" if new else str(test_path)
+            raise FerKitError(
+                f"{what} holds other folds than these (digest {made.folds.digest[:12]}), and runs trained on them do"
+                " not blend with new ones; choose another --runs, or --force to replace them"
+            )
+        path.unlink()
+    with files.replacing(test_path) as file:
         file.write(made.test_table)
     files.write_json(folder / "folds.json", made.record)
     with files.replacing(path) as file:
         file.write(made.table)
-    return before != made.folds.digest
+    return new or other_test
+
+
+def _versions(method: str) -> dict[str, str]:
+    """Versions of the libraries that groups and folds depend on."""
+    import sklearn
+
+    versions = {"numpy": np.__version__, "scikit-learn": sklearn.__version__}
+    if method == "aligned":
+        import cv2
+
+        versions["opencv"] = cv2.__version__
+    return versions
 
 
 def _share(part: int, whole: int) -> str:
@@ -202,14 +231,17 @@ def build_parser() -> argparse.ArgumentParser:
 def _body(args: argparse.Namespace) -> None:
     from fer_kit import data
 
+    if args.method == "auto" and twins.chosen("auto") != "aligned":
+        print(
+            "warning: OpenCV is not installed, so twins are compared as they lie and a third of the rows with twins"
+            " goes unnoticed; pip install opencv-python-headless, then make the folds again",
+            file=sys.stderr,
+        )
     competition = data.load(data.find(args.data), args.runs / "cache")
-    made = make(competition, args.folds, args.seed, args.method)
+    made = make(competition, args.folds, args.seed, args.method, progress=True)
     print(report(made))
-    new = write(args.runs, made, args.force)
-    verb = "wrote" if new else "unchanged:"
-    print(
-        f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), folds-test.csv and folds.json beside it"
-    )
+    verb = "wrote" if write(args.runs, made, args.force) else "the same folds already lie in"
+    print(f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), with folds-test.csv and folds.json")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

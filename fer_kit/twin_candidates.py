@@ -12,6 +12,8 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.errors import FerKitError
+
 Images = NDArray[np.uint8]  # (N, 48, 48)
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -25,6 +27,7 @@ SCALE = 2048  # unit vectors are stored as whole numbers of 1/2048
 CHUNK = 32  # images described at once: their maps fit into a core's cache
 BLOCK = 1024  # rows of the similarity matrix held at once
 FEW = 32  # images whose pairs are all worth aligning
+MOST_PER_IMAGE = 50  # candidate pairs; FER2013 has 0.7 an image, and groups over 100 images are refused anyway
 SMALL_SIDE = 16  # pixels, for brightness
 
 
@@ -105,6 +108,9 @@ def near_pairs(rows: Floats, columns: Floats, least: float) -> Ints:
     """Pairs i < j with cosine(rows[i], columns[j]) ≥ `least`: int64 (P, 2), in order.
 
     rows, columns: what `embedding` gives, (N, A) both
+
+    Raises:
+        FerKitError: more than 50 N pairs.
     """
     threshold = np.float32(least * SCALE * SCALE)
     found = [np.empty((0, 2), np.int64)]
@@ -113,6 +119,11 @@ def near_pairs(rows: Floats, columns: Floats, least: float) -> Ints:
         first, second = np.nonzero(products >= threshold)
         above = second > first
         found.append(np.stack([first[above], second[above]], axis=1) + start)
+        if sum(map(len, found)) > MOST_PER_IMAGE * len(rows):
+            raise FerKitError(
+                f"over {MOST_PER_IMAGE} pairs for each of {len(rows):,} images look like the same photo: these are too"
+                " alike to tell twins apart; use --method exact"
+            )
     return np.concatenate(found)
 
 

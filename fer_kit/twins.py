@@ -131,7 +131,8 @@ def _aligned(pictures: Images, pool: Executor, progress: bool, notes: _Notes) ->
         descriptions = twin_candidates.describe(pictures, pool)
     with notes.timed("candidates"):
         upright, mirrored = twin_candidates.worth_aligning(descriptions, CANDIDATE_COSINE, MIRRORED_CANDIDATE_COSINE)
-    with tqdm(total=len(upright) + len(mirrored), desc="aligning pairs", unit="pair", disable=not progress) as bar:
+    off = None if progress else True  # None: off where stderr is no terminal
+    with tqdm(total=len(upright) + len(mirrored), desc="aligning pairs", unit="pair", disable=off) as bar:
         with notes.timed("align"):
             alike = twin_alignment.similarities(pictures, upright, pool, done=bar.update)
         with notes.timed("align_mirrored"):
