@@ -1,13 +1,12 @@
 """The reader of the competition's csv files: fast where rows are as expected, exact about the first that is not.
 
-Blocks of half a megabyte are parsed by whole-array operations on their bytes. A block that holds anything
+Blocks of some rows are parsed by whole-array operations on their bytes. A block that holds anything
 unexpected is read again row by row, by plain code that accepts every spelling that means the same or names
 the fault. Both give the same arrays (tests/test_csv_faces.py).
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,15 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit import csv_fields
+from fer_kit.csv_fields import LABEL, PIXEL, USAGE, USAGES
 from fer_kit.errors import FerKitError
-from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
+from fer_kit.labels import NUM_CLASSES, PIXELS, SIDE_PX
 
-LABEL, PIXEL, USAGE = "emotion", "pixels", "Usage"
-USAGES = ("Training", "PublicTest", "PrivateTest")
-
-BLOCK_BYTES = 1 << 19  # a block and what is computed from it stay in the processor's cache
+BLOCK_BYTES = 1 << 18  # a block and what is computed from it stay in the processor's cache
 MAX_LINE_BYTES = 1 << 20  # a row of 2,304 numbers takes 9 kB
 
+_NO_CODE = 255
 _LABEL_CODES = {b"%s%d%s" % (quote, code, quote): code for code in range(NUM_CLASSES) for quote in (b"", b'"')}
 _USAGE_CODES = {quote + name.encode() + quote: code for code, name in enumerate(USAGES) for quote in (b"", b'"')}
 
@@ -45,10 +44,9 @@ class Faces:
 def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[str] = ()) -> Faces:
     """Read the wanted columns, which must include the pixels; other columns are passed over.
 
-    A line is a row: a quoted value cannot go on in the next line. Empty lines are no rows.
-
-    Columns are found by their names in the header, spaces around them ignored. A byte order mark, CRLF line
-    ends, quotes, spaces around values, empty lines and a missing last line end are all fine.
+    Columns are found by their names in the header, spaces around them ignored. A line is a row: a quoted value
+    cannot go on in the next line. A byte order mark, CRLF line ends, quotes, spaces around values, leading zeros,
+    empty lines and a missing last line end are all fine.
 
     Args:
         file: opened for bytes; read once, forward.
@@ -59,17 +57,18 @@ def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[s
     Raises:
         FerKitError: no header, a wanted column missing, a refused one there, no rows, or the first faulty row.
     """
+    _keep_freed_memory()
     blocks = _whole_lines(file, name)
     header, first_block, lines_before = _header(blocks, name)
     layout = _layout(name, header, columns, refused)
     parts: list[Faces] = []
     rows_before = 0
     for block in itertools.chain([first_block], blocks):
-        lines = block.split(b"\n")
-        part = _parse_fast(lines, layout) or _parse_exactly(lines, layout, rows_before, lines_before)
+        line_ends = _line_ends(block)
+        part = _parse_fast(block, line_ends, layout) or _parse_exactly(block, layout, rows_before, lines_before)
         parts.append(part)
         rows_before += len(part.images)
-        lines_before += len(lines) - 1
+        lines_before += len(line_ends)
     if rows_before == 0:
         raise FerKitError(f"{name}: has a header but no rows; download the file again")
     return Faces(
@@ -95,7 +94,9 @@ def _layout(name: str, header: list[str], columns: Sequence[str], refused: Seque
     for column in columns:
         if header.count(column) != 1:
             fault = "stands more than once in" if column in header else "is missing from"
-            raise FerKitError(f"{name}: column '{column}' {fault} the header (found: {_shown(', '.join(header))})")
+            raise FerKitError(
+                f"{name}: column '{column}' {fault} the header (found: {csv_fields.shown(', '.join(header))})"
+            )
     for column in refused:
         if column in header:
             raise FerKitError(f"{name}: must have no column '{column}'; a file with one is read as fer2013.csv")
@@ -107,6 +108,15 @@ def _layout(name: str, header: list[str], columns: Sequence[str], refused: Seque
         usage=header.index(USAGE) if USAGE in columns else None,
         others=tuple(place for place, column in enumerate(header) if column not in columns),
     )
+
+
+def _keep_freed_memory() -> None:
+    """Stop the C library (glibc) from handing the memory of each block back to the system at the block's end.
+
+    Fetching it again costs as much as the parsing. It keeps what it gets once a large piece was freed: see "dynamic
+    mmap threshold" in mallopt(3); 32 MB is the most that it takes note of. Elsewhere this does nothing.
+    """
+    np.empty(31 << 20, np.uint8)
 
 
 def _whole_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
@@ -136,43 +146,65 @@ def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
             line, _, block = block.partition(b"\n")
             lines_before += 1
             if line.strip():
-                fields = _fields(line, f"{name}: the header (line {lines_before})")
+                fields = csv_fields.fields(line, f"{name}: the header (line {lines_before})")
                 return [field.strip() for field in fields], block, lines_before
     raise FerKitError(f"{name}: the file is empty; download it again")
 
 
-def _parse_fast(lines: list[bytes], layout: _Layout) -> Faces | None:
+def _line_ends(block: bytes) -> list[int]:
+    """Where the lines of a block end; the file's last line can lack the newline."""
+    ends = []
+    end = block.find(b"\n")
+    while end != -1:
+        ends.append(end)
+        end = block.find(b"\n", end + 1)
+    return ends if block.endswith(b"\n") or not block else [*ends, len(block)]
+
+
+def _parse_fast(block: bytes, line_ends: list[int], layout: _Layout) -> Faces | None:
     """The rows of a block, or None if anything in it is not in the plainest form."""
-    pixels, labels, usage = [], [], []
-    for line in lines:
-        if not line:
+    view = memoryview(block)  # slices of it are no copies: the pixels are copied only once, into one text
+    pixels: list[memoryview] = []
+    labels, usage = [], []
+    start = 0
+    for end in line_ends:
+        left, right, start = start, end, end + 1
+        if left == right:
             continue
-        fields = line.split(b",")
-        if len(fields) != layout.count:
-            return None
+        # Other fields are cut off on both sides of the pixels. A comma too many stays in the pixels and is found there.
+        fields = [b""] * layout.count
+        for place in range(layout.pixels):
+            comma = block.find(b",", left, right)
+            if comma == -1:
+                return None
+            fields[place], left = block[left:comma], comma + 1
+        for place in range(layout.count - 1, layout.pixels, -1):
+            comma = block.rfind(b",", left, right)
+            if comma == -1:
+                return None
+            fields[place], right = block[comma + 1 : right], comma
+        if block.startswith(b'"', left, right):
+            if right - left < 2 or not block.endswith(b'"', left, right):
+                return None
+            left, right = left + 1, right - 1
+        pixels.append(view[left:right])
+        if layout.label is not None:
+            labels.append(_LABEL_CODES.get(fields[layout.label], _NO_CODE))
+        if layout.usage is not None:
+            usage.append(_USAGE_CODES.get(fields[layout.usage], _NO_CODE))
         for place in layout.others:
             if b'"' in fields[place] or not fields[place].isascii():
                 return None
-        text = fields[layout.pixels]
-        if text[:1] == b'"':
-            if text[-1:] != b'"':
-                return None
-            text = text[1:-1]
-        pixels.append(text)
-        if layout.label is not None:
-            labels.append(_LABEL_CODES.get(fields[layout.label], 255))
-        if layout.usage is not None:
-            usage.append(_USAGE_CODES.get(fields[layout.usage], 255))
     images = _parse_numbers(pixels)
-    if images is None or 255 in labels or 255 in usage:
+    if images is None or _NO_CODE in labels or _NO_CODE in usage:
         return None
     return Faces(images, np.array(labels, np.int64), np.array(usage, np.uint8))
 
 
-def _parse_numbers(texts: list[bytes]) -> NDArray[np.uint8] | None:
+def _parse_numbers(texts: list[memoryview]) -> NDArray[np.uint8] | None:
     """uint8 (n, 48, 48) from n texts of 2,304 numbers 0–255 with one space between, else None."""
     # Two spaces in front, so that the three bytes before the end of any number exist; one behind each text.
-    text = np.frombuffer(b"".join([b"  ", b" ".join(texts), b" "]), np.uint8)
+    text = np.frombuffer(b" ".join([b" ", *texts, b""]), np.uint8)
     digits = text - np.uint8(ord("0"))  # any other byte wraps round to 10 or more
     is_digit = digits <= 9
     ends = np.flatnonzero(~is_digit[3:])  # the last digits of numbers, counted from the third byte
@@ -186,9 +218,10 @@ def _parse_numbers(texts: list[bytes]) -> NDArray[np.uint8] | None:
     ):
         return None
     # The value of the number so far at every byte: simple sums over all bytes cost less than looking up each digit.
-    digits *= is_digit
+    one = is_digit.view(np.uint8)  # where there is a digit, else zero
+    digits *= one
     below_100 = digits[2:] + np.uint8(10) * digits[1:-1]
-    hundreds = digits[:-2] * (is_digit[1:-1] & is_digit[2:])
+    hundreds = digits[:-2] * one[1:-1] * one[2:]
     values = below_100 + np.uint8(100) * hundreds
     if hundreds.max(initial=0) > 2 or (values < below_100).any():  # the second: 256 to 299 wrapped round
         return None
@@ -196,8 +229,9 @@ def _parse_numbers(texts: list[bytes]) -> NDArray[np.uint8] | None:
     return images
 
 
-def _parse_exactly(lines: list[bytes], layout: _Layout, rows_before: int, lines_before: int) -> Faces:
+def _parse_exactly(block: bytes, layout: _Layout, rows_before: int, lines_before: int) -> Faces:
     """The rows of a block one by one; raises at the first fault. Numbers in errors count from 1."""
+    lines = block.split(b"\n")
     images: list[list[int]] = []
     labels: list[int] = []
     usage: list[int] = []
@@ -207,72 +241,18 @@ def _parse_exactly(lines: list[bytes], layout: _Layout, rows_before: int, lines_
         where = f"{layout.name}: row {rows_before + len(images) + 1} (line {number})"
         # Only the file's very last line can stand at the end of a block.
         cut = "; the file seems cut off, download it again" if number == lines_before + len(lines) else ""
-        fields = _fields(line, where, cut)
+        fields = csv_fields.fields(line, where, cut)
         if len(fields) != layout.count:
-            raise FerKitError(f"{where}: has {len(fields)} fields, the header has {layout.count}{cut}")
+            raise FerKitError(
+                f"{where}: has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {layout.count}{cut}"
+            )
         if layout.label is not None:
-            labels.append(_label(fields[layout.label], where))
-        images.append(_pixels(fields[layout.pixels], where, cut))
+            labels.append(csv_fields.label(fields[layout.label], where))
+        images.append(csv_fields.pixels(fields[layout.pixels], where, cut))
         if layout.usage is not None:
-            usage.append(_usage(fields[layout.usage], where, cut))
+            usage.append(csv_fields.usage(fields[layout.usage], where, cut))
     return Faces(
         images=np.array(images, np.uint8).reshape(-1, SIDE_PX, SIDE_PX),
         labels=np.array(labels, np.int64),
         usage=np.array(usage, np.uint8),
     )
-
-
-def _fields(line: bytes, where: str, cut: str = "") -> list[str]:
-    try:
-        rows = list(csv.reader([line.decode("utf-8")], strict=True, skipinitialspace=True))
-    except UnicodeDecodeError as error:
-        raise FerKitError(
-            f"{where}: byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8 or download it again"
-        ) from None
-    except csv.Error as error:
-        unclosed = str(error) == "unexpected end of data"
-        fault = "a quote is opened and not closed" if unclosed else f"not valid csv ({error})"
-        raise FerKitError(f"{where}: {fault}{cut}") from None
-    return rows[0] if rows else []
-
-
-def _label(text: str, where: str) -> int:
-    number = _integer(text.strip(" "))
-    if number is None or number >= NUM_CLASSES:
-        allowed = f"0 to {NUM_CLASSES - 1} ({CLASSES[0]} to {CLASSES[-1]})"
-        raise FerKitError(f"{where}: {LABEL} is '{_shown(text)}', allowed are {allowed}")
-    return number
-
-
-def _usage(text: str, where: str, cut: str) -> int:
-    if text.strip(" ") not in USAGES:
-        raise FerKitError(f"{where}: {USAGE} is '{_shown(text)}', allowed are {', '.join(USAGES)}{cut}")
-    return USAGES.index(text.strip(" "))
-
-
-def _pixels(text: str, where: str, cut: str) -> list[int]:
-    values: list[int] = []
-    for word in filter(None, text.split(" ")):
-        value = _integer(word)
-        if value is None or value > 255:
-            raise FerKitError(
-                f"{where}: pixel {len(values) + 1} is '{_shown(word)}', allowed are the integers 0 to 255{cut}"
-            )
-        values.append(value)
-    if len(values) != PIXELS:
-        raise FerKitError(f"{where}: has {len(values):,} pixels, must have {PIXELS:,} ({SIDE_PX}×{SIDE_PX}){cut}")
-    return values
-
-
-def _integer(text: str) -> int | None:
-    """The value of a string of digits 0–9 (no sign, leading zeros allowed), 999 for a large one, else None."""
-    if not (text.isascii() and text.isdigit()):
-        return None
-    significant = text.lstrip("0")
-    return 999 if len(significant) > 3 else int(significant or "0")
-
-
-def _shown(text: str) -> str:
-    """`text` on one line of bearable length."""
-    shown = text.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= 40 else shown[:37] + "..."

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit import csv_faces, data_cache, data_files
-from fer_kit.csv_faces import LABEL, PIXEL, USAGE, USAGES, Faces
+from fer_kit.csv_faces import Faces
+from fer_kit.csv_fields import LABEL, PIXEL, USAGE, USAGES
 from fer_kit.data_files import TEST, TRAIN, WHOLE, Source, find
 from fer_kit.errors import FerKitError
 
@@ -73,12 +74,12 @@ def load(folder: str | Path, cache_dir: str | Path) -> Competition:
     """
     folder = Path(folder)
     chosen = _choose(folder)
-    key = data_cache.key_of(chosen)
-    cache = Path(cache_dir) / key[:16]
+    stamps = _stamps(chosen)
+    cache = Path(cache_dir) / data_cache.key_of(chosen)[:16]
     arrays, digest = data_cache.read(cache, ("train_images", "train_labels", "test_images")) or (None, "")
     if arrays is None:
         train, test = _read(chosen)
-        if data_cache.key_of(chosen) != key:
+        if _stamps(chosen) != stamps:  # else these rows could be kept under the digest of others
             raise FerKitError(f"{chosen[0].path.parent}: a file changed while it was read; start again")
         arrays = {"train_images": train.images, "train_labels": train.labels, "test_images": test.images}
         for array in arrays.values():
@@ -152,6 +153,11 @@ def _read_one(source: Source, columns: Sequence[str], refused: Sequence[str] = (
 def _part(rows: Faces, part: slice) -> Faces:
     # Copies, so that no train array is a view on memory that holds test labels too.
     return Faces(rows.images[part], rows.labels[part].copy(), rows.usage[part].copy())
+
+
+def _stamps(chosen: Sequence[Source]) -> list[tuple[int, int]]:
+    """Size and time of the last change of each file."""
+    return [(stat.st_size, stat.st_mtime_ns) for stat in (source.path.stat() for source in chosen)]
 
 
 def _ids(images: NDArray[np.uint8]) -> NDArray[np.int64]:

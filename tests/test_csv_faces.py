@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_kit import csv_faces
-from fer_kit.csv_faces import LABEL, PIXEL, USAGE, USAGES, Faces
+from fer_kit.csv_faces import Faces
+from fer_kit.csv_fields import LABEL, PIXEL, USAGE, USAGES
 from fer_kit.errors import FerKitError
 
 TRAIN_COLUMNS = (LABEL, PIXEL)
@@ -66,9 +67,9 @@ def test_every_layout_takes_the_fast_path(layout: str, block_bytes: int, monkeyp
     monkeypatch.setattr(csv_faces, "BLOCK_BYTES", block_bytes)
     exactly = csv_faces._parse_exactly
 
-    def only_empty(lines: list[bytes], *args: object) -> Faces:
-        assert not any(lines), "the slow path was taken"
-        return exactly(lines, *args)  # type: ignore[arg-type]
+    def only_empty(block: bytes, *args: object) -> Faces:
+        assert not block, "the slow path was taken"
+        return exactly(block, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(csv_faces, "_parse_exactly", only_empty)
     columns = WHOLE_COLUMNS if "Usage" in header else TRAIN_COLUMNS
@@ -174,13 +175,13 @@ FAULTS = [
                                             "save the file as UTF-8 or download it again"),
     (train_csv().replace(b'\n1,"', b'\n1,"\xff'), "train.csv: row 2 (line 3): byte 0xff is not UTF-8; "
                                                   "save the file as UTF-8 or download it again"),
-    (HEAD + b"1\n", "train.csv: row 1 (line 2): has 1 fields, the header has 2"),
+    (HEAD + b"1\n", "train.csv: row 1 (line 2): has 1 field, the header has 2"),
     (HEAD + b"\n1,2,3\n", "train.csv: row 1 (line 3): has 3 fields, the header has 2"),
     (HEAD + b'1,"2" 3\n', "train.csv: row 1 (line 2): not valid csv (',' expected after '\"')"),
     (HEAD + b'1,"2 3\n' + train_csv()[len(HEAD):], "train.csv: row 1 (line 2): a quote is opened and not closed"),
     (train_csv()[:-3], f"train.csv: row 3 (line 4): a quote is opened and not closed{CUT}"),
     (train_csv().replace(b'"', b"")[:-40].rstrip(b" 0123456789") + b" 1", None),
-    (HEAD + b"1", f"train.csv: row 1 (line 2): has 1 fields, the header has 2{CUT}"),
+    (HEAD + b"1", f"train.csv: row 1 (line 2): has 1 field, the header has 2{CUT}"),
     (HEAD + b"1," + b"8" * 2_000_000, "train.csv: a line is longer than 1,048,576 bytes; this is no csv file of faces"),
     (HEAD + b'1,"' + b"8" * 500 + b'"\n', f"train.csv: row 1 (line 2): pixel 1 is '{'8' * 37}...', {ALLOWED_PIXELS}"),
 ]  # fmt: skip
@@ -207,8 +208,7 @@ def test_unknown_usage_and_cut_usage() -> None:
 def test_refused_column() -> None:
     with pytest.raises(FerKitError) as caught:
         read(b"emotion,pixels, Usage\n", refused=(USAGE,))
-    expected = "train.csv: must have no column 'Usage'; a file with one is read as fer2013.csv"
-    assert str(caught.value) == expected
+    assert str(caught.value) == "train.csv: must have no column 'Usage'; a file with one is read as fer2013.csv"
 
 
 def test_fault_far_into_the_file_is_counted_right(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import data, data_files
+from fer_kit import data, data_cache, data_files
+from fer_kit.errors import FerKitError
 from tests.small_competition import (
     SLUG,
     assert_is_the_competition,
@@ -141,3 +142,19 @@ def test_errors_name_the_member(tmp_path: Path) -> None:
     assert refusal(data.load, tmp_path, tmp_path / "cache") == (
         f"{path}:fer2013/fer2013.csv: row 1 (line 2): emotion is '7', allowed are 0 to 6 (Angry to Neutral)"
     )
+
+
+def test_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "fer2013.csv") / "fer2013.csv"
+    [source] = data_files.sources(tmp_path).values()
+
+    def denied(*args: object) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(data_cache, "_digest_in_file", denied)
+    expected = f"{path}: cannot be read (Permission denied)"
+    assert refusal(data.load, tmp_path, tmp_path / "cache") == expected
+    path.unlink()
+    with pytest.raises(FerKitError) as caught, source.open():
+        pass
+    assert str(caught.value) == f"{path}: cannot be read (No such file or directory)"

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from fer_kit import cli, csv_faces, data, files
+from fer_kit.csv_fields import LABEL, PIXEL
 from fer_kit.errors import FerKitError
 from fer_kit.labels import NUM_CLASSES, PIXELS
 
@@ -57,7 +58,7 @@ def read_with_torchvision(folder: Path, scratch: Path) -> Callable[[], tuple[int
 def read_with_reader(folder: Path, scratch: Path) -> Callable[[], Any]:
     def read() -> csv_faces.Faces:
         with (folder / "train.csv").open("rb", buffering=0) as file:
-            return csv_faces.read(file, "train.csv", (csv_faces.LABEL, csv_faces.PIXEL))
+            return csv_faces.read(file, "train.csv", (LABEL, PIXEL))
 
     return read
 
