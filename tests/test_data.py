@@ -229,8 +229,7 @@ def test_damaged_cache_is_noticed_and_rebuilt(
     name, spoil = DAMAGES[damage]
     spoil(cache / name)
     for _ in range(2):
-        again = data.load(folder, tmp_path / "cache")
-        assert_is_the_competition(again)
+        assert_is_the_competition(again := data.load(folder, tmp_path / "cache"))
         assert again.digest == digest
     assert reads == ["fer2013.csv"] * 2
     [line] = capsys.readouterr().err.splitlines()
