@@ -164,7 +164,8 @@ def commit() -> str:
     def git(*args: str) -> str:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "fer_kit", "tests/benchmarks/bench_data.py")
+    measured = ("fer_kit/data*.py", "fer_kit/csv_*.py", "fer_kit/files.py", "tests/benchmarks/bench_data.py")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *measured)
     return git("rev-parse", "HEAD") + ("+changes" if changed else "")
 
 
