@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from fer_kit import twin_alignment, twin_candidates
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.labels import PIXELS
 
 Images = NDArray[np.uint8]  # (N, 48, 48)
 Ints = NDArray[np.int64]
@@ -41,7 +42,7 @@ UNALIGNED_COSINE = 0.80
 UNALIGNED_BRIGHTNESS = 0.80  # correlation on 16×16; with the cosine 0.2% of the pairs fail when aligned
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Twins:
     """Which images belong together, and how that was found.
 
@@ -56,7 +57,7 @@ class Twins:
     method: str
     thresholds: dict[str, float]
     counts: dict[str, int]
-    seconds: dict[str, float] = field(compare=False)
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,10 @@ def _unaligned(pictures: Images, pool: Executor, notes: _Notes) -> Ints:
 def is_flat(images: Images) -> NDArray[np.bool_]:
     """Which images show nothing: standard deviation under 5 grey levels, (N,)."""
     # whole-number sums: the verdict must not hang on rounding, nor on where in the array an image stands
-    values = images.reshape(len(images), -1)
-    count = values.shape[1]
+    values = images.reshape(len(images), PIXELS)
     total = values.sum(axis=1, dtype=np.int64)
     squares = np.einsum("ij,ij->i", values, values, dtype=np.int64)
-    flat: NDArray[np.bool_] = count * squares - total**2 < (FLAT_STD * count) ** 2
+    flat: NDArray[np.bool_] = PIXELS * squares - total**2 < (FLAT_STD * PIXELS) ** 2
     return flat
 
 
