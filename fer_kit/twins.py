@@ -33,7 +33,7 @@ METHODS = ("auto", "aligned", "unaligned", "exact")
 FLAT_STD = 5.0  # grey levels; an image with less contrast matches everything and shows no photo
 GROUP_LIMIT = 100  # images; the largest true group of FER2013 has 36
 
-# Chosen by looking at pairs of FER2013: tests/benchmarks/records/folds.json
+# Chosen by looking at pairs of FER2013: tests/benchmarks/records/bench_folds.json
 CANDIDATE_COSINE = 0.53  # .60 finds 92% as many pairs in half the time
 MIRRORED_CANDIDATE_COSINE = 0.62
 SAME_PHOTO = 0.78  # correlation: of the pairs at .75 to .78 a tenth are wrong, at .78 to .81 some 4%, above none seen
@@ -49,7 +49,7 @@ class Twins:
     groups: int64 (N,), 0, 1, 2 … in order of first appearance; a group of one is an image without twin
     pairs: int64 (P, 2), rows joined because they look alike; of rows with the same pixels only the first counts
     method, thresholds, counts: for the record; the same images always give the same
-    seconds: wall time of each stage
+    seconds: time by the clock and of the processor, for each stage
     """
 
     groups: Ints
@@ -57,7 +57,7 @@ class Twins:
     method: str
     thresholds: dict[str, float]
     counts: dict[str, int]
-    seconds: dict[str, float]
+    seconds: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class _Notes:
 
     thresholds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        clock, processor = time.perf_counter(), time.process_time()
         yield
-        self.seconds[stage] = time.perf_counter() - start
+        self.seconds[stage] = time.perf_counter() - clock, time.process_time() - processor
 
 
 def find(images: Images, method: str = "auto", threads: int | None = None, progress: bool = False) -> Twins:
