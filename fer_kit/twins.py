@@ -36,7 +36,7 @@ GROUP_LIMIT = 100  # images; the largest true group of FER2013 has 36
 # Chosen by looking at pairs of FER2013: tests/benchmarks/records/bench_folds.json
 CANDIDATE_COSINE = 0.53  # .60 finds 92% as many pairs in half the time
 MIRRORED_CANDIDATE_COSINE = 0.62
-SAME_PHOTO = 0.78  # correlation: of the pairs at .75 to .78 a tenth are wrong, at .78 to .81 some 4%, above none seen
+SAME_PHOTO = 0.78  # correlation: of the pairs at .75 to .78 a tenth are wrong, to .81 one in 20, above none seen
 MIRRORED_SAME_PHOTO = 0.83  # stricter: a near-symmetric face resembles its mirror image
 UNALIGNED_COSINE = 0.80
 UNALIGNED_BRIGHTNESS = 0.80  # correlation on 16×16; with the cosine 0.2% of the pairs fail when aligned
