@@ -12,6 +12,13 @@ from fer_kit.errors import FerKitError
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where it tells something: not None, False or an empty list."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """An argument parser that shows defaults and never guesses an abbreviated flag."""
     return argparse.ArgumentParser(
@@ -19,7 +26,7 @@ def parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentPa
         description=description,
         epilog=epilog,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
 
 

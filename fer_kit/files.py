@@ -27,13 +27,13 @@ def replacing(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
         FerKitError: the folder cannot be written (missing rights, full disk).
     """
     path = Path(path)
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
         os.fchmod(handle, 0o644)
-        with os.fdopen(handle, mode, **text) as file:
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError, did_you_mean
 
@@ -9,14 +11,15 @@ DEFAULT = "residual"
 
 # The study names augmentation strengths for deep_v3; where it gives no number ours stands here: shear 5°,
 # brightness and contrast ±0.2. Where it says "early stop" or "plateau" without a patience: 5 and 3 epochs.
-DEEP_V2 = {
-    "model": "deep_v2",
-    "epochs": 30,
-    "weight_decay": 1e-4,
-    "schedule": "plateau",
-    "plateau_patience_epochs": 3,
-    "early_stop_epochs": 7,
-}
+DEEP_V2 = TrainConfig(
+    recipe="deep_v2",
+    model="deep_v2",
+    epochs=30,
+    weight_decay=1e-4,
+    schedule="plateau",
+    plateau_patience_epochs=3,
+    early_stop_epochs=7,
+)
 
 RECIPES: dict[str, TrainConfig] = {
     config.recipe: config
@@ -32,10 +35,10 @@ RECIPES: dict[str, TrainConfig] = {
             early_stop_epochs=5,
         ),
         TrainConfig(recipe="deep_v1", model="deep_v1", epochs=40, weight_decay=1e-4, early_stop_epochs=5),
-        TrainConfig(recipe="deep_v2", **DEEP_V2),
-        TrainConfig(
+        DEEP_V2,
+        dataclasses.replace(
+            DEEP_V2,
             recipe="deep_v3",
-            **DEEP_V2,
             rotation_deg=15.0,
             flip_prob=0.5,
             shift_frac=0.1,

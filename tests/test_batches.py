@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_the_cosine_warms_up_reaches_the_rate_and_ends_near_nothing():
     assert found[0] == pytest.approx(lr / 100) and max(found) == pytest.approx(lr)
     assert found.index(max(found)) == 20  # two epochs of ten steps
     assert found[-1] < lr / 100
-    assert all(a >= b for a, b in zip(found[20:], found[21:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(found[20:]))
 
 
 def test_the_plateau_waits_and_then_halves():

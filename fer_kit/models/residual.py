@@ -13,31 +13,29 @@ from fer_kit.models.deep import conv_bn_relu
 class Residual(nn.Module):
     """ResNet with squeeze-excitation and no strided convolution; (B, 1, 48, 48) → logits (B, 7).
 
-    The usual ImageNet stem divides the resolution by four before the first block, which would leave 12 pixels
-    of a face; here the stages work at 48, 24, 12 and 6 pixels, with a 2×2 max-pool between them. Pooling
-    instead of striding keeps every pixel in the sum, and on CPUs the backward pass of a strided bf16
+    The usual ImageNet stem divides the resolution by four before the first block, which would leave 12 pixels of a
+    face. Here the stem sees all 48 and the stages work at 24, 12 and 6 pixels, with a 2×2 max-pool before each.
+    Pooling instead of striding keeps every pixel in the sum, and on CPUs the backward pass of a strided bf16
     convolution takes five times as long as that of a plain one of equal size.
 
-    Sources: He et al., "Deep Residual Learning", CVPR 2016; Hu et al., "Squeeze-and-Excitation Networks",
-    CVPR 2018.
+    Sources: He et al., "Deep Residual Learning", CVPR 2016; Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018.
 
     Args:
-        width: channels of the first stage; each later stage doubles them.
+        width: channels of the stem; each stage has twice as many as the one before.
         blocks: residual blocks in each stage.
         dropout: before the last layer.
     """
 
-    def __init__(self, *, width: int = 32, blocks: tuple[int, ...] = (1, 1, 2, 1), dropout: float = 0.2) -> None:
+    def __init__(self, *, width: int = 32, blocks: tuple[int, ...] = (1, 2, 1), dropout: float = 0.2) -> None:
         super().__init__()
         layers: list[nn.Module] = conv_bn_relu(1, width)
         inputs = width
-        for stage, depth in enumerate(blocks):
-            outputs = width * 2**stage
-            if stage:
-                layers.append(nn.MaxPool2d(2))
+        for depth in blocks:
+            layers.append(nn.MaxPool2d(2))
+            outputs = inputs * 2
             for _ in range(depth):
                 block = BasicBlock(inputs, outputs, 1, projection(inputs, outputs), attn_layer=SqueezeExcite)
-                block.zero_init_last()  # each block starts as the identity
+                block.zero_init_last()  # each block starts as its shortcut
                 layers.append(block)
                 inputs = outputs
         self.features = nn.Sequential(*layers)

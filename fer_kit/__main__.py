@@ -1,0 +1,47 @@
+"""`fer-kit <name> …`: every command line behind one word."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from fer_kit import __version__
+from fer_kit.cli import EXIT_OK, EXIT_USER_ERROR
+from fer_kit.errors import did_you_mean
+
+# name: (module with main(argv), what it does)
+COMMANDS = {
+    "synthetic": ("fer_kit.synthetic", "draw a competition to try everything on"),
+    "folds": ("fer_kit.folds", "find twins and deal the train rows into folds"),
+    "train": ("fer_kit.train", "train one fold of a recipe"),
+    "blend": ("ensembles.blend", "blend finished runs"),
+    "submissions": ("submissions.__main__", "build and check the submission file"),
+}
+
+
+def usage() -> str:
+    """The list of commands."""
+    lines = [f"  {name:<12} {about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(["usage: fer-kit COMMAND …   (fer-kit COMMAND --help tells more)", "", *lines])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named first; its exit code, or 2 for an unknown one."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return EXIT_OK if words else EXIT_USER_ERROR
+    if words[0] in ("-V", "--version"):
+        print(f"fer_kit {__version__}")
+        return EXIT_OK
+    if words[0] not in COMMANDS:
+        hint = did_you_mean(words[0], COMMANDS)
+        print(f"error: no command '{words[0]}'{hint}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    code: int = importlib.import_module(COMMANDS[words[0]][0]).main(words[1:])
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
