@@ -24,7 +24,7 @@ CHOICES = {
     "precision": ("auto", "bf16", "fp16", "fp32"),
 }
 # field: (lowest, highest); the bounds themselves are allowed
-RANGES = {
+RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 10_000),
     "batch_size": (2, 65_536),
     "seed": (0, 2**31 - 1),
@@ -135,7 +135,7 @@ TYPES: dict[str, type] = {
 
 def check_field(name: str, value: Any) -> None:
     """Type, choice and range of one field; FerKitError with all three in words."""
-    kind = TYPES[name]
+    kind: Any = TYPES[name]
     if type(value) is not kind:
         raise FerKitError(f"{name}={value!r} is no {kind.__name__}; give {name} as {describe(name)}")
     if name in CHOICES and value not in CHOICES[name]:

@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
             help=description,
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=cli.HelpFormatter,
         )
         module.add_arguments(command)
         command.set_defaults(body=module.body)
