@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["FER_KIT_COMMIT"] = "tests"  # results must not change when somebody commits while the tests run
 
 REAL_FACES = Path(__file__).resolve().parents[2] / "shared" / "fer2013"
 
