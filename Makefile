@@ -55,9 +55,10 @@ lint: $(VENV)/installed  ## style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/installed  ## measure speed: reading, folds
+bench: $(VENV)/installed  ## measure speed: reading, folds, training
 	$(PY) -m tests.benchmarks.bench_data
 	$(PY) -m tests.benchmarks.bench_folds
+	$(PY) -m tests.benchmarks.bench_training
 
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
