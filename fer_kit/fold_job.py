@@ -28,6 +28,7 @@ class Options:
     device: str = "auto"
     resume: bool = False
     restart: bool = False
+    trial: bool = False  # a smoke run, which is thrown away even when it is finished
     limit_minutes: float | None = None
     deterministic: bool = False
 
@@ -67,13 +68,13 @@ def claim(folder: Path, options: Options) -> str:
     if runs.is_finished(folder):
         if options.resume:
             return "finished"
-        if not options.restart or not options.run.endswith("smoke"):
+        if not options.trial:
             raise FerKitError(
                 f"{folder} is finished and stays as it is; name a new run with --tag, or delete the folder"
             )
     if not folder.exists():
         return "new"
-    if options.restart:
+    if options.restart or options.trial:
         shutil.rmtree(folder)
         return "new"
     if not options.resume:

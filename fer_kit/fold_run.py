@@ -83,8 +83,8 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
             progress.close()
         if not math.isfinite(loss):
             raise FerKitError(
-                f"{job.folder}: the loss of epoch {state.epoch} is {loss}; go on from the epoch before with --resume"
-                " after --set precision=fp32, or start anew with a lower rate, --set lr=…"
+                f"{job.folder}: the loss of epoch {state.epoch} is {loss}; the epoch before is saved in last.pt;"
+                " train anew as a run of its own with a lower rate or in fp32: --set lr=… precision=fp32 --tag NAME"
             )
         trained = time.monotonic()
         record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
