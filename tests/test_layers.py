@@ -15,7 +15,7 @@ from fer_kit.__main__ import main as fer_kit_main
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "labels", "files", "cli"},
-    {"config", "metrics", "predictions"},
+    {"config", "metrics", "predictions", "kaggle_errors", "kaggle_cli"},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
     | {"twin_candidates", "twin_alignment", "twins", "fold_files", "folds", "splits", "recipes", "runs"},
     {"augment", "batches", "losses", "optim", "precision", "models"},
@@ -24,6 +24,7 @@ LAYERS = [
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
+SHARED |= {"kaggle_errors", "kaggle_cli"}
 LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 
