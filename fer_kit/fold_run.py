@@ -24,6 +24,7 @@ from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.losses import make_loss
+from fer_kit.predictions import Predictions
 
 
 def train_fold(config: TrainConfig, options: Options) -> None:
@@ -146,59 +147,69 @@ def tell(record: dict[str, Any], config: TrainConfig, state: engine.State) -> st
 
 def finish(job: Job, state: engine.State) -> None:
     """Predict, write the results, and result.json last of all: it is the finished mark."""
+    epoch = state.epoch
     if state.best_weights is not None:
         state.smooth.load_state_dict(state.best_weights)
-    epoch = state.best_epoch if state.best_weights is not None else state.epoch
-    net, exact = state.smooth, precision.Precision("fp32", job.precision.device)  # bf16 logits tie and flip classes
+        epoch = state.best_epoch
     started = time.monotonic()
-    out, competition = job.split.out, job.competition
-    test_images = torch.from_numpy(np.array(competition.test.images)).to(job.images.device)
-    views, options = job.config.views, job.options
+    oof, test = predict(job, state.smooth, epoch)
+    checkpoints.save_weights(job.folder / "model.safetensors", state.smooth, oof.meta | {"model": job.config.model})
+    predictions.write(job.folder / "oof.npz", oof)
+    predictions.write(job.folder / "test.npz", test)
+    result = result_of(job, state, oof) | {
+        "epoch": epoch,
+        "predict_seconds": round(time.monotonic() - started, 1),
+        "oof_sha256": files.sha256_of(job.folder / "oof.npz"),
+        "test_sha256": files.sha256_of(job.folder / "test.npz"),
+    }
+    job.log(
+        f"out of fold {result['oof_accuracy']:.2%} on {len(oof):,} rows, weights of epoch {epoch},"
+        f" {state.seconds:.0f} s of training"
+    )
+    files.write_json(job.folder / "result.json", result)
+    (job.folder / "last.pt").unlink(missing_ok=True)  # a finished run is never resumed
+    job.log(f"finished: {job.folder}")
+
+
+def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions, Predictions]:
+    """Logits of the fold's rows, with their labels, and of the test rows; in fp32, since bf16 logits tie."""
+    exact = precision.Precision("fp32", job.precision.device)
+    out, train, test = job.split.out, job.competition.train, job.competition.test
     meta = predictions.build_meta(
         recipe=job.config.recipe,
-        run=options.run,
-        fold=options.fold,
+        run=job.options.run,
+        fold=job.options.fold,
         epoch=epoch,
-        views=views,
+        views=job.config.views,
         commit=job.code,
         **job.identity,
     )
-    train = competition.train
-    oof_logits = engine.predict(net, job.images[torch.from_numpy(out)], views, exact)
-    oof = predictions.Predictions(train.ids[out], oof_logits, meta, np.array(train.labels[out]))
-    test = predictions.Predictions(competition.test.ids, engine.predict(net, test_images, views, exact), meta)
-    checkpoints.save_weights(job.folder / "model.safetensors", net, meta | {"model": job.config.model})
-    predictions.write(job.folder / "oof.npz", oof)
-    predictions.write(job.folder / "test.npz", test)
-    accuracy = metrics.accuracy(oof.logits, train.labels[out])
-    job.log(
-        f"out of fold {accuracy:.2%} on {len(out):,} rows, weights of epoch {epoch}, {state.seconds:.0f} s of training"
-    )
-    seconds = [record["seconds"] for record in state.history]
-    speeds = [record["images_per_second"] for record in state.history]
-    result = {
+    test_images = torch.from_numpy(np.array(test.images)).to(job.images.device)
+    oof_logits = engine.predict(net, job.images[torch.from_numpy(out)], job.config.views, exact)
+    test_logits = engine.predict(net, test_images, job.config.views, exact)
+    oof = Predictions(train.ids[out], oof_logits, meta, np.array(train.labels[out]))
+    return oof, Predictions(test.ids, test_logits, meta)
+
+
+def result_of(job: Job, state: engine.State, oof: Predictions) -> dict[str, Any]:
+    """result.json but for the hashes of the files and what only `finish` knows."""
+    assert oof.labels is not None
+    return {
         "schema": 1,
-        "run": options.run,
+        "run": job.options.run,
         "recipe": job.config.recipe,
-        "fold": options.fold,
+        "fold": job.options.fold,
         "folds": job.folds.count,
-        "oof_accuracy": accuracy,
-        "oof_log_loss": metrics.log_loss(oof.logits, train.labels[out]),
-        "oof_rows": len(out),
-        "epoch": epoch,
+        "oof_accuracy": metrics.accuracy(oof.logits, oof.labels),
+        "oof_log_loss": metrics.log_loss(oof.logits, oof.labels),
+        "oof_rows": len(oof),
         "epochs_trained": state.epoch,
         "train_seconds": round(state.seconds, 1),
-        "predict_seconds": round(time.monotonic() - started, 1),
-        "seconds_an_epoch": float(np.median(seconds)),
-        "images_per_second": float(np.median(speeds)),
-        "parameters": sum(p.numel() for p in net.parameters()),
+        "seconds_an_epoch": float(np.median([record["seconds"] for record in state.history])),
+        "images_per_second": float(np.median([record["images_per_second"] for record in state.history])),
+        "parameters": sum(p.numel() for p in state.smooth.parameters()),
         "device": tracking.device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
         "commit": job.code,
-        "oof_sha256": files.sha256_of(job.folder / "oof.npz"),
-        "test_sha256": files.sha256_of(job.folder / "test.npz"),
     }
-    files.write_json(job.folder / "result.json", result)
-    (job.folder / "last.pt").unlink(missing_ok=True)  # a finished run is never resumed
-    job.log(f"finished: {job.folder}")
