@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kaggle_fixture import kaggle_site  # noqa: F401 (a fixture)
+
 os.environ["FER_KIT_COMMIT"] = "tests"  # results must not change when somebody commits while the tests run
 
 REAL_FACES = Path(__file__).resolve().parents[2] / "shared" / "fer2013"
