@@ -30,7 +30,7 @@ TORCH = {"torch", "torchvision", "timm", "safetensors"}
 
 
 def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "build" not in path.parts)  # built kernels
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
@@ -103,8 +103,17 @@ def test_blending_and_submitting_meet_in_files_only(package):
                 assert rest and rest[0] in SHARED, f"{path} imports {module}"
 
 
+def test_kernels_has_no_training_logic():
+    for path in modules("kernels"):
+        for module, _ in imports(path):
+            first = module.split(".")[0]
+            assert first not in {"ensembles", "submissions", "tests"}, f"{path} imports {module}"
+            assert first not in TORCH or path.stem == "devices", f"{path} imports {module}"
+            assert own(module) is None or LAYER_OF[own(module)] != 4 or path.stem == "devices", f"{path}: {module}"
+
+
 def test_files_stay_short():
-    files = modules("fer_kit") + modules("ensembles") + modules("submissions")
+    files = modules("fer_kit") + modules("ensembles") + modules("submissions") + modules("kernels")
     long = [path.stem for path in files if len(path.read_text().splitlines()) > 300]
     assert not long
 

@@ -1,0 +1,68 @@
+"""The archive of run folders: packed in the kernel, unpacked here and in the kernel that goes on with a run."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from fer_kit import files, runs
+from fer_kit.errors import FerKitError
+
+FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: where it lies, the others fit it
+_FOLD = re.compile(r"fold(0|[1-9][0-9]{0,2})")
+
+
+def pack(runs_dir: Path, run: str, path: Path) -> None:
+    """Write `path`, a plain tar (weights hardly compress) of the folds files and of all folds of `run`."""
+    found = [runs_dir / name for name in FOLDS] + sorted((runs_dir / run).glob("fold*/*"))
+    with files.replacing(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        for source in found:
+            if source.is_file() and not source.name.endswith(files.TEMPORARY_SUFFIX):
+                add(archive, source, f"{source.relative_to(runs_dir).as_posix()}")
+
+
+def add(archive: tarfile.TarFile, source: Path, name: str) -> None:
+    """Add one file as it is now: a trainer may replace it meanwhile, which leaves the opened one whole."""
+    with source.open("rb") as file:
+        info = archive.gettarinfo(arcname=name, fileobj=file)
+        info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        info.mode = 0o644
+        archive.addfile(info, file)
+
+
+def unpack(path: Path, folder: Path, run: str) -> None:
+    """Unpack an archive of `pack` into `folder`, every name looked at before anything is written.
+
+    Raises:
+        FerKitError: not a tar, or a member that `pack` would not have written: a path that leaves the folder, a link,
+            a device, a run other than `run`, the same name twice.
+    """
+    try:
+        with tarfile.open(path, mode="r:") as archive:
+            members = archive.getmembers()
+            _check(members, path.name, run)
+            archive.extractall(folder, members, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise FerKitError(f"{path.name}: not an archive that can be unpacked ({error})") from None
+
+
+def _check(members: list[tarfile.TarInfo], where: str, run: str) -> None:
+    runs.safe_name(run, "run")
+    seen: set[str] = set()
+    for member in members:
+        if not member.isfile():
+            raise FerKitError(f"{where}: holds {member.name!r}, which is no plain file; it was not made by this kit")
+        if member.name in seen or not _allowed(member.name, run):
+            raise FerKitError(f"{where}: holds {member.name!r}, a name out of place; it was not made by this kit")
+        seen.add(member.name)
+
+
+def _allowed(name: str, run: str) -> bool:
+    if name in FOLDS:
+        return True
+    parts = PurePosixPath(name).parts
+    if len(parts) != 3 or "/".join(parts) != name or parts[0] != run or not _FOLD.fullmatch(parts[1]):
+        return False
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", parts[2]) is not None

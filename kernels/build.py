@@ -1,0 +1,165 @@
+"""Write a kernel's folder: kernel-metadata.json and the one script, readable on top, complete for `kaggle` itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import pprint
+import re
+import shutil
+import tempfile
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit import files
+from fer_kit.errors import FerKitError
+from fer_kit.kaggle_cli import COMPETITION
+from kernels import accelerators, bundle, fold_table, leaks
+from kernels.plan import Plan
+
+SIZE_CAP, SIZE_WARNING = 1_000_000, 900_000  # bytes of script that Kaggle takes
+FOLDER = Path("kernels/build")
+METADATA = "kernel-metadata.json"
+TEMPLATE = Path(__file__).with_name("script_template.py")
+_LINE = 118  # characters of payload in a line
+
+
+@dataclass(frozen=True)
+class Built:
+    """A kernel as its files' texts."""
+
+    plan: Plan
+    metadata: dict[str, Any]
+    script: str
+    bundle_sha256: str
+    bundled: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the script as it is uploaded."""
+        return len(self.script.encode())
+
+
+def make(plan: Plan, environ: Mapping[str, str]) -> Built:
+    """Bundle the package and fill the script in; nothing is written.
+
+    Raises:
+        FerKitError: the script is larger than Kaggle takes, or something secret is in it.
+    """
+    secrets = leaks.known(environ)
+    packed = bundle.make(secrets)
+    script = fill(TEMPLATE.read_text(encoding="utf-8"), plan, packed)
+    built = Built(plan, metadata_of(plan), script, packed.sha256, packed.files)
+    for name, text in ((f"{plan.slug}.py", script), (METADATA, json.dumps(built.metadata))):
+        leaks.refuse(text.encode(), name, secrets)
+    if built.size_bytes >= SIZE_CAP:
+        raise FerKitError(
+            f"the script has {built.size_bytes:,} bytes and Kaggle takes less than {SIZE_CAP:,}; "
+            "what is large in the package must travel as a Kaggle dataset"
+        )
+    return built
+
+
+def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
+    """The template with the values of this push in place of its empty ones."""
+    folds = ", ".join(map(str, plan.folds))
+    script = template.replace("@TITLE@", f"{plan.title}: run {plan.run}, fold{'s' * (len(plan.folds) > 1)} {folds}.")
+    values: dict[str, Any] = {
+        "RECIPE": plan.recipe,
+        "FOLDS": list(plan.folds),
+        "SET": list(plan.settings),
+        "TAG": plan.tag,
+        "LIMIT_MINUTES": plan.limit_minutes,
+        "ACCELERATOR": plan.accelerator,
+        "WEIGHTS": plan.weights,
+        "EARLIER": plan.earlier,
+        "RUN_ID": plan.run_id,
+        "COMMIT": plan.commit,
+        "BUNDLE_SHA256": packed.sha256,
+        "FOLDS_DIGEST": plan.table and plan.table.digest,
+    }
+    for name, value in values.items():
+        script = _put(script, name, pprint.pformat(value, width=100, compact=True))
+    script = _put(script, "FOLDS_TABLE", _wrapped(fold_table.encode(plan.table)) if plan.table else '""')
+    return _put(script, "BUNDLE", _wrapped(packed.text))
+
+
+def metadata_of(plan: Plan) -> dict[str, Any]:
+    """kernel-metadata.json; every boolean is written, since the client's defaults are not those of its manual."""
+    with_gpu = plan.accelerator != accelerators.NONE
+    return {
+        "id": plan.ref,
+        "title": plan.title,
+        "code_file": f"{plan.slug}.py",
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_gpu": with_gpu,
+        "enable_tpu": False,
+        "enable_internet": plan.internet,
+        **({"machine_shape": plan.accelerator} if with_gpu else {}),
+        "competition_sources": [COMPETITION],
+        "dataset_sources": [],
+        "kernel_sources": [plan.earlier] if plan.earlier else [],
+        "model_sources": [plan.weights] if plan.weights else [],
+        "keywords": [],
+    }
+
+
+def write(built: Built, folder: Path = FOLDER) -> Path:
+    """Write the kernel's folder below `folder`, replacing an older one as a whole; its path."""
+    target = folder / built.plan.slug
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{built.plan.slug}.", dir=folder))
+    except OSError as error:
+        raise FerKitError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from None
+    try:
+        aside.chmod(0o755)
+        files.write_text(aside / f"{built.plan.slug}.py", built.script)
+        files.write_json(aside / METADATA, built.metadata)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def describe(built: Built) -> str:
+    """What is built, in a few lines."""
+    plan = built.plan
+    folds = f"sent along (digest {plan.table.digest[:12]})" if plan.table else "made in the kernel (none are here)"
+    changed = f", changed: {' '.join(plan.settings)}" if plan.settings else ""
+    lines = [
+        f"kernel       {plan.ref}, private, internet {'on' if plan.internet else 'off'}",
+        f"trains       run {plan.run}, folds {', '.join(map(str, plan.folds))}{changed}",
+        f"accelerator  {plan.accelerator} ({accelerators.get(plan.accelerator)}), "
+        f"stops before {plan.limit_minutes:g} minutes are over",
+        f"folds        {folds}",
+        f"script       {built.size_bytes:,} bytes of {SIZE_CAP:,}; {len(built.bundled)} source files, "
+        f"sha256 {built.bundle_sha256[:12]}, commit {plan.commit[:20]}",
+        f"run id       {plan.run_id}",
+    ]
+    if plan.earlier:
+        lines.insert(2, f"goes on      from the output of {plan.earlier}")
+    if plan.weights:
+        lines.insert(2, f"weights      {plan.weights}")
+    if built.size_bytes >= SIZE_WARNING:
+        lines.append(f"warning: the script is near the {SIZE_CAP:,} bytes that Kaggle takes")
+    return "\n".join(lines)
+
+
+def _put(script: str, name: str, value: str) -> str:
+    """`NAME = value` in place of the template's line; annotation and comment stay."""
+    pattern = re.compile(rf"^({name}(?:: [^=\n]+)?) = [^#\n]*?(  # .*)?$", re.MULTILINE)
+    filled, count = pattern.subn(lambda match: f"{match[1]} = {value}{match[2] or ''}", script)
+    assert count == 1, f"{name} stands {count} times in the template"
+    return filled
+
+
+def _wrapped(text: str) -> str:
+    return '"""\n' + "\n".join(textwrap.wrap(text, _LINE, break_on_hyphens=False)) + '\n"""'

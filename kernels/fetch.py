@@ -1,0 +1,212 @@
+"""Bring home what a kernel trained: fetched aside, checked in full, then moved beside the local runs, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_kit import files, fold_files, runs
+from fer_kit.errors import FerKitError
+from fer_kit.kaggle_cli import Client, KernelState
+from fer_kit.kaggle_errors import KernelFailed, OutputIncomplete
+from kernels import archive, manifest, record
+from kernels.manifest import Manifest
+from kernels.push import ENDED, failed, look
+from kernels.record import Push
+
+
+class OlderOutput(OutputIncomplete):
+    """The output is that of another push: Kaggle has not replaced it yet, or somebody else pushed."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came home: moved and kept are fold numbers (kept: finished here already), output is the manifest."""
+
+    moved: tuple[int, ...]
+    kept: tuple[int, ...]
+    output: Manifest
+
+
+def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, replace: bool = False) -> Fetched:
+    """Fetch the output of `push`, check it, and move its folds into `runs_dir`.
+
+    partial: take what a failed or interrupted kernel had saved. replace: unfinished local folds give way.
+
+    Raises:
+        KaggleError: not ended, failed, incomplete, or of another push; nothing was changed here.
+        FerKitError: it does not fit what lies here; nothing was changed.
+    """
+    state, _ = look(client, push, runs_dir)
+    if state.word not in ENDED:
+        raise FerKitError(f"{push.name} has not ended ({state.raw.lower() or state.word}); wait, then fetch again")
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=runs_dir) as aside:
+        output, unpacked = Path(aside, "output"), Path(aside, "runs")
+        output.mkdir()
+        unpacked.mkdir()
+        client.kernel_output(push.ref, output)
+        told = examine(push, state, output, partial)
+        try:
+            archive.unpack(manifest.check_archive(output, told), unpacked, told.run)
+        except FerKitError as error:
+            raise OutputIncomplete(f"{push.name}: {error}; fetch again") from None
+        check_runs(unpacked, told)
+        moves, kept = plan_moves(unpacked, runs_dir, told.run, replace)
+        bring_folds(unpacked, runs_dir)
+        for source, target in moves:
+            put_in_place(source, target)
+    record.put(runs_dir, dataclasses.replace(push, state=record.FETCHED, seen=True))
+    return Fetched(tuple(_number(target) for _, target in moves), kept, told)
+
+
+def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Manifest:
+    """The manifest in a fetched output, once it is that of this push and says that the kernel ended well.
+
+    Raises:
+        KernelFailed: the kernel failed (the end of its log is shown). OlderOutput: of another push.
+        OutputIncomplete: no manifest, or one written while the kernel still trained.
+    """
+    log = log_lines(output)
+    if not (output / manifest.NAME).is_file():
+        told_ids = re.findall(r"run id\s+(\S+)", "\n".join(log))
+        if told_ids and push.run_id not in told_ids:
+            raise OlderOutput(f"{push.ref}: its log is that of an older version; fetch again in a minute")
+        if state.word != "complete":
+            raise failed(push, state, log)
+        names = ", ".join(sorted(path.name for path in output.iterdir())) or "nothing"
+        raise OutputIncomplete(f"{push.name}: no {manifest.NAME} in its output ({names}); was the script changed?")
+    try:
+        told = manifest.read(output)
+    except FerKitError as error:
+        raise OutputIncomplete(f"{push.name}: {error}") from None
+    if told.run_id != push.run_id:
+        raise OlderOutput(
+            f"{push.ref}: its output is of run id {told.run_id} ({told.written}), this push has {push.run_id}: that of"
+            " an older version, or of somebody else's push; if this one was only just pushed, fetch again in a minute"
+        )
+    if partial:
+        return told
+    hint = f"; folds that it finished: {_list(told.finished)}; take what there is with --partial"
+    if state.word != "complete":
+        raise KernelFailed(f"{failed(push, state, log)}{hint}")
+    if not told.final:
+        raise OutputIncomplete(f"{push.name}: its output was saved at {told.written}, while it still trained{hint}")
+    return told
+
+
+def check_runs(unpacked: Path, told: Manifest) -> None:
+    """Raise OutputIncomplete unless the folds are whole, of one configuration, on the folds.csv beside them."""
+    where = f"the output of run id {told.run_id}"
+    try:
+        digest = fold_files.read(unpacked / "folds.csv").digest
+        finished = runs.status(unpacked, told.run).finished if (unpacked / told.run).is_dir() else ()
+        missing = sorted({*told.finished} - {*finished})
+        if missing:
+            raise OutputIncomplete(f"{where}: fold {missing[0]} should be finished and is not")
+        if finished:
+            run = runs.load(unpacked, told.run, allow_partial=True)  # every score computed again from its rows
+            if run.oof.meta["folds_digest"] != digest:
+                raise OutputIncomplete(f"{where}: trained on other folds than its folds.csv")
+        for folder in fold_folders(unpacked, told.run):
+            files.read_json(folder / "config.json")
+    except OutputIncomplete:
+        raise
+    except FerKitError as error:
+        raise OutputIncomplete(f"{where}: {error}") from None
+
+
+def plan_moves(
+    unpacked: Path, runs_dir: Path, run: str, replace: bool
+) -> tuple[list[tuple[Path, Path]], tuple[int, ...]]:
+    """Which fold folders go where, and which fold numbers stay since they are finished here.
+
+    Raises:
+        FerKitError: other folds, another configuration under the same name, or an unfinished local fold in the way.
+    """
+    here = runs_dir / "folds.csv"
+    if here.exists():
+        ours, theirs = fold_files.read(here).digest, fold_files.read(unpacked / "folds.csv").digest
+        if ours != theirs:
+            raise FerKitError(
+                f"{here} (digest {ours[:12]}) holds other folds than the kernel trained on ({theirs[:12]}), so its runs"
+                " would not blend with yours; fetch into a folder of its own with --runs"
+            )
+    moves, kept = [], []
+    theirs_config = {_config(folder) for folder in fold_folders(unpacked, run)}
+    for folder in fold_folders(runs_dir, run):
+        if (folder / "config.json").is_file() and theirs_config and _config(folder) not in theirs_config:
+            raise FerKitError(
+                f"{folder} has other settings than what the kernel trained under the name {run}; "
+                "move it away, or fetch into a folder of its own with --runs"
+            )
+    for source in fold_folders(unpacked, run):
+        target = runs_dir / run / source.name
+        if runs.is_finished(target):
+            kept.append(_number(target))
+        elif target.exists() and not replace:
+            raise FerKitError(
+                f"{target} is unfinished here, and the kernel's is {_how_far(source)}; finish yours elsewhere, or let "
+                "the kernel's take its place with --replace-unfinished"
+            )
+        else:
+            moves.append((source, target))
+    return moves, tuple(kept)
+
+
+def bring_folds(unpacked: Path, runs_dir: Path) -> None:
+    """Put the folds files beside the runs where there are none: folds.csv last."""
+    if not (runs_dir / "folds.csv").exists():
+        for name in archive.FOLDS:
+            if (unpacked / name).is_file():
+                os.replace(unpacked / name, runs_dir / name)
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """Move a fold folder; an unfinished one that it replaces is gone only once the new one is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = source.with_name(f"{source.name}.old")
+    if target.exists():
+        os.replace(target, old)
+    os.replace(source, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def fold_folders(runs_dir: Path, run: str) -> list[Path]:
+    """The fold folders of `run`, finished or not."""
+    found = (runs_dir / run).glob("fold*")
+    return sorted((path for path in found if path.is_dir() and path.name[4:].isdigit()), key=_number)
+
+
+def log_lines(output: Path) -> list[str]:
+    """The lines of the kernel's log: Kaggle sends it as JSON records, or as text."""
+    found = sorted(output.glob("*.log"))
+    if not found:
+        return []
+    text = found[0].read_text(encoding="utf-8", errors="replace")
+    with contextlib.suppress(ValueError, TypeError):  # else it is plain text
+        text = "".join(str(part.get("data", "")) for part in json.loads(text) if isinstance(part, dict))
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _config(folder: Path) -> str:
+    return files.digest_of(files.read_json(folder / "config.json"))
+
+
+def _how_far(folder: Path) -> str:
+    return "finished" if (folder / runs.RESULT).exists() else "unfinished too"
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("fold"))
+
+
+def _list(folds: tuple[int, ...]) -> str:
+    return ", ".join(map(str, folds)) or "none"

@@ -1,0 +1,102 @@
+"""What a kernel leaves behind: one archive, and manifest.json that says whose it is and what is in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit import files
+from fer_kit.errors import FerKitError
+
+NAME = "manifest.json"
+SCHEMA = 1
+_ARCHIVE = re.compile(r"runs-[0-9]{1,6}\.tar")  # a new number for each save, so that no manifest names a half of one
+_TEXTS = ("run_id", "bundle_sha256", "commit", "run", "device", "written", "archive", "sha256")
+_FOLDS = ("asked", "finished", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What manifest.json holds.
+
+    run_id: of the push; run: name of the run folder; asked, finished, stopped (at the limit, resumable) and failed:
+    fold numbers; final: False while the session was still training; archive, bytes, sha256: the one file beside it.
+    """
+
+    run_id: str
+    bundle_sha256: str
+    commit: str
+    run: str
+    device: str
+    written: str
+    final: bool
+    asked: tuple[int, ...]
+    finished: tuple[int, ...]
+    stopped: tuple[int, ...]
+    failed: tuple[int, ...]
+    archive: str
+    bytes: int
+    sha256: str
+
+
+def of(path: Path, **values: Any) -> Manifest:
+    """The manifest of the archive at `path`; `values` are all its other fields."""
+    return Manifest(archive=path.name, bytes=path.stat().st_size, sha256=files.sha256_of(path), **values)
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Replace manifest.json in `folder`."""
+    files.write_json(folder / NAME, {"schema": SCHEMA, **dataclasses.asdict(manifest)})
+
+
+def read(folder: Path) -> Manifest:
+    """manifest.json in `folder`, each value of the right type and the archive's name a plain one.
+
+    Raises:
+        FerKitError: missing, unreadable, of another version of this package, or not what `write` writes.
+    """
+    path = folder / NAME
+    record = files.read_json(path)
+    if not isinstance(record, dict) or record.pop("schema", None) != SCHEMA:
+        raise FerKitError(f"{path}: not a manifest of this version; fetch with the version that pushed it")
+    fields = {field.name for field in dataclasses.fields(Manifest)}
+    if record.keys() != fields:
+        wrong = ", ".join(sorted(map(str, record.keys() ^ fields)))
+        raise FerKitError(f"{path}: keys are missing or unknown ({wrong}); the file was cut off or edited")
+    for key, value in record.items():
+        if not _valid(key, value):
+            raise FerKitError(f"{path}: '{key}' is {str(value)[:80]!r}; the file was cut off or edited")
+    values: dict[str, Any] = {key: tuple(value) if key in _FOLDS else value for key, value in record.items()}
+    return Manifest(**values)
+
+
+def check_archive(folder: Path, manifest: Manifest) -> Path:
+    """The archive beside the manifest, once its size and sha256 are the ones promised.
+
+    Raises:
+        FerKitError: missing or different.
+    """
+    path = folder / manifest.archive
+    if not path.is_file() or path.is_symlink():
+        raise FerKitError(f"{manifest.archive} is missing, though {NAME} names it")
+    size = path.stat().st_size
+    if size != manifest.bytes:
+        raise FerKitError(f"{manifest.archive} has {size:,} bytes, {NAME} says {manifest.bytes:,}")
+    if files.sha256_of(path) != manifest.sha256:
+        raise FerKitError(f"{manifest.archive} has another sha256 than {NAME} says")
+    return path
+
+
+def _valid(key: str, value: Any) -> bool:
+    if key in _FOLDS:
+        return isinstance(value, list) and all(type(fold) is int and fold >= 0 for fold in value)
+    if key == "archive":
+        return isinstance(value, str) and _ARCHIVE.fullmatch(value) is not None
+    if key == "final":
+        return type(value) is bool
+    if key == "bytes":
+        return type(value) is int and value >= 0
+    return key in _TEXTS and isinstance(value, str)

@@ -1,0 +1,188 @@
+"""What a push is to do, from its arguments: every fault of them is found here, before anything is built."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fer_kit import fold_files, train
+from fer_kit.errors import FerKitError
+from fer_kit.fold_files import Folds
+from kernels import accelerators, weights
+
+SHORTEST_TITLE, LONGEST_TITLE = 5, 50
+FOLD_COUNT = 5  # what `fer_kit.folds` makes where no local folds are sent along
+LONGEST_MINUTES = 690.0  # sessions end after 9 to 12 hours; reports differ
+DEFAULT_MINUTES = 500.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A kernel to be: run is the name of the run folder, table the local folds, earlier a kernel to go on from."""
+
+    recipe: str
+    settings: tuple[str, ...]
+    tag: str | None
+    run: str
+    folds: tuple[int, ...]
+    table: Folds | None
+    accelerator: str
+    owner: str
+    title: str
+    internet: bool
+    weights: str | None
+    limit_minutes: float
+    earlier: str | None
+    commit: str
+    run_id: str
+
+    @property
+    def slug(self) -> str:
+        """The kernel's name in its address: what Kaggle makes of the title."""
+        return slugify(self.title)
+
+    @property
+    def ref(self) -> str:
+        """The kernel, as "owner/slug"."""
+        return f"{self.owner}/{self.slug}"
+
+
+def of(args: argparse.Namespace, owner: str) -> Plan:
+    """The plan that the arguments of `kernels build` ask for; `owner` is the Kaggle account.
+
+    Raises:
+        FerKitError: a recipe, setting, fold, accelerator, title or model that cannot be; one line says why.
+    """
+    words = ["--fold", "0", "--recipe", args.recipe]
+    words += ["--set", *args.set] if args.set else []
+    words += ["--tag", args.tag] if args.tag is not None else []
+    _, run = train.resolve(train.build_parser().parse_args(words))
+    if args.weights is not None:
+        _check_weights(args.weights)
+    accelerators.get(args.accelerator)
+    if not 1 <= args.limit_minutes <= LONGEST_MINUTES:
+        raise FerKitError(
+            f"--limit-minutes {args.limit_minutes:g}: give 1 to {LONGEST_MINUTES:g}; sessions end after 9 to 12 hours"
+        )
+    path = args.runs / "folds.csv"
+    table = fold_files.read(path) if path.exists() else None
+    folds = parse_folds(args.folds, FOLD_COUNT if table is None else table.count)
+    title = check_title(default_title(run, folds, args.resume) if args.title is None else args.title)
+    plan = Plan(
+        recipe=args.recipe,
+        settings=tuple(args.set),
+        tag=args.tag,
+        run=run,
+        folds=folds,
+        table=table,
+        accelerator=args.accelerator,
+        owner=owner,
+        title=title,
+        internet=args.internet,
+        weights=args.weights,
+        limit_minutes=args.limit_minutes,
+        earlier=args.resume,
+        commit=commit(),
+        run_id=new_run_id(),
+    )
+    if plan.earlier == plan.ref:
+        raise FerKitError(
+            f"--resume {plan.earlier}: a kernel cannot take up its own output; name another one with --title"
+        )
+    return plan
+
+
+def parse_folds(text: str, count: int) -> tuple[int, ...]:
+    """Fold numbers of `0-4`, `0,2` or `0,2-4`, in the order given.
+
+    Raises:
+        FerKitError: not of that form, a fold twice, or one that does not exist among `count`.
+    """
+    folds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?\s*", part)
+        if match is None:
+            raise FerKitError(f"--folds {text}: write 0-4 or 0,2")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise FerKitError(f"--folds {text}: {first}-{last} runs backwards; write {last}-{first}")
+        folds += range(first, last + 1)
+    for fold in folds:
+        if fold >= count:
+            raise FerKitError(f"--folds {text}: fold {fold} does not exist: choose 0 to {count - 1}")
+        if folds.count(fold) > 1:
+            raise FerKitError(f"--folds {text}: fold {fold} is named twice")
+    return tuple(folds)
+
+
+def slugify(title: str) -> str:
+    """What Kaggle makes of a title of ASCII letters, digits, spaces and hyphens."""
+    return re.sub(r"[ -]+", "-", title.strip().lower()).strip("-")
+
+
+def check_title(title: str) -> str:
+    """`title` if its slug can be foretold: Kaggle slugs it, and another address than the one asked for is an error.
+
+    Raises:
+        FerKitError: other characters, or too short or long.
+    """
+    slug = slugify(title)
+    if not re.fullmatch(r"[A-Za-z0-9 -]+", title) or not SHORTEST_TITLE <= len(slug) <= len(title) <= LONGEST_TITLE:
+        raise FerKitError(
+            f"--title {title!r}: use ASCII letters, digits, spaces and hyphens, "
+            f"{SHORTEST_TITLE} to {LONGEST_TITLE} of them"
+        )
+    return title
+
+
+def default_title(run: str, folds: Sequence[int], earlier: str | None) -> str:
+    """`fer-kit attention folds 0-4`: another run, other folds or a continuation is another kernel."""
+    whole = len(folds) > 1 and list(folds) == list(range(folds[0], folds[-1] + 1))
+    numbers = f"{folds[0]}-{folds[-1]}" if whole else " ".join(map(str, folds))
+    tail = f" fold{'s' if len(folds) > 1 else ''} {numbers}"
+    if earlier is not None:
+        before = re.search(r"-on-(\d+)$", earlier)
+        tail += f" on {int(before[1]) + 1 if before else 2}"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"fer-kit-{run}").strip("-")
+    room = LONGEST_TITLE - len(tail)
+    if room < len("fer-kit-") + 6:
+        raise FerKitError("so many folds make no title of 50 characters; give one with --title")
+    if len(name) > room:  # two long names must not become one
+        name = f"{name[: room - 7].rstrip('-')}-{hashlib.sha256(run.encode()).hexdigest()[:6]}"
+    return name + tail
+
+
+def new_run_id() -> str:
+    """Unlike any other, and in order of time: 20260131T120000-1a2b3c4d."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def commit() -> str:
+    """The commit of this checkout, as `fer_kit.tracking.commit` says it, without torch."""
+    if given := os.environ.get("FER_KIT_COMMIT"):
+        return given
+    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return "unknown" if head.returncode else head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def _check_weights(source: str) -> None:
+    weights.check(source)
+    known = {word for action in train.build_parser()._actions for word in action.option_strings}
+    if weights.OPTION not in known:
+        raise FerKitError(
+            f"{weights.OPTION} {source}: `python -m fer_kit.train` of this version takes no {weights.OPTION}, so the "
+            f"model would be attached and never used; leave {weights.OPTION} out"
+        )

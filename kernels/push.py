@@ -1,0 +1,145 @@
+"""Push a built kernel, and watch it: state, progress line, deadline."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fer_kit.kaggle_cli import Client, KernelState
+from fer_kit.kaggle_errors import KernelFailed, TimedOut, UnknownSlug
+from kernels import record
+from kernels.build import Built
+from kernels.record import Push
+
+POLL_SECONDS = 60.0  # Kaggle asks for no more than one look in 30 s
+SESSION_SLACK_MINUTES = 30.0  # the kernel stops by itself before Kaggle stops it
+ENDED = ("complete", "error", "cancelled")
+
+_sleep, _clock = time.sleep, time.monotonic  # tests replace them
+
+
+def entry(built: Built, state: str) -> Push:
+    """What the record keeps of a built kernel."""
+    plan = built.plan
+    return Push(
+        run_id=plan.run_id,
+        ref=plan.ref,
+        version=0,
+        url="",
+        utc=record.utc_now(),
+        accelerator=plan.accelerator,
+        run=plan.run,
+        folds=plan.folds,
+        limit_minutes=plan.limit_minutes,
+        bundle_sha256=built.bundle_sha256,
+        commit=plan.commit,
+        state=state,
+    )
+
+
+def push(client: Client, built: Built, folder: Path, runs_dir: Path) -> Push:
+    """Push the kernel in `folder` and record it, before and after: a lost answer must not lose the run id.
+
+    Raises:
+        KaggleError: Kaggle did not take it, or its answer was lost.
+    """
+    plan = built.plan
+    wanted = entry(built, record.BUILT)
+    record.put(runs_dir, wanted)
+    seconds = int(60 * (plan.limit_minutes + SESSION_SLACK_MINUTES))
+    accelerator = str(built.metadata.get("machine_shape", "")) or None
+    taken = client.push(folder, accelerator=accelerator, session_seconds=seconds)
+    pushed = dataclasses.replace(
+        wanted, ref=taken.ref, version=taken.version, url=taken.url, utc=record.utc_now(), state=record.PUSHED
+    )
+    record.put(runs_dir, pushed)
+    return pushed
+
+
+def look(client: Client, push: Push, runs_dir: Path) -> tuple[KernelState, bool]:
+    """The kernel's state, and whether it is surely that of this push.
+
+    Kaggle gives the state of the kernel: just after a push it can be that of the version before. Once this version
+    was seen to wait or run, or where it is the first, an end is its own.
+    """
+    state = client.kernel_state(push.ref)
+    if not push.seen and (state.word in ("queued", "running") or push.version == 1):
+        push = dataclasses.replace(push, seen=True)
+        record.put(runs_dir, push)
+    return state, push.seen
+
+
+def tell(push: Push, state: KernelState, sure: bool) -> str:
+    """The state in one line."""
+    line = f"{push.name}: {state.word}"
+    if state.word == "unknown":
+        line += f" (Kaggle says {state.raw!r})"
+    line += f", pushed {record.minutes_since(push.utc):.0f} minutes ago"
+    if not sure and state.word in ENDED:
+        line += "; this may still be the end of an older version"
+    return line + (f"; {state.failure}" if state.failure else "")
+
+
+def wait(
+    client: Client,
+    push: Push,
+    runs_dir: Path,
+    deadline_minutes: float,
+    ours: Callable[[], bool],
+) -> KernelState:
+    """Poll until the kernel has ended; `ours` is asked where an end may be that of an older version.
+
+    Raises:
+        TimedOut: it had not ended by the deadline. It goes on at Kaggle; fetch it later.
+    """
+    end = _clock() + 60 * deadline_minutes
+    line = Line()
+    try:
+        while True:
+            try:
+                state, sure = look(client, record.choose(runs_dir, push.run_id), runs_dir)
+                line(tell(push, state, sure))
+                if state.word in ENDED and (sure or ours()):
+                    return state
+            except UnknownSlug:  # a kernel just made is not known everywhere at once
+                line(f"{push.name}: not listed yet")
+            if _clock() + POLL_SECONDS > end:
+                raise TimedOut(
+                    f"{push.ref} had not ended after {deadline_minutes:g} minutes; it goes on at Kaggle: "
+                    "look with python -m kernels status, bring it home with python -m kernels fetch"
+                )
+            _sleep(POLL_SECONDS)
+    finally:
+        line.close()
+
+
+class Line:
+    """One progress line: rewritten in place on a terminal, else printed where its first words change."""
+
+    def __init__(self) -> None:
+        self.shown = ""
+        self.live = sys.stdout.isatty()
+
+    def __call__(self, text: str) -> None:
+        """Show `text`."""
+        if self.live:
+            print("\r" + text.ljust(len(self.shown)), end="", flush=True)
+        elif text.split(",")[0] != self.shown.split(",")[0]:
+            print(text, flush=True)
+        self.shown = text
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self.live and self.shown:
+            print()
+
+
+def failed(push: Push, state: KernelState, log: list[str]) -> KernelFailed:
+    """The error for a kernel that ended badly, with the end of its log."""
+    word = {"error": "failed", "cancelled": "was cancelled"}.get(state.word, state.word)
+    failure = f" ({state.failure})" if state.failure else ""
+    shown = " | ".join(log[-3:]) or "it left no log"
+    return KernelFailed(f"{push.name} {word}{failure}; the end of its log: {shown}")

@@ -1,0 +1,106 @@
+"""runs/kernels.json: what was built and pushed, when, and with which run id, so that fetch needs no arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fer_kit import files
+from fer_kit.errors import FerKitError, did_you_mean
+
+FILE = "kernels.json"
+SCHEMA = 1
+BUILT, PUSHED, FETCHED = "built", "pushed", "fetched"
+
+
+@dataclass(frozen=True)
+class Push:
+    """One kernel version, or one that may be: built and perhaps pushed by hand.
+
+    version is 0 where Kaggle's answer was not seen; seen: a state of this version, and not of one before, was seen.
+    """
+
+    run_id: str
+    ref: str
+    version: int
+    url: str
+    utc: str
+    accelerator: str
+    run: str
+    folds: tuple[int, ...]
+    limit_minutes: float
+    bundle_sha256: str
+    commit: str
+    state: str
+    seen: bool = False
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.ref} version {self.version}" if self.version else self.ref
+
+
+def read(runs_dir: Path) -> list[Push]:
+    """All entries, oldest first; none where nothing was pushed.
+
+    Raises:
+        FerKitError: the file is damaged.
+    """
+    path = runs_dir / FILE
+    if not path.exists():
+        return []
+    record = files.read_json(path)
+    try:
+        assert record["schema"] == SCHEMA
+        return [Push(**{**entry, "folds": tuple(entry["folds"])}) for entry in record["pushes"]]
+    except (AssertionError, KeyError, TypeError):
+        raise FerKitError(f"{path}: not a record of this version; move it away and name the kernel by hand") from None
+
+
+def put(runs_dir: Path, push: Push) -> None:
+    """Add `push`, or replace the entry with its run id."""
+    pushes = read(runs_dir)
+    places = [index for index, entry in enumerate(pushes) if entry.run_id == push.run_id]
+    if places:
+        pushes[places[0]] = push
+    else:
+        pushes.append(push)
+    files.write_json(runs_dir / FILE, {"schema": SCHEMA, "pushes": [dataclasses.asdict(entry) for entry in pushes]})
+
+
+def choose(runs_dir: Path, name: str | None) -> Push:
+    """The entry that `name` (slug, owner/slug or run id) means: its newest; without a name the newest open push.
+
+    Raises:
+        FerKitError: there is none; it says what there is.
+    """
+    pushes = read(runs_dir)
+    if name is not None:
+        found = [push for push in pushes if name in (push.ref, push.ref.partition("/")[2], push.run_id)]
+        if not found:
+            known = sorted({push.ref.partition("/")[2] for push in pushes})
+            raise FerKitError(
+                f"{runs_dir / FILE}: no kernel '{name}'{did_you_mean(name, known)}; "
+                + (f"there are: {', '.join(known)}" if known else "nothing was pushed from here yet")
+            )
+        return ([push for push in found if push.state != BUILT] or found)[-1]
+    opened = [push for push in pushes if push.state == PUSHED]
+    if opened:
+        return opened[-1]
+    if not pushes:
+        raise FerKitError(f"{runs_dir / FILE}: nothing was pushed from here yet; python -m kernels push")
+    last = pushes[-1]
+    hint = " If you pushed it by hand, name it." if last.state == BUILT else " Name it to look at it again."
+    raise FerKitError(f"no push is open; the last entry is {last.name}, {last.state} {last.utc}.{hint}")
+
+
+def utc_now() -> str:
+    """The time as 2026-01-31T12:00:00Z."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def minutes_since(utc: str) -> float:
+    """Minutes from a time of `utc_now` until now."""
+    return (datetime.now(UTC) - datetime.fromisoformat(utc)).total_seconds() / 60

@@ -1,0 +1,234 @@
+"""What runs inside the kernel: check the device, find the data, train the asked folds, leave one archive.
+
+Called by the pushed script once it has unpacked this package. Nothing here knows how to train: that is
+`python -m fer_kit.train`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fer_kit import data, data_files, fold_files, train
+from fer_kit.errors import FerKitError
+from kernels import archive, devices, earlier, fold_table, manifest, weights
+from kernels.training import Outcome, Slot, Training
+
+# Where Kaggle mounts inputs and keeps outputs; the variables are for trying a built script elsewhere.
+INPUT_VARIABLE, INPUT = "FER_KIT_KAGGLE_INPUT", "/kaggle/input"
+WORKING_VARIABLE, WORKING = "FER_KIT_KAGGLE_WORKING", "/kaggle/working"
+SAVE_EVERY_SECONDS = 1200.0
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings at the top of the pushed script, in lower case."""
+
+    recipe: str
+    folds: tuple[int, ...]
+    set: tuple[str, ...]
+    tag: str | None
+    limit_minutes: float
+    allow_cpu: bool
+    accelerator: str
+    weights: str | None
+    earlier: str | None
+    run_id: str
+    commit: str
+    bundle_sha256: str
+    folds_digest: str | None
+    folds_table: str
+
+    @property
+    def options(self) -> list[str]:
+        """The words that choose recipe and run, for `python -m fer_kit.train`."""
+        words = ["--recipe", self.recipe]
+        words += ["--set", *self.set] if self.set else []
+        return words + (["--tag", self.tag] if self.tag is not None else [])
+
+
+@dataclass(frozen=True)
+class Places:
+    """inputs: mounted, read-only; output: what Kaggle keeps; work: scratch, with runs/ in it; code: this package."""
+
+    inputs: Path
+    output: Path
+    work: Path
+    code: Path
+
+    @property
+    def runs(self) -> Path:
+        """The folder of runs."""
+        return self.work / "runs"
+
+
+def main(values: Mapping[str, Any], code: Path) -> int:
+    """Train as the settings say; exit code 0 where every asked fold finished or stopped at the limit, else 1."""
+    began = time.monotonic()
+    try:
+        settings = Settings(**{**values, "folds": tuple(values["folds"]), "set": tuple(values["set"])})
+        with tempfile.TemporaryDirectory(prefix="fer_kit-work-") as work:
+            places = Places(
+                Path(os.environ.get(INPUT_VARIABLE) or INPUT).resolve(),
+                Path(os.environ.get(WORKING_VARIABLE) or WORKING).resolve(),
+                Path(work),
+                code,
+            )
+            return run(settings, places, began)
+    except FerKitError as error:
+        say(f"error    {error}")
+        return 1
+
+
+def run(settings: Settings, places: Places, began: float) -> int:
+    """One session, from top to bottom."""
+    say(f"run id   {settings.run_id}")
+    say(f"code     commit {settings.commit}, bundle {settings.bundle_sha256[:12]}")
+    _, name = train.resolve(train.build_parser().parse_args(["--fold", "0", *settings.options]))
+    say(f"asked    run {name}, folds {told(settings.folds)}, on {settings.accelerator}")
+    environ = environment(settings, places)
+    found = devices.probe(environ)
+    say(f"found    {found}; {found.cores} cores, torch {found.torch}, Python {sys.version.split()[0]}")
+    for line in devices.check(settings.accelerator, found, len(settings.folds), settings.allow_cpu):
+        say(line)
+
+    data_files.KAGGLE_INPUT = places.inputs
+    place = data.find()
+    environ["FER_KIT_DATA"] = str(place)
+    say(f"data     {place}")
+    places.runs.mkdir()
+    if settings.earlier is not None:
+        before = earlier.take_up(places.inputs, settings.earlier, name, places.runs)
+        say(f"earlier  {settings.earlier}: finished {told(before.finished)}, stopped {told(before.stopped)}")
+    make_folds(settings, places, environ)
+    options = settings.options
+    if settings.weights is not None:
+        file = weights.find(places.inputs, settings.weights)
+        say(f"weights  {file}")
+        options += [weights.OPTION, str(file)]
+
+    slots = slots_for(found, environ)
+    deadline = began + 60 * settings.limit_minutes
+    training = Training(options, name, settings.folds, places.work, slots, deadline, say)
+
+    def save(final: bool = False) -> None:
+        leave(settings, places, name, str(found), training.outcome, final)
+
+    outcome = training.run_all(save, SAVE_EVERY_SECONDS)
+    for fold in set(settings.folds) - {*outcome.finished, *outcome.stopped, *outcome.failed}:
+        outcome.failed[fold] = "its trainer could not be started; see above"
+    save(final=True)
+    for kind, folds in (("finished", outcome.finished), ("stopped at the limit", outcome.stopped)):
+        say(f"result   {kind}: {told(folds)}")
+    for fold, reason in sorted(outcome.failed.items()):
+        say(f"result   fold {fold} FAILED: {reason}")
+    say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
+    return 1 if outcome.failed else 0
+
+
+def environment(settings: Settings, places: Places) -> dict[str, str]:
+    """The environment of the trainers: this code, wherever they start, and its commit in their records."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("KAGGLE_")}
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(places.code), os.environ.get("PYTHONPATH")]))
+    environ["FER_KIT_COMMIT"] = settings.commit
+    environ["PYTHONUNBUFFERED"] = "1"
+    return environ
+
+
+def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -> None:
+    """Write runs/folds.csv once: the local ones sent along, else those of the earlier kernel, else made here.
+
+    Raises:
+        FerKitError: they do not belong to the data here or to the earlier runs, or an asked fold does not exist.
+    """
+    path = places.runs / "folds.csv"
+    if settings.folds_digest is not None:
+        before = fold_files.read(path).digest if path.exists() else settings.folds_digest
+        if before != settings.folds_digest:
+            raise FerKitError(
+                f"the folds sent along (digest {settings.folds_digest[:12]}) are not those of {settings.earlier} "
+                f"({before[:12]}); go on from where its folds are, or train anew"
+            )
+        competition = data.load(environ["FER_KIT_DATA"], places.runs / "cache")
+        fold_table.write(path, settings.folds_table, competition.train.labels, settings.folds_digest)
+        origin = "sent along"
+    elif path.exists():
+        origin = f"of {settings.earlier}"
+    else:
+        command = [sys.executable, "-m", "fer_kit.folds", "--runs", str(places.runs)]
+        done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in done.stdout.splitlines():
+            say(f"folds  | {line}")
+        if done.returncode:
+            raise FerKitError("the folds could not be made; see the lines above")
+        origin = "made here"
+    folds = fold_files.read(path)
+    say(f"folds    {folds.count}, digest {folds.digest[:12]}, {origin}")
+    beyond = [fold for fold in settings.folds if fold >= folds.count]
+    if beyond:
+        raise FerKitError(f"fold {beyond[0]} does not exist: choose 0 to {folds.count - 1}")
+
+
+def slots_for(found: devices.Found, environ: Mapping[str, str]) -> list[Slot]:
+    """One process a GPU, each seeing only its own, or one on the CPU; the cores are shared out."""
+    count = max(1, len(found.gpus))
+    shared = {**environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, found.cores // count))}
+    if not found.gpus:
+        return [Slot("the CPU", shared)]
+    return [
+        Slot(f"GPU {index} ({gpu.name})", {**shared, "CUDA_VISIBLE_DEVICES": str(index)})
+        for index, gpu in enumerate(found.gpus)
+    ]
+
+
+def leave(settings: Settings, places: Places, name: str, device: str, outcome: Outcome, final: bool) -> None:
+    """Save all run folders and the manifest in the output folder, replacing those of the save before.
+
+    A new archive first, then the manifest, then the old archive goes: at every moment the manifest names a whole one.
+    """
+    before = sorted(places.output.glob("runs-*.tar"), key=lambda path: int(path.stem.split("-")[1]))
+    number = int(before[-1].stem.split("-")[1]) + 1 if before else 1
+    path = places.output / f"runs-{number}.tar"
+    archive.pack(places.runs, name, path)
+    manifest.write(
+        places.output,
+        manifest.of(
+            path,
+            run_id=settings.run_id,
+            bundle_sha256=settings.bundle_sha256,
+            commit=settings.commit,
+            run=name,
+            device=device,
+            written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            final=final,
+            asked=settings.folds,
+            finished=tuple(sorted(outcome.finished)),
+            stopped=tuple(sorted(outcome.stopped)),
+            failed=tuple(sorted(outcome.failed)),
+        ),
+    )
+    for old in before:
+        old.unlink()
+    say(f"saved    {path.name}, {path.stat().st_size:,} bytes")
+
+
+def told(folds: Any) -> str:
+    """Fold numbers as people write them: 0, 2."""
+    return ", ".join(map(str, sorted(folds))) or "none"
+
+
+def say(line: str) -> None:
+    """One line of the kernel's log, with the time."""
+    with _lock:
+        print(f"{datetime.now(UTC):%H:%M:%S} {line}", flush=True)
