@@ -1,1 +1,1 @@
-"""Submission files: build, check."""
+"""Submission files: build, check, upload; the ledger of entries."""

@@ -2,6 +2,8 @@
 
 python -m submissions build SOURCE
 python -m submissions check FILE
+python -m submissions upload FILE -m TEXT
+python -m submissions status
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ import argparse
 from collections.abc import Sequence
 
 from fer_kit import cli
-from submissions import build, check
+from submissions import build, check, status, upload
 
 COMMANDS = {
     "build": (build, "Write the submission file of a run, a blend or a test.npz, and check it."),
     "check": (check, "Check a submission file; exit 2 with the first fault and its line."),
+    "upload": (upload, "Upload a submission file to Kaggle, once, and keep it in the ledger."),
+    "status": (status, "Fetch new scores from Kaggle; show the ledger and the gap to cross-validation."),
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m submissions`."""
-    parser = cli.parser("python -m submissions", "Build and check submission files.")
+    parser = cli.parser("python -m submissions", "Build, check and upload submission files, and keep their scores.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (module, description) in COMMANDS.items():
         command = commands.add_parser(
@@ -35,9 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def body(args: argparse.Namespace) -> None:
-    """Run the subcommand."""
-    args.body(args)
+def body(args: argparse.Namespace) -> int | None:
+    """Run the subcommand; its exit code, None for 0."""
+    code: int | None = args.body(args)
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:

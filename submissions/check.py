@@ -34,6 +34,16 @@ class Checked:
         return sum(self.counts)
 
 
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What a submission file must be; `origin` says where `rows` comes from, `note` what could not be found."""
+
+    form: Form
+    rows: int
+    origin: str
+    note: str
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m submissions check`."""
     parser.add_argument("file", metavar="FILE", help="the submission file")
@@ -51,22 +61,29 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def body(args: argparse.Namespace) -> None:
     """Find out what the file should be, check it, report."""
-    path = Path(args.file)
-    place, why = forms.find_data(args.data)
-    form = forms.choose(place, args.plain)
-    if place is not None:
-        competition = data.load(place, Path(args.runs) / runs.CACHE)
-        rows, origin = len(competition.test.ids), f"the test rows of {place}"
-        refuse_other_rows(form, rows, origin)
-    elif form.rows is not None:
-        rows, origin = form.rows, forms.EXAMPLE
-    else:
-        rows, origin = COMPETITION_ROWS, "the competition's test.csv, as no data was found"
-        print(f"note: {why}")
-    checked = check_file(path, form, rows, origin)
-    for name, value in (("form", form.text), ("rows", f"{rows:,}, {origin}"), *summary(checked)):
+    path, due = Path(args.file), expected(args)
+    if due.note:
+        print(f"note: {due.note}")
+    checked = check_file(path, due.form, due.rows, due.origin)
+    for name, value in (("form", due.form.text), ("rows", f"{due.rows:,}, {due.origin}"), *summary(checked)):
         print(f"{name:<8}  {value}")
     print(f"{path}: OK")
+
+
+def expected(args: argparse.Namespace) -> Expected:
+    """What a submission file must be, by the options of `add_data_arguments`.
+
+    Raises:
+        FerKitError: a place named without data; an example whose form is unclear or that has other rows.
+    """
+    place, why = forms.find_data(args.data)
+    form = forms.choose(place, args.plain)
+    if place is None:
+        return Expected(form, COMPETITION_ROWS, "the competition's test.csv, as no data was found", why)
+    competition = data.load(place, Path(args.runs) / runs.CACHE)
+    rows, origin = len(competition.test.ids), f"the test rows of {place}"
+    refuse_other_rows(form, rows, origin)
+    return Expected(form, rows, origin, "")
 
 
 def refuse_other_rows(form: Form, rows: int, origin: str) -> None:

@@ -171,20 +171,34 @@ def _test_rows(where: str, ids: tuple[str, ...]) -> NDArray[np.int64] | None:
 
 
 def _read_example(place: Path) -> tuple[str, bytes] | None:
-    """Name and content of the example beside the data, plain or in a zip file; None if there is none."""
+    """Name and content of the example at `place`; None if there is none.
+
+    A zip file that was named is looked into first. Then the folder: the plain file, then its zip files.
+    """
     folder = place if place.is_dir() else place.parent
+    if place.is_file():
+        found = _example_in_zip(place)
+        if found is not None:
+            return found
     if (folder / EXAMPLE).is_file():
         return f"{folder / EXAMPLE}", (folder / EXAMPLE).read_bytes()
-    for path in sorted(folder.glob("*.zip")) if place.is_dir() else [place]:
-        if not zipfile.is_zipfile(path):
-            continue
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    if name.rpartition("/")[2] == EXAMPLE and not name.startswith("__MACOSX/"):
-                        return f"{path}:{name}", archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
+    for path in sorted(folder.glob("*.zip")):
+        found = None if path == place else _example_in_zip(path)
+        if found is not None:
+            return found
+    return None
+
+
+def _example_in_zip(path: Path) -> tuple[str, bytes] | None:
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.rpartition("/")[2] == EXAMPLE and not name.startswith("__MACOSX/"):
+                    return f"{path}:{name}", archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
     return None
 
 

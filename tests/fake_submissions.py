@@ -16,23 +16,25 @@ from tests.fake_runs import TEST_ROWS
 ORGANISERS = "the organiser's: one integer a line, no header, no id"
 
 
-def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make `folder` the current one, where no data can be found; fix the date, and TEST_ROWS as the competition's."""
-    monkeypatch.chdir(folder)
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty, where no data can be found; the date is fixed, TEST_ROWS are the competition's."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FER_KIT_DATA", raising=False)
     monkeypatch.setattr(build, "_today", lambda: datetime.date(2030, 1, 2))
     monkeypatch.setattr(check, "COMPETITION_ROWS", TEST_ROWS)
-    return folder
+    return tmp_path
 
 
-def save_data(folder: Path) -> str:
-    """Write a competition with TEST_ROWS test rows into `folder`/data; its digest."""
-    (folder / "data").mkdir()
+@pytest.fixture
+def digest(here: Path) -> str:
+    """The digest of a competition with TEST_ROWS test rows in ./data."""
+    (here / "data").mkdir()
     pixels = [" ".join([str(row)] * 48 * 48) for row in range(TEST_ROWS)]
     train = [f'{row % 7},"{pixels[row]}"\n' for row in range(9)]
-    (folder / "data/train.csv").write_text("".join(["emotion,pixels\n", *train]))
-    (folder / "data/test.csv").write_text("".join(["pixels\n", *(f'"{row}"\n' for row in pixels)]))
-    return data.load(folder / "data", folder / "runs/cache").digest
+    (here / "data/train.csv").write_text("".join(["emotion,pixels\n", *train]))
+    (here / "data/test.csv").write_text("".join(["pixels\n", *(f'"{row}"\n' for row in pixels)]))
+    return data.load(here / "data", here / "runs/cache").digest
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:

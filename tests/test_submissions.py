@@ -10,22 +10,11 @@ import pytest
 
 from ensembles import blend
 from fer_kit import metrics, predictions, runs
+from submissions import __main__ as commands
 from submissions import check
 from tests import fake_runs
 from tests.fake_runs import TEST_ROWS
-from tests.fake_submissions import ORGANISERS, expected, numbers, refused, run, save_data, stand_in
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    return stand_in(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def digest(here):
-    """A competition in ./data, whose digest it is."""
-    return save_data(here)
-
+from tests.fake_submissions import ORGANISERS, expected, numbers, refused, run
 
 # build
 
@@ -52,8 +41,10 @@ def test_the_organisers_form_of_a_run(here, capsys):
         "wrote      submissions/2030-01-02-a.csv",
     ]
     assert lines[-2].startswith("note: no competition files found; tried --data (not given)")
-    slug = "challenges-in-representation-learning-facial-expression-recognition-challenge"
-    assert lines[-1].startswith(f"next: kaggle competitions submit {slug} -f submissions/2030-01-02-a.csv -m ")
+    assert lines[-1] == (
+        f'next: python -m submissions upload submissions/2030-01-02-a.csv -m "a: {accuracy:.2%} out-of-fold on 90 rows '
+        f'± {spread:.2%} over 3 folds"'
+    )
 
 
 def test_a_test_set_of_another_size_is_not_for_kaggle(here, capsys, monkeypatch):
@@ -187,11 +178,11 @@ def test_a_command_is_needed(capsys):
     assert code == 2 and "invalid choice: 'buidl'" in error
 
 
-@pytest.mark.parametrize("words", [["--help"], ["build", "--help"], ["check", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in commands.COMMANDS)])
 def test_help_is_light(words):
     script = (
         f"import sys; from submissions import __main__; __main__.main({words})\n"
-        "sys.exit(bool({'torch', 'pandas', 'scipy', 'sklearn', 'cv2', 'matplotlib'} & set(sys.modules)))"
+        "sys.exit(bool({'torch', 'pandas', 'scipy', 'sklearn', 'cv2', 'matplotlib', 'kaggle'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "usage: python -m submissions" in done.stdout

@@ -11,21 +11,10 @@ from fer_kit.errors import FerKitError
 from submissions import check
 from submissions.form import Form
 from tests.fake_runs import TEST_ROWS as ROWS
-from tests.fake_submissions import ORGANISERS, refused, run, save_data, stand_in
+from tests.fake_submissions import ORGANISERS, refused, run
 
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
 GOOD = "".join(f"{row % 7}\n" for row in range(ROWS))
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    return stand_in(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def digest(here):
-    """A competition in ./data, whose digest it is."""
-    return save_data(here)
 
 
 def test_a_good_file(here, capsys):

@@ -12,20 +12,9 @@ from submissions import build, check, form
 from submissions.form import Form
 from tests import fake_runs
 from tests.fake_runs import TEST_ROWS
-from tests.fake_submissions import ORGANISERS, expected, numbers, refused, run, save_data, stand_in
+from tests.fake_submissions import ORGANISERS, expected, numbers, refused, run
 
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    return stand_in(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def digest(here):
-    """A competition in ./data, whose digest it is."""
-    return save_data(here)
 
 
 @pytest.fixture

@@ -1,0 +1,143 @@
+"""A file on its way to Kaggle: what must hold before it goes, and its line in the ledger."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import secrets
+from pathlib import Path
+
+from fer_kit import files
+from fer_kit.errors import FerKitError
+from fer_kit.kaggle_cli import COMPETITION, Limits
+from fer_kit.kaggle_errors import DailyLimitReached
+from submissions import check, entries, ledger, record
+from submissions.check import Checked
+from submissions.ledger import UPLOADING, Entry
+from submissions.record import Record
+
+MESSAGE_CHARACTERS = 300
+
+
+def one_line(message: str) -> str:
+    """The message without blanks around it.
+
+    Raises:
+        FerKitError: empty, too long or more than a line.
+    """
+    message = message.strip()
+    if not message or len(message) > MESSAGE_CHARACTERS or not message.isprintable():
+        raise FerKitError(
+            f"message {message[:40]!r} has {len(message)} characters; allowed are 1 to {MESSAGE_CHARACTERS} on one line"
+        )
+    return message
+
+
+def checked_file(file: Path, args: argparse.Namespace) -> Checked:
+    """What `check` finds in `file`.
+
+    Raises:
+        FerKitError: a fault, or another number of rows than the competition's.
+    """
+    due = check.expected(args)
+    checked = check.check_file(file, due.form, due.rows, due.origin)
+    if args.slug == COMPETITION and checked.rows != check.COMPETITION_ROWS:
+        raise FerKitError(
+            f"{file}: {checked.rows:,} rows, allowed are {check.COMPETITION_ROWS:,} in {COMPETITION}; build it from "
+            "the competition's own files"
+        )
+    return checked
+
+
+def source_of(file: Path, checked: Checked, anyway: bool) -> Record | None:
+    """What `file` was made from; None if that is unknown or not finished, and `anyway` allows it.
+
+    Raises:
+        FerKitError: unknown or not finished.
+    """
+    try:
+        source = record.read(file, checked.sha256)
+        record.refuse_unfinished(file, source)
+    except FerKitError as error:
+        if not anyway:
+            raise
+        print(f"note: {error}")
+        return None
+    return source
+
+
+def refuse_uploaded(file: Path, known: list[Entry], checked: Checked, competition: str) -> Entry | None:
+    """Raise FerKitError for what Kaggle has already.
+
+    Returns:
+        The entry of this content that was begun and never seen, if there is one.
+    """
+    there, begun = entries.of_content(known, checked.sha256, competition)
+    if there is not None:
+        score = "" if there.public is None else f", public {there.public:.5f}"
+        raise FerKitError(
+            f"{file}: uploaded already, at {there.utc} as {entries.named(there)} ({there.status}{score}) from "
+            f"{there.file}; upload another file, or see 'python -m submissions status'"
+        )
+    return begun
+
+
+def refuse_without_entries_left(limits: Limits) -> None:
+    """Raise DailyLimitReached, with when to come back, if Kaggle allows no entry now.
+
+    All zero is what Kaggle says to somebody who never entered: not a limit that was reached.
+    """
+    if limits.left_now > 0 or not (limits.today or limits.total):
+        return
+    now = ledger.now()
+    midnight = datetime.datetime.combine(now.date() + datetime.timedelta(days=1), datetime.time(), datetime.UTC)
+    hours, minutes = divmod(int((midnight - now).total_seconds() / 60), 60)
+    total = "" if limits.total is None else f", {limits.total} in all"
+    raise DailyLimitReached(
+        f"no entries are left today ({limits.today or 0} made today{total}); Kaggle counts anew at 00:00 UTC, in "
+        f"{hours} h {minutes:02} min: come back then"
+    )
+
+
+def refuse_changed(file: Path, path: Path, known: list[Entry], checked: Checked) -> None:
+    """Raise FerKitError unless what was checked before the question still holds; the ledger's lock is held."""
+    if files.sha256_of(file) != checked.sha256:
+        raise FerKitError(f"{file}: was changed while the question stood; start again")
+    if ledger.read(path) != known:
+        raise FerKitError(f"{path}: changed while the question stood; start again")
+
+
+def new_entry(
+    file: Path, path: Path, known: list[Entry], checked: Checked, source: Record | None, competition: str, message: str
+) -> Entry:
+    """The line for `file` in the ledger at `path`, which holds `known`; its tag is new."""
+    return Entry(
+        utc=ledger.now().strftime(ledger.UTC),
+        file=os.path.relpath(file, path.parent),
+        sha256=checked.sha256,
+        source="" if source is None else source.source,
+        members="" if source is None else "; ".join(f"{run} {weight:.4g}" for run, weight in source.members.items()),
+        cv_accuracy=None if source is None or source.accuracy is None else round(source.accuracy, 6),
+        message=message,
+        tag=f"fer-{secrets.token_hex(4)}",
+        ref="",
+        status=UPLOADING,
+        public=None,
+        private=None,
+        class_counts=" ".join(map(str, checked.counts)),
+        rows_changed=_rows_changed(file, path, known, competition),
+        competition=competition,
+    )
+
+
+def _rows_changed(file: Path, path: Path, known: list[Entry], competition: str) -> int | None:
+    """Rows that differ from the entry before; None where there is none, or its file is gone or has another form."""
+    before = [entry for entry in known if entry.competition == competition and entry.status != UPLOADING]
+    if not before:
+        return None
+    other = path.parent / before[-1].file
+    if not other.is_file() or files.sha256_of(other) != before[-1].sha256:
+        return None
+    old, new = other.read_bytes().splitlines(), file.read_bytes().splitlines()
+    return None if len(old) != len(new) else sum(a != b for a, b in zip(old, new, strict=True))

@@ -1,0 +1,204 @@
+"""The ledger: one line for each entry made, in a CSV file that a person can read, sort and keep in git.
+
+A line is written *before* its upload, with status "uploading" and a tag that is part of the entry's description. So
+whatever happens then, a lost answer or a killed process, the entry can be found again and is never made twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import datetime
+import fcntl
+import io
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit import files
+from fer_kit.errors import FerKitError
+
+LEDGER = "submissions/ledger.csv"
+UPLOADING, PENDING, COMPLETE, ERROR, UNKNOWN = "uploading", "pending", "complete", "error", "unknown"
+STATUSES = (UPLOADING, PENDING, COMPLETE, ERROR, UNKNOWN)
+UTC = "%Y-%m-%dT%H:%M:%SZ"
+
+_LOCK_PATIENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line. Empty text and None mean: not known.
+
+    utc: when the upload began. file: relative to the ledger. cv_accuracy: cross-validated, a fraction. members:
+    "run weight; …". tag: in the entry's description at Kaggle. ref: Kaggle's number of the entry. public, private:
+    leaderboard scores. class_counts: rows of each class, in label order. rows_changed: rows that differ from the
+    entry before. competition: its slug.
+    """
+
+    utc: str
+    file: str
+    sha256: str
+    source: str
+    members: str
+    cv_accuracy: float | None
+    message: str
+    tag: str
+    ref: str
+    status: str
+    public: float | None
+    private: float | None
+    class_counts: str
+    rows_changed: int | None
+    competition: str
+
+
+def now() -> datetime.datetime:
+    """The time, in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def begun(entry: Entry) -> datetime.datetime:
+    """When the upload of `entry` began, in UTC."""
+    return datetime.datetime.strptime(entry.utc, UTC).replace(tzinfo=datetime.UTC)
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Entry))
+
+
+def read(path: Path) -> list[Entry]:
+    """The entries, oldest first; none where there is no ledger yet.
+
+    Raises:
+        FerKitError: a line that is not an entry; it names file, line and fault.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise FerKitError(f"{path}: cannot be read ({error}); restore it from your last copy") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    entries: list[Entry] = []
+    try:
+        header = next(reader, [])
+        if tuple(header) != COLUMNS:
+            raise FerKitError(f"{path}, line 1: {','.join(header)!r}, allowed is '{','.join(COLUMNS)}'; restore it")
+        for cells in reader:
+            entry = _entry(cells, f"{path}, line {reader.line_num}")
+            if any(entry.tag == other.tag for other in entries):
+                raise FerKitError(f"{path}, line {reader.line_num}: tag {entry.tag!r} is there twice; remove one line")
+            entries.append(entry)
+    except csv.Error as error:
+        raise FerKitError(f"{path}, line {reader.line_num}: not CSV ({error}); mend or remove this line") from None
+    return entries
+
+
+def write(path: Path, entries: Sequence[Entry]) -> None:
+    """Replace the ledger at `path`, which is whole at any moment."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for entry in entries:
+        writer.writerow("" if value is None else value for value in dataclasses.astuple(entry))
+    files.write_text(path, text.getvalue())
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience_seconds: float = _LOCK_PATIENCE_SECONDS) -> Iterator[None]:
+    """Keep other processes from changing the ledger at `path`; the system lets go when a process ends or is killed.
+
+    Raises:
+        FerKitError: another process keeps it longer than `patience_seconds`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)  # the folder stays, the ledger is a new file after each write
+    try:
+        end = time.monotonic() + patience_seconds
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise FerKitError(
+                        f"{path}: another upload is under way and holds the ledger; try again when it has ended"
+                    ) from None
+                time.sleep(0.1)
+        yield
+    finally:
+        os.close(folder)
+
+
+def change(path: Path, entry: Entry) -> None:
+    """Put `entry` in the place of the one with its tag, or at the end; the caller holds the lock."""
+    entries = read(path)
+    tags = [other.tag for other in entries]
+    if entry.tag in tags:
+        entries[tags.index(entry.tag)] = entry
+    else:
+        entries.append(entry)
+    write(path, entries)
+
+
+def remove(path: Path, tag: str) -> None:
+    """Take the entry with `tag` out; the caller holds the lock."""
+    write(path, [entry for entry in read(path) if entry.tag != tag])
+
+
+def _entry(cells: Sequence[str], where: str) -> Entry:
+    if len(cells) != len(COLUMNS):
+        raise FerKitError(f"{where}: {len(cells)} cells, allowed are {len(COLUMNS)}; mend or remove this line")
+    values: dict[str, Any] = {}
+    for name, cell in zip(COLUMNS, cells, strict=True):
+        parse, allowed = _PARSERS.get(name, (str, ""))
+        try:
+            values[name] = parse(cell)
+        except ValueError:
+            raise FerKitError(f"{where}: {name} is {cell!r}, allowed is {allowed}; mend or remove this line") from None
+    return Entry(**values)
+
+
+def _number(cell: str) -> float | None:
+    if not cell:
+        return None
+    if not math.isfinite(value := float(cell)):
+        raise ValueError(cell)
+    return value
+
+
+def _time(cell: str) -> str:
+    datetime.datetime.strptime(cell, UTC)
+    return cell
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(cell: str) -> str:
+        if not re.fullmatch(pattern, cell):
+            raise ValueError(cell)
+        return cell
+
+    return parse
+
+
+def _count(cell: str) -> int | None:
+    return int(_matching("[0-9]{1,9}")(cell)) if cell else None
+
+
+_PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "utc": (_time, "a time such as 2030-01-31T18:05:00Z"),
+    "sha256": (_matching("[0-9a-f]{64}"), "64 hex digits"),
+    "cv_accuracy": (_number, "empty or a number"),
+    "tag": (_matching(r"\S+"), "the tag of the entry's description"),
+    "status": (_matching("|".join(STATUSES)), f"one of {', '.join(STATUSES)}"),
+    "public": (_number, "empty or a number"),
+    "private": (_number, "empty or a number"),
+    "rows_changed": (_count, "empty or a whole number"),
+    "competition": (_matching(r"\S+"), "the slug of a competition"),
+}

@@ -1,0 +1,128 @@
+"""What a submission file was made from: `<file>.source.json`, written beside it when it is built."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit import files, runs
+from fer_kit.errors import FerKitError
+from fer_kit.runs import BLEND, RESULT
+from submissions.sources import BLENDED, FOLD, RUN, Source
+
+SCHEMA = 1
+SUFFIX = ".source.json"
+ANYWAY = "--any-source"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Read back: fields as in `Source`. `source` is e.g. "blend best"; `text` is the accuracy in words."""
+
+    source: str
+    kind: str
+    folder: Path
+    accuracy: float | None
+    text: str
+    members: dict[str, float]
+    sha256: dict[str, str]
+
+
+def path_of(file: Path) -> Path:
+    """Where the record of submission `file` lies."""
+    return file.with_name(file.name + SUFFIX)
+
+
+def write(file: Path, sha256: str, source: Source) -> None:
+    """Write the record of submission `file`, whose digest is `sha256`."""
+    files.write_json(
+        path_of(file),
+        {
+            "schema": SCHEMA,
+            "sha256": sha256,
+            "source": f"{source.kind} {source.name}",
+            "kind": source.kind,
+            # relative to the record, so that the two can be moved and published together
+            "folder": os.path.relpath(source.folder, file.parent),
+            "accuracy": source.accuracy,
+            "accuracy_text": source.accuracy_text,
+            "members": dict(source.members),
+            "predictions": dict(source.sha256),
+        },
+    )
+
+
+def read(file: Path, sha256: str) -> Record:
+    """The record of submission `file`, whose digest is `sha256`.
+
+    Raises:
+        FerKitError: there is none, it was written for another content, or it is damaged.
+    """
+    path = path_of(file)
+    if not path.exists():
+        raise FerKitError(
+            f"{file}: nothing says what it was made from (no {path.name} beside it); make it with 'python -m "
+            f"submissions build SOURCE --out {file}', or upload it all the same with {ANYWAY}"
+        )
+    value = files.read_json(path)
+    try:
+        if value["schema"] != SCHEMA:
+            raise FerKitError(f"{path}: schema {value['schema']!r}, known is {SCHEMA}; build the file again")
+        record = Record(
+            source=_typed(value["source"], str),
+            kind=_typed(value["kind"], str),
+            folder=Path(file.parent, _typed(value["folder"], str)),
+            accuracy=None if value["accuracy"] is None else _typed(value["accuracy"], float),
+            text=_typed(value["accuracy_text"], str),
+            members={name: _typed(weight, float) for name, weight in value["members"].items()},
+            sha256={name: _typed(digest, str) for name, digest in value["predictions"].items()},
+        )
+        written_for = _typed(value["sha256"], str)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FerKitError(f"{path}: damaged ({error!r}); build the file again") from None
+    if written_for != sha256:
+        raise FerKitError(
+            f"{file}: is not the file that {path.name} was written for: it was changed after it was built; build it "
+            f"again with --force, or upload it all the same with {ANYWAY}"
+        )
+    return record
+
+
+def refuse_unfinished(file: Path, record: Record) -> None:
+    """Raise FerKitError if the source is not finished, or is another one now than when `file` was built.
+
+    A source that is not here any more (built on another machine, moved away) was finished when the file was built.
+    """
+    all_the_same = f"or upload it all the same with {ANYWAY}"
+    if record.kind not in (RUN, BLENDED, FOLD):
+        raise FerKitError(
+            f"{file}: made from {record.source}, which no {RESULT} or {BLEND} marks as finished; build it from a "
+            f"finished run or blend, {all_the_same}"
+        )
+    if not record.folder.is_dir():
+        return
+    if record.kind == RUN:
+        state = runs.status(record.folder.parent, record.folder.name)
+        if not state.complete:
+            raise FerKitError(
+                f"{file}: its source is not finished: {runs.unfinished_message(record.folder.parent, state)}; "
+                f"{all_the_same}"
+            )
+    elif not (record.folder / (BLEND if record.kind == BLENDED else RESULT)).is_file():
+        raise FerKitError(
+            f"{file}: its source {record.folder} is not finished; finish it and build the file again, {all_the_same}"
+        )
+    for name, digest in record.sha256.items():
+        path = record.folder / name
+        if not path.is_file() or files.sha256_of(path) != digest:
+            raise FerKitError(
+                f"{file}: {path} has changed since the file was built; build it again with --force, {all_the_same}"
+            )
+
+
+def _typed(value: Any, kind: type[Any]) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value

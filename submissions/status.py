@@ -1,0 +1,141 @@
+"""Fetch new scores from Kaggle, and show the ledger with the gap between cross-validation and leaderboard."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_kit import metrics
+from fer_kit.errors import FerKitError
+from fer_kit.kaggle_cli import COMPETITION, Client
+from fer_kit.kaggle_errors import KaggleError
+from submissions import entries, gap_plot, ledger
+from submissions.ledger import UPLOADING, Entry
+
+PUBLIC_ROWS = 3_589  # PublicTest, half of the competition's test rows
+
+_MESSAGE_CHARACTERS = 48
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m submissions status`."""
+    parser.add_argument("--ledger", metavar="CSV", default=ledger.LEDGER, help="where the entries are listed")
+    parser.add_argument("--plot", metavar="PNG", help="where to draw the gap; default: beside the ledger, as .png")
+
+
+def body(args: argparse.Namespace) -> None:
+    """Refresh, print, draw; a ledger that could not be refreshed is shown all the same.
+
+    Raises:
+        FerKitError: Kaggle could not be asked; a broken ledger.
+    """
+    path = Path(args.ledger)
+    known = ledger.read(path)
+    if not known:
+        print(f"no entries in {path} yet; make one with: python -m submissions upload FILE -m TEXT")
+        return
+    trouble = None
+    try:
+        known = _refresh(Client(), path, known)
+    except KaggleError as error:
+        trouble = error
+    print("\n".join(table(known)))
+    for line in gap_lines(known):
+        print(line)
+    pairs = gap_plot.scored(known)
+    if len(pairs) >= gap_plot.FEWEST:
+        picture = Path(args.plot) if args.plot else path.with_suffix(".png")
+        gap_plot.draw(picture, known, PUBLIC_ROWS if _all_of_the_competition(known) else None)
+        print(f"drawn in {picture}")
+    if trouble is not None:
+        raise FerKitError(f"{path}: shown as it was, for Kaggle could not be asked for new scores: {trouble}")
+
+
+def table(known: Sequence[Entry]) -> list[str]:
+    """The ledger as lines: oldest first, scores in percent, gaps in points."""
+    rows = [("#", "uploaded (UTC)", "file", "cv", "public", "gap", "private", "gap", "changed", "status", "message")]
+    for number, entry in enumerate(known, start=1):
+        rows.append(
+            (
+                f"{number}",
+                entry.utc[:16].replace("T", " "),
+                Path(entry.file).name,
+                _percent(entry.cv_accuracy),
+                _percent(entry.public),
+                _points(entry.public, entry.cv_accuracy),
+                _percent(entry.private),
+                _points(entry.private, entry.cv_accuracy),
+                "–" if entry.rows_changed is None else f"{entry.rows_changed:,}",
+                entry.status,
+                entry.message
+                if len(entry.message) <= _MESSAGE_CHARACTERS
+                else entry.message[: _MESSAGE_CHARACTERS - 1] + "…",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    text = {1, 2, 9, 10}  # columns of words start at the left, numbers end at the right
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column in text else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def gap_lines(known: Sequence[Entry]) -> list[str]:
+    """What the entries with a public score say about cross-validation, as sentences; none without such entries."""
+    pairs = gap_plot.scored(known)
+    if not pairs:
+        return []
+    gaps = [(public - cv) * 100 for cv, public in pairs]
+    mean = sum(gaps) / len(gaps)
+    lines = [
+        f"public − cv: {mean:+.2f} points on average ({min(gaps):+.2f} to {max(gaps):+.2f}), {_entries(len(gaps))}"
+    ]
+    if _all_of_the_competition(known):
+        error = 100 * metrics.standard_error(sum(public for _, public in pairs) / len(pairs), PUBLIC_ROWS)
+        lines.append(f"a public score rests on {PUBLIC_ROWS:,} rows and is uncertain by ±{error:.2f} points")
+    ordered = [(a, b) for a, b in itertools.combinations(pairs, 2) if a[0] != b[0] and a[1] != b[1]]
+    if len(pairs) >= gap_plot.FEWEST and ordered:
+        agree = sum((a[0] < b[0]) == (a[1] < b[1]) for a, b in ordered)
+        lines.append(f"cross-validation and public score order {agree} of {len(ordered)} pairs alike")
+    return lines
+
+
+def _refresh(client: Client, path: Path, known: Sequence[Entry]) -> list[Entry]:
+    """Bring the ledger up to date, say what is new; the entries."""
+    listed = entries.listings(client, known)
+    with ledger.locked(path):
+        before = ledger.read(path)  # again: an upload may have added a line
+        fresh = entries.refreshed(before, listed)
+        if fresh != before:
+            ledger.write(path, fresh)
+    for old, new in zip(before, fresh, strict=True):
+        if old.status != new.status:
+            print(f"new: {Path(new.file).name}, {entries.named(new)}, is {new.status}")
+        if new.status == UPLOADING:
+            print(f"note: the upload of {new.file} began at {new.utc}, but Kaggle lists no such entry; upload it again")
+    own = sum(not any(entries.is_of(one, entry) for entry in fresh) for found in listed.values() for one in found)
+    if own:
+        print(f"note: Kaggle lists {_entries(own)} more, which were not made with 'python -m submissions upload'")
+    return fresh
+
+
+def _all_of_the_competition(known: Sequence[Entry]) -> bool:
+    return all(entry.competition == COMPETITION for entry in known)
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
+
+
+def _percent(score: float | None) -> str:
+    return "–" if score is None else f"{score:.2%}"
+
+
+def _points(score: float | None, cv_accuracy: float | None) -> str:
+    return "–" if score is None or cv_accuracy is None else f"{(score - cv_accuracy) * 100:+.2f}"
