@@ -30,7 +30,7 @@ TORCH = {"torch", "torchvision", "timm", "safetensors"}
 
 
 def modules(package: str) -> list[Path]:
-    return sorted(path for path in (ROOT / package).rglob("*.py") if "build" not in path.parts)  # built kernels
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "build" not in path.relative_to(ROOT).parts)
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
