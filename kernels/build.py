@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pprint
 import re
 import shutil
 import tempfile
@@ -82,7 +81,7 @@ def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
         "FOLDS_DIGEST": plan.table and plan.table.digest,
     }
     for name, value in values.items():
-        script = _put(script, name, pprint.pformat(value, width=100, compact=True))
+        script = _put(script, name, literal(value))
     script = _put(script, "FOLDS_TABLE", _wrapped(fold_table.encode(plan.table)) if plan.table else '""')
     return _put(script, "BUNDLE", _wrapped(packed.text))
 
@@ -153,10 +152,15 @@ def describe(built: Built) -> str:
     return "\n".join(lines)
 
 
+def literal(value: Any) -> str:
+    """A text, a list of texts or numbers, a number or None as Python, with the double quotes that people write."""
+    return json.dumps(value) if isinstance(value, str | list) else repr(value)
+
+
 def _put(script: str, name: str, value: str) -> str:
     """`NAME = value` in place of the template's line; annotation and comment stay."""
     pattern = re.compile(rf"^({name}(?:: [^=\n]+)?) = [^#\n]*?(  # .*)?$", re.MULTILINE)
-    filled, count = pattern.subn(lambda match: f"{match[1]} = {value}{match[2] or ''}", script)
+    filled, count = pattern.subn(lambda found: f"{found[1]} = {value}{found[2] or ''}", script)
     assert count == 1, f"{name} stands {count} times in the template"
     return filled
 

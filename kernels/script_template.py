@@ -31,7 +31,10 @@ COMMIT = ""  # of the code below
 BUNDLE_SHA256 = ""
 FOLDS_DIGEST: str | None = None  # of the folds sent along; without them they are made here
 
-NAMES = "RECIPE FOLDS SET TAG LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS EARLIER RUN_ID COMMIT BUNDLE_SHA256"
+SETTINGS = (
+    "RECIPE FOLDS SET TAG LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS EARLIER RUN_ID COMMIT BUNDLE_SHA256 "
+    "FOLDS_DIGEST FOLDS_TABLE"
+)
 
 
 def main() -> int:
@@ -49,8 +52,7 @@ def main() -> int:
 
         from kernels import session
 
-        settings = {name.lower(): globals()[name] for name in [*NAMES.split(), "FOLDS_DIGEST", "FOLDS_TABLE"]}
-        return session.main(settings, Path(code))
+        return session.main({name.lower(): globals()[name] for name in SETTINGS.split()}, Path(code))
 
 
 # --- The folds (group and fold of each train row, no label), then the package: text, compressed ---------------------

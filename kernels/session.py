@@ -129,8 +129,11 @@ def run(settings: Settings, places: Places, began: float) -> int:
     for fold in set(settings.folds) - {*outcome.finished, *outcome.stopped, *outcome.failed}:
         outcome.failed[fold] = "its trainer could not be started; see above"
     save(final=True)
-    for kind, folds in (("finished", outcome.finished), ("stopped at the limit", outcome.stopped)):
-        say(f"result   {kind}: {told(folds)}")
+    say(f"result   finished: {told(outcome.finished)}")
+    if outcome.stopped:
+        say(
+            f"result   stopped at the limit: {told(outcome.stopped)}; python -m kernels push --resume goes on with them"
+        )
     for fold, reason in sorted(outcome.failed.items()):
         say(f"result   fold {fold} FAILED: {reason}")
     say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")

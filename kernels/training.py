@@ -61,12 +61,14 @@ class Training:
         self._threads = [threading.Thread(target=self._work_off, args=(slot,)) for slot in slots]
 
     def run_all(self, save: Callable[[], None], save_every_seconds: float) -> Outcome:
-        """Train; `save` is called after each fold and as often as asked, in this thread. All ended when it returns."""
+        """Train; until all have ended, `save` is called in this thread after each fold and as often as asked."""
         for thread in self._threads:
             thread.start()
         saved = time.monotonic()
         while any(thread.is_alive() for thread in self._threads):
-            ended = self._ended.wait(timeout=1.0)
+            ended = self._ended.wait(timeout=0.2)
+            if not any(thread.is_alive() for thread in self._threads):
+                break
             if ended or time.monotonic() - saved > save_every_seconds:
                 self._ended.clear()
                 save()
