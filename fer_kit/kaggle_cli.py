@@ -1,129 +1,233 @@
-"""The one seam to Kaggle: the `kaggle` program as a subprocess, its answers as types, its failures as errors."""
+"""The one seam to Kaggle: the `kaggle` program as a subprocess, its answers as types, its failures as errors.
+
+An exit code of 0 is never believed: the text is read, then what arrived is looked at.
+"""
 
 from __future__ import annotations
 
-import random
+import os
+import random as _random
+import re
 import time
+import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMPETITION = "challenges-in-representation-learning-facial-expression-recognition-challenge"
-RULES_URL = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
+from fer_kit import files, kaggle_answers, kaggle_credentials, kaggle_faults, kaggle_output
+from fer_kit.errors import FerKitError
+from fer_kit.kaggle_answers import KernelState, Limits, Pushed, Submission
+from fer_kit.kaggle_errors import (
+    AnswerLost,
+    OutputIncomplete,
+    PushRefused,
+    TimedOut,
+    UploadFailed,
+)
+from fer_kit.kaggle_faults import COMPETITION, TRANSIENT, Subject, rules_url
+from fer_kit.kaggle_program import Answer, Program, Timeouts
 
+__all__ = ["COMPETITION", "RULES_URL", "Client", "KernelState", "Limits", "Pushed", "Submission", "Timeouts"]
 
-@dataclass(frozen=True)
-class Pushed:
-    """A kernel version that Kaggle took, as its answer names it."""
+RULES_URL = rules_url(COMPETITION)
 
-    owner: str
-    slug: str
-    version: int
-    url: str
-
-    @property
-    def ref(self) -> str:
-        """What the other commands call it: "owner/slug"."""
-        return f"{self.owner}/{self.slug}"
-
-
-@dataclass(frozen=True)
-class KernelState:
-    """State of a kernel's latest session, which just after a push can be that of the run before.
-
-    word is "queued", "running", "complete", "error", "cancelled" or "unknown"; raw is Kaggle's word; failure its
-    message, "" where there is none.
-    """
-
-    word: str
-    raw: str
-    failure: str
-
-
-@dataclass(frozen=True)
-class Submission:
-    """An entry of the competition. status is "pending", "complete", "error" or "unknown";
-
-    Scores are accuracies in 0..1, None while there is none.
-    """
-
-    ref: str
-    file_name: str
-    date: str
-    description: str
-    status: str
-    public: float | None
-    private: float | None
-    error: str
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Entries made today and in all (None: not said), and how many may be made now."""
-
-    today: int | None
-    total: int | None
-    left_now: int
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Patience with the client, and the pauses between attempts."""
-
-    call_seconds: float = 180.0
-    transfer_seconds: float = 3600.0
-    attempts: int = 5
-    pause_seconds: float = 2.0
-    longest_pause_seconds: float = 120.0
+_PAGE_SIZE = "200"  # the server's largest
+_sleep = time.sleep  # one place for tests that run whole commands
 
 
 class Client:
-    """Runs the kaggle program; every method raises a `fer_kit.kaggle_errors.KaggleError` where it fails."""
+    """Runs the kaggle program; every method raises a `fer_kit.kaggle_errors.KaggleError` where it fails.
+
+    Reading is tried again after transient failures (asked too often, server trouble, web pages instead of data, lost
+    connections), refusals never, pushing only where Kaggle surely did not get it, submitting never.
+
+    Args:
+        environ: the environment with the credentials; os.environ where not given.
+        sleep: called with seconds between attempts.
+        random: gives numbers in 0..1 for the jitter of pauses.
+        timeouts: patience.
+    """
 
     def __init__(
         self,
         *,
         environ: Mapping[str, str] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        random: Callable[[], float] = random.random,
+        sleep: Callable[[float], None] | None = None,
+        random: Callable[[], float] = _random.random,
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._environ, self._sleep, self._random = environ, sleep, random
         self._timeouts = timeouts or Timeouts()
+        self._program = Program(os.environ if environ is None else environ, sleep or _sleep, random, self._timeouts)
 
     def user(self) -> str:
-        """The owner's name that belongs to the credentials (NoCredentials without any)."""
-        raise NotImplementedError
+        """The owner's name that belongs to the credentials; Kaggle is asked only for tokens.
 
-    def download_competition(self, slug: str, folder: Path, *, timeout_s: float) -> Path:
-        """Fetch `<folder>/<slug>.zip` and check that it is a zip."""
-        raise NotImplementedError
+        Raises:
+            NoCredentials: none are set, or Kaggle refuses them.
+        """
+        credentials = kaggle_credentials.find(self._program.environ)
+        if credentials.username:
+            return credentials.username
+        answer = self._program.run(Subject("account", credentials.source), "config", "view")
+        found = re.search(r"^- username: (\S+)$", answer.out, re.MULTILINE)
+        if found is None or found[1] == "None":
+            raise self._program.fault(Subject("account", credentials.source), answer)
+        return found[1]
+
+    def download_competition(
+        self, slug: str, folder: Path, *, timeout_s: float | None = None, tick: Callable[[], None] | None = None
+    ) -> Path:
+        """Fetch `<folder>/<slug>.zip`; an interrupted download is taken up where it stopped.
+
+        Args:
+            slug: the competition.
+            folder: is made where missing.
+            timeout_s: for one attempt; `timeouts.transfer_seconds` where not given.
+            tick: called about twice a second meanwhile.
+
+        Raises:
+            OutputIncomplete: what arrived is not a zip; it is removed.
+        """
+        subject = Subject("competition", slug)
+        words = ("competitions", "download", slug, "-p", str(folder), "-q")
+        self._program.run(subject, *words, timeout_s=timeout_s or self._timeouts.transfer_seconds, tick=tick)
+        path = folder / f"{slug}.zip"
+        if not path.is_file():
+            raise OutputIncomplete(
+                f"the kaggle client says that it fetched {subject}, but there is no {path}; run this command again"
+            )
+        if not zipfile.is_zipfile(path):
+            size, page = path.stat().st_size, kaggle_output.error_page(path)
+            path.unlink()
+            raise OutputIncomplete(
+                f"what Kaggle sent for {subject} is {page or 'not a zip, or the beginning of one'} ({size:,} bytes; "
+                "removed); run this command again"
+            )
+        return path
 
     def push(self, folder: Path, *, accelerator: str | None = None, session_seconds: int | None = None) -> Pushed:
-        """Push the kernel in `folder`, which starts a run."""
-        raise NotImplementedError
+        """Push the kernel in `folder` (with its kernel-metadata.json), which starts a run.
+
+        Raises:
+            PushRefused: Kaggle did not take it, or took it without its inputs.
+            SessionCapReached: too many sessions are running.
+            AnswerLost: a run may or may not have started; look at `kernel_state` before trying again.
+        """
+        subject = Subject("kernel", _kernel_id(folder))
+        words = ["kernels", "push", "-p", str(folder)]
+        words += ["-t", str(session_seconds)] if session_seconds else []
+        words += ["--accelerator", accelerator] if accelerator else []
+        try:
+            limit = self._timeouts.transfer_seconds
+            answer = self._program.run(subject, *words, timeout_s=limit, again=lambda error: not error.may_have_arrived)
+        except (*TRANSIENT, TimedOut) as error:
+            if not error.may_have_arrived:
+                raise
+            raise AnswerLost(
+                f"{subject}: may or may not have been pushed, and a run may have started; look at "
+                f"https://www.kaggle.com/code/{subject.name} before pushing again (cause: {str(error).split(';')[0]})"
+            ) from None
+        done, dropped = kaggle_answers.pushed(answer.out), kaggle_answers.dropped_sources(answer.out)
+        if done is not None and not dropped:
+            return done
+        if done is not None:
+            raise PushRefused(
+                f"{done.ref} version {done.version} was pushed and runs, but Kaggle left out its {dropped}: it will "
+                f"find no data; accept the rules at {RULES_URL}, check the names, and push again"
+            )
+        said = kaggle_faults.last_line(answer.text)
+        kind = kaggle_faults.kind_of(answer.text, subject)
+        if kind is None:
+            raise PushRefused(
+                f"Kaggle did not take {subject}, nothing runs: {said.removeprefix('Kernel push error: ')}"
+            )
+        raise kaggle_faults.sentence(kind, subject, said)
 
     def kernel_state(self, ref: str) -> KernelState:
-        """State of the latest session of kernel "owner/slug"."""
-        raise NotImplementedError
+        """State of the latest session of kernel "owner/slug"; just after a push possibly of the run before."""
+        subject = Subject("kernel", ref)
+        answer = self._program.run(subject, "kernels", "status", ref, accept=_is_unreadable_word)
+        return kaggle_answers.kernel_state(answer.text)
 
     def kernel_output(self, ref: str, folder: Path) -> list[Path]:
-        """Fetch a kernel's output files and log (`<slug>.log`) into `folder`, which is new or empty."""
-        raise NotImplementedError
+        """Fetch a kernel's output files and its log, `<slug>.log`, into `folder`, which is new or empty.
+
+        The client checks nothing: names that lead out of the folder never do, and pages of errors that were saved as
+        files are refused. Whether the files are the right ones is for the caller to check (manifest, run id).
+
+        Returns:
+            The files, sorted.
+
+        Raises:
+            OutputIncomplete: a name leads out of the folder, or a file is an error page; `folder` is left as it was.
+        """
+        subject = Subject("kernel", ref)
+
+        def fetch(target: Path) -> None:
+            words = ("kernels", "output", ref, "-p", str(target), "-o", "-q", "--page-size", _PAGE_SIZE)
+            limit = self._timeouts.transfer_seconds
+            self._program.run(subject, *words, "--file-pattern", kaggle_output.NAME_PATTERN, timeout_s=limit)
+
+        return kaggle_output.fetch_into(folder, ref, fetch)
 
     def submit(self, slug: str, file: Path, message: str) -> None:
-        """Upload `file` as an entry. Never tried twice: AnswerLost where the answer got lost on the way."""
-        raise NotImplementedError
+        """Upload `file` as an entry described by `message`. Never tried twice.
 
-    def submissions(self, slug: str, *, pages: int = 50) -> list[Submission]:
-        """Own entries, newest first, from all pages (at most `pages`)."""
-        raise NotImplementedError
+        Raises:
+            UploadFailed, DailyLimitReached, CompetitionClosed, RulesNotAccepted, UnknownSlug, RateLimited,
+            NoCredentials, NetworkGone: surely nothing was submitted.
+            AnswerLost: nobody knows; look in `submissions` for the message before trying again.
+        """
+        subject = Subject("competition", slug)
+        kaggle_credentials.find(self._program.environ)
+        words = ("competitions", "submit", slug, "-f", str(file), "-m", message, "-q")
+        try:
+            answer = self._program.once(subject, *words, timeout_s=self._timeouts.transfer_seconds)
+        except TimedOut as error:
+            raise _answer_lost(file, slug, str(error)) from None
+        if answer.code == 0 and "successfully submitted" in answer.out.lower():
+            return
+        if "Could not submit to competition" in answer.text:
+            raise UploadFailed(f"{file}: the upload did not arrive, nothing was submitted; run this command again")
+        fault = self._program.fault(subject, answer)
+        # the client names the call that failed; before the last one nothing can have been submitted
+        early = "/StartSubmissionUpload" in answer.text
+        raise _answer_lost(file, slug, answer.said) if fault.may_have_arrived and not early else fault
+
+    def submissions(self, slug: str) -> list[Submission]:
+        """Own entries, newest first: the latest 200, which is as far as the client can be made to list them."""
+        subject = Subject("competition", slug)
+        words = ("competitions", "submissions", slug, "--format", "json", "--page-size", _PAGE_SIZE)
+        return kaggle_answers.submissions(self._program.run(subject, *words).out, slug)
 
     def submission_limits(self, slug: str) -> Limits:
         """How many entries were made and may be made now."""
-        raise NotImplementedError
+        subject = Subject("competition", slug)
+        return kaggle_answers.limits(
+            self._program.run(subject, "competitions", "submission-limits", slug, "--json").out
+        )
 
     def quota(self) -> dict[str, Any] | None:
         """Accelerator hours by resource, e.g. {"GPU": {"used": "1.00h", …}}; None where Kaggle says nothing."""
-        raise NotImplementedError
+        return kaggle_answers.quota(self._program.run(Subject("account", ""), "quota", "--format", "json").out)
+
+
+def _kernel_id(folder: Path) -> str:
+    """The id in a folder's kernel-metadata.json."""
+    path = folder / "kernel-metadata.json"
+    found = files.read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("id"), str):
+        raise FerKitError(f"{path}: has no id; it must be OWNER/SLUG")
+    return str(found["id"])
+
+
+def _is_unreadable_word(answer: Answer) -> bool:
+    return bool(kaggle_answers.unreadable_word(answer.text))
+
+
+def _answer_lost(file: Path, slug: str, said: str) -> AnswerLost:
+    page = f"https://www.kaggle.com/competitions/{slug}/submissions"
+    return AnswerLost(
+        f"{file}: may or may not have been submitted; look at {page} before trying again, it may have used one of "
+        f'today\'s entries (Kaggle says "{said}")'
+    )

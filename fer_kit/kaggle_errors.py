@@ -8,7 +8,12 @@ from fer_kit.errors import FerKitError
 
 
 class KaggleError(FerKitError):
-    """A command of the kaggle client did not do what it was asked to. The message is one line, secrets masked."""
+    """A command of the kaggle client did not do what it was asked to. The message is one line, secrets masked.
+
+    `may_have_arrived` is False where Kaggle surely did nothing: it refused, or the connection never came about.
+    """
+
+    may_have_arrived = True
 
 
 class NoCredentials(KaggleError):
@@ -52,7 +57,7 @@ class UploadFailed(KaggleError):
 
 
 class AnswerLost(KaggleError):
-    """A submission may or may not have been counted. Look in `submissions` before trying again."""
+    """A submission or a push may or may not have arrived. Look (`submissions`, `kernel_state`) before trying again."""
 
 
 class DailyLimitReached(KaggleError):

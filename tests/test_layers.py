@@ -15,7 +15,8 @@ from fer_kit.__main__ import main as fer_kit_main
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "labels", "files", "cli"},
-    {"config", "metrics", "predictions", "kaggle_errors", "kaggle_cli"},
+    {"config", "metrics", "predictions"}
+    | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
     | {"twin_candidates", "twin_alignment", "twins", "fold_files", "folds", "splits", "recipes", "runs"},
     {"augment", "batches", "losses", "optim", "precision", "models"},

@@ -1,0 +1,128 @@
+"""Kaggle credentials: where the client will look for them, and keeping them out of every text."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit.kaggle_errors import NoCredentials, UnknownAnswer
+
+SETTINGS_URL = "https://www.kaggle.com/settings/api"
+HOW_TO_SET = (
+    f"make a token at {SETTINGS_URL} and set KAGGLE_API_TOKEN to it (or set KAGGLE_USERNAME and KAGGLE_KEY, or put "
+    "kaggle.json into ~/.kaggle)"
+)
+
+# Other KAGGLE_* variables become settings of the client too (a default competition, a download folder).
+_PASSED_ON = {"USERNAME", "KEY", "API_TOKEN", "CONFIG_DIR", "API_ENVIRONMENT", "PROXY", "SSL_CA_CERT"}
+_DROPPED = {"VERBOSE", "VERBOSE_OUTPUT"}  # these make the client print the Authorization header
+_SHORTEST_SECRET = 4
+_QUERY = re.compile(r"(https?://[^\s?'\"]+|/[\w./%-]+)\?[^\s'\")]+")
+_TOKEN = re.compile(r"\bKGAT_\w+|(?<=Bearer )\S+|(?<=Basic )\S+")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the client will use. `username` is "" where only Kaggle knows it; `source` is what to call them."""
+
+    username: str
+    source: str
+
+
+def client_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` for the client's process, without what would change its behaviour or make it print secrets.
+
+    Raises:
+        UnknownAnswer: KAGGLE_API_ENVIRONMENT holds a word that the client would silently take for Kaggle itself.
+    """
+    target = environ.get("KAGGLE_API_ENVIRONMENT", "PROD")
+    if target not in ("PROD", "LOCALHOST"):
+        raise UnknownAnswer(
+            f"KAGGLE_API_ENVIRONMENT is '{target}': only PROD and LOCALHOST mean something to the client, any other "
+            "word leads to Kaggle itself; unset it"
+        )
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in _DROPPED
+        and not name.startswith("PYTHON")
+        and (not name.startswith("KAGGLE_") or name.removeprefix("KAGGLE_") in _PASSED_ON)
+    }
+    return kept | {"PYTHONUTF8": "1"}
+
+
+def find(environ: Mapping[str, str]) -> Credentials:
+    """The credentials that the client will use, looked for in its order.
+
+    Raises:
+        NoCredentials: there are none.
+    """
+    home = _home(environ)
+    if environ.get("KAGGLE_API_TOKEN"):
+        return Credentials("", "KAGGLE_API_TOKEN")
+    for name in ("access_token", "access_token.txt"):
+        if _text(home / ".kaggle" / name):
+            return Credentials("", str(home / ".kaggle" / name))
+    file = _config_dir(environ) / "kaggle.json"
+    stored = _json(file)
+    username = environ.get("KAGGLE_USERNAME") or stored.get("username")
+    if username and (environ.get("KAGGLE_KEY") or stored.get("key")):
+        return Credentials(str(username), "KAGGLE_KEY" if environ.get("KAGGLE_KEY") else str(file))
+    login = home / ".kaggle" / "credentials.json"
+    if _json(login).get("refresh_token"):
+        return Credentials(str(_json(login).get("username") or ""), str(login))
+    half = "KAGGLE_USERNAME" if environ.get("KAGGLE_USERNAME") else "KAGGLE_KEY" if environ.get("KAGGLE_KEY") else ""
+    raise NoCredentials(f"no Kaggle credentials found{f' ({half} alone is not enough)' if half else ''}; {HOW_TO_SET}")
+
+
+class Mask:
+    """Replaces secrets in texts: keys and tokens from the environment and its files, and the queries of signed URLs."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        home = _home(environ)
+        stored, login = _json(_config_dir(environ) / "kaggle.json"), _json(home / ".kaggle" / "credentials.json")
+        token = environ.get("KAGGLE_API_TOKEN", "")
+        found = {token, _text(Path(token)) if token else "", environ.get("KAGGLE_KEY", ""), stored.get("key", "")}
+        found |= {_text(home / ".kaggle" / name) for name in ("access_token", "access_token.txt")}
+        found |= {login.get("refresh_token", ""), login.get("access_token", "")}
+        secrets = {str(secret) for secret in found if len(str(secret)) >= _SHORTEST_SECRET}
+        names = {environ.get("KAGGLE_USERNAME", ""), str(stored.get("username", ""))}
+        secrets |= {base64.b64encode(f"{name}:{secret}".encode()).decode() for name in names for secret in secrets}
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """`text` with "***" for every secret."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return _TOKEN.sub("***", _QUERY.sub(r"\1?***", text))
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+
+
+def _config_dir(environ: Mapping[str, str]) -> Path:
+    if environ.get("KAGGLE_CONFIG_DIR"):
+        return Path(environ["KAGGLE_CONFIG_DIR"])
+    old = _home(environ) / ".kaggle"
+    return old if old.exists() else Path(environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config") / "kaggle"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):  # not there or not text: the client passes it over too
+        return ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path) or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

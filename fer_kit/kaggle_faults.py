@@ -1,0 +1,124 @@
+"""What the client's words mean when something failed, and the sentence that tells the user what to do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fer_kit import kaggle_errors as errors
+from fer_kit.kaggle_credentials import HOW_TO_SET
+from fer_kit.kaggle_errors import KaggleError
+
+COMPETITION = "challenges-in-representation-learning-facial-expression-recognition-challenge"
+TRANSIENT = (errors.RateLimited, errors.NotJson, errors.NetworkGone, errors.ServerTrouble)
+
+# The client prints Kaggle's message, or requests' where there is none; the status code is often lost. The first
+# pattern that is found decides, so connection errors, whose text holds addresses, come before words of refusal.
+_PATTERNS: list[tuple[type[KaggleError], str]] = [
+    (errors.NoCredentials, r"Authentication required to call the Kaggle API|\b401 Client Error|^unauth|invalid cred"),
+    (errors.NetworkGone, r"ConnectionPool|Max retries exceeded|Connection (aborted|broken|reset|refused)|timed out"),
+    (errors.NetworkGone, r"RemoteDisconnected|ConnectionError|IncompleteRead|ProxyError|SSLError|name resolution"),
+    (errors.NotJson, r"Expecting value: line|JSONDecodeError|Extra data: line|<!DOCTYPE|<html"),
+    (errors.RateLimited, r"\b429\b|too many requests|rate.?limit"),
+    (errors.ServerTrouble, r"\b5\d\d Server Error|bad gateway|service unavailable|gateway time-?out"),
+    (errors.ServerTrouble, r"internal (server )?error|temporarily unavailable"),
+    (errors.SessionCapReached, r"session count|maximum .{0,40}sessions?\b"),
+    (errors.RulesNotAccepted, r"accept .{0,40}rules|rules .{0,40}accept"),
+    (errors.DailyLimitReached, r"(daily|today).{0,60}(submission|allowance|limit)|submission (limit|allowance)"),
+    (errors.CompetitionClosed, r"(competition|deadline|submission)\S*.{0,60}(ended|closed|over\b|passed|disabled)"),
+    (errors.CompetitionClosed, r"no longer accept|not accept(ing)? .{0,30}submission|past (its |the )?deadline"),
+    (errors.UnknownSlug, r"\b404\b|not ?found|Cannot access kernel|permission '?[\w.]+'? was (denied|not)"),
+    (errors.UnknownSlug, r"could not find competition"),
+]
+_NEVER_SENT = r"NewConnectionError|NameResolutionError|Failed to establish a new connection|Connection refused"
+_RETRY_AFTER = r"(?:retry|try again)[- ](?:after|in)\W{0,3}(\d+(?:\.\d+)?) ?(s\b|sec|m\b|min)?"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a command is about: `kind` is "competition", "kernel" or "account"; `name` a slug or "owner/slug"."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}'"
+
+
+def rules_url(slug: str) -> str:
+    """The page where a competition's rules are accepted."""
+    return f"https://www.kaggle.com/competitions/{slug}/rules"
+
+
+def kind_of(text: str, subject: Subject) -> type[KaggleError] | None:
+    """The class of the fault that `text`, all that the client printed, tells of; None where no pattern is found."""
+    for kind, pattern in _PATTERNS:
+        if re.search(pattern, text, re.IGNORECASE | re.MULTILINE):
+            return kind
+    if re.search(r"\b403\b|forbidden", text, re.IGNORECASE):
+        if "for url" in text and "/v1/" not in text:
+            return errors.ServerTrouble  # the signed address of a file, not the API: it was out of date
+        return errors.RulesNotAccepted if subject.kind == "competition" else errors.UnknownSlug
+    return None
+
+
+def never_sent(text: str) -> bool:
+    """Whether the connection failed before anything could have been asked."""
+    return re.search(_NEVER_SENT, text) is not None
+
+
+def retry_after_seconds(text: str) -> float | None:
+    """The pause that Kaggle's message asks for, where it names one."""
+    found = re.search(_RETRY_AFTER, text, re.IGNORECASE)
+    if found is None:
+        return None
+    return float(found[1]) * (60 if (found[2] or "").lower().startswith("m") else 1)
+
+
+def last_line(text: str, longest: int = 160) -> str:
+    """What the last line of `text` that is not empty says: its cause, or its first sentence, where it is long."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[-1] if lines else "nothing"
+    if len(line) > longest:
+        line = line.rpartition("(Caused by ")[2].removeprefix("ProxyError('Unable to connect to proxy', ")
+        line = re.sub(r"^\w+\(['\"](.*?)['\"]\)+$", r"\1", line)
+        line = re.split(r"(?<=\w\)\.) |(?<=\w\.) ", line, maxsplit=1)[0]
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def sentence(kind: type[KaggleError], subject: Subject, said: str, source: str = "", attempts: int = 1) -> KaggleError:
+    """The error to raise: what was found and what to do, in one line.
+
+    Args:
+        kind: from `kind_of`.
+        subject: what the command was about.
+        said: the client's last line, secrets masked.
+        source: where the credentials come from.
+        attempts: how often it was tried.
+    """
+    tried = f" ({attempts} attempts)" if attempts > 1 else ""
+    slug = subject.name if subject.kind == "competition" else COMPETITION
+    if kind is errors.NoCredentials:
+        return kind(f"Kaggle refuses the credentials from {source or 'this environment'}; {HOW_TO_SET}")
+    if kind is errors.UnknownSlug and subject.kind == "competition":
+        text = f"Kaggle knows no {subject}, or you have not joined it; check the name (this project's is {COMPETITION})"
+        return kind(f'{text} and that its rules are accepted: {rules_url(slug)} (Kaggle says "{said}")')
+    texts: dict[type[KaggleError], str] = {
+        errors.RulesNotAccepted: f"the competition's rules are not accepted yet; open {rules_url(slug)} in a browser, "
+        "accept them there (no program can), then run this command again",
+        errors.UnknownSlug: f"Kaggle knows no {subject}, or it is another's private one; check owner and slug in its "
+        "address kaggle.com/code/OWNER/SLUG",
+        errors.CompetitionClosed: "the competition takes no submissions now; look at its page "
+        f"https://www.kaggle.com/competitions/{slug}",
+        errors.DailyLimitReached: "no entries are left today; Kaggle counts days in UTC, so try again after 00:00 UTC",
+        errors.SessionCapReached: "as many sessions are running as the account may have at once, so nothing was "
+        "started; wait until one ends (https://www.kaggle.com/code lists them), then push again",
+        errors.RateLimited: f"Kaggle is asked too often{tried}; wait some minutes, then run this command again",
+        errors.NotJson: f"a web page came instead of data about {subject}{tried}; look whether kaggle.com works in a "
+        "browser (maintenance, a login page of this network), then run this command again",
+        errors.NetworkGone: f"Kaggle cannot be reached{tried}; check the network (proxy, name server), then run this "
+        "command again",
+        errors.ServerTrouble: f"Kaggle has trouble of its own{tried}; run this command again later",
+    }
+    text = texts.get(kind, f"the kaggle client failed for {subject} in a way unknown to fer_kit")
+    return kind(f'{text} (Kaggle says "{said}")')

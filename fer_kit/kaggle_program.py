@@ -1,0 +1,163 @@
+"""Running the kaggle program: scrubbed environment, deadline, attempts with growing pauses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fer_kit import kaggle_faults
+from fer_kit.kaggle_credentials import Mask, client_environ, find
+from fer_kit.kaggle_errors import KaggleError, NoCredentials, RateLimited, TimedOut, UnknownAnswer
+from fer_kit.kaggle_faults import TRANSIENT, Subject
+
+# -P: a kaggle.py or six.py in the folder where the user stands must not be imported instead
+_COMMAND = (sys.executable, "-P", "-W", "ignore", "-m", "kaggle", "-W")
+_TICK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Patience with the client, and the pauses between attempts."""
+
+    call_seconds: float = 180.0
+    transfer_seconds: float = 3600.0
+    attempts: int = 5
+    pause_seconds: float = 2.0
+    longest_pause_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the client printed, secrets masked, and how it exited. An exit code of 0 does not mean success."""
+
+    out: str
+    err: str
+    code: int
+
+    @property
+    def text(self) -> str:
+        """All of it; what matters most comes last."""
+        return f"{self.out}\n{self.err}"
+
+    @property
+    def said(self) -> str:
+        """The line that tells most: the last one on stderr, else on stdout."""
+        return kaggle_faults.last_line(self.err if self.err.strip() else self.out)
+
+
+class Program:
+    """The kaggle program in one environment."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        sleep: Callable[[float], None],
+        random: Callable[[], float],
+        timeouts: Timeouts,
+    ) -> None:
+        self.environ, self.timeouts = client_environ(environ), timeouts
+        self._sleep, self._random = sleep, random
+
+    def run(
+        self,
+        subject: Subject,
+        *words: str,
+        timeout_s: float | None = None,
+        again: Callable[[KaggleError], bool] | None = None,
+        accept: Callable[[Answer], bool] | None = None,
+        tick: Callable[[], None] | None = None,
+    ) -> Answer:
+        """The answer to `kaggle <words>`, tried again after transient failures.
+
+        Args:
+            subject: what it is about, for the words of errors.
+            words: the command.
+            timeout_s: for one attempt.
+            again: whether to try again after this transient failure; always, where not given.
+            accept: whether to take this answer although the exit code is not 0; never, where not given.
+            tick: called about twice a second while the client works.
+
+        Raises:
+            KaggleError: the client exited with another code than 0.
+        """
+        source = find(self.environ).source
+        pause = self.timeouts.pause_seconds
+        for attempt in range(1, self.timeouts.attempts + 1):
+            answer = self.once(subject, *words, timeout_s=timeout_s, tick=tick)
+            if answer.code == 0 or (accept is not None and accept(answer)):
+                return answer
+            error = self.fault(subject, answer, source, attempt)
+            if not isinstance(error, TRANSIENT) or attempt == self.timeouts.attempts:
+                raise error
+            if again is not None and not again(error):
+                raise error
+            asked = kaggle_faults.retry_after_seconds(answer.text) if isinstance(error, RateLimited) else None
+            if asked is not None and asked > self.timeouts.longest_pause_seconds:
+                raise error
+            self._sleep(asked if asked is not None else pause * (0.5 + self._random()))
+            pause = min(2 * pause, self.timeouts.longest_pause_seconds)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def once(
+        self, subject: Subject, *words: str, timeout_s: float | None = None, tick: Callable[[], None] | None = None
+    ) -> Answer:
+        """One attempt, whatever its exit code.
+
+        Raises:
+            TimedOut: it took longer than `timeout_s`, and was ended.
+        """
+        limit = timeout_s or self.timeouts.call_seconds
+        pipe = subprocess.PIPE
+        started = (*_COMMAND, *words)
+        with subprocess.Popen(
+            started,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            encoding="utf-8",
+            errors="replace",
+        ) as process:
+            try:
+                out, err = _communicate(process, limit, tick)
+            except subprocess.TimeoutExpired:
+                raise TimedOut(
+                    f"no answer from Kaggle about {subject} within {limit:g} s; check the network, then run this "
+                    "command again"
+                ) from None
+            finally:
+                process.kill()  # does nothing where it has ended; after Ctrl-C it must not go on alone
+        mask = Mask(self.environ)
+        return Answer(mask(out), mask(err), process.returncode)
+
+    def fault(self, subject: Subject, answer: Answer, source: str = "", attempts: int = 1) -> KaggleError:
+        """The error that `answer` tells of."""
+        missing = re.search(r"No module named '?(\w+)", answer.err)
+        if missing:
+            return UnknownAnswer(
+                f"the kaggle program cannot start ({missing[1]} is not installed); pip install 'kaggle>=2.2,<3' six"
+            )
+        kind = kaggle_faults.kind_of(answer.text, subject) or UnknownAnswer
+        if kind is NoCredentials and not source:
+            source = find(self.environ).source
+        error = kaggle_faults.sentence(kind, subject, answer.said, source, attempts)
+        unclear = issubclass(kind, (*TRANSIENT, UnknownAnswer)) and kind is not RateLimited
+        error.may_have_arrived = unclear and not kaggle_faults.never_sent(answer.text)
+        return error
+
+
+def _communicate(process: subprocess.Popen[str], limit_s: float, tick: Callable[[], None] | None) -> tuple[str, str]:
+    """stdout and stderr of `process` once it has ended; TimeoutExpired after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            return process.communicate(timeout=min(left, _TICK_SECONDS) if tick else left)
+        except subprocess.TimeoutExpired:
+            if tick is None or left <= _TICK_SECONDS:
+                raise
+            tick()
