@@ -81,6 +81,47 @@ def standard_error(accuracy: float, rows: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / rows)
 
 
+def cluster_standard_error(values: Array, groups: Array) -> float:
+    """Standard error of the mean of `values` (N,) where rows of one group are not independent; NaN for one group.
+
+    groups: (N,) any labels that say which rows go together, here the twins. The usual sandwich over clusters
+    (Liang and Zeger, Biometrika 1986): the spread of the groups' sums around what their size makes one expect.
+    """
+    sums, sizes = _group_sums(values, groups)
+    if len(sums) < 2:
+        return math.nan
+    off = sums - sizes * (sums.sum() / sizes.sum())
+    return float(math.sqrt(len(sums) / (len(sums) - 1) * np.square(off).sum()) / sizes.sum())
+
+
+def bootstrap_interval(
+    values: Array, groups: Array, level: float = 0.95, repeats: int = 4000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of the mean of `values` (N,), by drawing whole groups anew: the percentiles of `repeats` means.
+
+    Groups of the same size and sum count the same, so that one draw of how often each kind comes (a multinomial)
+    is exactly one draw of all the groups, at a hundredth of the work. Efron and Tibshirani 1993, chapters 8 and 13.
+    """
+    sums, sizes = _group_sums(values, groups)
+    kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)  # (2, kinds)
+    rng = np.random.default_rng(seed)
+    chunk = max(1, 4_000_000 // len(counts))
+    means = []
+    for start in range(0, repeats, chunk):
+        drawn = rng.multinomial(len(sums), counts / len(sums), size=min(chunk, repeats - start))
+        means.append((drawn @ kinds[0]) / (drawn @ kinds[1]))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _group_sums(values: Array, groups: Array) -> tuple[Floats, Floats]:
+    """Sum of the values and number of rows of each group."""
+    if values.ndim != 1 or groups.shape != values.shape or len(values) == 0:
+        raise ValueError(f"values {values.shape} and groups {groups.shape} do not belong together")
+    numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    return np.bincount(numbers, weights=values).astype(np.float64), np.bincount(numbers).astype(np.float64)
+
+
 def _check(logits: Array, labels: Array) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
         raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not belong together")

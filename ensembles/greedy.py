@@ -1,0 +1,82 @@
+"""Greedy ensemble selection with replacement and bagging (Caruana et al., ICML 2004).
+
+A bag is a random half of the members. Starting from nothing, the member whose probabilities, added to the sum,
+give the best accuracy is taken, again and again; the best ensemble on the way counts. Weights are how often a
+member was taken, averaged over bags. Ties prefer members in use, then log loss (a good idea of autogluon's).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensembles import parallel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BAGS, STEPS, SEED = 10, 25, 0
+PATIENCE = 8  # steps without a better ensemble after which a bag is done
+
+
+def select(log_probs: Floats, labels: Ints) -> Floats:
+    """Weights (M,) that sum to 1, for a mean of the probabilities of log_probs (M, N, K); labels int64 (N,)."""
+    members = len(log_probs)
+    of_label = np.exp(log_probs[:, np.arange(len(labels)), labels])  # (M, N)
+    lead = _leads(log_probs, labels)
+    rng = np.random.default_rng(SEED)
+    size = min(members, max(2, (members + 1) // 2))
+    bags = [np.sort(rng.choice(members, size, replace=False)) for _ in range(BAGS)]
+    counts = np.array(parallel.over(lambda bag: _climb(lead, of_label, bag), bags))  # (bags, M)
+    weights: Floats = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
+    return weights / weights.sum()
+
+
+def _leads(log_probs: Floats, labels: Ints) -> Floats:
+    """How far the label's probability is ahead of each other class, (M, K − 1, rows), rows still open.
+
+    A mean is right where all leads are positive. Rows that every member has right, or has wrong by the same
+    class, come out the same for every mean: they are left out.
+    """
+    members, rows, classes = log_probs.shape
+    others = np.array([[c for c in range(classes) if c != label] for label in range(classes)])[labels]  # (N, K − 1)
+    leads = np.empty((members, classes - 1, rows))
+    always_right, always_behind = np.ones(rows, bool), np.ones((classes - 1, rows), bool)
+    for member in range(members):
+        probabilities = np.exp(log_probs[member])
+        ahead = probabilities[np.arange(rows), labels] - np.take_along_axis(probabilities, others, 1).T
+        leads[member] = ahead
+        always_right &= (ahead > 0).all(axis=0)
+        always_behind &= ahead <= 0
+    return np.ascontiguousarray(leads[:, :, ~(always_right | always_behind.any(axis=0))])
+
+
+def _climb(lead: Floats, of_label: Floats, bag: NDArray[np.intp]) -> Floats:
+    """How often each member of `bag` is in the best ensemble found, (M,)."""
+    counts, best_counts = np.zeros(len(lead)), np.zeros(len(lead))
+    total, total_of_label = np.zeros(lead.shape[1:]), np.zeros(of_label.shape[1])
+    candidate = np.empty_like(total)
+    best, best_step = (-1, -np.inf), 0
+    for step in range(1, STEPS + 1):
+        right = []
+        for member in bag:
+            np.add(total, lead[member], out=candidate)
+            right.append(int(np.count_nonzero(candidate.min(axis=0, initial=np.inf) > 0)))
+        tied = bag[np.array(right) == max(right)]
+        in_use = tied[counts[tied] > 0]
+        tied = in_use if len(in_use) else tied
+        likelihood = [_log_likelihood(total_of_label + of_label[member], step) for member in tied]
+        chosen, at = tied[int(np.argmax(likelihood))], max(likelihood)
+        counts[chosen] += 1
+        total += lead[chosen]
+        total_of_label += of_label[chosen]
+        if (max(right), at) > best:
+            best, best_step, best_counts = (max(right), at), step, counts.copy()
+        elif step - best_step >= PATIENCE:
+            break
+    return best_counts
+
+
+def _log_likelihood(summed: Floats, count: int) -> float:
+    """Sum of the log of the label's mean probability; the tiniest number stands for 0."""
+    return float(np.log(np.maximum(summed / count, np.finfo(np.float64).tiny)).sum())

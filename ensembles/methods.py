@@ -1,0 +1,187 @@
+"""The ways to blend, behind one interface: `fit(log_probs, labels)` gives a `Fitted`, which blends other rows too.
+
+Arrays: log_probs float64 (M, N, K), the temperature-scaled log-probabilities of M members; labels int64 (N,).
+Members come in an order of their own (`members.load`), so that the order of arguments changes nothing.
+
+Left out on purpose: ranks (they mean nothing to an argmax), negative weights and gradients of accuracy (zero
+nearly everywhere: an optimiser returns its start).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensembles.greedy import select
+from fer_kit import metrics
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PULL = 1e-2  # λ of the pull to uniform weights
+STACK_PULL = 0.1  # λ/2·‖coefficients‖² beside the mean log loss
+STACK_FLOOR = -20.0  # log-probabilities below say nothing more, and would let one row rule a regression
+STACK_STEPS = 500
+
+
+class Fitted(Protocol):
+    """What a method has learned; applies to any rows of the same members."""
+
+    def apply(self, log_probs: Floats) -> Floats:
+        """The blend's log-probabilities (N, K) from those of the members (M, N, K)."""
+
+    @property
+    def shares(self) -> Floats | None:
+        """What each member weighs, (M,) summing to 1; None where members have no single weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """A weighted mean of probabilities, or of log-probabilities times `sharpness`, which moves no argmax."""
+
+    weights: Floats
+    of_logs: bool
+    sharpness: float = 1.0
+
+    @property
+    def shares(self) -> Floats:
+        """The weights."""
+        return self.weights
+
+    def apply(self, log_probs: Floats) -> Floats:
+        """In logs all the way, so that no probability is lost to 0."""
+        used = np.flatnonzero(self.weights)
+        if self.of_logs:
+            total = np.zeros(log_probs.shape[1:])
+            for member in used:
+                total += (self.weights[member] * self.sharpness) * log_probs[member]
+            return metrics.log_softmax(total)
+        total = log_probs[used[0]] + np.log(self.weights[used[0]])
+        for member in used[1:]:
+            np.logaddexp(total, log_probs[member] + np.log(self.weights[member]), out=total)
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """Multinomial regression on all members' log-probabilities: coefficients (K, M·K), intercepts (K,)."""
+
+    coefficients: Floats
+    intercepts: Floats
+    shares: None = None
+
+    def apply(self, log_probs: Floats) -> Floats:
+        """Features times coefficients, as log-probabilities."""
+        return metrics.log_softmax(_features(log_probs) @ self.coefficients.T + self.intercepts)
+
+
+def fit_mean(log_probs: Floats, labels: Ints) -> Weighted:
+    """The plain mean of probabilities."""
+    return Weighted(_uniform(len(log_probs)), of_logs=False)
+
+
+def fit_log_mean(log_probs: Floats, labels: Ints) -> Weighted:
+    """The plain mean of log-probabilities: the geometric mean."""
+    return Weighted(_uniform(len(log_probs)), of_logs=True)
+
+
+def fit_weights(log_probs: Floats, labels: Ints) -> Weighted:
+    """Non-negative weights on log-probabilities: least log loss + λ·M/2·‖w − 1/M‖².
+
+    The pull to uniform keeps similar members together. The sum of the weights is free, a common sharpness.
+    Convex; L-BFGS-B (Byrd et al. 1995) with the exact gradient, from uniform weights.
+    """
+    from scipy.optimize import minimize
+
+    members, rows, classes = log_probs.shape
+    table = np.ascontiguousarray(log_probs.transpose(0, 2, 1)).reshape(members, classes * rows)  # sums run along memory
+    of_label = log_probs[:, np.arange(rows), labels].mean(axis=1)  # (M,)
+
+    def objective(weights: Floats) -> tuple[float, Floats]:
+        log_p = (weights @ table).reshape(classes, rows)
+        top = log_p.max(axis=0)
+        log_p -= top
+        np.exp(log_p, out=log_p)
+        total = log_p.sum(axis=0)
+        loss = float((np.log(total) + top).mean()) - float(weights @ of_label)
+        log_p /= total * rows
+        off = weights - 1 / members
+        gradient = table @ log_p.reshape(-1) - of_label + PULL * members * off
+        return loss + PULL * members / 2 * float(off @ off), gradient
+
+    found = minimize(objective, _uniform(members), jac=True, method="L-BFGS-B", bounds=[(0, None)] * members).x
+    total = float(found.sum())
+    if total <= 0:  # no member is better than nothing
+        return fit_log_mean(log_probs, labels)
+    return Weighted(found / total, of_logs=True, sharpness=total)
+
+
+def fit_greedy(log_probs: Floats, labels: Ints) -> Weighted:
+    """Greedy selection with replacement and bagging on accuracy; see `ensembles.greedy`."""
+    return Weighted(select(log_probs, labels), of_logs=False)
+
+
+def fit_stack(log_probs: Floats, labels: Ints) -> Stacked:
+    """Multinomial regression on log-probabilities with an L2 penalty (Wolpert 1992; scikit-learn)."""
+    from sklearn.linear_model import LogisticRegression
+
+    classes = log_probs.shape[2]
+    model = LogisticRegression(C=1 / (STACK_PULL * len(labels)), max_iter=STACK_STEPS, tol=1e-3)
+    model.fit(_features(log_probs), labels)
+    coefficients = np.zeros((classes, log_probs.shape[0] * classes))
+    intercepts = np.full(classes, STACK_FLOOR)  # a class that no row has is never answered
+    if len(model.classes_) == 2:  # scikit-learn keeps one row of coefficients then
+        coefficients[model.classes_[1]] = model.coef_[0]
+        intercepts[model.classes_] = 0.0, model.intercept_[0]
+    else:
+        coefficients[model.classes_] = model.coef_
+        intercepts[model.classes_] = model.intercept_
+    return Stacked(coefficients, intercepts)
+
+
+def fit_single(log_probs: Floats, labels: Ints) -> Weighted:
+    """The member with the best accuracy; of equal ones that with the least log loss, then the first."""
+    rows = np.arange(len(labels))
+    score = [(metrics.accuracy(member, labels), float(member[rows, labels].sum())) for member in log_probs]
+    weights = np.zeros(len(log_probs))
+    weights[max(range(len(score)), key=lambda member: (*score[member], -member))] = 1.0
+    return Weighted(weights, of_logs=True)
+
+
+def given(weights: Floats, of_logs: bool) -> Callable[[Floats, Ints], Fitted]:
+    """A method that learns nothing: the weights (M,) of a file."""
+    return lambda log_probs, labels: Weighted(weights, of_logs)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to blend, with the words for it."""
+
+    fit: Callable[[Floats, Ints], Fitted]
+    about: str
+
+
+# from simple to rich: `auto` takes the first that is good enough
+METHODS = {
+    "mean": Method(fit_mean, "mean of probabilities"),
+    "logmean": Method(fit_log_mean, "mean of log-probabilities"),
+    "weights": Method(fit_weights, "non-negative weights on log-probabilities, pulled to uniform"),
+    "greedy": Method(fit_greedy, "greedy selection with replacement, bagged"),
+    "stack": Method(fit_stack, "multinomial regression on log-probabilities"),
+}
+SINGLE = Method(fit_single, "the best single member")
+
+
+def _uniform(members: int) -> Floats:
+    return np.full(members, 1 / members)
+
+
+def _features(log_probs: Floats) -> Floats:
+    """(N, M·K): each row's log-probabilities side by side, none below the floor."""
+    members, rows, classes = log_probs.shape
+    features = np.maximum(log_probs, STACK_FLOOR).transpose(1, 0, 2)
+    return np.ascontiguousarray(features).reshape(rows, members * classes)

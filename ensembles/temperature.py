@@ -1,0 +1,83 @@
+"""One temperature a member: log-probabilities divided by T, fitted to log loss (Guo et al., ICML 2017).
+
+Arrays: log_probs float64 (M, N, K) of M members, rows summing to one as probabilities; labels int64 (N,).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensembles import parallel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LOG_LIMIT = 3.0  # log T lies in [−3, 3]: beyond that a member is useless or perfect, and T says nothing
+CLOSE = 1e-7  # relative step at which Newton's method has arrived
+STEPS = 60  # bisection alone would need 25
+
+
+def fit(log_probs: Floats, labels: Ints) -> Floats:
+    """The temperature of each member, (M,): the one with the least log loss, or 1 where it does not help.
+
+    It helps if it gains more than one unit of log-likelihood over all rows, which is what one more
+    parameter must gain by Akaike's criterion.
+    """
+    return np.array(parallel.over(lambda member: _fit_one(member, labels), log_probs), dtype=np.float64)
+
+
+def scale(log_probs: Floats, temperatures: Floats) -> Floats:
+    """log_probs of probabilities with these temperatures, (M, N, K); a member with temperature 1 stays to the bit."""
+    scaled = np.empty_like(log_probs)
+    ones = np.ones(log_probs.shape[2])
+
+    def scale_one(member: int) -> None:
+        temperature = temperatures[member]
+        if temperature == 1.0:
+            scaled[member] = log_probs[member]
+            return
+        np.divide(log_probs[member], temperature, out=scaled[member])
+        # no maximum to take off first: each row's largest log-probability lies between −log K and 0
+        scaled[member] -= np.log(np.exp(scaled[member]) @ ones)[:, None]
+
+    parallel.over(scale_one, range(len(log_probs)))
+    return scaled
+
+
+def _fit_one(log_probs: Floats, labels: Ints) -> float:
+    """Newton's method in 1/T, in which log loss is convex, kept inside a bracket that bisection would keep too."""
+    columns = np.ascontiguousarray(log_probs.T)  # (K, N): sums over classes run along memory
+    of_label = float(columns[labels, np.arange(len(labels))].mean())
+    low, high = math.exp(-LOG_LIMIT), math.exp(LOG_LIMIT)
+    inverse = 1.0
+    loss_at_one = None
+    loss = math.inf
+    for _ in range(STEPS):
+        loss, slope, bend = _loss(columns, of_label, inverse)
+        loss_at_one = loss if loss_at_one is None else loss_at_one
+        low, high = (low, inverse) if slope > 0 else (inverse, high)
+        step = inverse - slope / bend if bend > 0 else (low if slope > 0 else high)
+        following = step if low < step < high else math.sqrt(low * high)
+        if slope == 0 or abs(following - inverse) <= CLOSE * inverse:
+            break
+        inverse = following
+    assert loss_at_one is not None
+    return 1 / inverse if (loss_at_one - loss) * len(labels) > 1.0 else 1.0
+
+
+def _loss(columns: Any, of_label: float, inverse: float) -> tuple[float, float, float]:
+    """Mean log loss at 1/T = inverse, and its first two derivatives."""
+    powers = columns * inverse
+    top = powers.max(axis=0)
+    powers -= top
+    np.exp(powers, out=powers)
+    total = powers.sum(axis=0)
+    mean = (powers * columns).sum(axis=0) / total
+    off = columns - mean  # around the mean, where no huge squares cancel
+    bend = float(((powers * off * off).sum(axis=0) / total).mean())
+    loss = float((np.log(total) + top).mean()) - inverse * of_label
+    return loss, float(mean.mean()) - of_label, bend

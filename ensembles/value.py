@@ -1,0 +1,144 @@
+"""What each member is worth to a blend, how alike the members err, and which of them the blend does without.
+
+A member's value is the cross-fitted score of the blend minus that of the blend without it. The others keep their
+shares of the rest: fitting sixty blends anew for sixty members would take minutes and tell the same. A stack has no
+shares, and stands in for itself as the mean of log-probabilities here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensembles import parallel, temperature
+from ensembles.crossfit import CrossFit
+from ensembles.methods import Weighted, fit_log_mean
+from fer_kit import metrics
+
+NEARLY_ALL = 1 - 1e-6  # of the weight: taking it off by subtraction would leave rounding errors
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """accuracy, log_loss: (M,), what the cross-fitted score loses without each member; positive: it helps.
+
+    drop: positions of members that the blend does without. without: its accuracy and log loss then, beside
+    `whole`, those with all members.
+    """
+
+    accuracy: Floats
+    log_loss: Floats
+    whole: tuple[float, float]
+    drop: tuple[int, ...]
+    without: tuple[float, float]
+
+
+def values(rows: CrossFit, method: str) -> Values:
+    """The value of each member to `method`, and a suggestion of which to drop.
+
+    Members that help neither accuracy nor log loss are dropped together if that costs neither; else the
+    least valuable one alone.
+    """
+    pools, parts = [], []
+    for fold in rows.numbers:
+        pool, temperatures = _pool(rows, method, fold)
+        at = np.flatnonzero(rows.folds == fold)
+        pools.append(pool)
+        parts.append((at, temperature.scale(rows.log_probs(frozenset({fold}))[:, at], temperatures)))
+    labels = np.concatenate([rows.labels[at] for at, _ in parts])
+
+    def scores(blended: list[Floats]) -> tuple[float, float]:
+        made = np.concatenate(blended)
+        return metrics.accuracy(made, labels), metrics.log_loss(made, labels)
+
+    def scores_without(left_out: Sequence[int]) -> tuple[float, float]:
+        return scores([_less(pool, left_out).apply(part) for pool, (_, part) in zip(pools, parts, strict=True)])
+
+    sums = [_sum(pool, part) for pool, (_, part) in zip(pools, parts, strict=True)]
+
+    def scores_less_one(member: int) -> tuple[float, float]:
+        if any(pool.weights[member] > NEARLY_ALL for pool in pools):
+            return scores_without((member,))
+        return scores(
+            [_minus(pool, total, part, member) for pool, total, (_, part) in zip(pools, sums, parts, strict=True)]
+        )
+
+    whole = scores([_finished(pool, total) for pool, total in zip(pools, sums, strict=True)])
+    alone = np.array(parallel.over(scores_less_one, range(len(rows))))  # (M, 2)
+    accuracy, loss = whole[0] - alone[:, 0], alone[:, 1] - whole[1]
+    useless = [int(member) for member in np.flatnonzero((accuracy <= 0) & (loss <= 0))]
+    drop, without = tuple(useless), whole
+    if len(useless) == len(rows):
+        drop = ()
+    if drop:
+        without = scores_without(drop)
+        if without[0] < whole[0] or without[1] > whole[1]:
+            drop = (min(useless, key=lambda member: (loss[member], accuracy[member], member)),)
+            without = scores_without(drop)
+    return Values(accuracy, loss, whole, drop, without)
+
+
+def _pool(rows: CrossFit, method: str, fold: int) -> tuple[Weighted, Floats]:
+    """The shares that the fit without `fold` gives, and its temperatures."""
+    model = rows.model(method, frozenset({fold}))
+    if isinstance(model.fitted, Weighted):
+        return model.fitted, model.temperatures
+    return fit_log_mean(rows.log_probs(), rows.labels), model.temperatures
+
+
+def _sum(pool: Weighted, part: Floats) -> Floats:
+    """What the members of `part` (M, N, K) add up to: log-probabilities times weights, or probabilities."""
+    total = np.zeros(part.shape[1:])
+    for weight, member in zip(pool.weights, part, strict=True):
+        total += weight * (member if pool.of_logs else np.exp(member))
+    return total
+
+
+def _finished(pool: Weighted, total: Floats) -> Floats:
+    """Log-probabilities of `pool` from what its members add up to."""
+    if pool.of_logs:
+        return metrics.log_softmax(total * pool.sharpness)
+    return np.log(np.maximum(total, np.finfo(np.float64).tiny))
+
+
+def _minus(pool: Weighted, total: Floats, part: Floats, member: int) -> Floats:
+    """Log-probabilities of `pool` without one member, by taking it off `total`; to the bit `pool` at weight 0."""
+    weight = pool.weights[member]
+    taken = part[member] if pool.of_logs else np.exp(part[member])
+    return _finished(pool, (total - weight * taken) / (1 - weight))
+
+
+def _less(pool: Weighted, left_out: Sequence[int]) -> Weighted:
+    """`pool` without some members; uniform over the others where they had nothing."""
+    if not left_out:
+        return pool
+    weights = pool.weights.copy()
+    weights[list(left_out)] = 0.0
+    if weights.sum() <= 0:
+        weights = np.ones_like(weights)
+        weights[list(left_out)] = 0.0
+    return replace(pool, weights=weights / weights.sum())
+
+
+def error_correlation(log_probs: NDArray[Any], labels: Ints) -> Floats:
+    """(M, M): correlation of the errors (1 wrong, 0 right) of members (M, N, K); 0 beside one that never varies."""
+    wrong = np.array([metrics.predicted(member) != labels for member in log_probs], dtype=np.float64)
+    wrong -= wrong.mean(axis=1, keepdims=True)
+    lengths = np.sqrt(np.square(wrong).sum(axis=1))
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    correlation: Floats = (wrong @ wrong.T) * np.outer(scale, scale)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
+
+
+def disagreement(log_probs: NDArray[Any]) -> Floats:
+    """(M, M): share of rows for which two members (M, N, K) answer different classes."""
+    answers = np.array([metrics.predicted(member) for member in log_probs], dtype=np.int8)
+    return np.array([(answers != mine).mean(axis=1) for mine in answers])
