@@ -12,6 +12,7 @@ from fer_kit.errors import did_you_mean
 
 # name: (module with main(argv), what it does)
 COMMANDS = {
+    "download": ("fer_kit.download", "fetch the competition's files from Kaggle"),
     "synthetic": ("fer_kit.synthetic", "draw a competition to try everything on"),
     "folds": ("fer_kit.folds", "find twins and deal the train rows into folds"),
     "train": ("fer_kit.train", "train one fold of a recipe"),

@@ -18,7 +18,8 @@ LAYERS = [
     {"config", "metrics", "predictions"}
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
-    | {"twin_candidates", "twin_alignment", "twins", "fold_files", "folds", "splits", "recipes", "runs"},
+    | {"twin_candidates", "twin_alignment", "twins", "fold_files", "folds", "splits", "recipes", "runs"}
+    | {"unzip", "download"},
     {"augment", "batches", "losses", "optim", "precision", "models"},
     {"engine", "tracking", "checkpoints", "fold_job", "fold_run"},
     {"train", "__main__"},
@@ -143,6 +144,6 @@ def test_one_word_for_all_commands(capsys):
     shown = capsys.readouterr().out
     assert all(f"  {name} " in shown for name in COMMANDS)
     assert fer_kit_main(["tran"]) == 2
-    assert "error: no command 'tran' (did you mean 'train'?); there are: synthetic" in capsys.readouterr().err
+    assert "error: no command 'tran' (did you mean 'train'?); there are: download, synthetic" in capsys.readouterr().err
     assert fer_kit_main(["train", "--fold", "0", "--recipe", "nothing"]) == 2
     assert "no recipe 'nothing'" in capsys.readouterr().err
