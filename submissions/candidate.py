@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fer_kit import files
 from fer_kit.errors import FerKitError
-from fer_kit.kaggle_cli import COMPETITION, Limits
-from fer_kit.kaggle_errors import DailyLimitReached
+from fer_kit.kaggle_cli import COMPETITION, Client
+from fer_kit.kaggle_errors import DailyLimitReached, UnknownAnswer
 from submissions import check, entries, ledger, record
 from submissions.check import Checked
 from submissions.ledger import UPLOADING, Entry
@@ -83,20 +83,29 @@ def refuse_uploaded(file: Path, known: list[Entry], checked: Checked, competitio
     return begun
 
 
-def refuse_without_entries_left(limits: Limits) -> None:
-    """Raise DailyLimitReached, with when to come back, if Kaggle allows no entry now.
+def entries_left(client: Client, competition: str) -> str:
+    """How many entries were made today and are left, in words.
 
-    All zero is what Kaggle says to somebody who never entered: not a limit that was reached.
+    Raises:
+        DailyLimitReached: none are left; it says when to come back.
+        KaggleError: Kaggle could not be asked.
     """
-    if limits.left_now > 0 or not (limits.today or limits.total):
-        return
+    try:
+        limits = client.submission_limits(competition)
+    except UnknownAnswer as error:
+        return f"unknown, so Kaggle decides ({error})"
+    made = "" if limits.today is None else f"{limits.today} made today, "
+    if limits.left_now > 0:
+        return f"{made}{limits.left_now} left"
+    if not limits.today and not limits.total:  # all zero is said to somebody who never entered: no limit was reached
+        return "none made yet, so Kaggle decides"
     now = ledger.now()
     midnight = datetime.datetime.combine(now.date() + datetime.timedelta(days=1), datetime.time(), datetime.UTC)
     hours, minutes = divmod(int((midnight - now).total_seconds() / 60), 60)
-    total = "" if limits.total is None else f", {limits.total} in all"
+    total = "" if limits.total is None else f"{limits.total} in all, "
     raise DailyLimitReached(
-        f"no entries are left today ({limits.today or 0} made today{total}); Kaggle counts anew at 00:00 UTC, in "
-        f"{hours} h {minutes:02} min: come back then"
+        f"no entries are left today ({made}{total}none left); Kaggle counts anew at 00:00 UTC, in {hours} h "
+        f"{minutes:02} min: come back then"
     )
 
 

@@ -10,26 +10,14 @@ from pathlib import Path
 
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_cli import Client, Submission
-from fer_kit.kaggle_errors import (
-    CompetitionClosed,
-    DailyLimitReached,
-    KaggleError,
-    NoCredentials,
-    RateLimited,
-    RulesNotAccepted,
-    UnknownSlug,
-    UploadFailed,
-)
+from fer_kit.kaggle_errors import AnswerLost, KaggleError, UploadFailed
 from submissions import ledger
 from submissions.ledger import PENDING, UNKNOWN, UPLOADING, Entry
 
 # An upload that lost its process or its answer can still be on its way for that long, and must not get a twin.
-GRACE = datetime.timedelta(minutes=5)
-LOOK_AFTER_SECONDS = (0.0, 3.0, 10.0)  # an entry can be listed a moment late
+GRACE = datetime.timedelta(minutes=10)
+LOOK_AFTER_SECONDS = (0.0, 10.0)  # an entry can be listed a moment late
 POLL_SECONDS = 30.0
-
-_NOTHING_WAS_MADE = (NoCredentials, RulesNotAccepted, UnknownSlug, CompetitionClosed, DailyLimitReached)
-_NOTHING_WAS_MADE_IF_NOT_LISTED = (UploadFailed, RateLimited)
 
 Sleep = Callable[[float], None]
 
@@ -50,20 +38,20 @@ def send(client: Client, path: Path, entry: Entry, file: Path, sleep: Sleep = ti
     ledger.change(path, entry)
     try:
         client.submit(entry.competition, file, f"{entry.tag} {entry.message}")
-    except _NOTHING_WAS_MADE:
-        ledger.remove(path, entry.tag)
-        raise
-    except KaggleError as error:
+    except (AnswerLost, UploadFailed) as error:
         try:
             found = find(client, entry, sleep)
         except KaggleError as blind:
-            raise _lost(entry, error, f"Kaggle could not be asked for it ({blind})") from None
-        if found is None and isinstance(error, _NOTHING_WAS_MADE_IF_NOT_LISTED):
+            raise _lost(entry, error, f"could not look for it ({blind})") from None
+        if found is None and isinstance(error, AnswerLost):
+            raise _lost(entry, error, f"looked, and no entry is tagged {entry.tag}") from None
+        if found is None:
             ledger.remove(path, entry.tag)
             raise
-        if found is None:
-            raise _lost(entry, error, "no entry with its tag is listed") from None
-        print(f"note: the answer got lost ({error}), but the entry is there")
+        print(f"note: the answer got lost, but {named(entry)} is there ({error})")
+    except KaggleError:  # refused: nothing was made
+        ledger.remove(path, entry.tag)
+        raise
     else:
         entry = dataclasses.replace(entry, status=PENDING)
         ledger.change(path, entry)  # before the next call, which can fail
@@ -78,9 +66,11 @@ def send(client: Client, path: Path, entry: Entry, file: Path, sleep: Sleep = ti
     return entry
 
 
-def find(client: Client, entry: Entry, sleep: Sleep = time.sleep) -> Submission | None:
-    """The entry as Kaggle lists it, by ref or tag; None if it is not listed after several looks."""
-    for pause in LOOK_AFTER_SECONDS:
+def find(
+    client: Client, entry: Entry, sleep: Sleep = time.sleep, after_seconds: Sequence[float] = LOOK_AFTER_SECONDS
+) -> Submission | None:
+    """The entry as Kaggle lists it, by ref or tag; None if it is not listed in any of several looks."""
+    for pause in after_seconds:
         if pause:
             sleep(pause)
         for submission in client.submissions(entry.competition):
@@ -165,6 +155,6 @@ def refuse_early(entry: Entry) -> None:
 def _lost(entry: Entry, error: KaggleError, look: str) -> FerKitError:
     end = ledger.begun(entry) + GRACE
     return FerKitError(
-        f"{entry.file}: nobody knows whether it arrived: {error}; {look} (tag {entry.tag}); it was not sent again: "
-        f"'python -m submissions status' looks for it, and 'upload' takes it again after {end:%H:%M:%S} UTC"
+        f"{error}; {look}; it is not sent again: 'python -m submissions status' looks for it later, and 'upload' takes "
+        f"the file again after {end:%H:%M:%S} UTC"
     )

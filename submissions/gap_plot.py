@@ -36,10 +36,10 @@ def draw(path: Path, known: Sequence[Entry], public_rows: int | None) -> None:
     axes.errorbar(cv, public, bars, fmt="o", color=_PUBLIC, elinewidth=0.8, capsize=2, label=label)
     both = [(e.cv_accuracy, e.private) for e in known if e.cv_accuracy is not None and e.private is not None]
     if both:
-        x, y = ([100 * value for value in column] for column in zip(*both, strict=True))
-        axes.plot(x, y, "s", mfc="none", color=_PRIVATE, label="private", zorder=3)
-    for number, *point in zip(numbers, cv, public, strict=True):
-        axes.annotate(f"{number}", point, xytext=(6, 5), textcoords="offset points", color=_PUBLIC)
+        across, up = ([100 * value for value in column] for column in zip(*both, strict=True))
+        axes.plot(across, up, "s", mfc="none", color=_PRIVATE, label="private", zorder=3)
+    for number, x, y in zip(numbers, cv, public, strict=True):
+        axes.annotate(f"{number}", (x, y), xytext=(6, 5), textcoords="offset points", color=_PUBLIC)
     middle = (sum(cv) / len(cv), sum(public) / len(public))
     gap = f"average gap of public, {middle[1] - middle[0]:+.2f} points"
     axes.axline(middle, slope=1, color=_PUBLIC, lw=0.8, ls="--", label=gap)

@@ -73,7 +73,7 @@ def read(file: Path, sha256: str) -> Record:
         record = Record(
             source=_typed(value["source"], str),
             kind=_typed(value["kind"], str),
-            folder=Path(file.parent, _typed(value["folder"], str)),
+            folder=Path(os.path.relpath((file.parent / _typed(value["folder"], str)).resolve())),
             accuracy=None if value["accuracy"] is None else _typed(value["accuracy"], float),
             text=_typed(value["accuracy_text"], str),
             members={name: _typed(weight, float) for name, weight in value["members"].items()},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_kit import cli
 from fer_kit.errors import FerKitError
-from fer_kit.kaggle_cli import COMPETITION, Client, Limits
+from fer_kit.kaggle_cli import COMPETITION, Client
 from fer_kit.kaggle_errors import KaggleError
 from submissions import candidate, check, entries, ledger
 from submissions.check import Checked
@@ -56,13 +56,12 @@ def body(args: argparse.Namespace) -> int:
     client = Client()
     if begun is not None and _arrived_after_all(client, path, begun, args.wait):
         return cli.EXIT_OK
-    limits = client.submission_limits(args.slug)
-    candidate.refuse_without_entries_left(limits)
+    left = candidate.entries_left(client, args.slug)
     entry = candidate.new_entry(file, path, known, checked, source, args.slug, message)
     if begun is not None:
         entry = dataclasses.replace(entry, tag=begun.tag)  # should the first one turn up late, it is known
 
-    _report(file, entry, checked, source, limits)
+    _report(file, entry, checked, source, left)
     if not args.yes and not _agreed(args.slug):
         print("not uploaded")
         return cli.EXIT_INTERRUPTED
@@ -88,7 +87,7 @@ def _arrived_after_all(client: Client, path: Path, begun: Entry, wait: float | N
     Raises:
         FerKitError: it is not there, and began so lately that it can still be on its way.
     """
-    found = entries.find(client, begun, _sleep)
+    found = entries.find(client, begun, after_seconds=(0,))
     if found is None:
         entries.refuse_early(begun)
         return False
@@ -100,11 +99,10 @@ def _arrived_after_all(client: Client, path: Path, begun: Entry, wait: float | N
     return True
 
 
-def _report(file: Path, entry: Entry, checked: Checked, source: Record | None, limits: Limits) -> None:
+def _report(file: Path, entry: Entry, checked: Checked, source: Record | None, left: str) -> None:
     changed = "unknown: no entry before it in the ledger, or its file is gone"
     if entry.rows_changed is not None:
         changed = f"{entry.rows_changed:,} rows differ from the entry before"
-    made = "" if limits.today is None else f"{limits.today} made today, "
     for name, value in (
         ("file", f"{file}: OK, {checked.rows:,} rows"),
         ("source", entry.source or "unknown"),
@@ -112,7 +110,7 @@ def _report(file: Path, entry: Entry, checked: Checked, source: Record | None, l
         *(line for line in check.summary(checked) if line[0] != "sha256"),
         ("changed", changed),
         ("message", f"{entry.tag} {entry.message}"),
-        ("entries", f"{made}{limits.left_now} left"),
+        ("entries", left),
     ):
         print(f"{name:<8}  {value}")
 
@@ -138,8 +136,8 @@ def _score(client: Client, path: Path, entry: Entry, wait: float | None) -> None
             ) from None
     if entry.status == ERROR:
         raise FerKitError(
-            f"{entry.file}: Kaggle could not score {entries.named(entry)}; see why under 'Submissions' on the "
-            "competition's page"
+            f"{entry.file}: Kaggle could not score {entries.named(entry)}; see why on "
+            f"https://www.kaggle.com/competitions/{entry.competition}/submissions"
         )
     if entry.public is None:
         print(f"score     {entry.status}; see later with: python -m submissions status")
