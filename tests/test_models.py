@@ -59,6 +59,13 @@ def test_no_convolution_of_residual_is_strided():
     assert all(m.stride == (1, 1) for m in models.build("residual").modules() if isinstance(m, nn.Conv2d))
 
 
+def test_the_head_of_residual_knows_where_in_the_face_it_looks():
+    head = models.build("residual").eval().head
+    maps = torch.rand(1, 256, 6, 6)
+    moved = maps.flip(-1)  # the same values elsewhere: an average over places could not tell
+    assert not torch.allclose(head(maps), head(moved), atol=1e-4)
+
+
 def test_an_unknown_network_names_the_nearest():
     with pytest.raises(FerKitError, match=r"no network 'residul' \(did you mean 'residual'\?\)"):
         models.build("residul")
