@@ -52,7 +52,7 @@ def make(plan: Plan, environ: Mapping[str, str]) -> Built:
     packed = bundle.make(secrets)
     script = fill(TEMPLATE.read_text(encoding="utf-8"), plan, packed)
     built = Built(plan, metadata_of(plan), script, packed.sha256, packed.files)
-    for name, text in ((f"{plan.slug}.py", script), (METADATA, json.dumps(built.metadata))):
+    for name, text in (("the script", script), (METADATA, json.dumps(built.metadata))):
         leaks.refuse(text.encode(), name, secrets)
     if built.size_bytes >= SIZE_CAP:
         raise FerKitError(

@@ -29,7 +29,8 @@ EARLIER: str | None = None  # attached kernel (owner/slug) whose unfinished run 
 RUN_ID = ""  # how `fetch` knows the output of this push
 COMMIT = ""  # of the code below
 BUNDLE_SHA256 = ""
-FOLDS_DIGEST: str | None = None  # of the folds sent along; without them they are made here
+# Of the folds sent along; without them they are made here.
+FOLDS_DIGEST: str | None = None
 
 SETTINGS = (
     "RECIPE FOLDS SET TAG LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS EARLIER RUN_ID COMMIT BUNDLE_SHA256 "

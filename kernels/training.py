@@ -75,12 +75,19 @@ class Training:
                 saved = time.monotonic()
         return self.outcome
 
+    def _folder(self, fold: int) -> Path:
+        return runs.fold_folder(self.work / "runs", self.run, fold)
+
     def _work_off(self, slot: Slot) -> None:
         while True:
             try:
                 fold = self._waiting.get_nowait()
             except queue.Empty:
                 return
+            if runs.is_finished(self._folder(fold)):
+                self.say(f"fold {fold}: finished already")
+                self.outcome.finished.append(fold)
+                continue
             left = self.deadline - self.reserve_seconds - time.monotonic()
             if left < self.least_seconds:
                 self.say(f"fold {fold}: no time left to begin")
@@ -117,7 +124,7 @@ class Training:
                 self.say(f"fold {fold} | {last}")
         code = process.wait()
         late.cancel()
-        if code == 0 and runs.is_finished(runs.fold_folder(self.work / "runs", self.run, fold)):
+        if code == 0 and runs.is_finished(self._folder(fold)):
             self.outcome.finished.append(fold)
         elif code == 0 or cut.is_set():
             self.outcome.stopped.append(fold)
