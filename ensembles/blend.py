@@ -1,208 +1,146 @@
-"""Blend runs: the plain mean of the members' probabilities, out-of-fold and on the test rows.
+"""Blend runs, other blends and other people's files, and say honestly how good the blend is.
 
-    python -m ensembles.blend NAME --members attention residual
+    python -m ensembles.blend NAME --members attention 'residual*' --method weights
 
-Nothing is fitted, so the blend's out-of-fold accuracy is as honest as its members'.
+Writes DIR/blends/NAME: oof.npz (cross-fitted rows), test.npz (the fit to all rows), blend.json, two pictures.
+
+The method is chosen by default: with similar members the plain mean is hard to beat and costs nothing to believe,
+with uneven ones weights are better; which of the two is the case, cross-fitting tells, and so it does whether any
+blend is better than the best member alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ensembles import members as choice
-from fer_kit import cli, files, metrics, predictions, runs
+from ensembles import nested, plots, record, report, weights_file
+from ensembles import rows as common_rows
+from ensembles.crossfit import AUTO
+from ensembles.members import Member
+from ensembles.methods import METHODS
+from ensembles.rows import Rows
+from ensembles.study import Study, alone, study
+from fer_kit import cli, runs
 from fer_kit.errors import FerKitError
 from fer_kit.predictions import Predictions
-from fer_kit.runs import BLEND, BLENDS, OOF, TEST, Run
+from fer_kit.runs import BLEND, BLENDS, OOF, TEST
 
-SCHEMA = 1
-RECIPE = "blend"
+FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
+SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m ensembles.blend`."""
-    parser = cli.parser("python -m ensembles.blend", "Average the probabilities of finished runs.")
+    ways = "; ".join(f"{name}: {method.about}" for name, method in METHODS.items())
+    parser = cli.parser("python -m ensembles.blend", "Blend finished runs and score the blend on rows it never saw.")
     parser.add_argument("name", metavar="NAME", help="what to call the blend; it is written to DIR/blends/NAME")
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of runs")
     parser.add_argument(
         "--members",
-        metavar="RUN",
+        metavar="MEMBER",
         nargs="+",
-        help="runs to blend, by name or glob such as 'attention*'; without it every run whose folds are all finished",
+        help="runs by name or glob such as 'attention*', blends by name, folders with an oof.npz and a test.npz; "
+        "without it every run whose folds are all finished",
     )
+    parser.add_argument(
+        "--method",
+        choices=(AUTO, *METHODS),
+        default=AUTO,
+        help=f"{ways}; auto: the simplest of these within one standard error of the best, or the best single member",
+    )
+    parser.add_argument(
+        "--temperatures",
+        choices=("fitted", "none"),
+        default="fitted",
+        help="scale each member's log-probabilities by a temperature of its own first, or take them as they are",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="take the weights of this JSON file ({member: weight} or a blend.json) for --method mean or logmean",
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="leave out correlation.png and weights.png")
     parser.add_argument("--force", action="store_true", help="replace a blend of that name with other content")
     return parser
 
 
 def body(args: argparse.Namespace) -> None:
-    """Choose, check, average, write, report."""
+    """Choose, check, fit, score, write, report."""
     runs_dir = Path(args.runs)
     name = runs.safe_name(args.name, "blend")
-    chosen, left_out = choice.choose(runs_dir, args.members)
+    folder = runs_dir / BLENDS / name
+    places, left_out = choice.choose(runs_dir, args.members)
     if name in runs.list_runs(runs_dir):
         raise FerKitError(f"blend '{name}': {runs_dir} has a run of that name; choose another")
-    members = choice.load(runs_dir, chosen)
-    against_file = choice.check_folds_file(runs_dir, members[0])
-    members.sort(key=lambda member: (-metrics.accuracy(member.oof.logits, _labels(member.oof)), member.name))
-    meta = blend_meta(name, members)
-    oof, test = average([member.oof for member in members], meta), average([member.test for member in members], meta)
-    changed = write(runs_dir / BLENDS / name, oof, test, record_of(members, oof), args.force)
+    members = choice.load(runs_dir, places)
+    _refuse_itself(name, folder, members)
+    rows = common_rows.common(runs_dir, members)
+    members = choice.by_recipe(members)
+    made, pool = make(members, rows, args)
+
+    meta = record.build_meta(name, members, rows, made)
+    oof = Predictions(rows.ids, made.oof, meta, rows.labels)
+    test = Predictions(members[0].test.ids, made.test, meta)
+    about = record.build(runs_dir, members, rows, made, meta, pool)
+    unchanged = record.is_there(folder, about, args.force)
+    if not unchanged:
+        record.write(folder, oof, test, about)
+    pictures = [] if args.no_pictures else draw(folder, name, members, made, unchanged)
 
     for state in left_out:
         print(f"left out: {runs.unfinished_message(runs_dir, state)}")
-    print("\n".join(table(members, oof)))
-    print()
-    print(f"accuracy is out-of-fold, over {len(oof):,} rows; ± is the standard deviation over folds")
-    if not against_file:
-        print(f"{runs_dir / choice.FOLDS} is not there: members were checked against each other only")
-    print(f"{'wrote' if changed else 'unchanged:'} {runs_dir / BLENDS / name}/{{{OOF},{TEST},{BLEND}}}")
-    print(f"next: {_next_command(members, oof, name, args.runs)}")
+    print("\n".join(report.report(name, members, rows, made, args.runs)))
+    for note in report.doubles(members):
+        print(note)
+    written = ",".join([OOF, TEST, BLEND, *pictures])
+    print(f"{'unchanged:' if unchanged else 'wrote'} {folder}/{{{written}}}")
+    print(f"next: {report.next_command(name, members, rows, made, args.runs)}")
 
 
-def average(parts: Sequence[Predictions], meta: dict[str, Any]) -> Predictions:
-    """Mean of the probabilities of `parts`, which have the same ids; labels are the first one's.
-
-    A single part keeps its logits to the bit.
-    """
-    logits = metrics.mean_of_probabilities([part.logits for part in parts])
-    return Predictions(parts[0].ids, logits.astype(np.float32), meta, parts[0].labels)
-
-
-def blend_meta(name: str, members: Sequence[Run]) -> dict[str, Any]:
-    """meta of the blend's files; its config digest covers the members' files and weights."""
-    parts = [
-        {"run": member.name, "weight": 1 / len(members), "sha256": member.sha256}
-        for member in sorted(members, key=lambda member: member.name)
-    ]
-    first = members[0].oof.meta
-    meta = predictions.build_meta(
-        recipe=RECIPE,
-        run=name,
-        fold=first["fold"],
-        epoch=None,
-        views=_common([member.oof.meta["views"] for member in members]),
-        config_digest=files.digest_of(parts),
-        folds_digest=first["folds_digest"],
-        data_digest=first["data_digest"],
-        commit=_common([member.oof.meta["commit"] for member in members]),
-    )
-    return {**meta, "members": parts}
-
-
-def record_of(members: Sequence[Run], oof: Predictions) -> dict[str, Any]:
-    """blend.json but for the hashes of the files: members best first, weights, scores, digests."""
-    accuracies = fold_accuracies(oof, members[0])
-    return {
-        "schema": SCHEMA,
-        "name": oof.meta["run"],
-        "method": "mean of probabilities",
-        "members": [
-            {
-                "run": member.name,
-                "recipe": member.oof.meta["recipe"],
-                "weight": 1 / len(members),
-                **_scores(member.oof, member.accuracies),
-                "config_digest": member.oof.meta["config_digest"],
-                "sha256": member.sha256,
-            }
-            for member in members
-        ],
-        **_scores(oof, accuracies),
-        "oof_rows": len(oof),
-        "folds": members[0].count,
-        **{key: oof.meta[key] for key in ("config_digest", "folds_digest", "data_digest")},
-    }
-
-
-def fold_accuracies(oof: Predictions, member: Run) -> tuple[float, ...]:
-    """Accuracy on the rows of each fold, as `member` has them."""
-    return tuple(
-        metrics.accuracy(oof.logits[member.fold_of_row == fold], _labels(oof)[member.fold_of_row == fold])
-        for fold in member.folds
-    )
-
-
-def write(folder: Path, oof: Predictions, test: Predictions, record: dict[str, Any], force: bool) -> bool:
-    """Write the blend, blend.json last; False where the very same blend is there already.
-
-    Raises:
-        FerKitError: another blend is there and `force` is not given.
-    """
-    mark = folder / BLEND
-    if mark.exists() and not force:
-        there = runs.load_blend(folder.parent.parent, folder.name).record
-        hashes = {key: there[key] for key in ("oof_sha256", "test_sha256")}
-        if there == {**record, **hashes}:
-            return False
-        names = ", ".join(str(member["run"]) for member in there["members"])
+def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tuple[Study, str]:
+    """The blend that the options ask for, and whether given weights are for a mean of "mean" or "logmean"."""
+    method, pool, weights = args.method, "logmean", None
+    if args.weights is not None:
+        if method not in (AUTO, "mean", "logmean"):
+            raise FerKitError(f"--weights with --method {method}, which fits its own; allowed are mean and logmean")
+        pool = "mean" if method == "mean" else "logmean"
+        weights, method = weights_file.read(Path(args.weights), [member.name for member in members]), nested.GIVEN
+    if len(members) == 1:
+        return alone(members[0], rows), pool
+    if method == AUTO and len(rows.fold_numbers) < FOLDS_TO_CHOOSE:
         raise FerKitError(
-            f"{folder}: holds another blend (of {names}); choose another name, or replace it with --force"
+            f"--method auto needs {FOLDS_TO_CHOOSE} folds or more to score its choice, the members have "
+            f"{len(rows.fold_numbers)}; name a method, e.g. --method weights"
         )
-    mark.unlink(missing_ok=True)  # first, so that a kill leaves an unfinished blend and not a mixed one
-    predictions.write(folder / OOF, oof)
-    predictions.write(folder / TEST, test)
-    hashes = {"oof_sha256": files.sha256_of(folder / OOF), "test_sha256": files.sha256_of(folder / TEST)}
-    files.write_json(mark, {**record, **hashes})
-    return True
+    if len(members) * len(rows) * 7 > SLOW and sys.stderr.isatty():
+        print(f"fitting {len(members)} members over {len(rows.fold_numbers)} folds …", file=sys.stderr)
+    fits = nested.cross_fit(members, rows, args.temperatures == "fitted", weights, pool)
+    return study(members, rows, fits, method), pool
 
 
-def table(members: Sequence[Run], oof: Predictions) -> list[str]:
-    """Lines of the report: members as they come, then the blend."""
-    rows = [("member", "folds", "accuracy", "± folds", "log loss", "weight")]
+def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchanged: bool) -> list[str]:
+    """Write the pictures, where there is something to see and they are not there yet; their names."""
+    if made.values is None:
+        return []
+    names = [member.name for member in members]
+    if not (unchanged and (folder / plots.HEAT_MAP).is_file()):
+        plots.heat_map(folder / plots.HEAT_MAP, names, made.correlation, made.disagreement)
+    if not (unchanged and (folder / plots.WEIGHTS).is_file()):
+        title = f"blend '{name}' by {made.method}, {made.line.held_out.accuracy:.2%} cross-fitted"
+        plots.weights(folder / plots.WEIGHTS, names, made.shares, made.values.accuracy, title)
+    return [plots.HEAT_MAP, plots.WEIGHTS]
+
+
+def _refuse_itself(name: str, folder: Path, members: Sequence[Member]) -> None:
+    """A blend that is part of itself could never be made again."""
     for member in members:
-        rows.append((member.name, *_cells(member.oof, member.accuracies), f"{1 / len(members):.3f}"))
-    rows.append((f"blend '{oof.meta['run']}'", *_cells(oof, fold_accuracies(oof, members[0])), ""))
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
-    rule = "-" * len(lines[0])
-    return [line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1])]
-
-
-def _cells(oof: Predictions, accuracies: Sequence[float]) -> tuple[str, str, str, str]:
-    scores = _scores(oof, accuracies)
-    spread = "–" if scores["oof_spread"] is None else f"{scores['oof_spread']:.2%}"
-    return f"{len(accuracies)}", f"{scores['oof_accuracy']:.2%}", spread, f"{scores['log_loss']:.4f}"
-
-
-def _scores(oof: Predictions, accuracies: Sequence[float]) -> dict[str, Any]:
-    spread = metrics.spread(accuracies)
-    return {
-        "oof_accuracy": metrics.accuracy(oof.logits, _labels(oof)),
-        "oof_spread": None if math.isnan(spread) else spread,
-        "fold_accuracies": list(accuracies),
-        "log_loss": metrics.log_loss(oof.logits, _labels(oof)),
-    }
-
-
-def _labels(oof: Predictions) -> Any:
-    assert oof.labels is not None  # runs.load refuses oof files without labels
-    return oof.labels
-
-
-def _common(values: Sequence[Any]) -> Any:
-    """The one value that all have, else the list of them."""
-    return values[0] if all(value == values[0] for value in values) else list(values)
-
-
-def _next_command(members: Sequence[Run], oof: Predictions, name: str, runs_dir: str) -> str:
-    """What to type next: submit the blend, or the best member where that is better alone."""
-    options = "" if runs_dir == "runs" else f" --runs {shlex.quote(runs_dir)}"
-    best = members[0]
-    if metrics.accuracy(oof.logits, _labels(oof)) < metrics.accuracy(best.oof.logits, _labels(best.oof)):
-        return f"python -m submissions build {best.name}{options}   ('{best.name}' alone is better than the blend)"
-    return f"python -m submissions build {name}{options}"
+        inside = [source.path.resolve() for source in member.sources] + report.inside(member)
+        if folder.resolve() in inside:
+            raise FerKitError(f"blend '{name}' would be a part of itself, by '{member.name}'; choose another name")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

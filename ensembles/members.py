@@ -1,122 +1,228 @@
-"""Which runs go into a blend, and that they belong together."""
+"""What goes into a blend: runs, other blends, other people's files; and that they belong together."""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import folds, predictions, runs
+from ensembles import outside
+from fer_kit import files, metrics, predictions, runs
 from fer_kit.errors import FerKitError, did_you_mean
-from fer_kit.runs import Run, Status
+from fer_kit.predictions import Predictions
+from fer_kit.runs import BLEND, BLENDS, OOF, TEST, Run, Status
 
-FOLDS = "folds.csv"
-OOF_ROWS, LABELS, ROW_FOLDS, TEST_ROWS = "out-of-fold rows", "labels", "the fold of a row", "test rows"
+RUN, OF_BLEND, FILES = "run", "blend", "files"  # kinds of members
 
 
-def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[str], list[Status]]:
-    """Names of the members, and what was left out because it is unfinished.
+@dataclass(frozen=True)
+class Source:
+    """Where predictions lie, and the sha256 of each file by its path below `path`."""
 
-    wanted: run names and globs ("attention*"), all of which must be finished (`load` sees to that);
-        None takes every run whose folds are all finished and leaves out the rest.
+    kind: str
+    path: Path
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One member: N out-of-fold rows with labels, M test rows.
+
+    sources: what it was read from; several runs where they differ in nothing but the seed and were averaged.
+    fold_of_row: int64 (N,), for runs. record: blend.json of a blend; parts: its own members, where something was
+    fitted to them.
+    """
+
+    name: str
+    kind: str
+    oof: Predictions
+    test: Predictions
+    sources: tuple[Source, ...]
+    fold_of_row: NDArray[np.int64] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[Member, ...] = ()
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels of the out-of-fold rows."""
+        assert self.oof.labels is not None  # every way to load one refuses files without
+        return self.oof.labels
+
+
+def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Path], list[Status]]:
+    """The folders of the members, and what was left out because it is unfinished.
+
+    wanted: names of runs, globs over runs ("attention*"), names of blends or globs over them ("blends/a*"), folders
+        with files; runs must be finished (`load` sees to that). None takes every run whose folds are all finished
+        and leaves out the rest; blends only where they are named.
 
     Raises:
-        FerKitError: nothing to blend, a name or glob that fits no run, a run named twice.
+        FerKitError: nothing to blend, something that is not there, a member named twice.
     """
     known = runs.list_runs(runs_dir)
-    if not known:
-        raise FerKitError(f"{runs_dir}: holds no runs; train one first, or give the folder of runs with --runs")
     if wanted is None:
+        if not known:
+            raise FerKitError(f"{runs_dir}: holds no runs; train one first, or give the folder of runs with --runs")
         states = [runs.status(runs_dir, name) for name in known]
-        complete = [state.name for state in states if state.complete]
+        complete = [runs_dir / state.name for state in states if state.complete]
         if not complete:
             nearest = max(states, key=lambda state: len(state.finished))
             raise FerKitError(f"no run is complete; {runs.unfinished_message(runs_dir, nearest)}")
         return complete, [state for state in states if not state.complete]
-    asked_by: dict[str, str] = {}
+    blends = [f"{BLENDS}/{name}" for name in runs.list_blends(runs_dir)]
+    asked_by: dict[Path, tuple[Path, str]] = {}
     for pattern in wanted:
-        names = fnmatch.filter(known, pattern) if any(sign in pattern for sign in "*?[") else [pattern]
-        if not names or names[0] not in known:
-            hint = did_you_mean(pattern, known)
-            raise FerKitError(f"--members: no run '{pattern}' in {runs_dir}{hint}; there are: {', '.join(known)}")
-        for name in names:
-            if name in asked_by:
+        for place in _places(runs_dir, pattern, known, blends):
+            if place.resolve() in asked_by:
                 raise FerKitError(
-                    f"--members: run '{name}' is given twice, by '{asked_by[name]}' and by '{pattern}'; give it once"
+                    f"--members: {_what(runs_dir, place)} is given twice, by '{asked_by[place.resolve()][1]}' and by "
+                    f"'{pattern}'; give it once"
                 )
-            asked_by[name] = pattern
-    return list(asked_by), []
+            asked_by[place.resolve()] = place, pattern
+    return [place for place, _ in asked_by.values()], []
 
 
-def load(runs_dir: Path, names: Sequence[str]) -> list[Run]:
-    """Read the members and check that they are of one competition, one set of folds, and all different.
+def _places(runs_dir: Path, pattern: str, known: Sequence[str], blends: Sequence[str]) -> list[Path]:
+    """The folders that one word after --members stands for."""
+    names: list[str] = []
+    if any(sign in pattern for sign in "*?["):
+        names = fnmatch.filter(blends if pattern.startswith(f"{BLENDS}/") else known, pattern)
+    elif pattern in known or pattern in blends:
+        names = [pattern]
+    elif f"{BLENDS}/{pattern}" in blends:
+        names = [f"{BLENDS}/{pattern}"]
+    elif Path(pattern).is_dir():
+        return [Path(pattern)]
+    if not names:
+        there = ", ".join([*known, *blends]) or "no runs yet"
+        hint = did_you_mean(pattern, [*known, *blends])
+        raise FerKitError(f"--members: no run, blend or folder '{pattern}' in {runs_dir}{hint}; there are: {there}")
+    return [runs_dir / name for name in names]
+
+
+def _what(runs_dir: Path, place: Path) -> str:
+    if place.parent == runs_dir / BLENDS:
+        return f"blend '{place.name}'"
+    return f"run '{place.name}'" if place.parent == runs_dir else f"folder '{place}'"
+
+
+def load(runs_dir: Path, places: Sequence[Path]) -> list[Member]:
+    """Read the members, each checked by itself; copies are refused.
 
     Raises:
-        FerKitError: a member with missing folds or at odds with itself (`runs.load`), or with the others:
-            folds, data, rows, labels; a member that is a copy of another.
+        FerKitError: no members; one with missing folds, at odds with itself or with what it was made of;
+            a copy of another; other folds or data than the others'.
     """
-    members = [runs.load(runs_dir, name) for name in names]
+    if not places:
+        raise FerKitError("--members: the list is empty; name runs, blends or folders, or leave the option out")
+    members = [read(runs_dir, place) for place in places]
     _refuse_copies(members)
     oofs = [member.oof for member in members]
     predictions.same_meta(oofs, ("folds_digest", "data_digest"), f"{runs_dir}: members do not match")
-    first = _rows(members[0])
-    for member in members[1:]:
-        for what, values in _rows(member).items():
-            if not np.array_equal(values, first[what]):
-                raise FerKitError(
-                    f"'{member.name}' and '{members[0].name}' differ in {what}; choose others with --members"
-                )
     return members
 
 
-def check_folds_file(runs_dir: Path, member: Run) -> bool:
-    """Check `member` against folds.csv beside the runs, which knows every row; False where there is none.
+def by_recipe(members: Sequence[Member]) -> list[Member]:
+    """Runs that differ in nothing but the seed averaged into one member, since they are one opinion; best first.
 
-    Raises:
-        FerKitError: the file is not the one that the member was trained with, or they differ in a row.
+    The order depends on scores and names alone, so that sums and ties come out the same however they were given.
     """
-    path = runs_dir / FOLDS
-    if not path.exists():
-        return False
-    table = folds.read(path)
-    digest = member.oof.meta["folds_digest"]
-    if table.digest != digest:
-        raise FerKitError(
-            f"{path}: its digest is {table.digest[:12]}, the members were trained with {digest[:12]}; "
-            "put that file back, or train them with this one"
-        )
-    rows = _rows(member)
-    for what, values in ((OOF_ROWS, table.ids), (LABELS, table.labels), (ROW_FOLDS, table.folds)):
-        if not np.array_equal(values, rows[what]):
-            raise FerKitError(f"'{member.name}' and {path} differ in {what}; train '{member.name}' again")
-    return True
+    alike: dict[str, list[Member]] = {}
+    for number, member in enumerate(members):
+        alike.setdefault(_recipe_digest(member) or f"member {number}", []).append(member)
+    merged = [seeds[0] if len(seeds) == 1 else _mean(seeds) for seeds in alike.values()]
+    return sorted(merged, key=lambda m: (-metrics.accuracy(m.oof.logits, m.labels), m.name))
 
 
-def _rows(member: Run) -> dict[str, NDArray[np.int64]]:
-    """What members must have in common, row by row."""
-    assert member.oof.labels is not None  # runs.load refuses oof files without labels
-    return {
-        OOF_ROWS: member.oof.ids,
-        LABELS: member.oof.labels,
-        ROW_FOLDS: member.fold_of_row,
-        TEST_ROWS: member.test.ids,
-    }
+def read(runs_dir: Path, place: Path) -> Member:
+    """The member in folder `place`; it goes by its name where it lies in `runs_dir`, else by its path."""
+    home = place.absolute().parent
+    if (place / BLEND).is_file() and home.name == BLENDS:
+        here = home.parent == runs_dir.absolute()
+        return _of_blend(runs_dir if here else home.parent, place, f"{BLENDS}/{place.name}" if here else f"{place}")
+    if place.name in runs.list_runs(home):
+        run = runs.load(place.parent, place.name)
+        return _of_run(run, run.name if home == runs_dir.absolute() else f"{place}")
+    oof, test, sha256 = outside.load(place)
+    return Member(f"{place}", FILES, oof, test, (Source(FILES, place, sha256),))
 
 
-def _refuse_copies(members: Sequence[Run]) -> None:
+def _of_run(run: Run, name: str) -> Member:
+    return Member(name, RUN, run.oof, run.test, (Source(RUN, run.folder, run.sha256),), run.fold_of_row)
+
+
+def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
+    """A blend, with its own members where something was fitted to them."""
+    blend = runs.load_blend(runs_dir, place.name)
+    sha256 = {file: blend.record[key] for file, key in ((OOF, "oof_sha256"), (TEST, "test_sha256"))}
+    parts = _parts(runs_dir, place, blend.record) if blend.record.get("learned") else ()
+    source = Source(OF_BLEND, place, sha256)
+    return Member(name, OF_BLEND, blend.oof, blend.test, (source,), record=blend.record, parts=parts)
+
+
+def _parts(runs_dir: Path, place: Path, record: dict[str, Any]) -> tuple[Member, ...]:
+    """The members of a blend, provided that they still are what it was made of."""
+    members = []
+    for entry in record["members"]:
+        seeds = []
+        for source in entry["sources"]:
+            where = runs_dir / source["path"]
+            if not where.is_dir():
+                raise FerKitError(
+                    f"{place}: its member {where} is gone, and its weights cannot be fitted without; put it back, or "
+                    f"copy {OOF} and {TEST} elsewhere and give that folder, whose rows are taken as they are"
+                )
+            seeds.append(read(runs_dir, where))
+            if seeds[-1].sources[0].sha256 != source["sha256"]:
+                raise FerKitError(f"{place}: its member {where} has changed since; make this blend again with --force")
+        members.append(replace(seeds[0] if len(seeds) == 1 else _mean(seeds), name=entry["run"]))
+    return tuple(members)
+
+
+def _recipe_digest(member: Member) -> str | None:
+    """Digest of a run's config without its seed; None where no config.json was kept."""
+    path = member.sources[0].path / "fold0" / "config.json"
+    if member.kind != RUN or not path.is_file():
+        return None
+    config = files.read_json(path)
+    if not isinstance(config, dict) or files.digest_of(config) != member.oof.meta["config_digest"]:
+        raise FerKitError(f"{path}: not the config of the predictions beside it; train this run again")
+    return files.digest_of({**config, "seed": None})
+
+
+def _mean(seeds: Sequence[Member]) -> Member:
+    """The mean of the probabilities of several seeds, out-of-fold and on the test rows."""
+    seeds = sorted(seeds, key=lambda member: member.name)
+
+    def mean(parts: Sequence[Predictions]) -> Predictions:
+        logits = metrics.mean_of_probabilities([part.logits for part in parts])
+        return replace(parts[0], logits=logits.astype(np.float32))
+
+    return replace(
+        seeds[0],
+        name=f"{seeds[0].name}×{len(seeds)}",
+        oof=mean([seed.oof for seed in seeds]),
+        test=mean([seed.test for seed in seeds]),
+        sources=tuple(source for seed in seeds for source in seed.sources),
+    )
+
+
+def _refuse_copies(members: Sequence[Member]) -> None:
     """A copy under another name would count twice."""
     for index, member in enumerate(members):
         for other in members[:index]:
-            theirs = set(other.sha256.values())
-            shared = sorted(file for file, sha256 in member.sha256.items() if sha256 in theirs)
+            theirs = set(other.sources[0].sha256.values())
+            shared = sorted(file for file, sha256 in member.sources[0].sha256.items() if sha256 in theirs)
             if shared or _content(member) == _content(other):
                 what = f"the same {shared[0]}" if shared else "the same logits everywhere"
                 raise FerKitError(f"'{member.name}' is a copy of '{other.name}' ({what}); give one of them")
 
 
-def _content(member: Run) -> bytes:
+def _content(member: Member) -> bytes:
     return hashlib.sha256(member.oof.logits.tobytes()).digest()

@@ -1,0 +1,177 @@
+"""What the command prints: members, methods, the blend against others, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ensembles.compare import Comparison, Score
+from ensembles.crossfit import AUTO, ONE
+from ensembles.members import RUN, Member
+from ensembles.methods import METHODS, SINGLE
+from ensembles.nested import GIVEN
+from ensembles.rows import Rows
+from ensembles.study import Study
+from fer_kit import metrics
+
+ABOUT = {
+    **{name: method.about for name, method in METHODS.items()},
+    ONE: SINGLE.about,
+    GIVEN: "the weights of a file",
+    AUTO: "the choice among these, itself cross-fitted",
+}
+SURE = 0.05  # p below which two blends are told apart
+
+
+def report(name: str, members: Sequence[Member], rows: Rows, study: Study, runs_dir: str) -> list[str]:
+    """All lines but those on files."""
+    lines = [*member_table(members, rows, study), ""]
+    if study.values is not None:
+        lines += [*method_table(study), ""]
+    lines += headline(name, rows, study)
+    lines += [comparison_line(comparison) for comparison in study.comparisons]
+    lines += drop_lines(members, study)
+    if rows.path is None:
+        where = f"{runs_dir}/folds.csv is not there: members were checked against each other only"
+        lines.append(f"{where}, and intervals take twins for strangers")
+    return lines
+
+
+def member_table(members: Sequence[Member], rows: Rows, study: Study) -> list[str]:
+    """One line a member, best first."""
+    table = [["member", "accuracy", "± folds", "log loss", "T", "weight", "value"]]
+    for number, member in enumerate(members):
+        accuracies = rows.fold_accuracies(member.oof.logits)
+        spread = metrics.spread(accuracies)
+        table.append(
+            [
+                member.name,
+                f"{metrics.accuracy(member.oof.logits, rows.labels):.2%}",
+                f"{spread:.2%}",
+                f"{metrics.log_loss(member.oof.logits, rows.labels):.4f}",
+                f"{study.temperatures[number]:.2f}",
+                "–" if study.shares is None else f"{study.shares[number]:.3f}",
+                "–" if study.values is None else f"{100 * study.values.accuracy[number]:+.2f}",
+            ]
+        )
+    lines = aligned(table)
+    note = "T: temperature; value: points of cross-fitted accuracy that the blend loses without the member"
+    return [*lines, *([] if study.values is None else [note])]
+
+
+def method_table(study: Study) -> list[str]:
+    """Fitted and cross-fitted scores side by side, one line a method."""
+    table = [["method", "fitted", "cross-fitted", "95% interval", "log loss", "optimism", ""]]
+    for line in study.lines:
+        held = line.held_out
+        table.append(
+            [
+                ("→ " if line is study.line else "  ") + line.method,
+                f"{line.fitted_accuracy:.2%}",
+                f"{held.accuracy:.2%}",
+                interval(held),
+                f"{held.log_loss:.4f}",
+                f"{100 * line.optimism:+.2f}",
+                ABOUT[line.method],
+            ]
+        )
+    return [*aligned(table, left=(0, 6)), "cross-fitted: on rows that weights, temperatures and choices never saw"]
+
+
+def headline(name: str, rows: Rows, study: Study) -> list[str]:
+    """The score to believe, and how the blend was made. Further scores of the same blend belong beside it."""
+    held = study.line.held_out
+    groups = f", {len(set(rows.groups.tolist())):,} groups of twins" if rows.path else ""
+    how = f"method {study.method}: {ABOUT[study.method]}"
+    if study.asked == AUTO:
+        why = (
+            "no blend is better than it"
+            if study.method == ONE
+            else "the simplest within one standard error of the best"
+        )
+        how = f"auto chose {study.method}: {ABOUT[study.method]}; {why}"
+    elif study.asked == GIVEN:
+        how += "; if they were fitted to these rows, the score flatters"
+    spread = "" if held.spread is None else f", ± {held.spread:.2%} over folds"
+    score = "" if study.values is None else "cross-fitted "
+    return [
+        how if study.values is not None else "one member: the blend is that member, to the bit",
+        f"blend '{name}': {held.accuracy:.2%} {score}out-of-fold accuracy, 95% interval {interval(held)}{spread}; "
+        f"{len(rows):,} rows in {len(rows.fold_numbers)} folds{groups}",
+    ]
+
+
+def comparison_line(one: Comparison) -> str:
+    """A against B in one line, with a verdict by the cluster test."""
+    verdict = "not told apart" if one.p >= SURE else ("better" if one.difference > 0 else "worse")
+    return (
+        f"against {one.against}: {100 * one.difference:+.2f} ± {100 * one.standard_error:.2f} points, "
+        f"{one.won:,} rows won, {one.lost:,} lost; cluster z {one.z:.2f} (p {one.p:.2g}), "
+        f"McNemar p {one.mcnemar_p:.2g}: {verdict}"
+    )
+
+
+def drop_lines(members: Sequence[Member], study: Study) -> list[str]:
+    """Which members the blend does without, as a hint."""
+    values = study.values
+    if values is None or not values.drop:
+        return []
+    dropped = [members[number].name for number in values.drop]
+    (before, loss_before), (after, loss_after) = values.whole, values.without
+    return [
+        f"to drop: {', '.join(dropped)} (without: {after:.2%}, log loss {loss_after:.4f}; with: {before:.2%}, "
+        f"{loss_before:.4f}); found on these very rows, so a hint and no proof"
+    ]
+
+
+def doubles(members: Sequence[Member]) -> list[str]:
+    """Notes on members that also sit inside a blend among the members: allowed, and easily overlooked."""
+    seen = {source.path.resolve(): member.name for member in members if not member.parts for source in member.sources}
+    notes = []
+    for member in members:
+        for folder in inside(member):
+            if folder in seen:
+                notes.append(f"note: '{seen[folder]}' is a member and also a part of '{member.name}'")
+    return notes
+
+
+def next_command(name: str, members: Sequence[Member], rows: Rows, study: Study, runs_dir: str) -> str:
+    """What to type next: submit the blend, or the best member where that is better alone."""
+    options = "" if runs_dir == "runs" else f" --runs {shlex.quote(runs_dir)}"
+    best = members[0]
+    if study.line.held_out.accuracy >= metrics.accuracy(best.oof.logits, rows.labels):
+        return f"python -m submissions build {name}{options}"
+    better = f"   ('{best.name}' alone is better than the blend)"
+    if len(best.sources) > 1:
+        seeds = " ".join(shlex.quote(source.path.name) for source in best.sources)
+        return f"python -m ensembles.blend {name}-best --members {seeds}{options}{better}"
+    source = best.name if best.kind == RUN else shlex.quote(str(best.sources[0].path))
+    return f"python -m submissions build {source}{options}{better}"
+
+
+def interval(score: Score) -> str:
+    """`62.10% to 63.20%`."""
+    return "{:.2%} to {:.2%}".format(*score.interval)
+
+
+def aligned(table: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Lines of a table with a rule below its head; columns in `left` are aligned left, the others right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def inside(member: Member) -> list[Path]:
+    """Resolved folders of all parts of a blend, however deep."""
+    return [
+        folder
+        for part in member.parts
+        for folder in (*(source.path.resolve() for source in part.sources), *inside(part))
+    ]

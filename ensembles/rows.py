@@ -1,0 +1,104 @@
+"""The rows that members have in common: labels, folds and twin groups, checked against folds.csv where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensembles.members import Member
+from fer_kit import fold_files, metrics
+from fer_kit.errors import FerKitError
+
+Ints = NDArray[np.int64]
+
+FOLDS = "folds.csv"
+OOF_ROWS, LABELS, ROW_FOLDS, TEST_ROWS = "out-of-fold rows", "labels", "the fold of a row", "test rows"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Out-of-fold rows: ids, labels, folds, groups int64 (N,); `path` of the folds.csv they were checked with, or None.
+
+    Without a folds.csv the twins are not known, and each row is a group of its own.
+    """
+
+    ids: Ints
+    labels: Ints
+    folds: Ints
+    groups: Ints
+    path: Path | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def fold_numbers(self) -> list[int]:
+        """The folds, ascending."""
+        return [int(fold) for fold in np.unique(self.folds)]
+
+    def fold_accuracies(self, logits: NDArray[np.float32]) -> tuple[float, ...]:
+        """Accuracy of logits (N, K) on the rows of each fold."""
+        right = metrics.predicted(logits) == self.labels
+        return tuple(float(right[self.folds == fold].mean()) for fold in self.fold_numbers)
+
+
+def common(runs_dir: Path, members: Sequence[Member]) -> Rows:
+    """The rows of all `members`.
+
+    Raises:
+        FerKitError: members differ in rows, labels, folds or test rows, or differ from folds.csv; no folds.csv and
+            no run, so that nothing says which fold a row is in.
+    """
+    path = runs_dir / FOLDS
+    table = _folds_of(path, members[0]) if path.exists() else None
+    first = _parts(members[0])
+    for member in members[1:]:
+        for what, values in _parts(member).items():
+            if what in first and not np.array_equal(values, first[what]):
+                raise FerKitError(
+                    f"'{member.name}' and '{members[0].name}' differ in {what}; choose others with --members"
+                )
+    folds = next((member.fold_of_row for member in members if member.fold_of_row is not None), None)
+    if table is not None:
+        for member in members:
+            parts = _parts(member)
+            for what, values in ((OOF_ROWS, table.ids), (LABELS, table.labels), (ROW_FOLDS, table.folds)):
+                if what in parts and not np.array_equal(values, parts[what]):
+                    raise FerKitError(f"'{member.name}' and {path} differ in {what}; make '{member.name}' again")
+        folds = table.folds
+    if folds is None:
+        raise FerKitError(
+            f"{path}: not there, and no member is a run, so nothing says which fold held out a row; put the folds.csv "
+            "there that the members were trained with"
+        )
+    groups = np.arange(len(folds)) if table is None else table.groups
+    rows = Rows(members[0].oof.ids, members[0].labels, folds, groups, None if table is None else path)
+    for member in members:
+        theirs = member.oof.meta["fold"]
+        if sorted(theirs if isinstance(theirs, list) else [theirs]) != rows.fold_numbers:
+            raise FerKitError(
+                f"'{member.name}' says that it holds fold {theirs}, allowed are all of {rows.fold_numbers}; finish and "
+                "join every fold"
+            )
+    return rows
+
+
+def _folds_of(path: Path, member: Member) -> fold_files.Folds:
+    table = fold_files.read(path)
+    digest = member.oof.meta["folds_digest"]
+    if table.digest != digest:
+        raise FerKitError(
+            f"{path}: its digest is {table.digest[:12]}, the members were trained with {digest[:12]}; "
+            "put that file back, or train them with this one"
+        )
+    return table
+
+
+def _parts(member: Member) -> dict[str, Ints]:
+    """What members must have in common, row by row."""
+    parts = {OOF_ROWS: member.oof.ids, LABELS: member.labels, TEST_ROWS: member.test.ids}
+    return parts if member.fold_of_row is None else {**parts, ROW_FOLDS: member.fold_of_row}
