@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fer_kit import data, metrics, runs
+from fer_kit import data, files, metrics, runs
+from fer_kit.kaggle_cli import COMPETITION
 from submissions import __main__ as commands
-from submissions import build, check
+from submissions import build, check, ledger
 from tests.fake_runs import TEST_ROWS
 
 ORGANISERS = "the organiser's: one integer a line, no header, no id"
@@ -48,6 +51,17 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *argv: str) -> Non
     assert code == 2
     assert re.match("error: " + re.escape(message), error), error
     assert error.count("\n") == 1
+
+
+def save_entry(path: Path, file: Path, **changes: Any) -> ledger.Entry:
+    """Add a line to the ledger at `path`, for `file` as an entry that Kaggle has and has scored."""
+    known = {"utc": "2030-01-01T18:00:00Z", "file": os.path.relpath(file, path.parent), "message": "", "source": ""}
+    known |= {"sha256": files.sha256_of(file), "members": "", "class_counts": "", "competition": COMPETITION}
+    known |= {"tag": "fer-00000000", "ref": "49999999", "status": "complete"}
+    scores = {"cv_accuracy": None, "public": 0.5, "private": None, "rows_changed": None}
+    entry = ledger.Entry(**{**known, **scores, **changes})
+    ledger.change(path, entry)
+    return entry
 
 
 def expected(name: str = "a") -> list[int]:
