@@ -50,7 +50,8 @@ def body(args: argparse.Namespace) -> None:
         print(f"{out} holds the competition's files already (--force fetches them again)")
     else:
         _fetch(out, again=args.force, keep_zip=args.keep_zip)
-    data_files.find(out)  # says what is missing, should the zip have held something else
+        if not _is_complete(out):
+            raise FerKitError(f"{out}: Kaggle's zip held no {' and '.join((data_files.TRAIN, data_files.TEST))}")
     for line in verdicts(out):
         print(line)
     print("next: python -m fer_kit.folds" + ("" if out == Path("data") else f" --data {out}"))
@@ -65,7 +66,9 @@ def verdicts(folder: Path) -> list[str]:
             while block := file.read(1 << 20):
                 digest.update(block)
         found = digest.hexdigest()
-        other = f"other content: md5 {found}, the competition's file has {MD5[name]}; check where it came from"
+        other = (
+            f"other content: md5 {found} where the known file has {MD5[name]}; results will not compare with others'"
+        )
         lines.append(f"  {source.name}: {'genuine' if found == MD5[name] else other}")
     return lines
 

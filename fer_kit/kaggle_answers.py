@@ -77,7 +77,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class Limits:
-    """Entries made today and in all (None: not said), and how many may be made now."""
+    """Entries made today and in all (None: not said), and how many may be made now.
+
+    All are zero for somebody who has not joined the competition yet.
+    """
 
     today: int | None
     total: int | None
@@ -133,16 +136,14 @@ def submissions(text: str, slug: str) -> list[Submission]:
 
 
 def limits(text: str) -> Limits:
-    """What `competitions submission-limits --json` printed.
+    """What `competitions submission-limits --json` printed. The client leaves zeros out, so what is missing is 0.
 
     Raises:
-        UnknownAnswer: the number of entries allowed now is missing.
+        UnknownAnswer: not a JSON object.
     """
     value = _json(text, dict, "competitions submission-limits")
-    left = value.get("numAllowedNow")
-    if left is None and "numToday" not in value:
-        raise UnknownAnswer(f'kaggle competitions submission-limits printed no numbers; it printed "{last_line(text)}"')
-    return Limits(value.get("numToday"), value.get("numTotal"), int(left or 0))
+    today, total, left = (int(value.get(name) or 0) for name in ("numToday", "numTotal", "numAllowedNow"))
+    return Limits(today, total, left)
 
 
 def quota(text: str) -> dict[str, Any] | None:

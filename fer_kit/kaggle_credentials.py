@@ -23,7 +23,7 @@ _PASSED_ON = {"USERNAME", "KEY", "API_TOKEN", "CONFIG_DIR", "API_ENVIRONMENT", "
 _DROPPED = {"VERBOSE", "VERBOSE_OUTPUT"}  # these make the client print the Authorization header
 _SHORTEST_SECRET = 4
 _QUERY = re.compile(r"(https?://[^\s?'\"]+|/[\w./%-]+)\?[^\s'\")]+")
-_TOKEN = re.compile(r"\bKGAT_\w+|(?<=Bearer )\S+|(?<=Basic )\S+")
+_TOKEN = re.compile(r"\bKGAT_[\w-]+|(?<=Bearer )\S+|(?<=Basic )\S+")
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,20 @@ def members(path: Path) -> list[zipfile.ZipInfo]:
     """The files in the zip `path`, after a look at every byte of it.
 
     Raises:
-        FerKitError: damaged (the zip is removed, so that the next download starts anew), encrypted, or a name that
-            leads out of the folder, names a link or stands twice (nothing is removed).
+        FerKitError: damaged, encrypted, or a name leads out of the folder, is a link or stands twice. The zip is
+            removed then, so that the next download starts anew.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             found = [member for member in archive.infolist() if not member.is_dir()]
-            _refuse_names(path, found)
-            damaged = archive.testzip()
+            fault = _fault_of_names(found)
+            if not fault and (damaged := archive.testzip()):
+                fault = f"'{damaged}' is damaged"
     except _FAULTS as error:
-        damaged = str(error)
-    if damaged is not None:
+        fault = f"damaged ({error})"
+    if fault:
         path.unlink(missing_ok=True)
-        raise FerKitError(f"{path}: damaged zip ({damaged}), removed; download it again")
+        raise FerKitError(f"{path.name}: {fault}; the zip was removed and nothing unpacked, download it again")
     return found
 
 
@@ -50,23 +51,19 @@ def unpack(path: Path, chosen: Sequence[zipfile.ZipInfo], folder: Path) -> None:
                 shutil.copyfileobj(source, file, 1 << 20)
 
 
-def _refuse_names(path: Path, found: Sequence[zipfile.ZipInfo]) -> None:
+def _fault_of_names(found: Sequence[zipfile.ZipInfo]) -> str:
+    """What is wrong with the first name that must not be unpacked, "" where all are fine."""
     seen: set[str] = set()
     for member in found:
         name = member.filename
-        fault = ""
-        if (
-            PurePosixPath(name).is_absolute()
-            or PureWindowsPath(name).anchor
-            or ".." in name.replace("\\", "/").split("/")
-        ):
-            fault = "leads out of the folder"
-        elif stat.S_ISLNK(member.external_attr >> 16):
-            fault = "is a link"
-        elif member.flag_bits & 1:
-            fault = "is encrypted"
-        elif name.lower() in seen:
-            fault = "stands in it twice"
-        if fault:
-            raise FerKitError(f"{path}: '{name}' {fault}; nothing was unpacked, see what this zip is")
+        steps = name.replace("\\", "/").split("/")
+        if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in steps:
+            return f"'{name}' leads out of the folder"
+        if stat.S_ISLNK(member.external_attr >> 16):
+            return f"'{name}' is a link"
+        if member.flag_bits & 1:
+            return f"'{name}' is encrypted"
+        if name.lower() in seen:
+            return f"'{name}' stands in it twice"
         seen.add(name.lower())
+    return ""

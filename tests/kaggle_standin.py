@@ -70,6 +70,7 @@ class StandIn:
         zip_bytes: what `competitions download` fetches.
         kernels: "owner/slug" → its pushed versions, oldest first.
         on_push: called with each new KernelVersion before push is answered; runs the script, fills files and states.
+        page_cap: the largest page of a kernel's output files.
         stale_polls: how many status and output calls after a push still answer for the version before it.
         submissions: entries as the API gives them, newest first; uploads: their bytes, by ref.
         judge: bytes of an uploaded file → fields of its entry once scored; pending_polls: lists until then.
@@ -84,6 +85,7 @@ class StandIn:
         self.kernels: dict[str, list[KernelVersion]] = {}
         self.on_push: Callable[[KernelVersion], None] = lambda version: None
         self.stale_polls = 0
+        self.page_cap = 200
         self.submissions: list[dict[str, Any]] = []
         self.uploads: dict[int, bytes] = {}
         self.judge: Callable[[bytes], dict[str, Any]] = lambda content: {
@@ -218,7 +220,7 @@ class StandIn:
         version = self._session(sent)
         if version is None:
             return error(403, "Permission 'kernels.get' was denied")
-        first, size = int(sent.get("pageToken") or 0), int(sent.get("pageSize") or 20)
+        first, size = int(sent.get("pageToken") or 0), min(int(sent.get("pageSize") or 20), self.page_cap)
         names = list(version.files)[first : first + size]
         base = f"http://{STORAGE}/output/{version.ref}/{version.number}"
         answer: dict[str, Any] = {"log": version.log}
