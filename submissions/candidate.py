@@ -126,7 +126,7 @@ def new_entry(
         file=os.path.relpath(file, path.parent),
         sha256=checked.sha256,
         source="" if source is None else source.source,
-        members="" if source is None else "; ".join(f"{run} {weight:.4g}" for run, weight in source.members.items()),
+        members="" if source is None else _members(source),
         cv_accuracy=None if source is None or source.accuracy is None else round(source.accuracy, 6),
         message=message,
         tag=f"fer-{secrets.token_hex(4)}",
@@ -138,6 +138,10 @@ def new_entry(
         rows_changed=_rows_changed(file, path, known, competition),
         competition=competition,
     )
+
+
+def _members(source: Record) -> str:
+    return "; ".join(run if weight is None else f"{run} {weight:.4g}" for run, weight in source.members.items())
 
 
 def _rows_changed(file: Path, path: Path, known: list[Entry], competition: str) -> int | None:

@@ -26,7 +26,7 @@ class Record:
     folder: Path
     accuracy: float | None
     text: str
-    members: dict[str, float]
+    members: dict[str, float | None]
     sha256: dict[str, str]
 
 
@@ -74,9 +74,9 @@ def read(file: Path, sha256: str) -> Record:
             source=_typed(value["source"], str),
             kind=_typed(value["kind"], str),
             folder=Path(os.path.relpath((file.parent / _typed(value["folder"], str)).resolve())),
-            accuracy=None if value["accuracy"] is None else _typed(value["accuracy"], float),
+            accuracy=_number(value["accuracy"]),
             text=_typed(value["accuracy_text"], str),
-            members={name: _typed(weight, float) for name, weight in value["members"].items()},
+            members={name: _number(weight) for name, weight in value["members"].items()},
             sha256={name: _typed(digest, str) for name, digest in value["predictions"].items()},
         )
         written_for = _typed(value["sha256"], str)
@@ -120,6 +120,10 @@ def refuse_unfinished(file: Path, record: Record) -> None:
             raise FerKitError(
                 f"{file}: {path} has changed since the file was built; build it again with --force, {all_the_same}"
             )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else _typed(value, float)
 
 
 def _typed(value: Any, kind: type[Any]) -> Any:

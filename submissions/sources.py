@@ -22,7 +22,7 @@ class Source:
     kind: "run", "blend", "fold" (one fold of a run), or "file" (a prediction file that nothing marks as finished).
     origin: what reports call it. folder: of the run, blend, fold or file. sha256: of the files read, by their path
     below `folder`. accuracy: out-of-fold, None where no out-of-fold predictions are known; accuracy_text: in words.
-    members: run → weight; the run itself where nothing was blended.
+    members: run → weight, None where the method has no weights; the run itself where nothing was blended.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Source:
     test: Predictions
     accuracy: float | None
     accuracy_text: str
-    members: Mapping[str, float]
+    members: Mapping[str, float | None]
 
 
 def resolve(runs_dir: Path, source: str) -> Source:
@@ -69,7 +69,7 @@ def _from_run(runs_dir: Path, name: str) -> Source:
 
 def _from_blend(runs_dir: Path, name: str) -> Source:
     blend = runs.load_blend(runs_dir, name)
-    members = {f"{member['run']}": float(member["weight"]) for member in blend.record["members"]}
+    members = {f"{member['run']}": member["weight"] for member in blend.record["members"]}
     origin = f"blend {blend.folder} (of {', '.join(members)})"
     accuracy, text = _accuracy(blend.oof, tuple(blend.record["fold_accuracies"]))
     sha256 = {OOF: blend.record["oof_sha256"], TEST: blend.record["test_sha256"]}

@@ -16,6 +16,8 @@ from tests import fake_runs
 from tests.fake_runs import TEST_ROWS
 from tests.fake_submissions import ORGANISERS, expected, numbers, refused, run
 
+PLAIN = ["--method", "mean", "--temperatures", "none", "--no-pictures"]
+
 # build
 
 
@@ -71,7 +73,7 @@ def test_ways_to_name_a_run(here, capsys, source):
 def test_ways_to_name_a_blend(here, capsys, source):
     for seed, name in enumerate(("a", "b")):
         fake_runs.save_run(here / "runs", name, seed=seed)
-    assert blend.main(["all"]) == 0
+    assert blend.main(["all", *PLAIN]) == 0
     code, out, _ = run(capsys, "build", source)
     assert code == 0
     there = runs.load_blend("runs", "all")
@@ -113,7 +115,7 @@ def test_a_file_that_is_not_the_finished_one(here, capsys):
 
 def test_a_name_that_is_a_run_and_a_blend(here, capsys):
     fake_runs.save_run(here / "runs", "a", seed=1)
-    blend.main(["b"])
+    blend.main(["b", *PLAIN])
     fake_runs.save_run(here / "runs", "b", seed=2)
     refused(capsys, "'b' is a run and a blend in runs; say runs/b or runs/blends/b", "build", "b")
     assert run(capsys, "build", "runs/blends/b")[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -15,6 +16,7 @@ from tests import fake_runs
 from tests.fake_submissions import refused, run
 
 FILE = "submissions/2030-01-02-a.csv"
+PLAIN = ["--method", "mean", "--temperatures", "none", "--no-pictures"]
 
 
 @pytest.fixture
@@ -47,12 +49,20 @@ def test_the_record_of_a_run(here, built):
 
 def test_the_record_of_a_blend_and_of_a_fold(here, built, capsys):
     fake_runs.save_run(here / "runs", "b", seed=2)
-    assert blend.main(["all"]) == 0
+    assert blend.main(["all", *PLAIN]) == 0
     run(capsys, "build", "all", "--out", "all.csv")
     made_from = read(here / "all.csv")
     assert (made_from.source, made_from.members) == ("blend all", {"a": 0.5, "b": 0.5})
     run(capsys, "build", "runs/a/fold1", "--out", "one.csv")
     assert read(here / "one.csv").source == "fold a-fold1"
+
+
+def test_a_blend_by_a_method_without_weights(here, built, capsys):
+    assert blend.main(["all", *PLAIN]) == 0
+    path = here / "runs/blends/all/blend.json"
+    path.write_text(re.sub(r'"weight": [0-9.]+', '"weight": null', path.read_text()))
+    run(capsys, "build", "all", "--out", "all.csv")
+    assert read(here / "all.csv").members == {"a": None}
 
 
 def test_building_again_renews_the_record(built, capsys):
@@ -94,7 +104,7 @@ def test_a_source_that_is_elsewhere_was_finished(here, built):
 
 
 def test_a_blend_whose_mark_is_gone(here, built, capsys):
-    assert blend.main(["all"]) == 0
+    assert blend.main(["all", *PLAIN]) == 0
     run(capsys, "build", "all", "--out", FILE, "--force")
     (here / "runs/blends/all/blend.json").unlink()
     not_uploaded(capsys, f"{FILE}: its source runs/blends/all is not finished; finish it and build ")
