@@ -14,22 +14,27 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ensembles import members as choice
-from ensembles import nested, plots, record, report, weights_file
+from ensembles import nested, plots, record, report, twin_blend, weights_file
 from ensembles import rows as common_rows
 from ensembles.crossfit import AUTO
 from ensembles.members import Member
 from ensembles.methods import METHODS
 from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
+from ensembles.twin_blend import Twins
+from ensembles.twin_pairs import MODES, OFF
 from fer_kit import cli, runs
 from fer_kit.errors import FerKitError
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, TEST
 
 FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
+WROTE, UNCHANGED = "wrote", "unchanged:"
 SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
 
 
@@ -63,6 +68,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="take the weights of this JSON file ({member: weight} or a blend.json) for --method mean or logmean",
     )
+    parser.add_argument(
+        "--twins",
+        choices=MODES,
+        default=OFF,
+        help="update predictions by the labels of train rows that show the same photo: copies of the same pixels "
+        "(exact) or all twins (near); written as a second blend, NAME-twins, beside the one without",
+    )
+    parser.add_argument("--data", metavar="DIR", help="folder with the competition's files, for the kinds of twins")
     parser.add_argument("--no-pictures", action="store_true", help="leave out correlation.png and weights.png")
     parser.add_argument("--force", action="store_true", help="replace a blend of that name with other content")
     return parser
@@ -79,25 +92,32 @@ def body(args: argparse.Namespace) -> None:
     members = choice.load(runs_dir, places)
     _refuse_itself(name, folder, members)
     rows = common_rows.common(runs_dir, members)
+    table, why_none = twin_blend.table_for(runs_dir, members, rows, args.twins, args.data)
     members = choice.by_recipe(members)
     made, pool = make(members, rows, args)
+    twins = twin_blend.study(members, rows, made.oof, made.test, args.twins, table, why_none)
 
     meta = record.build_meta(name, members, rows, made)
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)
     test = Predictions(members[0].test.ids, made.test, meta)
     about = record.build(runs_dir, members, rows, made, meta, pool)
+    about["forecast"] = twin_blend.forecast_json(twins, with_lookup=False)
     unchanged = record.is_there(folder, about, args.force)
     if not unchanged:
         record.write(folder, oof, test, about)
+    twinned = write_twinned(name, folder, oof, test, about, twins, args.force)
     pictures = [] if args.no_pictures else draw(folder, name, members, made, unchanged)
 
     for state in left_out:
         print(f"left out: {runs.unfinished_message(runs_dir, state)}")
     print("\n".join(report.report(name, members, rows, made, args.runs)))
+    print("\n".join(twin_blend.lines(twins, name)))
     for note in report.doubles(members):
         print(note)
     written = ",".join([OOF, TEST, BLEND, *pictures])
     print(f"{'unchanged:' if unchanged else 'wrote'} {folder}/{{{written}}}")
+    if twinned is not None:
+        print(f"{twinned} {folder}{twin_blend.SUFFIX}/{{{OOF},{TEST},{BLEND}}}")
     print(f"next: {report.next_command(name, members, rows, made, args.runs)}")
 
 
@@ -120,6 +140,26 @@ def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tup
         print(f"fitting {len(members)} members over {len(rows.fold_numbers)} folds …", file=sys.stderr)
     fits = nested.cross_fit(members, rows, args.temperatures == "fitted", weights, pool)
     return study(members, rows, fits, method), pool
+
+
+def write_twinned(
+    name: str, folder: Path, oof: Predictions, test: Predictions, about: dict[str, Any], twins: Twins, force: bool
+) -> str | None:
+    """Write the blend with twin lookup beside the one without: WROTE, UNCHANGED, or None where there is none."""
+    if twins.twinned is None:
+        return None
+    place = folder.with_name(name + twin_blend.SUFFIX)
+    meta = twin_blend.meta_of(oof.meta, place.name, twins.twinned.mode)
+    told = twin_blend.record_of(about, meta, twins)
+    if record.is_there(place, told, force):
+        return UNCHANGED
+    record.write(
+        place,
+        replace(oof, logits=twins.twinned.oof, meta=meta),
+        replace(test, logits=twins.twinned.test, meta=meta),
+        told,
+    )
+    return WROTE
 
 
 def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchanged: bool) -> list[str]:

@@ -160,6 +160,11 @@ def _of_run(run: Run, name: str) -> Member:
 def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
     """A blend, with its own members where something was fitted to them."""
     blend = runs.load_blend(runs_dir, place.name)
+    if blend.record.get("twins"):
+        raise FerKitError(
+            f"{place}: had its twins looked up, so its out-of-fold rows know the labels of their twins; blend "
+            f"'{blend.record['twins']['blend']}' instead and give --twins"
+        )
     sha256 = {file: blend.record[key] for file, key in ((OOF, "oof_sha256"), (TEST, "test_sha256"))}
     parts = _parts(runs_dir, place, blend.record) if blend.record.get("learned") else ()
     source = Source(OF_BLEND, place, sha256)

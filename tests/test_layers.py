@@ -26,7 +26,7 @@ LAYERS = [
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
-SHARED |= {"kaggle_errors", "kaggle_cli"}
+SHARED |= {"kaggle_errors", "kaggle_cli", "twins"}
 LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 

@@ -1,0 +1,136 @@
+"""Which rows share a source photo with which train rows: the evidence that twin lookup works on.
+
+Groups of twins come from folds.csv and folds-test.csv, which know the images alone; kinds of pairs from the pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import data, fold_files, runs, twins
+from fer_kit.errors import FerKitError
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Keys = NDArray[np.bytes_]
+
+OFF, EXACT, NEAR = "off", "exact", "near"
+MODES = (OFF, EXACT, NEAR)
+TEST_GROUPS = "folds-test.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A row and one of its train twins, never itself: rows int64 (P,) positions, `count` of which there are.
+
+    twins: int64 (P,), positions of the twins among the train rows. labels: int64 (P,), their labels.
+    exact: bool (P,), the very same pixels.
+    """
+
+    rows: Ints
+    twins: Ints
+    labels: Ints
+    exact: Bools
+    count: int
+
+    @property
+    def have(self) -> Bools:
+        """Which rows have a twin, (count,)."""
+        return np.bincount(self.rows, minlength=self.count) > 0
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """One over the number of twins of the pair's row, (P,): with it each row counts once."""
+        return 1.0 / np.bincount(self.rows, minlength=self.count)[self.rows]
+
+    def only(self, kept: Bools) -> Pairs:
+        """The pairs of the mask (P,)."""
+        return Pairs(self.rows[kept], self.twins[kept], self.labels[kept], self.exact[kept], self.count)
+
+    def of_mode(self, mode: str) -> Pairs:
+        """All pairs in mode "near", those of the same pixels in mode "exact"."""
+        return self.only(self.exact) if mode == EXACT else self
+
+
+def among(groups: Ints, labels: Ints, keys: Keys) -> Pairs:
+    """Ordered pairs among train rows with these groups and labels, int64 (N,), and content keys (N,)."""
+    rows, others = _same_group(groups, groups)
+    strangers = rows != others
+    rows, others = rows[strangers], others[strangers]
+    return Pairs(rows, others, labels[others], keys[rows] == keys[others], len(groups))
+
+
+def towards(groups: Ints, keys: Keys, train_groups: Ints, train_labels: Ints, train_keys: Keys) -> Pairs:
+    """Pairs of test rows, with groups (M,) and keys (M,), and train rows."""
+    rows, others = _same_group(groups, train_groups)
+    return Pairs(rows, others, train_labels[others], keys[rows] == train_keys[others], len(groups))
+
+
+@dataclass(frozen=True, eq=False)
+class TwinTable:
+    """All twins of a competition: among the train rows, and from test rows to train rows.
+
+    groups, labels, folds: int64 (N,), of the train rows.
+    """
+
+    groups: Ints
+    labels: Ints
+    folds: Ints
+    train: Pairs
+    test: Pairs
+
+    @property
+    def seen_share(self) -> float:
+        """τ: the share of the test rows that have a train twin, from the images alone."""
+        return float(self.test.have.mean())
+
+
+def read(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: str) -> TwinTable:
+    """The twins of the folds in `folds_csv` and folds-test.csv beside it, with the images in `data_dir`.
+
+    Raises:
+        FerKitError: a file missing or damaged, data that the predictions (`data_digest`) were not made from,
+            folds of other data.
+    """
+    table = fold_files.read(folds_csv)
+    test_groups = fold_files.read_test_groups(folds_csv.parent / TEST_GROUPS)
+    competition = data.load(data.find(data_dir), cache_dir)
+    if competition.digest != data_digest:
+        raise FerKitError(
+            f"{competition.folder}: holds data {competition.digest[:12]}, the predictions were made from data "
+            f"{data_digest[:12]}; name the folder they were made from with --data"
+        )
+    fold_files.check(table, competition.train.labels)
+    if len(test_groups) != len(competition.test.ids):
+        raise FerKitError(
+            f"{folds_csv.parent / TEST_GROUPS}: {len(test_groups):,} rows, the data has {len(competition.test.ids):,} "
+            "test rows; make the folds again with python -m fer_kit.folds --force"
+        )
+    keys, test_keys = twins.content_keys(competition.train.images), twins.content_keys(competition.test.images)
+    return TwinTable(
+        table.groups,
+        table.labels,
+        table.folds,
+        among(table.groups, table.labels, keys),
+        towards(test_groups, test_keys, table.groups, table.labels, keys),
+    )
+
+
+def cache_of(runs_dir: Path) -> Path:
+    """Where parsed data is kept beside the runs."""
+    return runs_dir / runs.CACHE
+
+
+def _same_group(groups: Ints, others: Ints) -> tuple[Ints, Ints]:
+    """All (row, other) with groups[row] == others[other], ascending by row, then by other."""
+    order = np.argsort(others, kind="stable")
+    ordered = others[order]
+    first = np.searchsorted(ordered, groups, "left")
+    counts = np.searchsorted(ordered, groups, "right") - first
+    rows = np.repeat(np.arange(len(groups)), counts)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows, order[np.repeat(first, counts) + within]
