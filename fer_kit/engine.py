@@ -70,7 +70,7 @@ def train_epoch(
 
     batches: images float32 (B, 1, 48, 48) and labels int64 (B,). `on_step` gets, after each step, the images so far
     and the sums of loss and hits as tensors on the device: reading them waits for the device, so not every step.
-    Mixup (Zhang et al., ICLR 2018) is torchvision's; accuracy then counts the label of the first of the two images.
+    Mixup (Zhang et al., ICLR 2018) is torchvision's; accuracy then counts the label of the heavier of the two images.
     """
     state.net.train()
     mixup = MixUp(alpha=config.mixup_alpha, num_classes=NUM_CLASSES) if config.mixup_alpha else None
@@ -92,7 +92,7 @@ def train_epoch(
             state.average.update(state.net, state.step)
         images += len(labels)
         loss_sum += loss.detach() * len(labels)
-        hits += (logits.detach().argmax(1) == labels).sum()
+        hits += (logits.detach().argmax(1) == (targets.argmax(1) if targets.ndim == 2 else targets)).sum()
         on_step(images, loss_sum, hits)
     state.epoch += 1
     return float(loss_sum) / images, float(hits) / images
