@@ -152,7 +152,9 @@ def report(made: Made) -> str:
     joined = search.get("joined", 0) + search.get("mirrored_joined", 0)
     lines = [
         f"images  {search['images']:,}: {search['exact_copies']:,} exact copies, {joined:,} pairs joined by the"
-        f" {made.record['method']} search, {search['flat']:,} flat ones kept apart",
+        f" {made.record['method']} search, {search['flat']:,} flat ones kept apart"
+        if "flat" in search
+        else f"images  {search['images']:,}: twins were not searched",
         f"twins   {rows:,} of {s['train_rows']:,} train rows ({_share(rows, s['train_rows'])}) in {groups:,} groups of"
         f" two and more; the largest group has {s['largest_group']} images",
         f"labels  {conflicts:,} of these groups ({_share(conflicts, groups)}) hold more than one label",
@@ -235,6 +237,12 @@ def _body(args: argparse.Namespace) -> None:
         print(
             "warning: OpenCV is not installed, so twins are compared as they lie and a third of the rows with twins"
             " goes unnoticed; pip install opencv-python-headless, then make the folds again",
+            file=sys.stderr,
+        )
+    if args.method == "none":
+        print(
+            "warning: --method none lets twins cross the folds, so out-of-fold scores flatter every network that"
+            " memorises; good only to measure that, in a run folder of its own",
             file=sys.stderr,
         )
     competition = data.load(data.find(args.data), args.runs / "cache")

@@ -7,6 +7,7 @@ memorises.
     aligned    copies, then pairs with similar edges that correlate in fine detail once aligned (needs OpenCV)
     unaligned  copies, then pairs whose edges and brightness agree as they lie: as safe, finds half the pairs
     exact      copies of the same pixels alone
+    none       no search: every image stands alone (plain folds, to measure what twins do to a score)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from fer_kit.labels import PIXELS
 Images = NDArray[np.uint8]  # (N, 48, 48)
 Ints = NDArray[np.int64]
 
-METHODS = ("auto", "aligned", "unaligned", "exact")
+METHODS = ("auto", "aligned", "unaligned", "exact", "none")
 FLAT_STD = 5.0  # grey levels; an image with less contrast matches everything and shows no photo
 GROUP_LIMIT = 100  # images; the largest true group of FER2013 has 36
 
@@ -87,6 +88,8 @@ def find(images: Images, method: str = "auto", threads: int | None = None, progr
         FerKitError: an unknown method, "aligned" without OpenCV, or a group of more than 100 images.
     """
     method = chosen(method)
+    if method == "none":
+        return Twins(np.arange(len(images)), np.empty((0, 2), np.int64), method, {}, {"images": len(images)}, {})
     notes = _Notes(thresholds={"flat_std": FLAT_STD, "group_limit": GROUP_LIMIT})
     with notes.timed("copies"):
         flat = is_flat(images)
