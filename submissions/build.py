@@ -51,6 +51,7 @@ def body(args: argparse.Namespace) -> None:
 
     lines = [
         ("source", source.origin),
+        *([("note", source.note)] if source.note else []),
         ("accuracy", source.accuracy_text),
         ("form", form.text),
         ("rows", f"{rows:,}, {origin}"),

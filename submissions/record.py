@@ -19,7 +19,10 @@ ANYWAY = "--any-source"
 
 @dataclass(frozen=True)
 class Record:
-    """Read back: fields as in `Source`. `source` is e.g. "blend best"; `text` is the accuracy in words."""
+    """Read back: fields as in `Source`.
+
+    source: e.g. "blend best", with the source's note in brackets. text: the accuracy in words.
+    """
 
     source: str
     kind: str
@@ -42,7 +45,7 @@ def write(file: Path, sha256: str, source: Source) -> None:
         {
             "schema": SCHEMA,
             "sha256": sha256,
-            "source": f"{source.kind} {source.name}",
+            "source": f"{source.kind} {source.name}" + (f" ({source.note})" if source.note else ""),
             "kind": source.kind,
             # relative to the record, so that the two can be moved and published together
             "folder": os.path.relpath(source.folder, file.parent),
