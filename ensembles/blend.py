@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ensembles import full_fit, nested, plots, record, report, twin_blend, weights_file
 from ensembles import members as choice
-from ensembles import nested, plots, record, report, twin_blend, weights_file
 from ensembles import rows as common_rows
 from ensembles.crossfit import AUTO
 from ensembles.members import Member
@@ -75,6 +75,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="update predictions by the labels of train rows that show the same photo: copies of the same pixels "
         "(exact) or all twins (near); written as a second blend, NAME-twins, beside the one without",
     )
+    parser.add_argument(
+        "--full-fit",
+        choices=full_fit.WAYS,
+        default=full_fit.OFF,
+        help="let the full fit (foldall) of a run predict the test rows with the weight of its folds: instead of their "
+        "mean, or beside them as one more network",
+    )
     parser.add_argument("--data", metavar="DIR", help="folder with the competition's files, for the kinds of twins")
     parser.add_argument("--no-pictures", action="store_true", help="leave out correlation.png and weights.png")
     parser.add_argument("--force", action="store_true", help="replace a blend of that name with other content")
@@ -93,14 +100,17 @@ def body(args: argparse.Namespace) -> None:
     _refuse_itself(name, folder, members)
     rows = common_rows.common(runs_dir, members)
     table, why_none = twin_blend.table_for(runs_dir, members, rows, args.twins, args.data)
+    members, full = full_fit.put(runs_dir, members, args.full_fit)
     members = choice.by_recipe(members)
     made, pool = make(members, rows, args)
     twins = twin_blend.study(members, rows, made.oof, made.test, args.twins, table, why_none)
 
-    meta = record.build_meta(name, members, rows, made)
+    meta = full_fit.marked(record.build_meta(name, members, rows, made), args.full_fit, full)
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)
     test = Predictions(members[0].test.ids, made.test, meta)
     about = record.build(runs_dir, members, rows, made, meta, pool)
+    if full:
+        about["full_fit"] = {"how": args.full_fit, "sha256": full}
     about["forecast"] = twin_blend.forecast_json(twins, with_lookup=False)
     unchanged = record.is_there(folder, about, args.force)
     if not unchanged:
@@ -111,7 +121,7 @@ def body(args: argparse.Namespace) -> None:
     for state in left_out:
         print(f"left out: {runs.unfinished_message(runs_dir, state)}")
     print("\n".join(report.report(name, members, rows, made, args.runs)))
-    print("\n".join(twin_blend.lines(twins, name)))
+    print("\n".join([*([full_fit.line(args.full_fit, full)] if full else []), *twin_blend.lines(twins, name)]))
     for note in report.doubles(members):
         print(note)
     written = ",".join([OOF, TEST, BLEND, *pictures])

@@ -14,13 +14,14 @@ from torch import Tensor
 from fer_kit import data, files, folds, precision, runs, splits, tracking
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
+from fer_kit.fold_names import Fold, seed_number
 
 
 @dataclass(frozen=True)
 class Options:
     """What decides where and how a fold runs, and not its numbers."""
 
-    fold: int
+    fold: Fold
     run: str
     runs: Path
     command: str
@@ -48,6 +49,11 @@ class Job:
     images: Tensor  # uint8 (N, 48, 48), all train rows, on the device
     labels: Tensor  # int64 (N,)
     code: str  # commit
+
+    @property
+    def seed_number(self) -> int:
+        """What the fold counts as in seeds."""
+        return seed_number(self.options.fold, self.folds.count)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from fer_kit import (
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
+from fer_kit.fold_names import in_words, recorded
 from fer_kit.losses import make_loss
 from fer_kit.predictions import Predictions
 
@@ -52,10 +53,10 @@ def train_fold(config: TrainConfig, options: Options) -> None:
 
 def begin_or_resume(job: Job) -> engine.State:
     """The state to go on from: that of last.pt where there is one, else a fresh network."""
-    config, fold, device = job.config, job.options.fold, job.precision.device
-    seed_everything(config, fold, 0, device)
+    config, device = job.config, job.precision.device
+    seed_everything(config, job.seed_number, 0, device)
     state = engine.start(config, job.precision, batches.count(len(job.split.train), config.batch_size))
-    name = f"{job.options.run} fold {fold} on {tracking.device_name(device)}, {job.precision.name}"
+    name = f"{job.options.run} {in_words(job.options.fold)} on {tracking.device_name(device)}, {job.precision.name}"
     last = job.folder / "last.pt"
     if last.exists():
         checkpoints.load(last, state, job.identity)
@@ -75,7 +76,7 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
     loss_of = make_loss(config, job.competition.train.labels[job.split.train], job.images.device)
     while state.epoch < config.epochs and not stopped_early(config, state):
         started = time.monotonic()
-        rng = seed_everything(config, job.options.fold, state.epoch + 1, job.images.device)
+        rng = seed_everything(config, job.seed_number, state.epoch + 1, job.images.device)
         progress = tracking.Progress(f"epoch {state.epoch + 1}/{config.epochs}", len(images))
         epoch = batches.epoch(images, labels, config, rng)
         try:
@@ -153,56 +154,64 @@ def finish(job: Job, state: engine.State) -> None:
         epoch = state.best_epoch
     started = time.monotonic()
     oof, test = predict(job, state.smooth, epoch)
-    checkpoints.save_weights(job.folder / "model.safetensors", state.smooth, oof.meta | {"model": job.config.model})
-    predictions.write(job.folder / "oof.npz", oof)
-    predictions.write(job.folder / "test.npz", test)
+    checkpoints.save_weights(job.folder / "model.safetensors", state.smooth, test.meta | {"model": job.config.model})
     result = result_of(job, state, oof) | {
         "epoch": epoch,
         "predict_seconds": round(time.monotonic() - started, 1),
-        "oof_sha256": files.sha256_of(job.folder / "oof.npz"),
-        "test_sha256": files.sha256_of(job.folder / "test.npz"),
     }
-    job.log(
-        f"out of fold {result['oof_accuracy']:.2%} on {len(oof):,} rows, weights of epoch {epoch},"
-        f" {state.seconds:.0f} s of training"
-    )
+    score = "full fit, nothing out of fold"
+    if oof is not None:
+        predictions.write(job.folder / "oof.npz", oof)
+        result["oof_sha256"] = files.sha256_of(job.folder / "oof.npz")
+        score = f"out of fold {result['oof_accuracy']:.2%} on {len(oof):,} rows"
+    predictions.write(job.folder / "test.npz", test)
+    result["test_sha256"] = files.sha256_of(job.folder / "test.npz")
+    job.log(f"{score}, weights of epoch {epoch}, {state.seconds:.0f} s of training")
     files.write_json(job.folder / "result.json", result)
     (job.folder / "last.pt").unlink(missing_ok=True)  # a finished run is never resumed
     job.log(f"finished: {job.folder}")
 
 
-def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions, Predictions]:
-    """Logits of the fold's rows, with their labels, and of the test rows; in fp32, since bf16 logits tie."""
+def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
+    """Logits of the fold's rows, with their labels, and of the test rows; in fp32, since bf16 logits tie.
+
+    None for the rows of a full fit, which leaves none out.
+    """
     exact = precision.Precision("fp32", job.precision.device)
     out, train, test = job.split.out, job.competition.train, job.competition.test
     meta = predictions.build_meta(
         recipe=job.config.recipe,
         run=job.options.run,
-        fold=job.options.fold,
+        fold=recorded(job.options.fold),
         epoch=epoch,
         views=job.config.views,
         commit=job.code,
         **job.identity,
     )
     test_images = torch.from_numpy(np.array(test.images)).to(job.images.device)
-    oof_logits = engine.predict(net, job.images[torch.from_numpy(out)], job.config.views, exact)
-    test_logits = engine.predict(net, test_images, job.config.views, exact)
-    oof = Predictions(train.ids[out], oof_logits, meta, np.array(train.labels[out]))
-    return oof, Predictions(test.ids, test_logits, meta)
+    oof = None
+    if len(out):
+        oof_logits = engine.predict(net, job.images[torch.from_numpy(out)], job.config.views, exact)
+        oof = Predictions(train.ids[out], oof_logits, meta, np.array(train.labels[out]))
+    return oof, Predictions(test.ids, engine.predict(net, test_images, job.config.views, exact), meta)
 
 
-def result_of(job: Job, state: engine.State, oof: Predictions) -> dict[str, Any]:
+def result_of(job: Job, state: engine.State, oof: Predictions | None) -> dict[str, Any]:
     """result.json but for the hashes of the files and what only `finish` knows."""
-    assert oof.labels is not None
+    scores: dict[str, Any] = {"oof_rows": 0}
+    if oof is not None and oof.labels is not None:
+        scores = {
+            "oof_accuracy": metrics.accuracy(oof.logits, oof.labels),
+            "oof_log_loss": metrics.log_loss(oof.logits, oof.labels),
+            "oof_rows": len(oof),
+        }
     return {
         "schema": 1,
         "run": job.options.run,
         "recipe": job.config.recipe,
-        "fold": job.options.fold,
+        "fold": recorded(job.options.fold),
         "folds": job.folds.count,
-        "oof_accuracy": metrics.accuracy(oof.logits, oof.labels),
-        "oof_log_loss": metrics.log_loss(oof.logits, oof.labels),
-        "oof_rows": len(oof),
+        **scores,
         "epochs_trained": state.epoch,
         "train_seconds": round(state.seconds, 1),
         "seconds_an_epoch": float(np.median([record["seconds"] for record in state.history])),

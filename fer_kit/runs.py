@@ -1,7 +1,7 @@
 """Run folders: their names, what is finished, and a whole run read back and checked.
 
     runs/<run>/fold<k>/{config.json, env.json, metrics.jsonl, log.txt, last.pt, model.safetensors,
-                        oof.npz, test.npz, result.json}
+                        oof.npz, test.npz, result.json}        also foldall, without oof.npz: see `fold_names`
     runs/blends/<name>/{oof.npz, test.npz, blend.json}
 
 result.json (blend.json) is written last and holds the sha256 of the two prediction files: it is the finished mark.
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, metrics, predictions
+from fer_kit import files, fold_names, metrics, predictions
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.predictions import Predictions
 
@@ -101,9 +101,9 @@ def run_name(recipe: str, tag: str | None = None) -> str:
     return name if tag is None else safe_name(f"{name}-{safe_name(tag, 'tag')}", "run")
 
 
-def fold_folder(runs_dir: Path | str, run: str, fold: int) -> Path:
+def fold_folder(runs_dir: Path | str, run: str, fold: fold_names.Fold) -> Path:
     """Where fold `fold` of `run` lives."""
-    return Path(runs_dir) / run / f"fold{fold}"
+    return Path(runs_dir) / run / fold_names.folder_name(fold)
 
 
 def list_runs(runs_dir: Path | str) -> list[str]:
@@ -201,8 +201,7 @@ def unfinished_message(runs_dir: Path | str, state: Status) -> str:
     """One sentence: which folds of a run are missing, and the command that trains the first of them."""
     folder = Path(runs_dir) / state.name
     folds = state.missing if state.finished else tuple(_fold_folders(folder)) or (0,)
-    numbers = ", ".join(str(fold) for fold in folds)
-    what = f"fold {numbers}" if len(folds) == 1 else f"folds {numbers}"
+    what = ("fold " if len(folds) == 1 else "folds ") + ", ".join(map(str, folds))
     of = f" of {state.count}" if state.count is not None else ""
     again = ", and so on" if len(folds) > 1 else ""
     return f"{folder}: {what}{of} not finished; finish with: {_train_command(folder, state, folds[0])}{again}"
@@ -249,9 +248,10 @@ def _read_record(folder: Path, name: str) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         raise FerKitError(f"{path}: not a JSON object; make this folder again")
     for file, key in _HASHED.items():
-        if not (folder / file).is_file():
+        full = file == OOF and record.get("fold") == fold_names.FULL
+        if not full and not (folder / file).is_file():
             raise FerKitError(f"{folder / file}: missing, though {name} says it was written; make this folder again")
-        if files.sha256_of(folder / file) != _field(path, record, key, str):
+        if not full and files.sha256_of(folder / file) != _field(path, record, key, str):
             raise FerKitError(f"{folder / file}: changed since {name} was written; make this folder again")
     return record
 

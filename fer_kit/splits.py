@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
+from fer_kit.fold_names import Fold, in_words, left_out, seed_number
 from fer_kit.folds import Folds
 
 Ints = NDArray[np.int64]
@@ -27,22 +28,24 @@ class Split:
     out: Ints
 
 
-def split(folds: Folds, fold: int, config: TrainConfig) -> Split:
+def split(folds: Folds, fold: Fold, config: TrainConfig) -> Split:
     """Split the rows for `fold`; the watched slice is drawn by (seed, fold) and keeps twin groups whole.
 
     Raises:
         FerKitError: there is no such fold, or nothing is left to train on.
     """
-    out, rest = folds.rows_out(fold), folds.rows_in(fold)
+    numbers = left_out(fold)
+    out = np.sort(np.concatenate([np.empty(0, np.int64), *(folds.rows_out(number) for number in numbers)]))
+    rest = np.flatnonzero(~np.isin(folds.folds, numbers))
     watch = np.empty(0, np.int64)
     if config.watches:
-        watched = draw_groups(folds.groups[rest], config.watch_frac, seed=(config.seed, fold))
+        watched = draw_groups(folds.groups[rest], config.watch_frac, seed=(config.seed, seed_number(fold, folds.count)))
         watch, rest = rest[watched], rest[~watched]
     if config.limit_rows:
         rest = rest[: config.limit_rows]
     if len(rest) < config.batch_size:
         raise FerKitError(
-            f"fold {fold} leaves {len(rest)} rows to train on, fewer than one batch of {config.batch_size};"
+            f"{in_words(fold)} leaves {len(rest)} rows to train on, fewer than one batch of {config.batch_size};"
             " take fewer folds or --set batch_size=…"
         )
     return Split(rest, watch, out)

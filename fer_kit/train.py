@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, recipes, runs
+from fer_kit import cli, fold_names, recipes, runs
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
 
@@ -25,7 +25,14 @@ def build_parser() -> argparse.ArgumentParser:
         "python -m fer_kit.train",
         "Train one fold of a recipe; predict the fold's own rows and the test rows; keep everything in a run folder.",
     )
-    parser.add_argument("--fold", type=int, required=True, help="the fold to leave out and predict, from 0")
+    parser.add_argument(
+        "--fold",
+        type=fold_names.parse,
+        required=True,
+        metavar="K",
+        help="the fold to leave out and predict, from 0; all: train on every row and predict the test rows alone; "
+        "1+3: leave out two, for a teacher (see ensembles.targets)",
+    )
     parser.add_argument("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}")
     parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")

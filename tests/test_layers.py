@@ -18,7 +18,18 @@ LAYERS = [
     {"config", "metrics", "predictions"}
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
-    | {"twin_candidates", "twin_alignment", "twins", "fold_files", "folds", "splits", "recipes", "runs"}
+    | {
+        "twin_candidates",
+        "twin_alignment",
+        "twins",
+        "fold_names",
+        "fold_files",
+        "folds",
+        "splits",
+        "recipes",
+        "runs",
+        "full_fit",
+    }
     | {"unzip", "download"},
     {"augment", "batches", "losses", "optim", "precision", "models"},
     {"engine", "tracking", "checkpoints", "fold_job", "fold_run"},
@@ -26,7 +37,7 @@ LAYERS = [
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
-SHARED |= {"kaggle_errors", "kaggle_cli", "twins"}
+SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit"}
 LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 

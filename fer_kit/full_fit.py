@@ -1,0 +1,35 @@
+"""The full fit of a run, runs/<run>/foldall: trained on every row, so that it predicts the test rows and no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fer_kit import files, fold_names, predictions, runs
+from fer_kit.errors import FerKitError
+from fer_kit.predictions import Predictions
+from fer_kit.runs import TEST, Run
+
+
+@dataclass(frozen=True, eq=False)
+class FullFit:
+    """test: M test rows. sha256: of the file they are in."""
+
+    test: Predictions
+    sha256: str
+
+
+def load(run: Run) -> FullFit | None:
+    """The full fit of `run`; None where it was not trained or is not finished.
+
+    Raises:
+        FerKitError: a foldall of another config, other folds or data than the run's folds, or with other test rows.
+    """
+    folder = run.folder / fold_names.folder_name(fold_names.ALL)
+    if not runs.is_finished(folder):
+        return None
+    test = predictions.read(folder / TEST)
+    keys = ("run", "config_digest", "folds_digest", "data_digest", "views")
+    predictions.same_meta([run.test, test], keys, f"{folder}")
+    if test.meta["fold"] != fold_names.FULL or test.labels is not None or test.ids.tolist() != run.test.ids.tolist():
+        raise FerKitError(f"{folder / TEST}: not the test rows of a full fit; train it again with --fold all")
+    return FullFit(test, files.sha256_of(folder / TEST))
