@@ -1,4 +1,4 @@
-"""Scores of predictions, in float64 whatever the logits come in, numpy only.
+"""Scores of predictions, in float64 whatever the logits come in; numpy only, but for the binomial of McNemar's test.
 
 Everywhere: logits (N, K) before softmax, with K = 7 columns in label order; labels (N,) integers 0 to K − 1.
 Wrong shapes raise ValueError: they are bugs of the caller, files are checked where they are read.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,42 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CALIBRATION_BINS = 15  # as in Guo et al. 2017
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A against B on the same rows; `difference` is A − B in accuracy, `won` rows only A has right, `lost` only B.
+
+    z, p: cluster z of the difference and its two-sided p, to decide by. mcnemar_p: exact McNemar, which takes rows
+    for independent. All of them: p is 1 where nothing differs.
+    """
+
+    against: str
+    difference: float
+    standard_error: float
+    won: int
+    lost: int
+    z: float
+    p: float
+    mcnemar_p: float
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What the winning class's probability promises and what comes true, in B bins of equal width from 0 to 1.
+
+    rows int64 (B,); confidence, accuracy float64 (B,), means over the rows of a bin, NaN in an empty one.
+    error: the expected calibration error, mean over rows of |confidence − accuracy| of their bins
+    (Naeini et al., AAAI 2015; Guo et al., ICML 2017).
+    """
+
+    rows: Ints
+    confidence: Floats
+    accuracy: Floats
+    error: float
 
 
 def log_softmax(logits: Array) -> Floats:
@@ -66,6 +103,48 @@ def log_loss(logits: Array, labels: Array) -> float:
     return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
 
+def confusion(predicted: Array, labels: Array, classes: int) -> Ints:
+    """How often each class (row) got each answer (column), int64 (K, K), of answers and labels (N,)."""
+    return np.bincount(classes * labels + predicted, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+
+
+def calibration(logits: Array, labels: Array, bins: int = CALIBRATION_BINS) -> Calibration:
+    """How far the probability of the predicted class can be believed; see `Calibration`."""
+    _check(logits, labels)
+    sure = softmax(logits).max(axis=1)
+    right = (predicted(logits) == labels).astype(np.float64)
+    number = np.minimum((sure * bins).astype(np.int64), bins - 1)  # a probability of 1 belongs to the last bin
+    rows = np.bincount(number, minlength=bins).astype(np.int64)
+    promised, true = np.bincount(number, sure, bins), np.bincount(number, right, bins)
+    with np.errstate(invalid="ignore"):
+        return Calibration(rows, promised / rows, true / rows, float(np.abs(promised - true).sum() / len(labels)))
+
+
+def compare(a: Array, b: Array, labels: Array, groups: Array, against: str) -> Comparison:
+    """Logits `a` (N, K) against `b`, called `against`; groups: (N,), the twins.
+
+    McNemar 1947, exact by the binomial; the cluster z is the sum of the differences of groups over its standard error.
+    """
+    from scipy.stats import binomtest
+
+    right_a, right_b = predicted(a) == labels, predicted(b) == labels
+    won, lost = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    difference = right_a.astype(np.float64) - right_b
+    error = cluster_standard_error(difference, groups)
+    mean = float(difference.mean())
+    z = mean / error if error > 0 else 0.0
+    return Comparison(
+        against,
+        mean,
+        0.0 if math.isnan(error) else error,
+        won,
+        lost,
+        z,
+        math.erfc(abs(z) / math.sqrt(2)),
+        float(binomtest(won, won + lost).pvalue) if won + lost else 1.0,
+    )
+
+
 def spread(values: Sequence[float]) -> float:
     """Standard deviation over folds (n − 1 in the denominator); NaN for one value, which has none."""
     if len(values) < 2:
@@ -102,16 +181,34 @@ def bootstrap_interval(
     Groups of the same size and sum count the same, so that one draw of how often each kind comes (a multinomial)
     is exactly one draw of all the groups, at a hundredth of the work. Efron and Tibshirani 1993, chapters 8 and 13.
     """
-    sums, sizes = _group_sums(values, groups)
-    kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)  # (2, kinds)
+    sums, sizes = _resampled(np.stack(_group_sums(values, groups), axis=1), repeats, seed).T
+    low, high = np.quantile(sums / sizes, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_confusions(
+    predicted: Array, labels: Array, groups: Array, classes: int, repeats: int = 4000, seed: int = 0
+) -> Floats:
+    """Confusion matrices (repeats, K, K) of groups drawn anew as in `bootstrap_interval`.
+
+    Whatever is computed from a confusion matrix gets its interval from the percentiles over these.
+    """
+    numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    cells = classes**2 * numbers + classes * labels + predicted
+    tallies = np.bincount(cells, minlength=(int(numbers.max()) + 1) * classes**2).reshape(-1, classes**2)
+    return _resampled(tallies.astype(np.float64), repeats, seed).reshape(repeats, classes, classes)
+
+
+def _resampled(sums: Floats, repeats: int, seed: int) -> Floats:
+    """Totals (repeats, C) of the sums (G, C) of G groups, over G groups drawn with replacement."""
+    kinds, counts = np.unique(sums, axis=0, return_counts=True)  # (kinds, C)
     rng = np.random.default_rng(seed)
     chunk = max(1, 4_000_000 // len(counts))
-    means = []
+    totals = []
     for start in range(0, repeats, chunk):
         drawn = rng.multinomial(len(sums), counts / len(sums), size=min(chunk, repeats - start))
-        means.append((drawn @ kinds[0]) / (drawn @ kinds[1]))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+        totals.append(drawn.astype(np.float64) @ kinds)
+    return np.concatenate(totals)
 
 
 def _group_sums(values: Array, groups: Array) -> tuple[Floats, Floats]:

@@ -73,3 +73,46 @@ def test_spread_and_standard_error():
     assert metrics.spread([0.5, 0.7]) == pytest.approx(math.sqrt(0.02))
     assert math.isnan(metrics.spread([0.5]))
     assert metrics.standard_error(0.75, 100) == pytest.approx(0.0433, abs=1e-4)
+
+
+def test_confusion_and_the_drawn_ones():
+    labels, answers = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
+    counts = metrics.confusion(answers, labels, 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
+    drawn = metrics.bootstrap_confusions(answers, labels, np.arange(5), 3, repeats=4000)
+    assert drawn.shape == (4000, 3, 3) and (drawn.sum((1, 2)) == 5).all()
+    np.testing.assert_allclose(drawn.mean(axis=0), counts, atol=0.06)
+    one_group = metrics.bootstrap_confusions(answers, labels, np.zeros(5, int), 3, repeats=10)
+    assert (one_group == counts).all()  # rows of a group come and go together
+
+
+def test_both_bootstraps_give_the_same_interval():
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 7, 600), rng.integers(0, 200, 600)
+    answers = np.where(rng.random(600) < 0.6, labels, rng.integers(0, 7, 600))
+    drawn = metrics.bootstrap_confusions(answers, labels, groups, 7)
+    accuracies = np.trace(drawn, axis1=1, axis2=2) / drawn.sum((1, 2))
+    expected = metrics.bootstrap_interval(answers == labels, groups)
+    np.testing.assert_allclose(np.quantile(accuracies, [0.025, 0.975]), expected, atol=0.004)
+
+
+def test_calibration_by_hand():
+    logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [1.0, 1e-30]]))
+    found = metrics.calibration(logits, np.array([0, 1, 1, 0]), bins=10)
+    assert found.rows.tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0, 3]
+    assert found.accuracy[9] == pytest.approx(2 / 3) and found.confidence[9] == pytest.approx(2.8 / 3)
+    assert math.isnan(found.accuracy[0])
+    assert found.error == pytest.approx((0.4 + 3 * (2.8 - 2) / 3) / 4)
+
+
+def test_mcnemar_and_the_cluster_z():
+    labels = np.zeros(20, np.int64)
+    good, bad = np.tile([[1.0, 0]], (20, 1)), np.tile([[1.0, 0]], (20, 1))
+    bad[:6] = [0, 1]
+    alone = metrics.compare(good, bad, labels, np.arange(20), "bad")
+    assert (alone.won, alone.lost, alone.difference) == (6, 0, 0.3)
+    assert alone.mcnemar_p == pytest.approx(2 * 0.5**6)
+    together = metrics.compare(good, bad, labels, np.maximum(np.arange(20) - 5, 0), "bad")  # six copies of one photo
+    assert together.mcnemar_p == alone.mcnemar_p and together.p > 0.1 > 0.01 > alone.p
+    same = metrics.compare(good, good, labels, np.arange(20), "itself")
+    assert (same.z, same.p, same.mcnemar_p) == (0, 1, 1)
