@@ -17,16 +17,19 @@ def count(rows: int, batch_size: int) -> int:
     return -(-rows // batch_size)
 
 
-def epoch(images: Tensor, labels: Tensor, config: TrainConfig, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch: float32 (B, 1, 48, 48), channels-last, and int64 (B,).
+def epoch(
+    images: Tensor, labels: Tensor, config: TrainConfig, rng: Generator, targets: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of one epoch: float32 (B, 1, 48, 48), channels-last, and int64 (B,), or targets float32 (B, 7).
 
-    images: uint8 (N, 48, 48) and labels: int64 (N,), both on the device of `rng`. The rows are cut into batches
+    images: uint8 (N, 48, 48), labels: int64 (N,) and soft targets: float32 (N, 7), which take the labels' place where
+    they are given; all on the device of `rng`. The rows are cut into batches
     whose sizes differ by one at most, so that none is dropped and no small last batch upsets batch norm.
     """
     rows = draw_rows(labels, config.sampler, rng)
     for picked in rows.tensor_split(count(len(rows), config.batch_size)):
         x = augment(images[picked], config, rng)
-        yield x.contiguous(memory_format=torch.channels_last), labels[picked]
+        yield x.contiguous(memory_format=torch.channels_last), labels[picked] if targets is None else targets[picked]
 
 
 def draw_rows(labels: Tensor, sampler: str, rng: Generator) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "focal_gamma": (0.0, 10.0),
     "label_smoothing": (0.0, 0.9),
     "mixup_alpha": (0.0, 10.0),
+    "targets_share": (0.0, 1.0),
     "flip_prob": (0.0, 1.0),
     "rotation_deg": (0.0, 180.0),
     "shift_frac": (0.0, 0.5),
@@ -50,6 +52,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "contrast_frac": (0.0, 1.0),
     "erase_prob": (0.0, 1.0),
 }
+
+NEUTRAL = {"targets": "", "targets_share": 0.5}  # came later; left out of records where there are no targets
+TARGETS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}@[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ class TrainConfig:
     loss_weights: str = "none"
     sampler: str = "shuffle"
     mixup_alpha: float = 0.0
+    targets: str = ""  # soft targets, NAME@ and the first 16 digits of the file's sha256; empty = labels alone
+    targets_share: float = 0.5  # of a train row's target; the rest is its label
 
     flip_prob: float = 0.0
     rotation_deg: float = 0.0  # each range is drawn from evenly, both ways around "unchanged"
@@ -112,6 +119,14 @@ class TrainConfig:
                 "network that answers Disgust; set loss_weights=none or sampler=shuffle"
             )
 
+        if self.targets and not TARGETS_NAME.fullmatch(self.targets):
+            raise FerKitError(
+                f"targets='{self.targets}' is no name of targets with a digest; give the file to "
+                "python -m fer_kit.train as --set targets=FILE"
+            )
+        if self.targets_share != NEUTRAL["targets_share"] and not self.targets:
+            raise FerKitError(f"targets_share={self.targets_share} without targets; give --set targets=FILE too")
+
     @property
     def watches(self) -> bool:
         """Whether a slice of the training rows is cut off and watched."""
@@ -123,8 +138,12 @@ class TrainConfig:
         return digest_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """The record as JSON values, in field order."""
-        return dataclasses.asdict(self)
+        """The record as JSON values, in field order, without the settings of `NEUTRAL` where they are not used.
+
+        So that runs begun before there were such settings keep their digest.
+        """
+        record = dataclasses.asdict(self)
+        return record if self.targets else {name: record[name] for name in record if name not in NEUTRAL}
 
 
 TYPES: dict[str, type] = {
@@ -202,7 +221,7 @@ def from_json(record: Any, where: str) -> TrainConfig:
     for name in record:
         if name not in TYPES:
             raise FerKitError(f"{where}: unknown setting '{name}'{did_you_mean(str(name), TYPES)}; remove it")
-    missing = [name for name in TYPES if name not in record]
+    missing = [name for name in TYPES if name not in record and name not in NEUTRAL]
     if missing:
         raise FerKitError(f"{where}: settings are missing ({', '.join(missing)}); start the run anew")
     try:

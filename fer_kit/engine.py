@@ -68,8 +68,9 @@ def train_epoch(
 ) -> tuple[float, float]:
     """One epoch; mean loss and accuracy over its images, as the network was at each step.
 
-    batches: images float32 (B, 1, 48, 48) and labels int64 (B,). `on_step` gets, after each step, the images so far
-    and the sums of loss and hits as tensors on the device: reading them waits for the device, so not every step.
+    batches: images float32 (B, 1, 48, 48) and labels int64 (B,) or shares of classes float32 (B, 7). `on_step` gets,
+    after each step, the images so far and the sums of loss and hits as tensors on the device: reading them waits for
+    the device, so not every step.
     Mixup (Zhang et al., ICLR 2018) is torchvision's; accuracy then counts the label of the heavier of the two images.
     """
     state.net.train()

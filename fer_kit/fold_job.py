@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import data, files, folds, precision, runs, splits, tracking
+from fer_kit import data, files, folds, precision, runs, soft_targets, splits, tracking, training_rows
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, seed_number
@@ -32,6 +32,7 @@ class Options:
     trial: bool = False  # a smoke run, which is thrown away even when it is finished
     limit_minutes: float | None = None
     deterministic: bool = False
+    targets: Path | None = None  # where the config's targets lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Job:
     split: splits.Split
     folds: folds.Folds
     images: Tensor  # uint8 (N, 48, 48), all train rows, on the device
-    labels: Tensor  # int64 (N,)
+    rows: training_rows.TrainingRows
     code: str  # commit
 
     @property
@@ -96,6 +97,8 @@ def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
     table = folds.read(options.runs / "folds.csv")
     folds.check(table, competition.train.labels)
     parts = splits.split(table, options.fold, config)
+    soft = soft_targets.open_named(options.targets, config.targets) if config.targets else None
+    rows = training_rows.gather(config, options.fold, parts, competition, table, soft, device)
     if options.deterministic:
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not options.deterministic
@@ -113,7 +116,7 @@ def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
         split=parts,
         folds=table,
         images=torch.from_numpy(np.array(competition.train.images)).to(device),
-        labels=torch.from_numpy(np.array(competition.train.labels)).to(device),
+        rows=rows,
         code=code,
     )
 

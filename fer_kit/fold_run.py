@@ -55,7 +55,7 @@ def begin_or_resume(job: Job) -> engine.State:
     """The state to go on from: that of last.pt where there is one, else a fresh network."""
     config, device = job.config, job.precision.device
     seed_everything(config, job.seed_number, 0, device)
-    state = engine.start(config, job.precision, batches.count(len(job.split.train), config.batch_size))
+    state = engine.start(config, job.precision, batches.count(len(job.rows.labels), config.batch_size))
     name = f"{job.options.run} {in_words(job.options.fold)} on {tracking.device_name(device)}, {job.precision.name}"
     last = job.folder / "last.pt"
     if last.exists():
@@ -64,21 +64,21 @@ def begin_or_resume(job: Job) -> engine.State:
     else:
         rows = job.split
         watched = f"{len(rows.watch):,} watched, " if len(rows.watch) else ""
-        job.log(f"{name}: {len(rows.train):,} rows to train on, {watched}{len(rows.out):,} out of fold")
+        pseudo = f"{job.rows.test_rows:,} test rows with pseudo-labels, " if job.rows.test_rows else ""
+        job.log(f"{name}: {len(rows.train):,} rows to train on, {pseudo}{watched}{len(rows.out):,} out of fold")
     return state
 
 
 def train_epochs(job: Job, state: engine.State, began: float) -> bool:
     """Train until the recipe is done (True) or the time limit is near (False); saved after each epoch."""
     config, watching = job.config, job.config.watches
-    train = torch.from_numpy(job.split.train).to(job.images.device)
-    images, labels = job.images[train], job.labels[train]
-    loss_of = make_loss(config, job.competition.train.labels[job.split.train], job.images.device)
+    rows = job.rows
+    loss_of = make_loss(config, rows.labels.cpu().numpy(), job.images.device)
     while state.epoch < config.epochs and not stopped_early(config, state):
         started = time.monotonic()
         rng = seed_everything(config, job.seed_number, state.epoch + 1, job.images.device)
-        progress = tracking.Progress(f"epoch {state.epoch + 1}/{config.epochs}", len(images))
-        epoch = batches.epoch(images, labels, config, rng)
+        progress = tracking.Progress(f"epoch {state.epoch + 1}/{config.epochs}", len(rows.labels))
+        epoch = batches.epoch(rows.images, rows.labels, config, rng, rows.targets)
         try:
             loss, accuracy = engine.train_epoch(state, epoch, loss_of, config, job.precision, progress)
         finally:
@@ -94,7 +94,7 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
             record |= watch(job, state)
         state.schedule.after_epoch(record.get("watch_accuracy"))
         spent = time.monotonic() - started
-        record |= {"seconds": round(spent, 3), "images_per_second": round(len(images) / (trained - started), 1)}
+        record |= {"seconds": round(spent, 3), "images_per_second": round(len(rows.labels) / (trained - started), 1)}
         state.seconds += spent
         state.history.append(record)
         checkpoints.save(job.folder / "last.pt", state, job.identity)

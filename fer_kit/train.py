@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, fold_names, recipes, runs
+from fer_kit import cli, fold_names, recipes, runs, soft_targets
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
 
@@ -59,7 +59,8 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     Raises:
         FerKitError: unknown recipe or setting, a changed config without a name of its own, a bad limit.
     """
-    config = override(recipes.get(args.recipe), args.set)
+    settings = [soft_targets.named(setting)[0] for setting in args.set]
+    config = override(recipes.get(args.recipe), settings)
     tag = args.tag
     if args.smoke:
         batch = min(config.batch_size, SMOKE_BATCH)
@@ -107,6 +108,7 @@ def body(args: argparse.Namespace) -> None:
         restart=args.restart,
         trial=args.smoke,
         limit_minutes=args.limit_minutes,
+        targets=next((path for _, path in map(soft_targets.named, args.set) if path is not None), None),
         deterministic=args.deterministic,
         command=f"python -m fer_kit.train {shlex.join(args.typed)}",
     )

@@ -18,26 +18,16 @@ LAYERS = [
     {"config", "metrics", "predictions"}
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
-    | {
-        "twin_candidates",
-        "twin_alignment",
-        "twins",
-        "fold_names",
-        "fold_files",
-        "folds",
-        "splits",
-        "recipes",
-        "runs",
-        "full_fit",
-    }
+    | {"twin_candidates", "twin_alignment", "twins", "fold_names", "fold_files", "folds", "splits", "recipes"}
+    | {"runs", "full_fit", "soft_targets"}
     | {"unzip", "download"},
     {"augment", "batches", "losses", "optim", "precision", "models"},
-    {"engine", "tracking", "checkpoints", "fold_job", "fold_run"},
+    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_run"},
     {"train", "__main__"},
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
-SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit"}
+SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit", "soft_targets", "fold_names"}
 LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 

@@ -1,0 +1,158 @@
+"""Teachers: the networks of a run or of a blend's runs, and the class shares that they give to rows they never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensembles.members import RUN
+from fer_kit import fold_names, metrics, predictions, runs
+from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.labels import NUM_CLASSES
+from fer_kit.predictions import Predictions
+from fer_kit.runs import BLENDS, OOF, TEST, Run
+
+Shares = NDArray[np.float32]
+
+OOF_SCHEME, NESTED = "oof", "nested"
+SCHEMES = (OOF_SCHEME, NESTED)
+
+
+@dataclass(frozen=True, eq=False)
+class Team:
+    """Teachers by name. oof: of the run or blend, all N train rows. runs: all runs behind it; fold_of_row: int64 (N,).
+
+    fitted: whether weights, temperatures or a choice were fitted to the labels of all folds.
+    """
+
+    name: str
+    oof: Predictions
+    runs: tuple[Run, ...]
+    fold_of_row: NDArray[np.int64]
+    folds: int
+    fitted: bool
+    sha256: dict[str, str]
+
+    def described(self, *, of_train: bool) -> dict[str, Any]:
+        """For the record: whose predictions the targets are, with digests."""
+        whose: dict[str, Any] = {run.name: run.sha256 for run in self.runs}
+        return {"source": self.name, "sha256": self.sha256, "runs": whose} if of_train else {"runs": whose}
+
+
+def load(runs_dir: Path, source: str) -> Team:
+    """The teachers that `source` names: a run, or a blend (also as blends/NAME).
+
+    Raises:
+        FerKitError: no such run or blend; unfinished; without a run behind it; with twins looked up.
+    """
+    name = source.removeprefix(f"{BLENDS}/")
+    known = [*runs.list_runs(runs_dir), *runs.list_blends(runs_dir)]
+    if name in runs.list_runs(runs_dir) and name == source:
+        run = runs.load(runs_dir, name)
+        return Team(name, run.oof, (run,), run.fold_of_row, run.count, False, run.sha256)
+    if name not in runs.list_blends(runs_dir):
+        raise FerKitError(f"--from {source}: no run or blend of that name in {runs_dir}{did_you_mean(source, known)}")
+    blend = runs.load_blend(runs_dir, name)
+    if blend.record.get("twins"):
+        raise FerKitError(
+            f"--from {source}: its twins were looked up, so a row's target would know the labels of its twins; take "
+            f"'{blend.record['twins']['blend']}'"
+        )
+    behind = {run.folder.resolve(): run for run in _runs_behind(runs_dir, blend.record)}
+    found = tuple(behind.values())
+    if not found:
+        raise FerKitError(f"--from {source}: no run is behind it, so nothing tells the folds of its teachers apart")
+    predictions.same_meta([blend.oof, *(run.oof for run in found)], ("folds_digest", "data_digest"), f"--from {source}")
+    fitted = blend.record.get("learned", True) or blend.record.get("method") != "mean"
+    sha256 = {OOF: blend.record["oof_sha256"], TEST: blend.record["test_sha256"]}
+    return Team(name, blend.oof, found, found[0].fold_of_row, found[0].count, fitted, sha256)
+
+
+def out_of_fold(team: Team) -> Shares:
+    """Each row's out-of-fold prediction, the same for all students: float32 (1, N, 7)."""
+    return metrics.softmax(team.oof.logits).astype(np.float32)[None]
+
+
+def nested(team: Team) -> Shares:
+    """For the student of fold k a row's prediction by networks that left out its fold and fold k: (folds + 1, N, 7).
+
+    NaN for the rows of fold k. The full fit's student, which is scored on nothing, gets the mean over k.
+
+    Raises:
+        FerKitError: fitted weights, which knew all labels; a network of two folds left out that is not there.
+    """
+    if team.fitted:
+        raise FerKitError(
+            f"nested targets from '{team.name}', whose weights or temperatures were fitted to the labels of all folds; "
+            "blend by --method mean --temperatures none, or name a run"
+        )
+    shares = np.full((team.folds + 1, len(team.oof), NUM_CLASSES), np.nan, np.float32)
+    for one in range(team.folds):
+        for other in range(one + 1, team.folds):
+            parts = [_pair(run, (one, other), team) for run in team.runs]
+            mean = metrics.softmax(metrics.mean_of_probabilities([part.logits for part in parts])).astype(np.float32)
+            fold_of = team.fold_of_row[parts[0].ids]
+            shares[one, parts[0].ids[fold_of == other]] = mean[fold_of == other]
+            shares[other, parts[0].ids[fold_of == one]] = mean[fold_of == one]
+    shares[team.folds] = np.nanmean(shares[: team.folds], axis=0)
+    return shares
+
+
+def pseudo_labels(team: Team, confidence: float) -> Shares:
+    """For the student of fold k the mean of the runs' fold-k networks on the test rows: float32 (folds + 1, M, 7).
+
+    NaN where the likeliest class has less than `confidence`. The full fit's student gets the mean of all networks.
+    """
+    made = []
+    for fold in range(team.folds):
+        tests = [_test_of(run, fold) for run in team.runs]
+        made.append(metrics.softmax(metrics.mean_of_probabilities(tests)))
+    shares = np.stack([*made, np.mean(made, axis=0)]).astype(np.float32)
+    shares[shares.max(axis=2) < confidence] = np.nan
+    return shares
+
+
+def given(shares: Shares) -> NDArray[np.bool_]:
+    """Which rows have shares, (S, rows)."""
+    there: NDArray[np.bool_] = ~np.isnan(shares.sum(axis=2))
+    return there
+
+
+def _test_of(run: Run, fold: int) -> NDArray[np.float32]:
+    return predictions.read(run.folder / fold_names.folder_name(fold) / TEST).logits
+
+
+def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
+    """Out-of-fold predictions of the network of `run` that left out two folds."""
+    folder = run.folder / fold_names.folder_name(pair)
+    if not runs.is_finished(folder):
+        typed = "+".join(map(str, pair))
+        raise FerKitError(
+            f"{folder}: not finished; nested targets need it: train it as the other folds of '{run.name}', with "
+            f"--fold {typed}"
+        )
+    part = predictions.read(folder / OOF)
+    predictions.same_meta([run.oof, part], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
+    rows = np.flatnonzero(np.isin(team.fold_of_row, pair))
+    if not np.array_equal(part.ids, rows):
+        raise FerKitError(f"{folder / OOF}: not the rows of folds {pair[0]} and {pair[1]}; train it again")
+    return part
+
+
+def _runs_behind(runs_dir: Path, record: dict[str, Any]) -> Sequence[Run]:
+    """All runs that a blend was made of, however deep, by its record."""
+    found: list[Run] = []
+    for entry in record["members"]:
+        for source in entry["sources"]:
+            place = runs_dir / source["path"]
+            if source["kind"] == RUN:
+                found.append(runs.load(place.parent, place.name))
+            elif place.parent.name == BLENDS:
+                inside = runs.load_blend(place.parent.parent, place.name).record
+                found += _runs_behind(place.parent.parent, inside)
+    return found
