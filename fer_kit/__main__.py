@@ -14,9 +14,11 @@ from fer_kit.errors import did_you_mean
 COMMANDS = {
     "download": ("fer_kit.download", "fetch the competition's files from Kaggle"),
     "synthetic": ("fer_kit.synthetic", "draw a competition to try everything on"),
+    "explore": ("fer_kit.explore", "look at the data: classes, copies, twins, faces"),
     "folds": ("fer_kit.folds", "find twins and deal the train rows into folds"),
     "train": ("fer_kit.train", "train one fold of a recipe"),
     "blend": ("ensembles.blend", "blend finished runs"),
+    "track": ("fer_kit.track", "send finished runs and blends to Weights & Biases"),
     "submissions": ("submissions.__main__", "build and check the submission file"),
 }
 

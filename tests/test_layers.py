@@ -15,19 +15,28 @@ from fer_kit.__main__ import main as fer_kit_main
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "labels", "files", "cli"},
-    {"config", "metrics", "predictions"}
+    {"config", "metrics", "predictions", "text_table", "html_page", "pictures"}
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
     | {"twin_candidates", "twin_alignment", "twins", "fold_names", "fold_files", "folds", "splits", "recipes"}
     | {"runs", "full_fit", "soft_targets"}
-    | {"unzip", "download"},
+    | {
+        "unzip",
+        "download",
+        "explore_facts",
+        "explore_pictures",
+        "evaluate_sources",
+        "evaluate_scores",
+        "evaluate_pictures",
+    }
+    | {"wandb_log", "wandb_content", "wandb_run"},
     {"augment", "batches", "losses", "optim", "precision", "models"},
     {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_run"},
-    {"train", "__main__"},
+    {"train", "track", "explore", "evaluate", "__main__"},
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
-SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit", "soft_targets", "fold_names"}
+SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit", "soft_targets", "fold_names", "wandb_log"}
 LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 

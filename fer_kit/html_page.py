@@ -1,0 +1,104 @@
+"""Pieces of a self-contained HTML page: light and dark by the reader's setting, readable on a phone, no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1d2430; --soft: #5b6472; --line: #d9dde3; --card: #f5f7f9;
+  --bar: #3b6ea5; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14181f; --ink: #e4e8ee; --soft: #a3acb9; --line: #333b46;
+  --card: #1c222b; --bar: #6ea3dc; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.2rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: .4rem 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
+p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .6rem; padding: 0;
+  list-style: none; }
+.cards li { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
+.cards b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; } .wide:focus-visible { outline: 2px solid var(--bar); }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom: .3rem; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
+.share { display: inline-block; height: .7rem; background: var(--bar); border-radius: 2px; vertical-align: middle; }
+td.bar { text-align: left; min-width: 9rem; }
+dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .35rem 1.2rem; }
+dt { color: var(--soft); } dd { margin: 0; } figure { margin: 1rem 0; }
+img { max-width: 100%; height: auto; border-radius: .3rem; }
+"""
+
+
+def page(title: str, *parts: str) -> str:
+    """A whole HTML page of `parts`, which are HTML."""
+    head = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'  # else a browser asks a server for one
+        f"<title>{text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+    )
+    return head + "\n".join([f"<h1>{text(title)}</h1>", *parts]) + "\n</main>\n</body>\n</html>\n"
+
+
+def text(value: object) -> str:
+    """`value` with what HTML takes for markup escaped."""
+    return html.escape(str(value))
+
+
+def paragraph(value: object, soft: bool = False) -> str:
+    """A paragraph of plain text."""
+    opening = '<p class="soft">' if soft else "<p>"
+    return f"{opening}{text(value)}</p>"
+
+
+def heading(value: object) -> str:
+    """The heading of a section."""
+    return f"<h2>{text(value)}</h2>"
+
+
+def cards(items: Sequence[tuple[str, str]]) -> str:
+    """Numbers that one sees first: (number, what it is)."""
+    return (
+        '<ul class="cards">'
+        + "".join(f"<li><b>{text(number)}</b> {text(what)}</li>" for number, what in items)
+        + "</ul>"
+    )
+
+
+def pairs(items: Sequence[tuple[str, str]]) -> str:
+    """What and how much, a line each; long ones wrap."""
+    return "<dl>" + "".join(f"<dt>{text(what)}</dt><dd>{text(found)}</dd>" for what, found in items) + "</dl>"
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], shares: Sequence[float] = ()) -> str:
+    """A table of plain text, first column left, that scrolls by itself where it is too wide.
+
+    shares: for each row a share of 0 to 1, shown as a bar in a column of its own.
+    """
+    heads = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head) + ("<td></td>" if shares else "")
+    lines = []
+    for number, (first, *cells) in enumerate(rows):
+        line = f'<th scope="row">{text(first)}</th>' + "".join(f"<td>{text(cell)}</td>" for cell in cells)
+        if shares:
+            line += f'<td class="bar"><span class="share" style="width:{8 * shares[number]:.2f}rem"></span></td>'
+        lines.append(f"<tr>{line}</tr>")
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
+        f"<caption>{text(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def figure(light: bytes, dark: bytes, alt: str, caption: str) -> str:
+    """A PNG in two colourings, embedded; `alt` says in words what is to be seen."""
+    return (
+        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'
+        f'<img src="{_data(light)}" alt="{text(alt)}"></picture><figcaption>{text(caption)}</figcaption></figure>'
+    )
+
+
+def _data(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,221 @@
+"""Sheets of faces and plots as matplotlib figures, in light or dark colours. No pyplot: nothing global is touched.
+
+A figure is made by one of the functions here and turned into a file by `save` or into bytes by `png`.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import files
+from fer_kit.labels import CLASSES, SIDE_PX
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fer_kit.metrics import Calibration
+
+Images = NDArray[np.uint8]  # (N, 48, 48)
+Floats = NDArray[np.float64]
+
+DOTS_PER_INCH = 110
+FACE_DOTS = 96  # a face of 48 px is shown twice as large
+GAP_FRAC = 0.06  # of a face, between faces
+LINE_FRAC = 0.16  # of a face, the height of one line of caption
+CAPTION_POINTS = 7.5
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What the figures are drawn with; `heat` is a matplotlib colour map whose low end is the paper."""
+
+    paper: str
+    ink: str
+    faint: str
+    bar: str
+    second: str
+    heat: str
+
+
+LIGHT = Colours(paper="#ffffff", ink="#1d2430", faint="#c9ced6", bar="#3b6ea5", second="#c8702a", heat="Blues")
+DARK = Colours(paper="#14181f", ink="#e4e8ee", faint="#3b434f", bar="#6ea3dc", second="#e39a5a", heat="Blues_r")
+
+
+def face_sheet(
+    images: Images,
+    captions: Sequence[str],
+    columns: int,
+    title: str = "",
+    row_names: Sequence[str] = (),
+    colours: Colours = LIGHT,
+) -> Figure:
+    """Faces in rows of `columns`, each with its caption (lines split by a newline) below.
+
+    images: uint8 (N, 48, 48), read row by row; a row that is shorter than the others is filled up with gaps by
+    `padded`. row_names: names of the rows, at their left.
+    """
+    if len(images) != len(captions):
+        raise ValueError(f"{len(images)} images and {len(captions)} captions")
+    rows = max(1, math.ceil(len(images) / columns))
+    places = [number for number, caption in enumerate(captions) if caption or images[number].any()]
+    used = max((place % columns + 1 for place in places), default=1)
+    lines = max([caption.count("\n") + 1 for caption in captions if caption], default=0)
+    across, down = 1 + GAP_FRAC, 1 + GAP_FRAC + lines * LINE_FRAC  # of a cell, in faces
+    left = 0.28 + 0.11 * max(map(len, row_names)) if row_names else 0.1
+    top = 0.4 if title else 0.1
+    width, height = left + used * across + 0.05, top + rows * down + 0.05
+    figure = _figure(width * FACE_DOTS / DOTS_PER_INCH, height * FACE_DOTS / DOTS_PER_INCH, colours, constrained=False)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    for place in places:
+        x, y = left + place % columns * across, top + place // columns * down
+        extent = (x, x + 1, y + 1, y)
+        axes.imshow(images[place], cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
+        for line, text in enumerate(captions[place].split("\n")):
+            at = y + 1 + (line + 0.55) * LINE_FRAC
+            axes.text(x + 0.5, at, text, ha="center", va="center", fontsize=CAPTION_POINTS, color=colours.ink)
+    for row, name in enumerate(row_names):
+        axes.text(left - 0.1, top + row * down + 0.5, name, ha="right", va="center", fontsize=9, color=colours.ink)
+    if title:
+        axes.text(0.1, 0.2, title, ha="left", va="center", fontsize=10, color=colours.ink)
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+    return figure
+
+
+def padded(rows: Sequence[tuple[Images, Sequence[str]]], columns: int) -> tuple[Images, list[str]]:
+    """Rows of faces and captions as `face_sheet` takes them: each filled up to `columns` with empty places."""
+    images = np.zeros((len(rows), columns, SIDE_PX, SIDE_PX), np.uint8)
+    captions = []
+    for number, (faces, texts) in enumerate(rows):
+        images[number, : len(faces)] = faces
+        captions += [*texts, *[""] * (columns - len(texts))]
+    return images.reshape(-1, SIDE_PX, SIDE_PX), captions
+
+
+def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -> Figure:
+    """Confusion matrix (7, 7), true classes down: how many rows, and beside it the share of each true class."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _figure(10.4, 5.0, colours)
+    for axes, texts, name in zip(
+        figure.subplots(1, 2),
+        ([f"{n:,}" for n in counts.ravel()], [f"{s:.0%}" for s in shares.ravel()]),
+        ("rows", "share of the true class"),
+        strict=True,
+    ):
+        axes.imshow(shares, cmap=colours.heat, vmin=0, vmax=1)  # both by share: else the large classes hide the rest
+        for place, text in enumerate(texts):
+            row, column = divmod(place, len(CLASSES))
+            strong = shares[row, column] > 0.5
+            colour = colours.paper if strong else colours.ink
+            weight = "bold" if row == column else "normal"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
+        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(CLASSES)), CLASSES)
+        _plain(axes, colours)
+        axes.spines[:].set_visible(False)
+        axes.set_title(name, fontsize=10, color=colours.ink)
+        axes.set_xlabel("answer", color=colours.ink)
+    figure.axes[0].set_ylabel("true class", color=colours.ink)
+    figure.suptitle(title, fontsize=11, color=colours.ink)
+    return figure
+
+
+def reliability(found: Calibration, title: str, colours: Colours = LIGHT) -> Figure:
+    """What the network promises against what comes true, and below how many rows promise that."""
+    figure = _figure(5.2, 5.4, colours)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    there, bins = found.rows > 0, len(found.rows)
+    upper.plot([0, 1], [0, 1], color=colours.faint, linewidth=1.5, label="as promised")
+    sizes = 8 + 120 * found.rows[there] / found.rows.max()
+    upper.plot(found.confidence[there], found.accuracy[there], color=colours.bar, linewidth=1)
+    upper.scatter(found.confidence[there], found.accuracy[there], sizes, color=colours.bar, label="came true", zorder=3)
+    upper.set(ylim=(0, 1), xlim=(0, 1))
+    upper.set_ylabel("share of right answers", color=colours.ink)
+    upper.legend(loc="upper left", frameon=False, labelcolor=colours.ink)
+    upper.set_title(title, fontsize=10, color=colours.ink)
+    lower.bar((np.arange(bins) + 0.5) / bins, found.rows, 0.9 / bins, color=colours.bar)
+    lower.set_ylabel("rows", color=colours.ink)
+    lower.set_xlabel("probability of the answer", color=colours.ink)
+    for axes in (upper, lower):
+        _plain(axes, colours)
+    return figure
+
+
+def intervals(
+    names: Sequence[str],
+    values: Sequence[float],
+    bounds: Sequence[tuple[float, float]],
+    dots: Sequence[Sequence[float]],
+    title: str,
+    colours: Colours = LIGHT,
+) -> Figure:
+    """One line a name: its share, the interval around it, and faint dots (here the folds), in percent."""
+    figure = _figure(7.0, 1.3 + 0.42 * len(names), colours)
+    axes = figure.subplots()
+    for place, (value, (low, high), others) in enumerate(zip(values, bounds, dots, strict=True)):
+        axes.plot([100 * low, 100 * high], [place, place], color=colours.bar, linewidth=3, solid_capstyle="butt")
+        axes.plot([100 * other for other in others], [place] * len(others), "o", color=colours.second, markersize=4)
+        axes.plot([100 * value], [place], "|", color=colours.ink, markersize=14, markeredgewidth=2)
+        axes.annotate(f"{value:.2%}", (100 * value, place), (0, 9), textcoords="offset points", ha="center", fontsize=8)
+        axes.texts[-1].set_color(colours.ink)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.75)
+    axes.set_xlabel("accuracy in % (bar: 95% interval; dots: folds)", color=colours.ink)
+    axes.set_title(title, fontsize=10, color=colours.ink)
+    axes.grid(axis="x", color=colours.faint, linewidth=0.6)
+    _plain(axes, colours)
+    return figure
+
+
+def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colours = LIGHT) -> Figure:
+    """Share of pixels at each of 256 grey levels, one line for each (name, shares (256,))."""
+    figure = _figure(7.0, 2.8, colours)
+    axes = figure.subplots()
+    for (name, values), colour in zip(shares, (colours.bar, colours.second), strict=False):
+        axes.step(np.arange(256), 100 * values, color=colour, linewidth=1.2, where="mid", label=name)
+    axes.set(xlim=(0, 255), ylim=(0, None))
+    axes.set_xlabel("grey level", color=colours.ink)
+    axes.set_ylabel("% of pixels", color=colours.ink)
+    axes.set_title(title, fontsize=10, color=colours.ink)
+    axes.legend(frameon=False, labelcolor=colours.ink)
+    _plain(axes, colours)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes; the same figure gives the same bytes."""
+    options: dict[str, Any] = {"format": "png", "dpi": DOTS_PER_INCH, "metadata": {"Software": None}}
+    buffer = io.BytesIO()
+    figure.savefig(buffer, **options)
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    """Write the figure to `path` as a PNG."""
+    with files.replacing(path) as file:
+        file.write(png(figure))
+
+
+def _figure(width: float, height: float, colours: Colours, constrained: bool = True) -> Figure:
+    from matplotlib.figure import Figure
+
+    layout: Any = "constrained" if constrained else None
+    return Figure(figsize=(width, height), layout=layout, facecolor=colours.paper)
+
+
+def _plain(axes: Axes, colours: Colours) -> None:
+    """Ink for everything that carries meaning, no frame at top and right."""
+    axes.set_facecolor(colours.paper)
+    axes.tick_params(colors=colours.ink, labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(colours.faint)
