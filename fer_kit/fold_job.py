@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import data, files, folds, precision, runs, soft_targets, splits, tracking, training_rows
+from fer_kit import data, files, folds, precision, runs, soft_targets, splits, tracking, training_rows, wandb_log
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, seed_number
@@ -32,6 +32,7 @@ class Options:
     trial: bool = False  # a smoke run, which is thrown away even when it is finished
     limit_minutes: float | None = None
     deterministic: bool = False
+    wandb: str = wandb_log.OFF
     targets: Path | None = None  # where the config's targets lie
 
 

@@ -19,6 +19,7 @@ from fer_kit import (
     predictions,
     runs,
     tracking,
+    wandb_log,
 )
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
@@ -42,13 +43,31 @@ def train_fold(config: TrainConfig, options: Options) -> None:
         return
     job = prepare(config, options, folder)
     state = begin_or_resume(job)
-    try:
-        finished = train_epochs(job, state, began)
-    except KeyboardInterrupt:
-        job.log(f"interrupted; epochs 1 to {state.epoch} are saved, go on with --resume")
-        raise
-    if finished:
-        finish(job, state)
+    with wandb_log.following(folder, options.wandb, options.data, facts(job, state)):
+        try:
+            finished = train_epochs(job, state, began)
+        except KeyboardInterrupt:
+            job.log(f"interrupted; epochs 1 to {state.epoch} are saved, go on with --resume")
+            raise
+        if finished:
+            finish(job, state)
+
+
+def facts(job: Job, state: engine.State) -> dict[str, Any]:
+    """What a tracker wants to know from the start; result.json tells it at the end."""
+    leaves = [(name, module) for name, module in state.net.named_modules() if not list(module.children())]
+    return {
+        "run": job.options.run,
+        "fold": recorded(job.options.fold),
+        "folds": job.folds.count,
+        "trial": job.options.trial,
+        "network": type(state.net).__name__,
+        "parameters": sum(p.numel() for p in state.net.parameters()),
+        "layers": [f"{name}: {module}" for name, module in leaves],
+        "device": tracking.device_name(job.precision.device),
+        "precision": job.precision.name,
+        **job.identity,
+    }
 
 
 def begin_or_resume(job: Job) -> engine.State:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, fold_names, recipes, runs, soft_targets
+from fer_kit import cli, fold_names, recipes, runs, soft_targets, wandb_log
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
 
@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--limit-minutes", type=float, help="stop at an epoch's end before this time is over, resumable"
     )
     parser.add_argument("--deterministic", action="store_true", help="on a GPU: the same bits every time, more slowly")
+    wandb_log.add_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be done and stop")
     parser.add_argument("--smoke", action="store_true", help="a trial: one epoch on 512 rows, as run <recipe>-smoke")
     return parser
@@ -110,6 +111,7 @@ def body(args: argparse.Namespace) -> None:
         limit_minutes=args.limit_minutes,
         targets=next((path for _, path in map(soft_targets.named, args.set) if path is not None), None),
         deterministic=args.deterministic,
+        wandb=args.wandb,
         command=f"python -m fer_kit.train {shlex.join(args.typed)}",
     )
     return fold_run.train_fold(config, options)

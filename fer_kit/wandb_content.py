@@ -1,0 +1,268 @@
+"""What Weights & Biases is told of a fold or a blend: name, tags, config, history, pictures, artifacts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import data, files, fold_names, metrics, predictions, runs
+from fer_kit.errors import FerKitError
+from fer_kit.labels import CLASSES
+from fer_kit.predictions import Predictions
+from fer_kit.wandb_log import FACTS, PLACE
+
+if TYPE_CHECKING:
+    from wandb import Artifact, Run
+
+SAMPLES_A_CLASS, MISTAKES = 4, 12
+HISTORY = {  # metrics.jsonl: W&B. What is watched was cut from the training folds; the fold left out comes at the end
+    "epoch": "epoch",
+    "lr": "lr",
+    "train_loss": "train/loss",
+    "train_accuracy": "train/accuracy",
+    "watch_loss": "validation/loss",
+    "watch_accuracy": "validation/accuracy",
+    "images_per_second": "images_per_second",
+    "seconds": "seconds",
+}
+OUT_OF_FOLD = {"oof_accuracy": "out_of_fold/accuracy", "oof_log_loss": "out_of_fold/loss"}
+OUT_OF_FOLD |= {"log_loss": "out_of_fold/loss"}  # its name in blend.json
+PICTURES = ("correlation.png", "weights.png")  # of a blend
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Files that make one artifact. The same files under the same name are one version of it, whoever logs them."""
+
+    name: str
+    kind: str  # "model" or "predictions"
+    paths: tuple[Path, ...]
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Story:
+    """A fold or a blend as W&B shall know it. tags: model type, dataset version, experiment type."""
+
+    folder: Path
+    name: str
+    group: str
+    job_type: str
+    tags: tuple[str, str, str]
+    config: dict[str, Any]
+    result: dict[str, Any]  # result.json or blend.json, empty before it is there
+    uses: tuple[Bundle, ...] = ()
+    makes: tuple[Bundle, ...] = ()
+
+
+def is_blend(folder: Path) -> bool:
+    """Blends lie in a folder of their own."""
+    return folder.absolute().parent.name == runs.BLENDS
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the mark that is written last lies there."""
+    return (folder / (runs.BLEND if is_blend(folder) else runs.RESULT)).is_file()
+
+
+def story(folder: Path) -> Story:
+    """The story of the fold or blend in `folder`.
+
+    Raises:
+        FerKitError: neither; or a fold that is not finished and has told no facts.
+    """
+    return _blend_story(folder) if is_blend(folder) else _fold_story(folder)
+
+
+def _fold_story(folder: Path) -> Story:
+    result = files.read_json(folder / runs.RESULT) if is_finished(folder) else {}
+    told = folder / PLACE / FACTS
+    facts = files.read_json(told) if told.is_file() else {}
+    if not facts and not result:
+        raise FerKitError(
+            f"{folder}: no finished fold of a run; train it to the end first, or track it while it trains"
+        )
+    config = files.read_json(folder / "config.json")
+    env = files.read_json(folder / "env.json")
+    known = facts | {key: result[key] for key in result if key in facts or not facts}
+    fold = folder.name.removeprefix("fold")
+    kind = {"all": "full-fit"}.get(fold, "teacher" if "+" in fold else "cross-validation")
+    keys = ("run", "fold", "folds", "parameters", "layers", "network", "precision", "device")
+    about = {key: known[key] for key in (*keys, "config_digest", "folds_digest", "data_digest") if key in known}
+    about |= {"commit": env["commit"], "versions": env["versions"], "classes": list(CLASSES)}
+    run = folder.absolute().parent.name
+    return Story(
+        folder=folder,
+        name=f"{run} {folder.name.replace('fold', 'fold ')}",
+        group=config["recipe"],
+        job_type=kind,
+        tags=(config["model"], _dataset(known["data_digest"]), "trial" if facts.get("trial") else kind),
+        config=config | about,
+        result=result,
+        makes=_of_fold(folder, result) if result else (),
+    )
+
+
+def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[Bundle, ...]:
+    """Weights, and predictions with what they are worth."""
+    name = f"{result['run']}-{folder.name}"
+    about = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
+    weights = tuple(folder / file for file in ("model.safetensors", "config.json"))
+    return (Bundle(_safe(f"{name}-model"), "model", weights, about), _predictions(name, folder, about))
+
+
+def _predictions(name: str, folder: Path, about: dict[str, Any]) -> Bundle:
+    """oof.npz, which a full fit has not, and test.npz."""
+    paths = [folder / file for file in (runs.OOF, runs.TEST) if (folder / file).is_file()]
+    return Bundle(_safe(f"{name}-predictions"), "predictions", tuple(paths), about)
+
+
+def _blend_story(folder: Path) -> Story:
+    result = files.read_json(folder / runs.BLEND)
+    digests = {key: result[key] for key in ("config_digest", "folds_digest", "data_digest")}
+    options = {key: result.get(key) for key in ("asked", "method", "pool", "tempered", "learned", "sharpness")}
+    members = {
+        str(member["run"]): {
+            key: member.get(key) for key in ("kind", "recipe", "weight", "temperature", "oof_accuracy")
+        }
+        for member in result["members"]
+    }
+    about = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
+    return Story(
+        folder=folder,
+        name=f"blend {folder.absolute().name}",
+        group="blend",
+        job_type="blend",
+        tags=(f"blend-{result['method']}", _dataset(result["data_digest"]), "blend"),
+        config={"name": result["name"], **options, "members": members, "folds": result["folds"], **digests},
+        result=result,
+        uses=tuple(_of_members(folder, result)),
+        makes=(_predictions(f"blend-{folder.absolute().name}", folder, about),),
+    )
+
+
+def _of_members(folder: Path, record: dict[str, Any]) -> list[Bundle]:
+    """The artifacts that a blend was made of: each fold of a run, other blends, other people's files."""
+    bundles = []
+    for source in (source for member in record["members"] for source in member["sources"]):
+        place = folder.absolute().parent.parent / source["path"]
+        if source["kind"] == "blend":
+            bundles.append(_predictions(f"blend-{place.name}", place, {}))
+        elif source["kind"] == "run":
+            parts = {path.split("/")[0] for path in source["sha256"]}
+            parts |= {fold_names.folder_name(fold_names.ALL)} if record.get("full_fit") else set()
+            there = sorted(part for part in parts if (place / part / runs.TEST).is_file())
+            bundles += [_predictions(f"{place.name}-{part}", place / part, {}) for part in there]
+        else:
+            bundles.append(_predictions(f"files-{place.name}", place, {}))
+    return bundles
+
+
+def history_row(record: dict[str, Any]) -> dict[str, Any]:
+    """A line of metrics.jsonl under the names that W&B sorts into panels."""
+    return {HISTORY.get(key, key): value for key, value in record.items()}
+
+
+def log_results(run: Run, story: Story, data_folder: str | None) -> None:
+    """Scores into the summary, confusion matrix and samples into the history, files into artifacts."""
+    import wandb
+
+    final: dict[str, Any] = {new: story.result[old] for old, new in OUT_OF_FOLD.items() if old in story.result}
+    if (story.folder / runs.OOF).is_file():
+        oof = predictions.read(story.folder / runs.OOF)
+        if oof.labels is None:
+            raise FerKitError(f"{story.folder / runs.OOF}: no labels")
+        final["confusion_matrix"] = wandb.plot.confusion_matrix(
+            y_true=oof.labels.tolist(),
+            preds=metrics.predicted(oof.logits).tolist(),
+            class_names=list(CLASSES),
+            title="Out of fold",
+        )
+        if (table := _samples(oof, story, data_folder)) is not None:
+            final["samples"] = table
+    for picture in PICTURES:
+        if (story.folder / picture).is_file():
+            final[picture.removesuffix(".png")] = wandb.Image(str(story.folder / picture))
+    run.log(final, step=max(run.step, story.result.get("epochs_trained", 0) + 1), commit=True)
+    numbers = {key: value for key, value in story.result.items() if isinstance(value, int | float)}
+    run.summary.update(numbers)
+    for bundle in story.uses:
+        _use(run, _artifact(bundle))
+    for bundle in story.makes:
+        run.log_artifact(_artifact(bundle), aliases=["latest"])
+
+
+def _samples(oof: Predictions, story: Story, data_folder: str | None) -> Any:
+    """A table of faces with what the network says of them; None, told, where the faces are not at hand."""
+    import wandb
+
+    try:
+        competition = data.load(data.find(data_folder), story.folder.absolute().parent.parent / runs.CACHE)
+    except FerKitError as error:
+        wandb.termwarn(f"no pictures of samples: {error}")
+        return None
+    if competition.digest != story.config["data_digest"]:
+        wandb.termwarn(f"no pictures of samples: {competition.folder} holds other data; give --data")
+        return None
+    probabilities = metrics.softmax(oof.logits)
+    said = metrics.predicted(oof.logits)
+    table = wandb.Table(columns=["row", "why", "face", "true", "predicted", "right", "probability", *CLASSES])
+    for row, why in choose(oof):
+        truth = CLASSES[int(competition.train.labels[oof.ids[row]])]
+        answer = CLASSES[said[row]]
+        face = wandb.Image(competition.train.images[oof.ids[row]], caption=f"{truth} → {answer}")
+        odds = [round(float(p), 4) for p in probabilities[row]]
+        table.add_data(
+            int(oof.ids[row]), why, face, truth, answer, truth == answer, float(probabilities[row].max()), *odds
+        )
+    return table
+
+
+def choose(oof: Predictions) -> list[tuple[int, str]]:
+    """Which rows to show and why: of each class some at even distances, then the most confident mistakes."""
+    if oof.labels is None:
+        return []
+    chosen = []
+    for number, name in enumerate(CLASSES):
+        rows = np.flatnonzero(oof.labels == number)
+        at = np.linspace(0, len(rows) - 1, min(SAMPLES_A_CLASS, len(rows))).round().astype(int)
+        chosen += [(int(row), f"some {name}") for row in rows[at]]
+    return chosen + [(int(row), "confident mistake") for row in confident_mistakes(oof.logits, oof.labels)[:MISTAKES]]
+
+
+def confident_mistakes(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of the wrong rows, the surest first."""
+    wrong = np.flatnonzero(metrics.predicted(logits) != labels)
+    return wrong[np.argsort(-metrics.softmax(logits[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
+
+
+def _artifact(bundle: Bundle) -> Artifact:
+    """The artifact; its files stay where they are, a finished folder is never written again."""
+    import wandb
+
+    artifact = wandb.Artifact(bundle.name, bundle.kind, metadata=bundle.about)
+    for path in bundle.paths:
+        artifact.add_file(str(path), policy="immutable", skip_cache=True)
+    return artifact
+
+
+def _use(run: Run, artifact: Artifact) -> None:
+    """Say that the run used these files. `use_artifact` refuses offline, though what is behind it works there."""
+    if run.offline:
+        run._log_artifact(artifact, aliases=["latest"], is_user_created=True, use_after_commit=True)
+    else:
+        run.use_artifact(artifact, aliases=["latest"])
+
+
+def _dataset(digest: str) -> str:
+    return f"fer2013-{digest[:8]}"
+
+
+def _safe(name: str, longest: int = 128) -> str:
+    """`name` with only what artifact names may hold."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:longest]

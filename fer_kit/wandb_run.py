@@ -1,0 +1,165 @@
+"""The tracker: follows one run folder and logs it to Weights & Biases. Started by `wandb_log`, not by people.
+
+    python -m fer_kit.wandb_run FOLDER offline --data D
+
+Reads metrics.jsonl as it grows, until its standard input ends; then, where the folder is finished, adds results,
+pictures and artifacts. Nothing is handed over but files, so what a killed tracker has missed, the next one logs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_kit import cli, files, wandb_content
+from fer_kit.wandb_content import Story
+from fer_kit.wandb_log import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from wandb import Run
+
+PROJECT = "facial-expression-recognition"
+LOOK_SECONDS = 1.0
+LOGIN_SECONDS = 60.0
+
+
+def build_parser() -> ArgumentParser:
+    """The command line of `python -m fer_kit.wandb_run`."""
+    parser = cli.parser("python -m fer_kit.wandb_run", "Log one run folder to Weights & Biases as it grows.")
+    parser.add_argument("folder", type=Path, help="a fold of a run, or a blend")
+    parser.add_argument("mode", choices=(OFFLINE, ONLINE))
+    parser.add_argument("--data", help="folder with the competition's files")
+    return parser
+
+
+def body(args: Namespace) -> int:
+    """Follow the folder to its end; 1 where W&B gave up."""
+    folder = args.folder
+    try:
+        story = wandb_content.story(folder)
+        run, mode = begin(folder, story, args.mode)
+        follow(folder, run)
+        finished = wandb_content.is_finished(folder)
+        if finished:
+            wandb_content.log_results(run, wandb_content.story(folder), args.data)
+        where = run.dir
+        run.finish(exit_code=0 if finished else 1)
+    except Exception as error:  # wandb raises what it likes; whatever it is, it must stay in here and be told
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        tell(f"{STOPPED} ({reason}); the run itself is not touched by this")
+        return 1
+    if mode == OFFLINE:
+        tell(f"W&B: kept in {Path(where).parent}; send it with: {sync_line(folder)}")
+        return 0
+    tell(f"W&B: {run.url}; what may be missing there after a lost network: {sync_line(folder)}")
+    shutil.rmtree(folder / PLACE / FOLDERS["WANDB_DATA_DIR"], ignore_errors=True)
+    return 0
+
+
+def begin(folder: Path, story: Story, mode: str) -> tuple[Run, str]:
+    """The W&B run, gone on with where the folder has one already; and the mode it is in.
+
+    Without login or network an online run is kept offline, and says so.
+    """
+    import wandb
+
+    known = identity(folder, story)
+    if mode == ONLINE:
+        try:
+            run = start(folder, story, mode, known)
+            tell(f"W&B: logging to {run.url}")
+            return run, mode
+        except Exception as error:  # no login, no network, wrong entity: many kinds
+            reason = " ".join(str(error).split())[:200]
+            tell(f"W&B: cannot log online ({reason}); keeping it offline instead, for {sync_line(folder)}")
+            wandb.teardown()
+    for old in (folder / PLACE).glob(f"offline-run-*-{known}"):
+        shutil.rmtree(old, ignore_errors=True)  # the new one tells everything from the first epoch on
+    return start(folder, story, OFFLINE, known), OFFLINE
+
+
+def start(folder: Path, story: Story, mode: str, known: str) -> Run:
+    """wandb.init with everything said, so that no WANDB_ variable of another run slips in."""
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,  # the commit is in the config
+        disable_code=True,
+        init_timeout=LOGIN_SECONDS,
+        finish_timeout=UPLOAD_SECONDS,
+        x_stats_pid=os.getppid(),  # load and memory of the training, not of the tracker
+    )
+    return wandb.init(
+        project=PROJECT,
+        id=known,
+        name=story.name,
+        group=story.group,
+        job_type=story.job_type,
+        tags=list(story.tags),
+        config=story.config,
+        dir=folder,
+        mode="online" if mode == ONLINE else "offline",
+        resume="allow" if mode == ONLINE else None,
+        settings=settings,
+    )
+
+
+def identity(folder: Path, story: Story) -> str:
+    """The id of the folder's W&B run, made once and kept; a new one where the content is of another config."""
+    path = folder / PLACE / IDENTITY
+    digest = story.config["config_digest"]
+    if path.is_file():
+        kept = files.read_json(path)
+        if kept.get("config_digest") == digest:
+            return str(kept["id"])
+    made = {"id": secrets.token_hex(4), "project": PROJECT, "config_digest": digest}
+    files.write_json(path, made)
+    return str(made["id"])
+
+
+def follow(folder: Path, run: Run) -> None:
+    """Log each epoch of metrics.jsonl soon after it is written, until standard input says the end."""
+    stdin = sys.stdin.fileno()
+    logged = run.step - 1  # of a run gone on with, the last step that the server has
+    while True:
+        ended = bool(select.select([stdin], [], [], LOOK_SECONDS)[0])
+        for row in epochs(folder / "metrics.jsonl"):
+            if row["epoch"] > logged:
+                run.log(wandb_content.history_row(row), step=row["epoch"], commit=True)
+                logged = row["epoch"]
+        if ended:
+            return
+
+
+def epochs(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl so far; the file is replaced as a whole, so a line is never half there."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def tell(line: str) -> None:
+    """To the terminal of whoever started the training."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tracker; exit code 0, or 1 where it gave up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return cli.run(build_parser, body, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
