@@ -28,7 +28,7 @@ from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
 from ensembles.twin_blend import Twins
 from ensembles.twin_pairs import MODES, OFF
-from fer_kit import cli, runs
+from fer_kit import cli, runs, wandb_log
 from fer_kit.errors import FerKitError
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, TEST
@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         "mean, or beside them as one more network",
     )
     parser.add_argument("--data", metavar="DIR", help="folder with the competition's files, for the kinds of twins")
+    wandb_log.add_option(parser)
     parser.add_argument("--no-pictures", action="store_true", help="leave out correlation.png and weights.png")
     parser.add_argument("--force", action="store_true", help="replace a blend of that name with other content")
     return parser
@@ -129,6 +130,8 @@ def body(args: argparse.Namespace) -> None:
     if twinned is not None:
         print(f"{twinned} {folder}{twin_blend.SUFFIX}/{{{OOF},{TEST},{BLEND}}}")
     print(f"next: {report.next_command(name, members, rows, made, args.runs)}")
+    for place in [folder] if twinned is None else [folder, folder.with_name(name + twin_blend.SUFFIX)]:
+        wandb_log.send(place, args.wandb, args.data)
 
 
 def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tuple[Study, str]:
