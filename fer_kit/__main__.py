@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("fer_kit.train", "train one fold of a recipe"),
     "blend": ("ensembles.blend", "blend finished runs"),
     "track": ("fer_kit.track", "send finished runs and blends to Weights & Biases"),
+    "evaluate": ("fer_kit.evaluate", "score runs and blends out of fold, alone or side by side"),
     "submissions": ("submissions.__main__", "build and check the submission file"),
 }
 

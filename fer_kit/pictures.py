@@ -138,7 +138,15 @@ def reliability(found: Calibration, title: str, colours: Colours = LIGHT) -> Fig
     upper.plot([0, 1], [0, 1], color=colours.faint, linewidth=1.5, label="as promised")
     sizes = 8 + 120 * found.rows[there] / found.rows.max()
     upper.plot(found.confidence[there], found.accuracy[there], color=colours.bar, linewidth=1)
-    upper.scatter(found.confidence[there], found.accuracy[there], sizes, color=colours.bar, label="came true", zorder=3)
+    upper.scatter(
+        found.confidence[there],
+        found.accuracy[there],
+        sizes,
+        color=colours.bar,
+        label="came true",
+        zorder=3,
+        clip_on=False,
+    )
     upper.set(ylim=(0, 1), xlim=(0, 1))
     upper.set_ylabel("share of right answers", color=colours.ink)
     upper.legend(loc="upper left", frameon=False, labelcolor=colours.ink)
@@ -172,6 +180,7 @@ def intervals(
     axes.set_ylim(len(names) - 0.4, -0.75)
     axes.set_xlabel("accuracy in % (bar: 95% interval; dots: folds)", color=colours.ink)
     axes.set_title(title, fontsize=10, color=colours.ink)
+    axes.set_axisbelow(True)
     axes.grid(axis="x", color=colours.faint, linewidth=0.6)
     _plain(axes, colours)
     return figure

@@ -27,7 +27,7 @@ LAYERS = [
         "explore_pictures",
         "evaluate_sources",
         "evaluate_scores",
-        "evaluate_pictures",
+        "evaluate_report",
     }
     | {"wandb_log", "wandb_content", "wandb_run"},
     {"augment", "batches", "losses", "optim", "precision", "models"},

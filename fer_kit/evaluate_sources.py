@@ -1,0 +1,176 @@
+"""What `evaluate` looks at: runs and blends read back, their twin groups, and the rows that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import fold_files, predictions, runs
+from fer_kit.data import Competition
+from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.fold_files import Folds
+from fer_kit.predictions import Predictions
+
+Ints = NDArray[np.int64]
+
+RUN, BLEND = "run", "blend"
+FOLDS, TEST_GROUPS = "folds.csv", "folds-test.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A run or a blend: N out-of-fold rows with labels, M test rows.
+
+    folds, missing: of a run, which are finished and which are not; folds of a blend, all of its own.
+    note: what a reader must know about its numbers, or "".
+    """
+
+    name: str
+    kind: str
+    oof: Predictions
+    test: Predictions
+    folds: tuple[int, ...]
+    missing: tuple[int, ...]
+    note: str
+
+    @property
+    def labels(self) -> Ints:
+        """Labels of the out-of-fold rows."""
+        assert self.oof.labels is not None  # `runs` refuses files without
+        return self.oof.labels
+
+    @property
+    def file_name(self) -> str:
+        """The name as part of a file name."""
+        return self.name.replace("/", "_")
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Which rows are twins. folds: folds.csv, or None: then every row counts as a group of its own.
+
+    test: int64 (M,), the group of each test row, numbered alike; None where it is not known.
+    """
+
+    folds: Folds | None
+    test: Ints | None
+
+    def of(self, ids: Ints) -> Ints:
+        """The group of each of these train rows."""
+        return ids if self.folds is None else self.folds.groups[ids]
+
+    def folds_of(self, ids: Ints) -> Ints | None:
+        """The fold of each of these train rows, where it is known."""
+        return None if self.folds is None else self.folds.folds[ids]
+
+    @property
+    def has_train_twin(self) -> NDArray[np.bool_] | None:
+        """Which test rows have a twin among the train rows, (M,)."""
+        if self.folds is None or self.test is None:
+            return None
+        return np.isin(self.test, self.folds.groups)
+
+
+def load(runs_dir: Path, names: Sequence[str]) -> list[Source]:
+    """The runs and blends called `names`; a run counts with its finished folds.
+
+    Raises:
+        FerKitError: one is not there, damaged or given twice; several that come from other folds or data.
+    """
+    sources = [_load(runs_dir, name) for name in names]
+    for source in sources:
+        if sum(other.name == source.name for other in sources) > 1:
+            raise FerKitError(f"'{source.name}' is given twice; give it once")
+    oofs = [source.oof for source in sources]
+    predictions.same_meta(oofs, ("folds_digest", "data_digest"), f"{runs_dir}: cannot stand side by side")
+    return sources
+
+
+def _load(runs_dir: Path, name: str) -> Source:
+    known_runs, blends = runs.list_runs(runs_dir), [f"{runs.BLENDS}/{blend}" for blend in runs.list_blends(runs_dir)]
+    if name in known_runs:
+        return _of_run(runs_dir, name)
+    for blend in (name, f"{runs.BLENDS}/{name}"):
+        if blend in blends:
+            return _of_blend(runs_dir, blend)
+    known = [*known_runs, *blends]
+    there = f"there are: {', '.join(known)}" if known else "there are none yet; train one first"
+    raise FerKitError(f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, known)}; {there}")
+
+
+def _of_run(runs_dir: Path, name: str) -> Source:
+    run, state = runs.load(runs_dir, name, allow_partial=True), runs.status(runs_dir, name)
+    note = ""
+    if state.missing:
+        folds = ("fold " if len(state.missing) == 1 else "folds ") + ", ".join(map(str, state.missing))
+        note = (
+            f"{folds} of {state.count} missing: all numbers are of the {len(run.oof):,} rows of the finished folds, "
+            "and no score of the whole run"
+        )
+    return Source(name, RUN, run.oof, run.test, run.folds, state.missing, note)
+
+
+def _of_blend(runs_dir: Path, name: str) -> Source:
+    blend = runs.load_blend(runs_dir, name.removeprefix(f"{runs.BLENDS}/"))
+    fold = blend.oof.meta["fold"]
+    folds = tuple(fold) if isinstance(fold, list) else (fold,)
+    note = ""
+    if blend.record.get("twins"):
+        note = "twins were looked up: out-of-fold rows know the labels of their own twins, as test rows do"
+    return Source(name, BLEND, blend.oof, blend.test, folds, (), note)
+
+
+def groups(runs_dir: Path, sources: Sequence[Source]) -> Groups:
+    """The twin groups of the folds that the sources were made with.
+
+    Raises:
+        FerKitError: folds.csv holds other folds than theirs, or is damaged.
+    """
+    path, test_path = runs_dir / FOLDS, runs_dir / TEST_GROUPS
+    if not path.exists():
+        return Groups(None, None)
+    folds = fold_files.read(path)
+    about = sources[0].oof.meta
+    if folds.digest != about["folds_digest"]:
+        raise FerKitError(
+            f"{path}: its digest is {folds.digest[:12]}, '{sources[0].name}' was trained with "
+            f"{about['folds_digest'][:12]}; put that file back"
+        )
+    for source in sources:
+        ids = source.oof.ids
+        if ids[-1] >= len(folds.ids) or not np.array_equal(folds.labels[ids], source.labels):
+            raise FerKitError(f"'{source.name}' has other rows or labels than {path}; make '{source.name}' again")
+    test = fold_files.read_test_groups(test_path) if test_path.exists() else None
+    if test is not None and len(test) != len(sources[0].test):
+        raise FerKitError(
+            f"{test_path}: {len(test):,} rows, '{sources[0].name}' predicts {len(sources[0].test):,}; "
+            f"{fold_files.REMAKE}"
+        )
+    return Groups(folds, test)
+
+
+def common_ids(sources: Sequence[Source]) -> Ints:
+    """Ids of the train rows that all sources predict out of fold, ascending; there may be none."""
+    ids: Ints = reduce(np.intersect1d, [source.oof.ids for source in sources])
+    return ids
+
+
+def check_data(competition: Competition, sources: Sequence[Source]) -> None:
+    """Raise FerKitError unless the sources were trained on this competition's rows and predict all its test rows."""
+    digest = sources[0].oof.meta["data_digest"]
+    if competition.digest != digest:
+        raise FerKitError(
+            f"{competition.folder}: holds other rows (digest {competition.digest[:12]}) than '{sources[0].name}' was "
+            f"trained on ({digest[:12]}); name the right folder with --data"
+        )
+    for source in sources:
+        if not np.array_equal(source.test.ids, competition.test.ids):
+            raise FerKitError(
+                f"'{source.name}' predicts {len(source.test):,} test rows, {competition.folder} holds "
+                f"{len(competition.test.ids):,}; make '{source.name}' again"
+            )
