@@ -128,6 +128,7 @@ def new_entry(
         source="" if source is None else source.source,
         members="" if source is None else _members(source),
         cv_accuracy=None if source is None or source.accuracy is None else round(source.accuracy, 6),
+        forecast=None if source is None or source.forecast is None else round(source.forecast, 6),
         message=message,
         tag=f"fer-{secrets.token_hex(4)}",
         ref="",

@@ -36,10 +36,10 @@ _LOCK_PATIENCE_SECONDS = 20.0
 class Entry:
     """One line. Empty text and None mean: not known.
 
-    utc: when the upload began. file: relative to the ledger. cv_accuracy: cross-validated, a fraction. members:
-    "run weight; …". tag: in the entry's description at Kaggle. ref: Kaggle's number of the entry. public, private:
-    leaderboard scores. class_counts: rows of each class, in label order. rows_changed: rows that differ from the
-    entry before. competition: its slug.
+    utc: when the upload began. file: relative to the ledger. members: "run weight; …". cv_accuracy: cross-validated,
+    a fraction. forecast: of the leaderboard, as the blend made it. tag: in the entry's description at Kaggle. ref:
+    Kaggle's number of the entry. public, private: leaderboard scores. class_counts: rows of each class, in label
+    order. rows_changed: rows that differ from the entry before. competition: its slug.
     """
 
     utc: str
@@ -48,6 +48,7 @@ class Entry:
     source: str
     members: str
     cv_accuracy: float | None
+    forecast: float | None
     message: str
     tag: str
     ref: str
@@ -195,6 +196,7 @@ _PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "utc": (_time, "a time such as 2030-01-31T18:05:00Z"),
     "sha256": (_matching("[0-9a-f]{64}"), "64 hex digits"),
     "cv_accuracy": (_number, "empty or a number"),
+    "forecast": (_number, "empty or a number"),
     "tag": (_matching(r"\S+"), "the tag of the entry's description"),
     "status": (_matching("|".join(STATUSES)), f"one of {', '.join(STATUSES)}"),
     "public": (_number, "empty or a number"),

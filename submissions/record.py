@@ -28,6 +28,7 @@ class Record:
     kind: str
     folder: Path
     accuracy: float | None
+    forecast: float | None
     text: str
     members: dict[str, float | None]
     sha256: dict[str, str]
@@ -50,6 +51,7 @@ def write(file: Path, sha256: str, source: Source) -> None:
             # relative to the record, so that the two can be moved and published together
             "folder": os.path.relpath(source.folder, file.parent),
             "accuracy": source.accuracy,
+            "forecast": source.forecast,
             "accuracy_text": source.accuracy_text,
             "members": dict(source.members),
             "predictions": dict(source.sha256),
@@ -78,6 +80,7 @@ def read(file: Path, sha256: str) -> Record:
             kind=_typed(value["kind"], str),
             folder=Path(os.path.relpath((file.parent / _typed(value["folder"], str)).resolve())),
             accuracy=_number(value["accuracy"]),
+            forecast=_number(value.get("forecast")),  # absent in files that were built before there were forecasts
             text=_typed(value["accuracy_text"], str),
             members={name: _number(weight) for name, weight in value["members"].items()},
             sha256={name: _typed(digest, str) for name, digest in value["predictions"].items()},

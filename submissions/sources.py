@@ -23,6 +23,7 @@ class Source:
     origin: what reports call it. folder: of the run, blend, fold or file. sha256: of the files read, by their path
     below `folder`. accuracy: out-of-fold, None where no out-of-fold predictions are known; accuracy_text: in words.
     members: run → weight, None where the method has no weights; the run itself where nothing was blended.
+    forecast: what the leaderboard will show, by the blend's own forecast; None where it made none.
     note: what a reader must know beside the name, e.g. that twins were looked up; mostly empty.
     """
 
@@ -36,6 +37,7 @@ class Source:
     accuracy_text: str
     members: Mapping[str, float | None]
     note: str = ""
+    forecast: float | None = None
 
 
 def resolve(runs_dir: Path, source: str) -> Source:
@@ -74,15 +76,16 @@ def _from_blend(runs_dir: Path, name: str) -> Source:
     members = {f"{member['run']}": member["weight"] for member in blend.record["members"]}
     origin = f"blend {blend.folder} (of {', '.join(members)})"
     accuracy, text = _accuracy(blend.oof, tuple(blend.record["fold_accuracies"]))
-    note = ""
+    note, forecast = "", None
     if twins := blend.record.get("twins"):
         note = f"{twins['mode']} twins looked up, {twins['rows_changed']:,} of {twins['rows']:,} rows changed"
         without = twins["without"]["oof_accuracy"]
         text = f"{accuracy:.2%} with the labels of {twins['mode']} twins, {without:.2%} without, out-of-fold"
-    if forecast := blend.record.get("forecast"):
-        text += f"; leaderboard forecast {forecast['accuracy']:.2%}"
+    if told := blend.record.get("forecast"):
+        forecast = float(told["accuracy"])
+        text += f"; leaderboard forecast {forecast:.2%}"
     sha256 = {OOF: blend.record["oof_sha256"], TEST: blend.record["test_sha256"]}
-    return Source(name, BLENDED, origin, blend.folder, sha256, blend.test, accuracy, text, members, note)
+    return Source(name, BLENDED, origin, blend.folder, sha256, blend.test, accuracy, text, members, note, forecast)
 
 
 def _from_folder(path: Path) -> Source:

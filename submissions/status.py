@@ -55,7 +55,22 @@ def body(args: argparse.Namespace) -> None:
 
 def table(known: Sequence[Entry]) -> list[str]:
     """The ledger as lines: oldest first, scores in percent, gaps in points."""
-    rows = [("#", "uploaded (UTC)", "file", "cv", "public", "gap", "private", "gap", "changed", "status", "message")]
+    rows = [
+        (
+            "#",
+            "uploaded (UTC)",
+            "file",
+            "cv",
+            "forecast",
+            "public",
+            "gap",
+            "private",
+            "gap",
+            "changed",
+            "status",
+            "message",
+        )
+    ]
     for number, entry in enumerate(known, start=1):
         rows.append(
             (
@@ -63,6 +78,7 @@ def table(known: Sequence[Entry]) -> list[str]:
                 entry.utc[:16].replace("T", " "),
                 Path(entry.file).name,
                 _percent(entry.cv_accuracy),
+                _percent(entry.forecast),
                 _percent(entry.public),
                 _points(entry.public, entry.cv_accuracy),
                 _percent(entry.private),
@@ -75,7 +91,7 @@ def table(known: Sequence[Entry]) -> list[str]:
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    text = {1, 2, 9, 10}  # columns of words start at the left, numbers end at the right
+    text = {1, 2, 10, 11}  # columns of words start at the left, numbers end at the right
     lines = [
         "  ".join(
             cell.ljust(width) if column in text else cell.rjust(width)
@@ -96,6 +112,12 @@ def gap_lines(known: Sequence[Entry]) -> list[str]:
     lines = [
         f"public − cv: {mean:+.2f} points on average ({min(gaps):+.2f} to {max(gaps):+.2f}), {_entries(len(gaps))}"
     ]
+    missed = [(e.public - e.forecast) * 100 for e in known if e.public is not None and e.forecast is not None]
+    if missed:
+        lines.append(
+            f"public − forecast: {sum(missed) / len(missed):+.2f} points on average "
+            f"({min(missed):+.2f} to {max(missed):+.2f}), {_entries(len(missed))}"
+        )
     if _all_of_the_competition(known):
         error = 100 * metrics.standard_error(sum(public for _, public in pairs) / len(pairs), PUBLIC_ROWS)
         lines.append(f"a public score rests on {PUBLIC_ROWS:,} rows and is uncertain by ±{error:.2f} points")
@@ -121,7 +143,7 @@ def _refresh(client: Client, path: Path, known: Sequence[Entry]) -> list[Entry]:
             print(f"note: the upload of {new.file} began at {new.utc}, but Kaggle lists no such entry; upload it again")
     own = sum(not any(entries.is_of(one, entry) for entry in fresh) for found in listed.values() for one in found)
     if own:
-        print(f"note: Kaggle lists {_entries(own)} more, which were not made with 'python -m submissions upload'")
+        print(f"note: not in the ledger, for not made with 'python -m submissions upload': {_entries(own)} at Kaggle")
     return fresh
 
 

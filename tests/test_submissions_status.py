@@ -60,20 +60,23 @@ def test_scores_that_arrived_since(scored, kaggle_site, capsys):
         "new: 2030-01-04-blend.csv, entry 50000004, is complete",
         "new: x.csv, entry 50000008, is error",
         "note: the upload of ../x.csv began at 2030-01-01T18:00:00Z, but Kaggle lists no such entry; upload it again",
-        "note: Kaggle lists 1 entry more, which were not made with 'python -m submissions upload'",
-        "#  uploaded (UTC)    file                      cv  public    gap  private    gap  changed  status     message",
+        "note: not in the ledger, for not made with 'python -m submissions upload': 1 entry at Kaggle",
+        "#  uploaded (UTC)    file                      cv  forecast  public    gap  private    gap  changed  status "
+        "    message",
     ]
 
 
 def test_the_table_and_what_it_says(scored):
     known = ledger.read(LEDGER)
+    known[0] = dataclasses.replace(known[0], forecast=0.741)
     rows = [line.split(None, 4)[4] for line in status.table(known)[2:]]
-    assert rows[0] == "70.00%  74.50%  +4.50   74.00%  +4.00        –  complete  a blend of many networks"
+    assert rows[0] == "70.00%    74.10%  74.50%  +4.50   74.00%  +4.00        –  complete  a blend of many networks"
     cut = "a blend of many networks a blend of many networ…"
-    assert rows[2] == f"72.10%  75.00%  +2.90        –      –        –  complete  {cut}"
-    assert rows[3] == f"69.00%       –      –        –      –        –  pending   {cut}"
+    assert rows[2] == f"72.10%         –  75.00%  +2.90        –      –        –  complete  {cut}"
+    assert rows[3] == f"69.00%         –       –      –        –      –        –  pending   {cut}"
     assert status.gap_lines(known) == [
         "public − cv: +3.87 points on average (+2.90 to +4.50), 3 entries",
+        "public − forecast: +0.40 points on average (+0.40 to +0.40), 1 entry",
         "a public score rests on 3,589 rows and is uncertain by ±0.72 points",
         "cross-validation and public score order 2 of 3 pairs alike",
     ]
@@ -135,4 +138,4 @@ def test_no_ledger_and_a_broken_one(here, capsys):
     )  # fmt: skip
     LEDGER.parent.mkdir()
     LEDGER.write_text(",".join(ledger.COLUMNS) + "\n1,2,3\n")
-    refused(capsys, f"{LEDGER}, line 2: 3 cells, allowed are 15; mend or remove this line", "status")
+    refused(capsys, f"{LEDGER}, line 2: 3 cells, allowed are 16; mend or remove this line", "status")
