@@ -193,7 +193,8 @@ def _body(args: argparse.Namespace) -> None:
         pictures.save(draw(), out / name)
     whole = {"schema": SCHEMA, "sources": records, "comparisons": compared, "test_rows": test, "pictures": list(made)}
     files.write_json(out / JSON, whole)
-    print(f"\nwrote {out / JSON} and {len(made)} pictures beside it" + (f"; {missing}" if missing else ""))
+    beside = f" and {len(made)} pictures beside it" if made else ""
+    print(f"\nwrote {out / JSON}{beside}" + (f"; {missing}" if missing else ""))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

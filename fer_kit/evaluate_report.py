@@ -106,7 +106,8 @@ def comparisons(found: dict[str, Any] | None, sources: Sequence[Source]) -> list
 def on_test(lines: Sequence[dict[str, Any]], partial: bool, twins_known: bool) -> list[str]:
     """The table of the test rows, whose labels lie in the data folder."""
     table = [["test rows", "", "rows", "source", "accuracy", "95% interval", "balanced", "macro F1", "log loss"]]
-    for line in lines:
+    parts = list(dict.fromkeys((line["usage"], line["part"]) for line in lines))
+    for line in sorted(lines, key=lambda line: parts.index((line["usage"], line["part"]))):  # sources side by side
         table.append(
             [
                 line["usage"],

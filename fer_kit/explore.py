@@ -81,7 +81,7 @@ def summary(facts: dict[str, Any]) -> list[tuple[str, str]]:
 def class_table(facts: dict[str, Any]) -> list[list[str]]:
     """Rows and share of each class."""
     total = facts["rows"]["train"]
-    table = [["class", "rows", "share", "for each of the rarest"]]
+    table = [["class", "rows", "share", "× rarest"]]
     rarest = facts["classes"][facts["imbalance"]["least"]]
     for name, count in facts["classes"].items():
         table.append([name, f"{count:,}", f"{count / total:.1%}", f"{count / rarest:.2f}"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
+import struct
 from collections.abc import Sequence
+
+READABLE_FRAC = 0.8  # of its size; smaller, the captions of a sheet cannot be read, so it scrolls instead
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2430; --soft: #5b6472; --line: #d9dde3; --card: #f5f7f9;
@@ -16,7 +19,7 @@ body { margin: 0 auto; padding: 1.2rem; max-width: 62rem; background: var(--pape
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: .4rem 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
 p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .6rem; padding: 0;
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .6rem; padding: 0;
   list-style: none; }
 .cards li { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
 .cards b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
@@ -93,10 +96,14 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], shar
 
 
 def figure(light: bytes, dark: bytes, alt: str, caption: str) -> str:
-    """A PNG in two colourings, embedded; `alt` says in words what is to be seen."""
+    """A PNG in two colourings, embedded; `alt` says in words what is to be seen. It scrolls on a narrow screen."""
+    width, height = struct.unpack(">II", light[16:24])  # of the PNG header
+    size = f'width="{width}" height="{height}" style="min-width:{READABLE_FRAC * width:.0f}px"'
     return (
-        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'
-        f'<img src="{_data(light)}" alt="{text(alt)}"></picture><figcaption>{text(caption)}</figcaption></figure>'
+        f'<figure><div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><picture>'
+        f'<source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'
+        f'<img src="{_data(light)}" {size} alt="{text(alt)}"></picture></div>'
+        f"<figcaption>{text(caption)}</figcaption></figure>"
     )
 
 
