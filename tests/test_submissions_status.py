@@ -121,6 +121,7 @@ def test_without_a_network_the_ledger_is_shown(scored, kaggle_site, capsys):
 
 
 def test_a_line_that_an_upload_adds_meanwhile_stays(scored, kaggle_site, capsys):
+    kaggle_site.submissions = [listed(ledger.read(LEDGER)[3], ref=50000004)]  # news, so that the ledger is written
     answer = kaggle_site._list_submissions
 
     def meanwhile(sent):
