@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -81,7 +82,7 @@ def save_output(folder: Path, run_id: str, runs_dir: Path, **changes: Any) -> Pa
     """A kernel's output folder with what `runs_dir` holds; `changes` go to the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     archive.pack(runs_dir, RUN, folder / "runs-1.tar")
-    finished = runs.status(runs_dir, RUN).finished
+    finished = tuple(fold for fold in range(3) if (runs_dir / RUN / f"fold{fold}" / "result.json").exists())
     values = {
         "run_id": run_id,
         "bundle_sha256": "0" * 64,
@@ -95,7 +96,9 @@ def save_output(folder: Path, run_id: str, runs_dir: Path, **changes: Any) -> Pa
         "stopped": tuple({0, 1, 2} - set(finished)),
         "failed": (),
     }
-    manifest.write(folder, manifest.of(folder / "runs-1.tar", **(values | changes)))
+    ours = {name: changes.pop(name) for name in ("archive", "bytes", "sha256") if name in changes}
+    told = manifest.of(folder / "runs-1.tar", **(values | changes))
+    manifest.write(folder, dataclasses.replace(told, **ours))
     return folder
 
 
