@@ -75,9 +75,12 @@ def body(args: argparse.Namespace) -> int:
 
 
 def _minutes(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r}, allowed is a number of minutes above 0")
     return value
 
 

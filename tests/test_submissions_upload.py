@@ -245,7 +245,9 @@ def test_uploaded_but_not_listed_yet(site, here, capsys):
 def test_what_is_refused_before_kaggle_is_asked(site, here, capsys, monkeypatch):
     refused(capsys, "message '' has 0 characters; allowed are 1 to 300 on one line", "upload", FILE, "-m", " ")
     refused(capsys, "message 'a\\nb' has 3 characters; allowed are 1 to 300", "upload", FILE, "-m", "a\nb")
-    assert "argument --wait: invalid" in run(capsys, "upload", FILE, "-m", "a", "--wait", "-1")[2]
+    for wrong in ("-1", "0", "nan", "soon"):
+        told = run(capsys, "upload", FILE, "-m", "a", "--wait", wrong)[2]
+        assert f"argument --wait: '{wrong}', allowed is a number of minutes above 0\n" in told
     monkeypatch.setattr("submissions.check.COMPETITION_ROWS", 41)
     not_sent(capsys, f"{FILE}, line 40: the file ends after 40 rows, allowed are 41")
     (here / LEDGER).write_text("utc\n")
