@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 HEAT_MAP, WEIGHTS = "correlation.png", "weights.png"
 NUMBERS_UP_TO = 14  # members; more cells are too small for numbers
-LABEL_LENGTH = 36
+LABEL_LENGTH = 26
 DOTS_PER_INCH = 110
 
 
@@ -82,7 +82,9 @@ def _matrix(
         middle = (low + high) / 2
         for (row, column), value in np.ndenumerate(values):
             colour = "black" if value > middle else "white"
-            axes.text(column, row, form.format(value), ha="center", va="center", fontsize=7, color=colour)
+            axes.text(
+                column, row, form.format(round(value, 2) + 0.0), ha="center", va="center", fontsize=7, color=colour
+            )
     figure.colorbar(image, ax=axes, shrink=0.8)
 
 

@@ -100,5 +100,5 @@ def _folds_of(path: Path, member: Member) -> fold_files.Folds:
 
 def _parts(member: Member) -> dict[str, Ints]:
     """What members must have in common, row by row."""
-    parts = {OOF_ROWS: member.oof.ids, LABELS: member.labels, TEST_ROWS: member.test.ids}
-    return parts if member.fold_of_row is None else {**parts, ROW_FOLDS: member.fold_of_row}
+    folds = {} if member.fold_of_row is None else {ROW_FOLDS: member.fold_of_row}
+    return {OOF_ROWS: member.oof.ids, LABELS: member.labels, **folds, TEST_ROWS: member.test.ids}

@@ -28,9 +28,12 @@ def two(here):
     return here
 
 
-def run(capsys, *argv):
+PLAIN = ("--method", "mean", "--temperatures", "none", "--no-pictures")  # nothing fitted: quick, and known by hand
+
+
+def run(capsys, *argv, options=PLAIN):
     """Exit code, stdout and stderr of `python -m ensembles.blend …`."""
-    code = blend.main([*argv])
+    code = blend.main([*argv, *options])
     return code, *capsys.readouterr()
 
 
@@ -62,8 +65,11 @@ def test_the_record(two, capsys):
         loaded = runs.load(two, member["run"])
         assert member["oof_accuracy"] == metrics.accuracy(loaded.oof.logits, loaded.oof.labels)
         assert member["fold_accuracies"] == list(loaded.accuracies)
-        assert member["sha256"] == loaded.sha256
-        assert member["sha256"]["fold1/oof.npz"] == files.sha256_of(two / member["run"] / "fold1" / "oof.npz")
+        assert member["sources"] == [{"kind": "run", "path": member["run"], "sha256": loaded.sha256}]
+        assert loaded.sha256["fold1/oof.npz"] == files.sha256_of(two / member["run"] / "fold1" / "oof.npz")
+    assert (record["asked"], record["method"], record["learned"]) == ("mean", "mean", False)
+    assert record["fitted"]["accuracy"] == record["oof_accuracy"] and record["optimism"] == 0
+    assert record["interval"][0] < record["oof_accuracy"] < record["interval"][1]
     assert record["oof_accuracy"] == metrics.accuracy(blended.oof.logits, blended.oof.labels)
     assert record["oof_spread"] == metrics.spread(record["fold_accuracies"])
     assert record["oof_sha256"] == files.sha256_of(two / "blends" / "all" / "oof.npz")
@@ -84,13 +90,16 @@ def test_the_report(two, capsys):
     assert (code, error) == (0, "")
     command = "python -m fer_kit.train --recipe later --fold 1"
     assert out.splitlines()[0] == f"left out: runs/later: fold 1 of 3 not finished; finish with: {command}"
-    table = out.splitlines()[1:7]
-    assert table[0].split("  ")[0] == "member"
-    assert [line.split()[0] for line in (table[2], table[3], table[5])] == ["strong", "weak", "blend"]
-    strong = runs.load(two, "strong")
+    table = out.splitlines()[1:5]
+    assert table[0].split() == ["member", "accuracy", "±", "folds", "log", "loss", "T", "weight", "value"]
+    assert [line.split()[0] for line in table[2:]] == ["strong", "weak"]
+    strong, both = runs.load(two, "strong"), runs.load_blend(two, "all")
     accuracy, spread = metrics.accuracy(strong.oof.logits, strong.oof.labels), metrics.spread(strong.accuracies)
-    assert f"3    {accuracy:.2%}    {spread:.2%}" in table[2]
-    assert f"accuracy is out-of-fold, over {ROWS} rows; ± is the standard deviation over folds" in out
+    assert re.search(rf"{accuracy:.2%} +{spread:.2%}", table[2])
+    score, low, high = both.record["oof_accuracy"], *both.record["interval"]
+    assert f"blend 'all': {score:.2%} cross-fitted out-of-fold accuracy, 95% interval {low:.2%} to {high:.2%}" in out
+    assert f"{ROWS} rows in 3 folds, {ROWS} groups of twins" in out
+    assert "against 'strong', the best member: " in out and "McNemar p" in out
     assert "wrote runs/blends/all/{oof.npz,test.npz,blend.json}" in out
     assert "checked against each other only" not in out
 
@@ -142,9 +151,9 @@ def test_blends_are_no_members(two, capsys):
 
 
 def test_names_that_do_not_fit(two, capsys):
-    there = "there are: strong, weak"
-    refused(capsys, f"--members: no run 'week' in runs (did you mean 'weak'?); {there}", "all", "--members", "week")
-    refused(capsys, f"--members: no run 'x*' in runs; {there}", "all", "--members", "x*")
+    no, there = "--members: no run, blend or folder", "there are: strong, weak"
+    refused(capsys, f"{no} 'week' in runs (did you mean 'weak'?); {there}", "all", "--members", "week")
+    refused(capsys, f"{no} 'x*' in runs; {there}", "all", "--members", "x*")
     refused(capsys, "blend '../all' cannot name a folder", "../all")
     refused(capsys, "blend 'weak': runs has a run of that name; choose another", "weak")
 
@@ -220,13 +229,13 @@ def test_rows_at_odds_with_the_folds_file(here, capsys, monkeypatch):
         with monkeypatch.context() as changed:
             changed.setattr(fake_runs, attribute, np.roll(getattr(fake_runs, attribute), 1))
             fake_runs.save_run(here, "a", seed=1, folds_digest=digest)
-        refused(capsys, f"'a' and runs/folds.csv differ in {what}; train 'a' again", "all")
+        refused(capsys, f"'a' and runs/folds.csv differ in {what}; make 'a' again", "all")
     fake_runs.save_run(here, "a", seed=1, folds_digest=digest)
     last = here / "a" / f"fold{fake_runs.FOLD_OF_ROW[-1]}"
     part = predictions.read(last / "oof.npz")
     shorter = predictions.Predictions(part.ids[:-1], part.logits[:-1], part.meta, part.labels[:-1])
     fake_runs.save_fold(last, shorter, predictions.read(last / "test.npz"))
-    refused(capsys, "'a' and runs/folds.csv differ in out-of-fold rows; train 'a' again", "all")
+    refused(capsys, "'a' and runs/folds.csv differ in out-of-fold rows; make 'a' again", "all")
 
 
 # a blend that is there
@@ -242,7 +251,7 @@ def test_the_same_blend_again_writes_nothing(two, capsys):
 def test_another_blend_of_that_name(two, capsys):
     run(capsys, "all", "--members", "weak")
     before = files.sha256_of(two / "blends/all/blend.json")
-    message = "runs/blends/all: holds another blend (of weak); choose another name, or replace it with --force"
+    message = "runs/blends/all: holds another blend (single of weak); choose another name, or replace it with --force"
     refused(capsys, message, "all")
     assert files.sha256_of(two / "blends/all/blend.json") == before
     assert run(capsys, "all", "--force")[0] == 0
@@ -252,7 +261,7 @@ def test_another_blend_of_that_name(two, capsys):
 def test_members_trained_again_make_another_blend(two, capsys):
     run(capsys, "all")
     fake_runs.save_run(two, "weak", seed=5)
-    refused(capsys, "runs/blends/all: holds another blend (of strong, weak)", "all")
+    refused(capsys, "runs/blends/all: holds another blend (mean of strong, weak)", "all")
 
 
 def test_a_half_written_blend_is_none(two, capsys, monkeypatch):
