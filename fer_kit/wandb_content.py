@@ -92,8 +92,9 @@ def _fold_story(folder: Path) -> Story:
     known = facts | {key: result[key] for key in result if key in facts or not facts}
     fold = folder.name.removeprefix("fold")
     kind = {"all": "full-fit"}.get(fold, "teacher" if "+" in fold else "cross-validation")
-    keys = ("run", "fold", "folds", "parameters", "layers", "network", "precision", "device")
+    keys = ("run", "fold", "folds", "parameters", "layers", "network", "device")
     about = {key: known[key] for key in (*keys, "config_digest", "folds_digest", "data_digest") if key in known}
+    about |= {"computed_in": known["precision"]} if "precision" in known else {}  # the config may say "auto"
     about |= {"commit": env["commit"], "versions": env["versions"], "classes": list(CLASSES)}
     run = folder.absolute().parent.name
     return Story(
