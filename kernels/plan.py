@@ -61,6 +61,11 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
     Raises:
         FerKitError: a recipe, setting, fold, accelerator, title or model that cannot be; one line says why.
     """
+    for setting in args.set:
+        if setting.partition("=")[0].strip() == "targets" and setting.partition("=")[2].strip():
+            raise FerKitError(
+                f"--set {setting}: a file of soft targets does not travel with a kernel; train this run here"
+            )
     words = ["--fold", "0", "--recipe", args.recipe]
     words += ["--set", *args.set] if args.set else []
     words += ["--tag", args.tag] if args.tag is not None else []

@@ -122,6 +122,7 @@ class Training:
             if line.strip():
                 last = line.rstrip()
                 self.say(f"fold {fold} | {last}")
+        process.stdout.close()
         code = process.wait()
         late.cancel()
         if code == 0 and runs.is_finished(self._folder(fold)):
