@@ -18,6 +18,7 @@ COMMANDS = {
     "folds": ("fer_kit.folds", "find twins and deal the train rows into folds"),
     "train": ("fer_kit.train", "train one fold of a recipe"),
     "blend": ("ensembles.blend", "blend finished runs"),
+    "explain": ("fer_kit.explain", "show where a network looks: class activation and attention maps"),
     "track": ("fer_kit.track", "send finished runs and blends to Weights & Biases"),
     "evaluate": ("fer_kit.evaluate", "score runs and blends out of fold, alone or side by side"),
     "submissions": ("submissions.__main__", "build and check the submission file"),

@@ -29,10 +29,11 @@ LAYERS = [
         "evaluate_scores",
         "evaluate_report",
     }
-    | {"wandb_log", "wandb_content", "wandb_run"},
+    | {"wandb_log", "wandb_content", "wandb_run", "explain_pictures"},
     {"augment", "batches", "losses", "optim", "precision", "models"},
-    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_run"},
-    {"train", "track", "explore", "evaluate", "__main__"},
+    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_run"}
+    | {"explain_maps", "explain_sheets"},
+    {"train", "track", "explain", "explore", "evaluate", "__main__"},
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}

@@ -1,0 +1,201 @@
+"""Where a network looks: class activation maps of any network, and the attention maps of those that have CBAM."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_kit.augment import normalise
+from fer_kit.engine import VIEWS
+from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.labels import SIDE_PX
+
+SMALLEST_PX = 5  # of a map side, for the layer chosen by itself: 3×3 fields on a face tell nothing
+BATCH = 64
+STRONGEST = 8  # channels whose activation stands for what the channel attention lets through
+METHODS = {
+    "hirescam": "each place counts by its own gradient, which is exact where the head weighs places differently",
+    "gradcam": "channels count by their mean gradient, as in most papers",
+}
+
+Maps = NDArray[np.float32]  # (N, 48, 48)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose output is a map of the face: its name in the network, and the map's height and width."""
+
+    name: str
+    side: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One CBAM stage. spatial: (N, h, w) weights in (0, 1). channel: (N, C) weights in (0, 1).
+
+    strongest: (N, h, w), mean activation of the channels that the attention raises most in each image.
+    """
+
+    name: str
+    spatial: NDArray[np.float32] | None
+    channel: NDArray[np.float32] | None
+    strongest: NDArray[np.float32] | None
+
+
+def inputs_of(images: NDArray[np.uint8]) -> Tensor:
+    """What the network sees of uint8 faces (N, 48, 48): float32 (N, 1, 48, 48)."""
+    return normalise(torch.from_numpy(np.array(images))[:, None].float().div_(255.0))
+
+
+def layers_with_maps(net: nn.Module) -> list[Layer]:
+    """Every module whose output is one map (B, C, h, w) with h and w of 2 and more, in the order they finish."""
+    found: list[Layer] = []
+
+    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
+        def look(module: nn.Module, given: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+                found.append(Layer(name, (output.shape[2], output.shape[3])))
+
+        return look
+
+    with _hooks(net, {name: hook(name) for name, _ in net.named_modules() if name}), torch.inference_mode():
+        net.eval()(inputs_of(np.zeros((1, SIDE_PX, SIDE_PX), np.uint8)))
+    return found
+
+
+def choose_layer(net: nn.Module, wanted: str | None = None) -> Layer:
+    """The layer called `wanted`, else the last one whose map has `SMALLEST_PX` fields a side: after it the network
+    pools or flattens, and place is lost.
+
+    Raises:
+        FerKitError: no such layer, or none that gives a map.
+    """
+    layers = layers_with_maps(net)
+    if wanted is None:
+        large = [layer for layer in layers if min(layer.side) >= SMALLEST_PX] or layers
+        if not large:
+            raise FerKitError(f"{type(net).__name__}: no layer gives a map of the face, so there is nothing to show")
+        return large[-1]
+    for layer in reversed(layers):
+        if layer.name == wanted:
+            return layer
+    names = list(dict.fromkeys(layer.name for layer in layers))
+    raise FerKitError(
+        f"--layer {wanted}: no layer of {type(net).__name__} of that name gives a map of the face"
+        f"{did_you_mean(wanted, names)}; there are: {', '.join(names)}"
+    )
+
+
+def class_maps(
+    net: nn.Module,
+    layer: Layer,
+    images: NDArray[np.uint8],
+    classes: NDArray[np.int64],
+    views: str = "none",
+    method: str = "hirescam",
+    on_batch: Callable[[int], object] = lambda images: None,
+) -> Maps:
+    """What speaks for class `classes[i]` in face i, where: float32 (N, 48, 48), 0 where nothing does.
+
+    images: uint8 (N, 48, 48). classes: int64 (N,). The maps of the test-time `views` are turned back and averaged,
+    as the answers are. In units of the logit; what speaks against the class is cut off.
+
+    Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Draelos and Carin, "HiResCAM", arXiv 2011.08891: with one
+    dense layer behind a global average both are the same. Gradients and activations by captum.
+    """
+    from captum.attr import LayerGradCam, LayerGradientXActivation
+
+    module = net.get_submodule(layer.name)
+    maps = []
+    for rows in range(0, len(images), BATCH):
+        x, target = inputs_of(images[rows : rows + BATCH]), torch.from_numpy(classes[rows : rows + BATCH])
+        total = torch.zeros(len(x), 1, SIDE_PX, SIDE_PX)
+        for view in VIEWS[views]:  # a flip is its own inverse
+            seen = view(x)
+            if method == "gradcam":
+                raw = LayerGradCam(net, module).attribute(seen, target)
+            else:
+                raw = LayerGradientXActivation(net, module).attribute(seen, target).sum(1, keepdim=True)
+            total += view(upsampled(raw.detach().clamp_(min=0)))
+        maps.append(total[:, 0] / len(VIEWS[views]))
+        on_batch(len(x))
+    return torch.cat(maps).numpy() if maps else np.zeros((0, SIDE_PX, SIDE_PX), np.float32)
+
+
+def upsampled(maps: Tensor) -> Tensor:
+    """(B, 1, h, w) on the pixels of the face, (B, 1, 48, 48)."""
+    return F.interpolate(maps, (SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False)
+
+
+def has_attention(net: nn.Module) -> bool:
+    """Whether CBAM is in the network."""
+    return bool(_attention_modules(net))
+
+
+@torch.inference_mode()
+def attention(net: nn.Module, images: NDArray[np.uint8]) -> list[Attention]:
+    """The attention of each CBAM stage for uint8 faces (N, 48, 48), first stage first."""
+    seen: dict[str, list[Tensor]] = {}
+
+    def keep(key: str, squash: bool, given_too: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def look(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.setdefault(key, []).append((given[0] if given_too else output.sigmoid() if squash else output).clone())
+
+        return look
+
+    hooks: dict[str, Callable[..., None]] = {}
+    stages = _attention_modules(net)
+    for stage, kinds in stages.items():
+        for kind, name in kinds.items():
+            gated = hasattr(net.get_submodule(name), "gate")  # timm's; ours ends in a bare sigmoid
+            hooks[f"{name}.gate" if gated else f"{name}.conv"] = keep(f"{stage} {kind}", not gated, False)
+            if kind == "channel":
+                hooks[name] = keep(f"{stage} given", False, True)
+    with _hooks(net, hooks):
+        net.eval()
+        for rows in range(0, len(images), BATCH):
+            net(inputs_of(images[rows : rows + BATCH]))
+    return [_attention_of(stage, {key: torch.cat(parts) for key, parts in seen.items()}) for stage in stages]
+
+
+def _attention_of(stage: str, seen: dict[str, Tensor]) -> Attention:
+    spatial, channel, given = (seen.get(f"{stage} {kind}") for kind in ("spatial", "channel", "given"))
+    weights = None if channel is None else channel.flatten(1)  # (N, C)
+    strongest = None
+    if weights is not None and given is not None:
+        best = weights.topk(min(STRONGEST, weights.shape[1])).indices  # (N, 8)
+        strongest = given[torch.arange(len(given))[:, None], best].mean(1).numpy()
+    return Attention(
+        stage,
+        None if spatial is None else spatial[:, 0].numpy(),
+        None if weights is None else weights.numpy(),
+        strongest,
+    )
+
+
+def _attention_modules(net: nn.Module) -> dict[str, dict[str, str]]:
+    """Of each stage, by the name of what holds them: "channel" and "spatial" and the names of these modules."""
+    kinds = {"ChannelAttn": "channel", "SpatialAttention": "spatial", "SpatialAttn": "spatial"}
+    found: dict[str, dict[str, str]] = {}
+    for name, module in net.named_modules():
+        if (kind := kinds.get(type(module).__name__)) is not None:
+            found.setdefault(name.rpartition(".")[0], {})[kind] = name
+    return found
+
+
+@contextlib.contextmanager
+def _hooks(net: nn.Module, hooks: dict[str, Callable[..., None]]) -> Iterator[None]:
+    """Forward hooks by module name, taken off again."""
+    handles = [net.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
