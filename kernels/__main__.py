@@ -10,7 +10,7 @@ from pathlib import Path
 from fer_kit import cli, recipes, runs
 from fer_kit.kaggle_cli import Client
 from fer_kit.kaggle_errors import NoCredentials
-from kernels import accelerators, build, plan, push, record, weights
+from kernels import accelerators, build, notebook, plan, push, record, weights
 
 ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials
 
@@ -30,6 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
         _add_what(_add(commands, name, about))
     _add_wait(commands.choices["run"])
     _add_which(_add(commands, "status", "say how far the last push is"))
+    explore = _add(commands, "explore", "write the exploration notebook's folder, with the package in it")
+    explore.add_argument("--owner", help="Kaggle account; that of the credentials where not given")
+    explore.add_argument("--out", type=Path, default=build.FOLDER, help="the kernel's folder is written below this one")
+    explore.add_argument("--push", action="store_true", help="push it too, which runs it at Kaggle")
+    explore.add_argument("--dry-run", action="store_true", help="show what would be built and stop")
     fetch = _add(commands, "fetch", "bring the trained folds of the last push home, once all of it is checked")
     _add_which(fetch)
     _add_fetch(fetch)
@@ -94,6 +99,8 @@ def body(args: argparse.Namespace) -> None:
     client = Client()
     if args.command == "status":
         return show_status(client, args)
+    if args.command == "explore":
+        return write_notebook(client, args)
     if args.command == "fetch":
         return bring_home(client, record.choose(args.runs, args.kernel), args)
     built = build.make(plan.of(args, _owner(client, args)), os.environ)
@@ -116,6 +123,21 @@ def body(args: argparse.Namespace) -> None:
         print("look at it with python -m kernels status, bring it home with python -m kernels fetch")
         return None
     return wait_and_fetch(client, pushed, args)
+
+
+def write_notebook(client: Client, args: argparse.Namespace) -> None:
+    """Build the exploration notebook, and push it where asked."""
+    metadata, text = notebook.make(_owner(client, args), os.environ)
+    print(f"notebook     {metadata['id']}, private, {len(text.encode()):,} bytes")
+    if args.dry_run:
+        print("dry run: nothing was written or pushed")
+        return
+    folder = notebook.write(metadata, text, args.out)
+    print(f"wrote        {folder}")
+    if args.push:
+        print(f"pushed       {client.push(folder).url}")
+    else:
+        print(f"push it by hand: kaggle kernels push -p {folder}")
 
 
 def wait_and_fetch(client: Client, pushed: record.Push, args: argparse.Namespace) -> None:
@@ -180,7 +202,7 @@ def _owner(client: Client, args: argparse.Namespace) -> str:
     except NoCredentials as error:
         if args.dry_run:
             return ACCOUNT
-        if args.command == "build":
+        if args.command in ("build", "explore"):
             raise NoCredentials(f"{error} (or name the account with --owner)") from None
         raise
 

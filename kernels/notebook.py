@@ -1,0 +1,51 @@
+"""The exploration notebook for Kaggle, with the package put into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fer_kit import files
+from fer_kit.errors import FerKitError
+from kernels import bundle, leaks
+from kernels.build import METADATA, SIZE_CAP
+
+TEMPLATE = Path(__file__).with_name("explore")
+NOTEBOOK = "explore.ipynb"
+_LINE = 100
+
+
+def make(owner: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """The notebook's metadata and its text, with the bundle in its first code cell.
+
+    Raises:
+        FerKitError: not in a checkout, larger than Kaggle takes, or something secret is in it.
+    """
+    if not (TEMPLATE / NOTEBOOK).is_file():
+        raise FerKitError(f"{TEMPLATE / NOTEBOOK}: no such file; the notebook is part of a checkout of fer_kit only")
+    secrets = leaks.known(environ)
+    packed = bundle.make(secrets)
+    metadata = files.read_json(TEMPLATE / METADATA)
+    metadata["id"] = f"{owner}/{metadata['id'].partition('/')[2]}"
+    notebook = files.read_json(TEMPLATE / NOTEBOOK)
+    [cell] = [cell for cell in notebook["cells"] if "".join(cell["source"]).endswith('BUNDLE = ""')]
+    lines = "\n".join(packed.text[start : start + _LINE] for start in range(0, len(packed.text), _LINE))
+    empty = 'BUNDLE_SHA256 = ""\nBUNDLE = ""'
+    filled = f'BUNDLE_SHA256 = "{packed.sha256}"\nBUNDLE = """\n{lines}\n"""'
+    cell["source"] = "".join(cell["source"]).replace(empty, filled)
+    cell["metadata"] = {"jupyter": {"source_hidden": True}, "_kg_hide-input": True}
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    leaks.refuse(text.encode(), "the notebook", secrets)
+    if len(text.encode()) >= SIZE_CAP:
+        raise FerKitError(f"the notebook has {len(text.encode()):,} bytes and Kaggle takes less than {SIZE_CAP:,}")
+    return metadata, text
+
+
+def write(metadata: Mapping[str, Any], text: str, folder: Path) -> Path:
+    """Write the notebook's kernel folder below `folder`; its path."""
+    target = folder / str(metadata["id"]).partition("/")[2]
+    files.write_text(target / NOTEBOOK, text)
+    files.write_json(target / METADATA, metadata)
+    return target
