@@ -58,13 +58,13 @@ def test_counts_by_hand(small, tmp_path):
 
 
 def test_twins_and_folds_come_from_the_files_where_they_are(small, tmp_path):
-    values = small.train.ids, small.train.labels, np.array([0, 1, 0, 2, 2, 0]), np.array([0, 1, 0, 1, 1, 0])
+    values = small.train.ids, small.train.labels, np.array([0, 1, 0, 2, 2, 0]), np.array([0, 0, 0, 1, 1, 0])
     (tmp_path / "folds.csv").write_bytes(fold_files.table_of(fold_files.COLUMNS, *values))
     test_table = fold_files.table_of(fold_files.TEST_COLUMNS, small.test.ids, np.array([2, 3, 1]))
     (tmp_path / "folds-test.csv").write_bytes(test_table)
     found = explore_facts.facts(small, explore_facts.groups_of(small, tmp_path))
     assert found["twins"]["train_rows_in_them"] == 5 and found["twins"]["test_rows_with_a_train_twin"] == 2
-    assert found["folds"]["train_rows"] == [3, 3] and found["folds"]["held_out_rows"] == [3, 3]
+    assert found["folds"]["train_rows"] == [2, 4] and found["folds"]["held_out_rows"] == [4, 2]
     assert found["folds"]["held_out_classes"][0]["Surprise"] == 1
     (tmp_path / "folds-test.csv").write_bytes(b"\n".join(test_table.splitlines()[:-1]) + b"\n")
     message = refusal(explore_facts.groups_of, small, tmp_path)
