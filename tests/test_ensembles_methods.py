@@ -175,7 +175,7 @@ def test_greedy_prefers_members_in_use_on_ties_and_then_log_loss():
     odd = np.arange(70) % 2 == 1
     one, other = np.where(odd, 0.5, 0.9), np.where(odd, 0.89, 0.5)  # together they would have less log loss
     counts = greedy._climb(nothing_open, np.stack([np.full(70, 0.4), one, other]), np.arange(3))
-    assert counts.tolist() == [0, 1, 0]
+    assert (counts > 0).tolist() == [False, True, False]
 
 
 def test_greedy_is_not_led_astray_by_the_useless():
