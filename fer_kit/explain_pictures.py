@@ -95,6 +95,13 @@ def shares(maps: Floats) -> dict[str, float]:
     return found | {"rim": 1.0 - float(maps[inside, inside].sum()) / total}
 
 
+def strongest_band(light: Floats) -> str:
+    """The band with the most light for its size, in two lines for below a picture."""
+    found, even = shares(light), even_shares()
+    name = max(BANDS, key=lambda band: found[band] / even[band])
+    return f"{found[name]:.0%} on\n{name}"
+
+
 def even_shares() -> dict[str, float]:
     """What `shares` gives for a map that is the same everywhere: what to compare with."""
     return shares(np.ones((48, 48)))

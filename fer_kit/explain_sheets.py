@@ -118,12 +118,16 @@ def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
     about["light"] = {CLASSES[k]: draw.shares(means[k]) for k in range(len(CLASSES)) if len(average[k])}
     about["light_if_even"] = draw.even_shares()
     about["averaged"] = {CLASSES[k]: len(average[k]) for k in range(len(CLASSES))}
-    pictures.save(average_sheet(subject, means, faces, [len(rows) for rows in average]), out / AVERAGE)
-    yield f"wrote {out / AVERAGE}"
+    if any(map(len, average)):
+        pictures.save(average_sheet(subject, means, faces, [len(rows) for rows in average]), out / AVERAGE)
+        yield f"wrote {out / AVERAGE}"
+    else:
+        yield "no average maps: not one held-out row is answered right"
     if explain_maps.has_attention(subject.net):
         yield from write_attention(subject, right, average, out)
     files.write_json(out / JSON, about)
-    yield from light_table(about["light"], about["light_if_even"])
+    if about["light"]:
+        yield from light_table(about["light"], about["light_if_even"])
 
 
 class Maker:
@@ -145,10 +149,11 @@ class Maker:
         classes = np.array([said] if said == truth else [said, truth])
         rows = np.full(len(classes), row)
         lit = draw.lit(subject.images[rows], self.maps(rows, classes))
-        odds = [f"{CLASSES[k]} {subject.probability[row, k]:.0%}" for k in classes]
-        first = f"{CLASSES[truth]} → {CLASSES[said]}\nrow {subject.ids[row]}"
-        notes = ["answer", "truth"]
-        shown = [(lit[n], f"{odds[n]}\n{notes[n] if said != truth else ''}") for n in range(len(classes))]
+        odds = [f"{subject.probability[row, k]:.0%}" for k in classes]
+        notes = [f"→ {CLASSES[said]} {odds[0]}\n{'' if said == truth else 'for the answer'}"]
+        notes += [f"{CLASSES[truth]} {odd}\nfor the truth" for odd in odds[1:]]
+        first = f"{CLASSES[truth]}\nrow {subject.ids[row]}"
+        shown = list(zip(lit, notes, strict=True))
         return [(draw.bare(subject.images[[row]])[0], first), *shown]
 
     def averages(self, rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -180,19 +185,17 @@ def spread_out(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def average_sheet(subject: Subject, means: NDArray[np.float64], faces: NDArray[np.uint8], counts: Sequence[int]) -> Any:
-    """Mean map on the mean face of each class, and how it differs from the mean over the classes."""
+    """Mean map on the mean face of each class, and below it only what is above the mean over the classes."""
     there = [k for k in range(len(CLASSES)) if counts[k]]
-    if not there:
-        raise FerKitError(f"{subject.name}: not one held-out row is answered right, so there is no map to average")
     top = float(means[there].max())
     overall = means[there].mean(axis=0)
     more = np.maximum(means - overall, 0)
     lit = draw.lit(faces, means, top)
     special = draw.lit(faces, more, float(more[there].max()))
     rows = [
-        ("mean face", [(draw.bare(faces[[k]])[0], f"{CLASSES[k]}\n{counts[k]} right answers") for k in there]),
-        ("mean map", [(lit[k], "") for k in there]),
-        ("more than\nelsewhere", [(special[k], "") for k in there]),
+        ("mean face", [(draw.bare(faces[[k]])[0], f"{CLASSES[k]}\n{counts[k]} answered right") for k in there]),
+        ("mean map", [(lit[k], draw.strongest_band(means[k])) for k in there]),
+        ("above others", [(special[k], "") for k in there]),
     ]
     return draw.sheet(rows, f"{subject.name}, average map of the right answers of each class")
 
@@ -201,7 +204,9 @@ def write_attention(
     subject: Subject, right: Sequence[NDArray[np.int64]], average: Sequence[NDArray[np.int64]], out: Path
 ) -> Iterator[str]:
     """Spatial and channel attention over the same faces as on the sheet of right answers; channels by class."""
-    rows = np.array([group[0] for group in right if len(group)])
+    rows = np.array([group[0] for group in right if len(group)], np.int64)
+    if not len(rows):
+        return
     faces = subject.images[rows]
     stages = explain_maps.attention(subject.net, faces)
     names = [f"{CLASSES[subject.labels[row]]}\nrow {subject.ids[row]}" for row in rows]
@@ -209,7 +214,7 @@ def write_attention(
     for name, title, kind in (
         (
             SPATIAL,
-            "spatial attention: where each stage opens (each map from its lowest to its highest weight)",
+            "spatial attention, each map from its lowest to its highest weight",
             "spatial",
         ),
         (CHANNEL, "channel attention: what the most opened channels of each stage see", "strongest"),
