@@ -59,6 +59,7 @@ bench: $(VENV)/installed  ## measure speed: reading, folds, training
 	$(PY) -m tests.benchmarks.bench_data
 	$(PY) -m tests.benchmarks.bench_folds
 	$(PY) -m tests.benchmarks.bench_training
+	$(PY) -m tests.benchmarks.bench_blend
 
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache

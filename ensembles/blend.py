@@ -184,7 +184,7 @@ def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchan
         plots.heat_map(folder / plots.HEAT_MAP, names, made.correlation, made.disagreement)
     if not (unchanged and (folder / plots.WEIGHTS).is_file()):
         title = f"blend '{name}' by {made.method}, {made.line.held_out.accuracy:.2%} cross-fitted"
-        plots.weights(folder / plots.WEIGHTS, names, made.shares, made.values.accuracy, title)
+        plots.weights(folder / plots.WEIGHTS, names, made.shares, made.values.accuracy, made.values.error, title)
     return [plots.HEAT_MAP, plots.WEIGHTS]
 
 

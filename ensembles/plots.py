@@ -37,8 +37,10 @@ def heat_map(path: Path, names: Sequence[str], correlation: Floats, disagreement
     _save(figure, path)
 
 
-def weights(path: Path, names: Sequence[str], shares: Floats | None, value: Floats, title: str) -> None:
-    """Bars: what each member weighs (M,), None where members have no weight, and its value in points, as a PNG."""
+def weights(path: Path, names: Sequence[str], shares: Floats | None, value: Floats, error: Floats, title: str) -> None:
+    """Bars: what each member weighs (M,), None where members have no weight, and its value with its standard error
+    (both shares of rows, shown as points), as a PNG.
+    """
     from matplotlib.figure import Figure
 
     columns = 1 if shares is None else 2
@@ -50,11 +52,12 @@ def weights(path: Path, names: Sequence[str], shares: Floats | None, value: Floa
         axes[0].axvline(1 / len(names), color="0.5", linewidth=1, linestyle=":")
         axes[0].set_xlabel("weight (dotted: uniform)")
     points = 100 * value
-    axes[-1].barh(places, points, color=np.where(points >= 0, "#4c9a5b", "#b5523b").tolist())
+    colours = np.where(points >= 0, "#4c9a5b", "#b5523b").tolist()
+    axes[-1].barh(places, points, color=colours, xerr=100 * error, ecolor="0.4", error_kw={"linewidth": 1})
     axes[-1].axvline(0, color="0.3", linewidth=0.8)
     axes[-1].set_xlabel("value: points of cross-fitted accuracy lost without it")
     axes[0].set_yticks(places, [_short(name) for name in names], fontsize=8)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(names) - 0.4, -0.6)  # best first, from the top
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)

@@ -84,6 +84,7 @@ def build(
                 "weight": weights[number],
                 "temperature": float(study.temperatures[number]),
                 "value": None if values is None else float(values.accuracy[number]),
+                "value_standard_error": None if values is None else _plain(float(values.error[number])),
                 "value_log_loss": None if values is None else float(values.log_loss[number]),
                 **_score_json(compare.score(member.oof.logits, rows.labels, rows.folds, rows.groups)),
                 "config_digest": member.oof.meta["config_digest"],

@@ -52,11 +52,13 @@ def member_table(members: Sequence[Member], rows: Rows, study: Study) -> list[st
                 f"{metrics.log_loss(member.oof.logits, rows.labels):.4f}",
                 f"{study.temperatures[number]:.2f}",
                 "–" if study.shares is None else f"{study.shares[number]:.3f}",
-                "–" if study.values is None else f"{100 * study.values.accuracy[number]:+.2f}",
+                "–"
+                if study.values is None
+                else f"{100 * study.values.accuracy[number]:+.2f} ± {100 * study.values.error[number]:.2f}",
             ]
         )
     lines = aligned(table)
-    note = "T: temperature; value: points of cross-fitted accuracy that the blend loses without the member"
+    note = "T: temperature; value: points of cross-fitted accuracy lost without the member, ± standard error"
     return [*lines, *([] if study.values is None else [note])]
 
 

@@ -29,11 +29,13 @@ Ints = NDArray[np.int64]
 class Values:
     """accuracy, log_loss: (M,), what the cross-fitted score loses without each member; positive: it helps.
 
+    error: (M,), standard error of `accuracy`, over groups of twins: values this small are noise.
     drop: positions of members that the blend does without. without: its accuracy and log loss then, beside
     `whole`, those with all members.
     """
 
     accuracy: Floats
+    error: Floats
     log_loss: Floats
     whole: tuple[float, float]
     drop: tuple[int, ...]
@@ -52,37 +54,45 @@ def values(rows: CrossFit, method: str) -> Values:
         at = np.flatnonzero(rows.folds == fold)
         pools.append(pool)
         parts.append((at, temperature.scale(rows.log_probs(frozenset({fold}))[:, at], temperatures)))
-    labels = np.concatenate([rows.labels[at] for at, _ in parts])
+    order = np.concatenate([at for at, _ in parts])
+    labels, groups = rows.labels[order], rows.groups[order]
 
-    def scores(blended: list[Floats]) -> tuple[float, float]:
-        made = np.concatenate(blended)
+    def scores(made: Floats) -> tuple[float, float]:
         return metrics.accuracy(made, labels), metrics.log_loss(made, labels)
 
-    def scores_without(left_out: Sequence[int]) -> tuple[float, float]:
-        return scores([_less(pool, left_out).apply(part) for pool, (_, part) in zip(pools, parts, strict=True)])
+    def blend_without(left_out: Sequence[int]) -> Floats:
+        return np.concatenate([_less(pool, left_out).apply(part) for pool, (_, part) in zip(pools, parts, strict=True)])
 
     sums = [_sum(pool, part) for pool, (_, part) in zip(pools, parts, strict=True)]
 
-    def scores_less_one(member: int) -> tuple[float, float]:
+    def blend_less_one(member: int) -> Floats:
         if any(pool.weights[member] > NEARLY_ALL for pool in pools):
-            return scores_without((member,))
-        return scores(
+            return blend_without((member,))
+        return np.concatenate(
             [_minus(pool, total, part, member) for pool, total, (_, part) in zip(pools, sums, parts, strict=True)]
         )
 
-    whole = scores([_finished(pool, total) for pool, total in zip(pools, sums, strict=True)])
-    alone = np.array(parallel.over(scores_less_one, range(len(rows))))  # (M, 2)
-    accuracy, loss = whole[0] - alone[:, 0], alone[:, 1] - whole[1]
+    blended = np.concatenate([_finished(pool, total) for pool, total in zip(pools, sums, strict=True)])
+    right = (metrics.predicted(blended) == labels).astype(np.float64)
+
+    def value_of(member: int) -> tuple[float, float, float]:
+        made = blend_less_one(member)
+        gain = right - (metrics.predicted(made) == labels)
+        return float(gain.mean()), metrics.cluster_standard_error(gain, groups), metrics.log_loss(made, labels)
+
+    whole = scores(blended)
+    accuracy, error, alone = np.array(parallel.over(value_of, range(len(rows)))).T  # (M,) each
+    loss = alone - whole[1]
     useless = [int(member) for member in np.flatnonzero((accuracy <= 0) & (loss <= 0))]
     drop, without = tuple(useless), whole
     if len(useless) == len(rows):
         drop = ()
     if drop:
-        without = scores_without(drop)
+        without = scores(blend_without(drop))
         if without[0] < whole[0] or without[1] > whole[1]:
             drop = (min(useless, key=lambda member: (loss[member], accuracy[member], member)),)
-            without = scores_without(drop)
-    return Values(accuracy, loss, whole, drop, without)
+            without = scores(blend_without(drop))
+    return Values(accuracy, error, loss, whole, drop, without)
 
 
 def _pool(rows: CrossFit, method: str, fold: int) -> tuple[Weighted, Floats]:

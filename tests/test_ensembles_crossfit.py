@@ -172,6 +172,8 @@ def test_the_value_of_a_member_is_what_the_blend_loses_without_it(drawn, method)
             whole = made.held_out([method])[method]
             gain = metrics.accuracy(whole, labels) - metrics.accuracy(rest, labels)
             assert found.accuracy[member] == pytest.approx(gain, abs=1e-12)
+            differ = (metrics.predicted(whole) == labels).astype(float) - (metrics.predicted(rest) == labels)
+            assert found.error[member] == pytest.approx(metrics.cluster_standard_error(differ, made.groups))
             loss = metrics.log_loss(rest, labels) - metrics.log_loss(whole, labels)
             assert found.log_loss[member] == pytest.approx(loss, abs=1e-9)
     assert found.log_loss[0] == max(found.log_loss)
