@@ -74,6 +74,7 @@ def begin(folder: Path, story: Story, mode: str) -> tuple[Run, str]:
     import wandb
 
     known = identity(folder, story)
+    before = set((folder / PLACE).glob("run-*"))
     if mode == ONLINE:
         try:
             run = start(folder, story, mode, known)
@@ -83,7 +84,8 @@ def begin(folder: Path, story: Story, mode: str) -> tuple[Run, str]:
             reason = " ".join(str(error).split())[:200]
             tell(f"W&B: cannot log online ({reason}); keeping it offline instead, for {sync_line(folder)}")
             wandb.teardown()
-    for old in (folder / PLACE).glob(f"offline-run-*-{known}"):
+    empty = set((folder / PLACE).glob("run-*")) - before  # of the attempt that failed
+    for old in empty.union((folder / PLACE).glob(f"offline-run-*-{known}")):
         shutil.rmtree(old, ignore_errors=True)  # the new one tells everything from the first epoch on
     return start(folder, story, OFFLINE, known), OFFLINE
 

@@ -164,6 +164,7 @@ def test_without_a_login_it_is_kept_offline_in_the_same_run(tracked, competition
     assert "W&B: cannot log online (" in capfd.readouterr().err
     again = wandb_file.read(runs_dir / "baseline_v1-t" / "fold1" / "wandb")
     assert again.id == first and [row.get("epoch") for row in again.history] == [1, 2, 3, None]
+    assert not list((runs_dir / "baseline_v1-t" / "fold1" / "wandb").glob("run-*"))  # nothing empty to be sent
 
 
 @pytest.mark.parametrize(
