@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,7 +14,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fer_kit import files
 from fer_kit.errors import FerKitError
 
-_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+# zipfile trusts the offsets of a damaged zip: ValueError and struct.error come from there, OSError from seeking to them
+_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error)
 
 
 def members(path: Path) -> list[zipfile.ZipInfo]:
@@ -30,6 +33,10 @@ def members(path: Path) -> list[zipfile.ZipInfo]:
                 fault = f"'{damaged}' is damaged"
     except _FAULTS as error:
         fault = f"damaged ({error})"
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise FerKitError(f"{path}: cannot be read ({error.strerror or error})") from None
+        fault = "damaged (it points outside of itself)"
     if fault:
         path.unlink(missing_ok=True)
         raise FerKitError(f"{path.name}: {fault}; the zip was removed and nothing unpacked, download it again")

@@ -24,7 +24,8 @@ from fer_kit.kaggle_errors import (
     UnknownSlug,
 )
 from fer_kit.kaggle_faults import Subject
-from tests.kaggle_standin import DROP, error, html
+from fer_kit.kaggle_program import Answer, Program
+from tests.kaggle_standin import DROP, error
 
 KERNEL = "player/my-kernel"
 
@@ -110,19 +111,33 @@ def test_quota_and_a_token(kaggle_site):
     assert kaggle_site.calls("GetAcceleratorQuotaStatistics")[0].headers["Authorization"].startswith("Bearer ")
 
 
-def test_transient_failures_are_tried_again_with_growing_pauses(kaggle_site):
-    plan = [error(429, "Too Many Requests"), html(200), DROP, error(502, "Bad Gateway")]
-    for response in plan:
+def test_transient_failures_are_tried_again(kaggle_site):
+    for response in (DROP, error(429, "Rate limited. Retry after 7 seconds.", Retry_After="7")):
         kaggle_site.fail("GetSubmissionLimits", response)
     assert kaggle_site.client().submission_limits(COMPETITION).left_now == 2
-    assert all(0.5 <= pause / mean <= 1.5 for pause, mean in zip(kaggle_site.sleeps, (2, 4, 8, 16), strict=True))
-    assert len({pause % 1 for pause in kaggle_site.sleeps}) == 4  # jitter: many clients do not come back at once
+    assert len(kaggle_site.sleeps) == 2 and kaggle_site.sleeps[1] == 7.0
 
 
-def test_the_pause_that_kaggle_asks_for(kaggle_site):
-    kaggle_site.fail("GetSubmissionLimits", error(429, "Rate limited. Retry after 7 seconds.", Retry_After="7"))
-    assert kaggle_site.client().submission_limits(COMPETITION).left_now == 2
-    assert kaggle_site.sleeps == [7.0]
+def test_pauses_grow_and_jitter_and_end(monkeypatch):
+    texts = ["Too Many Requests", "Expecting value: line 1 column 1 (char 0)", "Bad Gateway", "ConnectionError", "503"]
+    texts[4] = "503 Server Error: Service Unavailable for url: …"
+    answers = iter([Answer("", text, 1) for text in texts])
+    monkeypatch.setattr(Program, "once", lambda *words, **named: next(answers))
+    pauses: list[float] = []
+    environ = {"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted"}
+    with pytest.raises(
+        ServerTrouble, match=r"Kaggle has trouble of its own \(5 attempts\); run this command again later"
+    ):
+        Client(environ=environ, sleep=pauses.append).submission_limits(COMPETITION)
+    assert all(0.5 <= pause / mean <= 1.5 for pause, mean in zip(pauses, (2, 4, 8, 16), strict=True))
+    assert len({pause % 1 for pause in pauses}) == 4  # jitter: many clients do not come back at once
+
+
+def test_nobody_waits_an_hour_in_silence(monkeypatch):
+    monkeypatch.setattr(Program, "once", lambda *words, **named: Answer("", "rate limit, retry after 3600 seconds", 1))
+    environ = {"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted"}
+    with pytest.raises(RateLimited, match=r"Kaggle is asked too often; wait .* retry after 3600 seconds"):
+        Client(environ=environ, sleep=pytest.fail).submission_limits(COMPETITION)
 
 
 @pytest.mark.parametrize(
