@@ -46,10 +46,19 @@ def build_parser() -> argparse.ArgumentParser:
         "--rows", choices=(TRAIN_ROWS, TEST_ROWS, BOTH), default=TRAIN_ROWS, help="which rows get targets"
     )
     parser.add_argument(
-        "--scheme", choices=SCHEMES, default=OOF_SCHEME, help="how teachers of train rows are kept from the labels"
+        "--scheme",
+        choices=SCHEMES,
+        default=OOF_SCHEME,
+        help="teachers of train rows: oof, the out-of-fold predictions, whose "
+        "networks saw the labels that a student of another fold is scored on, so that its score can be a little high; "
+        "nested, networks trained with --fold a+b, which saw neither (ten more for five folds)",
     )
     parser.add_argument(
-        "--confidence", metavar="P", type=float, default=0.0, help="leave out test rows whose likeliest class is below"
+        "--confidence",
+        metavar="P",
+        type=float,
+        default=0.0,
+        help="leave out test rows whose likeliest class is below P",
     )
     parser.add_argument("--force", action="store_true", help="replace targets of that name with other content")
     return parser
