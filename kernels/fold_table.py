@@ -1,7 +1,8 @@
 """The local folds as a short text that travels with the script, so that what Kaggle trains blends with local runs.
 
-Made again on Kaggle, with other versions of its libraries, folds could come out different. The text holds group and
-fold of each train row, no label and no pixel; the kernel takes the labels from its own data and checks the digest.
+Made again on Kaggle, folds come out different: with the image's scikit-learn 1.6 the same rows were seen to be dealt
+otherwise than with a newer one. The text holds group and fold of each train row, no label and no pixel; the kernel
+takes the labels from its own data and checks the digest.
 """
 
 from __future__ import annotations

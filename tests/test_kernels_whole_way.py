@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import files, folds, runs
+from fer_kit import files, folds, runs, train
 from kernels import __main__ as commands
-from kernels import push, record
+from kernels import archive, manifest, push, record
 from submissions.__main__ import main as submissions
 from tests.kaggle_fixture import Site
 from tests.kaggle_standin import KernelVersion
@@ -49,6 +49,22 @@ def ran(site: Site, number: int) -> subprocess.CompletedProcess[str]:
     return site.ran[number - 1]  # type: ignore[attr-defined]
 
 
+def interrupt(version: KernelVersion, competition: Path, folder: Path) -> None:
+    """Let the output of a version hold fold 1 too, stopped by its time limit after an epoch."""
+    folder.mkdir()
+    for name, content in version.files.items():
+        (folder / name).write_bytes(content)
+    told = manifest.read(folder)
+    archive.unpack(manifest.check_archive(folder, told), folder / "runs", RUN)
+    short = ["--fold", "1", "--limit-minutes", "0.0001", "--data", str(competition), "--runs", str(folder / "runs")]
+    assert train.main([*SMALL[: SMALL.index("--accelerator")], *short]) == 0
+    archive.pack(folder / "runs", RUN, folder / told.archive)
+    fields = {name: getattr(told, name) for name in ("run_id", "bundle_sha256", "commit", "run", "device", "written")}
+    folds_of = {"asked": (0, 1), "finished": (0,), "stopped": (1,), "failed": ()}
+    manifest.write(folder, manifest.of(folder / told.archive, final=True, **fields, **folds_of))
+    version.files = {name: (folder / name).read_bytes() for name in version.files}
+
+
 def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     digest = folds.read("runs/folds.csv").digest
     assert commands.main(["push", *SMALL, "--folds", "0"]) == 0
@@ -74,13 +90,15 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     assert commands.main(["status"]) == 0
     assert "version 1: running, pushed 0 minutes ago" in capsys.readouterr().out
 
+    interrupt(version, competition_dir, Path("interrupted"))
+
     # The second kernel takes up the first one's output, trains the fold that is missing, and `run` does the rest.
     earlier = "player/fer-kit-baseline-v1-small-fold-0"
     assert commands.main(["run", *SMALL, "--folds", "0-1", "--resume", earlier]) == 0
     told = capsys.readouterr().out
     second = ran(evening, 2)
-    assert f"earlier  {earlier}: finished 0, stopped none" in second.stdout, second.stdout + second.stderr
-    assert "fold 0: finished already" in second.stdout
+    assert f"earlier  {earlier}: finished 0, stopped 1" in second.stdout, second.stdout + second.stderr
+    assert "fold 0: finished already" in second.stdout and "going on after epoch 1 of 1" in second.stdout
     assert "folds-0-1-on-2 version 1: queued" in told and "version 1: running" in told
     assert evening.sleeps and min(evening.sleeps) >= 30
     for fold in range(2):
@@ -92,9 +110,9 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     assert {path.name for path in Path("runs").iterdir()} >= {RUN, "folds.csv", "kernels.json"}
     assert not list(Path("runs").glob(".fetch*"))
 
-    # The first one holds nothing new.
+    # The first one holds nothing new: its unfinished fold does not take the place of the finished one.
     assert commands.main(["fetch"]) == 0
-    assert "fold0: finished here already, kept as it is" in capsys.readouterr().out
+    assert "fold1: finished here already, kept as it is" in capsys.readouterr().out
 
     assert blend.main(["first", "--members", RUN]) == 0
     assert submissions(["build", "first", "--data", str(competition_dir), "--out", "submission.csv"]) == 0
