@@ -193,7 +193,10 @@ def average_sheet(subject: Subject, means: NDArray[np.float64], faces: NDArray[n
     lit = draw.lit(faces, means, top)
     special = draw.lit(faces, more, float(more[there].max()))
     rows = [
-        ("mean face", [(draw.bare(faces[[k]])[0], f"{CLASSES[k]}\n{counts[k]} answered right") for k in there]),
+        (
+            "mean face",
+            [(draw.bare(faces[[k]])[0], f"{CLASSES[k]}\n{counts[k]} face{'s' * (counts[k] != 1)}") for k in there],
+        ),
         ("mean map", [(lit[k], draw.strongest_band(means[k])) for k in there]),
         ("above others", [(special[k], "") for k in there]),
     ]
