@@ -83,6 +83,8 @@ def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     )
 
     Path("data/train.csv").write_bytes(b"emotion,pixels\n")
+    Path("data/.download").mkdir()  # what an earlier try left is not taken for the new zip
+    Path(f"data/.download/{COMPETITION}.zip").write_bytes(zip_of({"old.txt": ARCHIVE + ARCHIVE}))
     code, out, _ = run(capsys, "--force", "--keep-zip")
     assert code == 0 and "  data/train.csv: genuine" in out
     assert f"{COMPETITION}.zip" in os.listdir("data")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import urllib.request
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -241,6 +243,14 @@ def test_a_folder_with_a_kaggle_py_does_not_matter(kaggle_site, tmp_path, monkey
 def test_the_client_leaves_zeros_out():
     assert kaggle_answers.limits('{"numToday": 2, "numTotal": 9}') == Limits(2, 9, 0)
     assert kaggle_answers.limits("{}") == Limits(0, 0, 0)
+
+
+@pytest.mark.parametrize("address", ["http://example.org/x", "https://api.kaggle.com/v1/x"])
+def test_a_leak_is_seen(kaggle_site, address):
+    proxies = urllib.request.ProxyHandler({"http": kaggle_site.url, "https": kaggle_site.url})
+    with pytest.raises(OSError, match="403"):
+        urllib.request.build_opener(proxies).open(address)
+    assert len(kaggle_site.leaks) == 1 and urlsplit(address).hostname in kaggle_site.leaks.pop()
 
 
 def test_dropped_inputs_are_named():
