@@ -66,7 +66,7 @@ def verdicts(folder: Path) -> list[str]:
             while block := file.read(1 << 20):
                 digest.update(block)
         found = digest.hexdigest()
-        other = f"other content: md5 {found} where the known file has {MD5[name]}; scores will not compare with published ones"
+        other = f"other content: md5 {found}, known is {MD5[name]}; scores will not compare with published ones"
         lines.append(f"  {source.name}: {'genuine' if found == MD5[name] else other}")
     return lines
 
