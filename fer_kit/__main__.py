@@ -21,7 +21,8 @@ COMMANDS = {
     "explain": ("fer_kit.explain", "show where a network looks: class activation and attention maps"),
     "track": ("fer_kit.track", "send finished runs and blends to Weights & Biases"),
     "evaluate": ("fer_kit.evaluate", "score runs and blends out of fold, alone or side by side"),
-    "submissions": ("submissions.__main__", "build and check the submission file"),
+    "kernels": ("kernels.__main__", "train on Kaggle's GPUs and bring the runs home"),
+    "submissions": ("submissions.__main__", "build, check and upload the submission file; the ledger"),
 }
 
 
