@@ -32,7 +32,7 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 	  $(PY) -m fer_kit.train --recipe baseline_v1 --set epochs=10 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
 	  $(PY) -m fer_kit.train --recipe deep_v1 --set epochs=8 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
 	done
-	@$(PY) -m ensembles.blend demo --runs $(DEMO)/runs
+	@$(PY) -m ensembles.blend demo --method mean --data $(DEMO_DATA) --runs $(DEMO)/runs
 	@$(PY) -m submissions build demo --runs $(DEMO)/runs --data $(DEMO_DATA) --out $(DEMO)/submission.csv
 	@$(PY) -m submissions check $(DEMO)/submission.csv --data $(DEMO_DATA)
 	@printf '%s\n' '' 'Everything lies in $(DEMO):' \
