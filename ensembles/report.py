@@ -14,6 +14,7 @@ from ensembles.nested import GIVEN
 from ensembles.rows import Rows
 from ensembles.study import Study
 from fer_kit import metrics
+from fer_kit.text_table import aligned
 
 ABOUT = {
     **{name: method.about for name, method in METHODS.items()},
@@ -155,19 +156,6 @@ def next_command(name: str, members: Sequence[Member], rows: Rows, study: Study,
 def interval(score: Score) -> str:
     """`62.10% to 63.20%`."""
     return "{:.2%} to {:.2%}".format(*score.interval)
-
-
-def aligned(table: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
-    """Lines of a table with a rule below its head; columns in `left` are aligned left, the others right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if number in left else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
 def inside(member: Member) -> list[Path]:

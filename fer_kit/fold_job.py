@@ -11,7 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import data, files, folds, precision, runs, soft_targets, splits, tracking, training_rows, wandb_log
+from fer_kit import (
+    data,
+    files,
+    folds,
+    precision,
+    revision,
+    runs,
+    soft_targets,
+    splits,
+    tracking,
+    training_rows,
+    wandb_log,
+)
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, seed_number
@@ -104,7 +116,7 @@ def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not options.deterministic
 
-    code = tracking.commit()
+    code = revision.commit()
     files.write_json(folder / "config.json", config.to_json())
     files.write_json(folder / "env.json", tracking.environment(fast, options.command, code))
     return Job(

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -27,24 +26,6 @@ PACKAGES = ("fer_kit", "torch", "torchvision", "timm", "numpy")
 def utc_now() -> str:
     """The time as 2026-01-31T12:00:00Z."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def commit() -> str:
-    """The commit of this code, with `+changes` where files differ from it; "unknown" without git.
-
-    FER_KIT_COMMIT, where it is set, says it instead: for code that travels without its repository.
-    """
-    if told := os.environ.get("FER_KIT_COMMIT"):
-        return told
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    if head.returncode:
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
 def environment(precision: Precision, command: str, code: str) -> dict[str, Any]:

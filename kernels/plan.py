@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
 import secrets
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from fer_kit import fold_files, train
+from fer_kit import fold_files, revision, train
 from fer_kit.errors import FerKitError
 from fer_kit.fold_files import Folds
 from kernels import accelerators, weights
@@ -96,7 +93,7 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
         weights=args.weights,
         limit_minutes=args.limit_minutes,
         earlier=args.resume,
-        commit=commit(),
+        commit=revision.commit(),
         run_id=new_run_id(),
     )
     if plan.earlier == plan.ref:
@@ -169,19 +166,6 @@ def default_title(run: str, folds: Sequence[int], earlier: str | None) -> str:
 def new_run_id() -> str:
     """Unlike any other, and in order of time: 20260131T120000-1a2b3c4d."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-
-
-def commit() -> str:
-    """The commit of this checkout, as `fer_kit.tracking.commit` says it, without torch."""
-    if given := os.environ.get("FER_KIT_COMMIT"):
-        return given
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return "unknown" if head.returncode else head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
 def _check_weights(source: str) -> None:

@@ -11,6 +11,7 @@ from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_cli import COMPETITION, Client
 from fer_kit.kaggle_errors import KaggleError
+from fer_kit.text_table import aligned
 from submissions import entries, gap_plot, ledger
 from submissions.ledger import UPLOADING, Entry
 
@@ -90,16 +91,7 @@ def table(known: Sequence[Entry]) -> list[str]:
                 else entry.message[: _MESSAGE_CHARACTERS - 1] + "…",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    text = {1, 2, 10, 11}  # columns of words start at the left, numbers end at the right
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in text else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+    return aligned(rows, left=(1, 2, 10, 11))  # columns of words start at the left, numbers end at the right
 
 
 def gap_lines(known: Sequence[Entry]) -> list[str]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from fer_kit import batches, cli, engine, files, models, recipes, tracking
+from fer_kit import batches, cli, engine, files, models, recipes, revision, tracking
 from fer_kit.augment import PIXEL_MEAN, PIXEL_STD, augment
 from fer_kit.losses import make_loss
 from fer_kit.precision import choose, choose_device
@@ -137,7 +137,7 @@ def body(args: argparse.Namespace) -> None:
     """Measure, print, record."""
     device = choose_device(args.device)
     found = measure(args.rows, args.rounds, device, args.workers)
-    env = tracking.environment(choose("auto", device), "python -m tests.benchmarks.bench_training", tracking.commit())
+    env = tracking.environment(choose("auto", device), "python -m tests.benchmarks.bench_training", revision.commit())
     print(f"{env['device']}, {env['precision']}, network deep_v2 with the augmentation of deep_v3")
     for name, speed in found["images_per_second"].items():
         print(f"{name:<6} {speed:>8,.0f} images/s")
