@@ -19,8 +19,8 @@ class Residual(nn.Module):
     convolution takes five times as long as that of a plain one of equal size.
 
     The faces are centred, so the head weighs each place of the last map by itself (a depthwise convolution as large as
-    the map) instead of averaging over all places. After five epochs of SGD on 4,500 faces, 1,500 others read 41.0% with it
-    and 28.5% with the average, where the largest class alone gives 25% (one seed).
+    the map) instead of averaging over all places. After five epochs of SGD on 4,500 faces, 1,500 others read 41.0% with
+    it and 28.5% with the average, where the largest class alone gives 25% (one seed).
 
     Sources: He et al., "Deep Residual Learning", CVPR 2016; Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018;
     the head: Chen et al., "MobileFaceNets", CCBR 2018.
