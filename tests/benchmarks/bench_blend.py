@@ -11,14 +11,9 @@ a machine that does other work too.
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,12 +23,12 @@ import numpy as np
 
 from ensembles.crossfit import AUTO, CrossFit
 from ensembles.methods import METHODS
-from fer_kit import cli, files, metrics
-from tests.benchmarks.bench_data import machine, peak_mb
+from fer_kit import cli, metrics
+from tests.benchmarks import bench_record
+from tests.benchmarks.bench_record import machine, peak_mb
 
 ARMS = (*METHODS, AUTO)
 FOLDS = 5
-ROOT = Path(__file__).resolve().parents[2]
 MEASURED = (
     *(f"ensembles/{name}.py" for name in ("crossfit", "methods", "greedy", "temperature", "parallel")),
     "fer_kit/metrics.py",
@@ -89,10 +84,8 @@ def measure(members: int, rows: int, rounds: int) -> dict[str, list[dict[str, An
     results: dict[str, list[dict[str, Any]]] = {method: [] for method in ARMS}
     for _ in range(rounds):
         for method in ARMS:
-            command = [sys.executable, "-m", "tests.benchmarks.bench_blend", "--arm", method]
-            command += ["--members", str(members), "--rows", str(rows)]
-            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-            results[method].append(json.loads(done.stdout))
+            words = ("--members", str(members), "--rows", str(rows))
+            results[method].append(bench_record.run_arm("bench_blend", method, *words))
     return results
 
 
@@ -103,14 +96,6 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: round(value, 4 if key in scores else 2) for key, value in medians.items()} | {
         "became": runs[0]["became"]
     }
-
-
-def commit() -> str:
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED)
-    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
 
 
 def table(methods: dict[str, dict[str, Any]]) -> list[str]:
@@ -143,29 +128,19 @@ def body(args: argparse.Namespace) -> None:
     before = machine()
     methods = {method: summary(runs) for method, runs in measure(args.members, args.rows, args.rounds).items()}
     record = {
-        "benchmark": "blend",
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "machine": before,
+        **bench_record.head("blend", before, MEASURED, ("numpy", "scipy", "scikit-learn")),
         "load_average_after": machine()["load_average"],
         "threads": os.environ.get("OMP_NUM_THREADS", "all cores"),
-        "device": "cpu",
         "note": args.note,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
-        },
         "rounds": args.rounds,
         "members": args.members,
         "rows": args.rows,
         "folds": FOLDS,
         "methods": methods,
     }
-    print(f"{before['cpu']}, {before['cores']} cores, load average {before['load_average'][0]}")
+    print(bench_record.headline(before))
     print("\n".join(table(methods)))
-    if args.record:
-        files.write_json(args.record, record)
-        print(f"record: {args.record}")
+    bench_record.keep(args.record, record)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

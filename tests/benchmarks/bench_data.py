@@ -15,15 +15,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +29,11 @@ from fer_kit import cli, csv_faces, data, files
 from fer_kit.csv_fields import LABEL, PIXEL
 from fer_kit.errors import FerKitError
 from fer_kit.labels import NUM_CLASSES, PIXELS
+from tests.benchmarks import bench_record
+from tests.benchmarks.bench_record import machine, peak_mb
 
 ARMS = ("torchvision", "reader", "first load", "cached load")
-ROOT = Path(__file__).resolve().parents[2]
+MEASURED = ("fer_kit/data*.py", "fer_kit/csv_*.py", "fer_kit/files.py", "tests/benchmarks/bench_data.py")
 
 
 # --- one arm, in its own process -------------------------------------------------------------------------------------
@@ -88,13 +83,6 @@ def run_arm(arm: str, folder: Path, scratch: Path) -> dict[str, float]:
     }
 
 
-def peak_mb() -> float:
-    with contextlib.suppress(OSError):  # Linux; getrusage's figure there starts from that of the parent process
-        status = Path("/proc/self/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts in bytes
-
-
 # --- all arms in turn ------------------------------------------------------------------------------------------------
 
 
@@ -105,9 +93,8 @@ def measure(folder: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as scratch:
             for arm in ARMS:
-                command = [sys.executable, "-m", "tests.benchmarks.bench_data", "--arm", arm, "--data", str(folder)]
-                done = subprocess.run([*command, "--scratch", scratch], cwd=ROOT, stdout=subprocess.PIPE, check=True)
-                results[arm].append(json.loads(done.stdout))
+                words = ("--data", str(folder), "--scratch", scratch)
+                results[arm].append(bench_record.run_arm("bench_data", arm, *words))
     sums = {(run["pixel_sum"], run["label_sum"]) for runs in results.values() for run in runs}
     if len(sums) != 1:
         raise FerKitError(f"the arms read different numbers: {sorted(sums)}")
@@ -152,23 +139,6 @@ def random_competition(rows: int) -> Iterator[Path]:
 # --- the record ------------------------------------------------------------------------------------------------------
 
 
-def machine() -> dict[str, Any]:
-    model = platform.processor()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return {"cpu": model, "cores": os.cpu_count(), "load_average": [round(load, 2) for load in os.getloadavg()]}
-
-
-def commit() -> str:
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    measured = ("fer_kit/data*.py", "fer_kit/csv_*.py", "fer_kit/files.py", "tests/benchmarks/bench_data.py")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *measured)
-    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser("python -m tests.benchmarks.bench_data", "How fast the competition's files are read.")
     parser.add_argument(
@@ -193,21 +163,13 @@ def body(args: argparse.Namespace) -> None:
         results = measure(folder.resolve(), args.rounds)
         size = {name: (folder / name).stat().st_size for name in ("train.csv", "test.csv")}
     record = {
-        "benchmark": "data",
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "machine": host,
-        "device": "cpu",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("numpy", "torch", "torchvision")},
-        },
+        **bench_record.head("data", host, MEASURED, ("numpy", "torch", "torchvision")),
         "data": {"drawn at random": args.data is None, "bytes": size},
         "rounds": args.rounds,
         **summary(results),
         "runs": results,
     }
-    print(f"{host['cpu']}, {host['cores']} cores, load average {host['load_average'][0]}; {size['train.csv']:,} bytes")
+    print(f"{bench_record.headline(host)}; {size['train.csv']:,} bytes")
     for arm, values in record["medians"].items():
         print(
             f"{arm:12} {values['seconds']:7.3f} s by the clock {values['cpu_seconds']:7.3f} s of processor"
@@ -215,9 +177,7 @@ def body(args: argparse.Namespace) -> None:
         )
     for name, ratio in record["ratios"].items():
         print(f"{name:40} {ratio:6.1f}")
-    if args.record:
-        files.write_json(args.record, record)
-        print(f"record: {args.record}")
+    bench_record.keep(args.record, record)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,13 +8,8 @@ Processor time stands beside the time by the clock, since it says more on a mach
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import cli, data, files, folds, twins
-from tests.benchmarks.bench_data import machine, peak_mb
+from fer_kit import cli, data, folds, twins
+from tests.benchmarks import bench_record
+from tests.benchmarks.bench_record import machine, peak_mb
 
 METHODS = ("aligned", "unaligned", "exact")
-ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ("fer_kit/twin*.py", "fer_kit/fold*.py", "tests/benchmarks/bench_folds.py")
 
 # What was seen on picture sheets of pairs drawn at random on FER2013, November 2026. Pairs of the same
@@ -70,10 +65,8 @@ def measure(folder: Path, rounds: int) -> dict[str, list[dict[str, Any]]]:
         data.load(folder, Path(cache))
         for _ in range(rounds):
             for method in METHODS:
-                command = [sys.executable, "-m", "tests.benchmarks.bench_folds", "--arm", method]
-                command += ["--data", str(folder), "--cache", cache]
-                done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-                results[method].append(json.loads(done.stdout))
+                words = ("--data", str(folder), "--cache", cache)
+                results[method].append(bench_record.run_arm("bench_folds", method, *words))
     return results
 
 
@@ -96,14 +89,6 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED)
-    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser("python -m tests.benchmarks.bench_folds", "How long the search for twins takes, by stage.")
     parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
@@ -122,20 +107,12 @@ def body(args: argparse.Namespace) -> None:
     host = machine()
     methods = {method: summary(runs) for method, runs in measure(folder, args.rounds).items()}
     record = {
-        "benchmark": "folds",
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "machine": host,
-        "device": "cpu",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn")},
-        },
+        **bench_record.head("folds", host, MEASURED, ("numpy", "scipy", "scikit-learn")),
         "rounds": args.rounds,
         "methods": methods,
         "judged_by_eye": JUDGED_BY_EYE,
     }
-    print(f"{host['cpu']}, {host['cores']} cores, load average {host['load_average'][0]}")
+    print(bench_record.headline(host))
     for method, one in methods.items():
         found = one["found"]
         print(
@@ -144,9 +121,7 @@ def body(args: argparse.Namespace) -> None:
             f" {found['train_groups_of_two_and_more']:,} groups, {found['test_rows_with_a_train_twin']:,} test rows"
         )
         print("           " + ", ".join(f"{stage} {t['cpu_seconds']}" for stage, t in one["stages"].items()))
-    if args.record:
-        files.write_json(args.record, record)
-        print(f"record: {args.record}")
+    bench_record.keep(args.record, record)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
