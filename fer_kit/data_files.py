@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from fer_kit.errors import FerKitError
+from fer_kit.labels import COMPETITION as SLUG
 
-SLUG = "challenges-in-representation-learning-facial-expression-recognition-challenge"
 KAGGLE_INPUT = Path("/kaggle/input")
 ENVIRONMENT = "FER_KIT_DATA"
 

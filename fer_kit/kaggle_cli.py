@@ -24,8 +24,9 @@ from fer_kit.kaggle_errors import (
     TimedOut,
     UploadFailed,
 )
-from fer_kit.kaggle_faults import COMPETITION, TRANSIENT, Subject, rules_url
+from fer_kit.kaggle_faults import TRANSIENT, Subject, rules_url
 from fer_kit.kaggle_program import Answer, Program, Timeouts
+from fer_kit.labels import COMPETITION
 
 __all__ = ["COMPETITION", "RULES_URL", "Client", "KernelState", "Limits", "Pushed", "Submission", "Timeouts"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fer_kit import kaggle_errors as errors
 from fer_kit.kaggle_credentials import HOW_TO_SET
 from fer_kit.kaggle_errors import KaggleError
+from fer_kit.labels import COMPETITION
 
-COMPETITION = "challenges-in-representation-learning-facial-expression-recognition-challenge"
 TRANSIENT = (errors.RateLimited, errors.NotJson, errors.NetworkGone, errors.ServerTrouble)
 
 # The client prints Kaggle's message, or requests' where there is none; the status code is often lost. The first
