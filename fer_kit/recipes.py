@@ -62,7 +62,7 @@ RECIPES: dict[str, TrainConfig] = {
         TrainConfig(
             recipe="residual",
             model="residual",
-            epochs=20,
+            epochs=40,
             optimizer="sgd",
             lr=0.05,
             weight_decay=5e-4,

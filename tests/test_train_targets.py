@@ -22,7 +22,7 @@ DIGESTS = {
     "deep_v2": "fb6f03e8f21af52f",
     "deep_v3": "290dc4954d2d3db6",
     "attention": "5ff3730073de9545",
-    "residual": "6b1e7d61910f196b",
+    "residual": "045e860856565c48",
 }
 NAME = "soft@0123456789abcdef"
 
