@@ -4,57 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fer_kit.config_limits import CHOICES, DEVICE_AUGMENT, FILES, LATER, NAMED_FILE, RANGES, TIMM_NAME
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import digest_of
-
-MODELS = ("baseline_v1", "baseline_v2", "deep_v1", "deep_v2", "attention", "residual")
-CHOICES = {
-    "model": MODELS,
-    "optimizer": ("adam", "adamw", "sgd"),
-    "schedule": ("constant", "plateau", "cosine"),
-    "loss": ("cross_entropy", "focal"),
-    "loss_weights": ("none", "balanced", "effective"),
-    "sampler": ("shuffle", "balanced"),
-    "edges": ("zeros", "border", "reflection"),
-    "views": ("none", "flip"),
-    "precision": ("auto", "bf16", "fp16", "fp32"),
-}
-# field: (lowest, highest); the bounds themselves are allowed
-RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, 10_000),
-    "batch_size": (2, 65_536),
-    "seed": (0, 2**31 - 1),
-    "limit_rows": (0, 10**9),
-    "lr": (0.0, 100.0),
-    "weight_decay": (0.0, 10.0),
-    "momentum": (0.0, 1.0),
-    "warmup_epochs": (0.0, 1_000.0),
-    "plateau_patience_epochs": (0, 10_000),
-    "plateau_factor": (0.01, 0.99),
-    "early_stop_epochs": (0, 10_000),
-    "watch_frac": (0.02, 0.5),
-    "average_decay": (0.0, 0.99999),
-    "focal_gamma": (0.0, 10.0),
-    "label_smoothing": (0.0, 0.9),
-    "mixup_alpha": (0.0, 10.0),
-    "targets_share": (0.0, 1.0),
-    "flip_prob": (0.0, 1.0),
-    "rotation_deg": (0.0, 180.0),
-    "shift_frac": (0.0, 0.5),
-    "scale_frac": (0.0, 0.9),
-    "shear_deg": (0.0, 60.0),
-    "brightness_frac": (0.0, 1.0),
-    "contrast_frac": (0.0, 1.0),
-    "erase_prob": (0.0, 1.0),
-}
-
-NEUTRAL = {"targets": "", "targets_share": 0.5}  # came later; left out of records where there are no targets
-TARGETS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}@[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -69,14 +25,27 @@ class TrainConfig:
     model: str
     epochs: int
     batch_size: int = 64
+    accumulate: int = 1  # batches a step; their gradients are averaged
     seed: int = 0
     limit_rows: int = 0  # train on this many rows only, for trials; 0 = all
+    drop_constant: bool = False  # leave out images of one grey value
+    soft_copies: bool = False  # identical images in the training rows share the mean of their labels as target
+
+    weights: str = ""  # to start from: "hub", or NAME@ and the first 16 digits of the file's sha256; empty = random
+    drop_path_prob: float = 0.0  # of the deepest block to be skipped in a step, rising from 0 with depth
+    image_px: int = 0  # side that the network sees; 0 = the network's own
+    progressive_px: int = 0  # side in the first epoch, growing to image_px in the last; 0 = image_px all along
 
     optimizer: str = "adam"
     lr: float = 1e-3
     weight_decay: float = 0.0
     decay_norms: bool = True  # weight decay on norms and biases too, as torch does by default
     momentum: float = 0.9  # sgd only, with Nesterov's correction
+    head_lr_mult: float = 1.0  # rate of the classifier, as a multiple of lr
+    layer_decay: float = 1.0  # each layer's rate, as a share of the one after it
+    freeze_epochs: int = 0  # at the start, in which the classifier alone learns
+    grad_clip_norm: float = 0.0  # of all gradients together; 0 = not clipped
+    sam_rho: float = 0.0  # radius of sharpness-aware minimization, which takes two passes a step; 0 = none
 
     schedule: str = "constant"
     warmup_epochs: float = 0.0  # cosine only: linear from lr/100
@@ -85,6 +54,7 @@ class TrainConfig:
     early_stop_epochs: int = 0  # epochs without a better watched accuracy; 0 = train all epochs
     watch_frac: float = 0.1  # of the training rows, cut off for early stopping and plateaus
     average_decay: float = 0.0  # exponential average of the weights, per step; 0 = none
+    average_epochs: int = 0  # plain mean of the weights after each of the last epochs; 0 = none
 
     loss: str = "cross_entropy"
     focal_gamma: float = 2.0
@@ -92,6 +62,7 @@ class TrainConfig:
     loss_weights: str = "none"
     sampler: str = "shuffle"
     mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0  # with mixup_alpha too: one or the other for a batch, equally often
     targets: str = ""  # soft targets, NAME@ and the first 16 digits of the file's sha256; empty = labels alone
     targets_share: float = 0.5  # of a train row's target; the rest is its label
 
@@ -104,6 +75,7 @@ class TrainConfig:
     contrast_frac: float = 0.0
     erase_prob: float = 0.0
     edges: str = "zeros"  # what a warp finds outside the image
+    augment: str = ""  # an albumentations pipeline instead, NAME@ and 16 digits of the file's sha256; empty = none
 
     views: str = "flip"  # test-time views, averaged
     precision: str = "auto"  # the fastest that the device has
@@ -118,14 +90,34 @@ class TrainConfig:
                 f"loss_weights={self.loss_weights} with sampler=balanced corrects the imbalance twice, and trains a "
                 "network that answers Disgust; set loss_weights=none or sampler=shuffle"
             )
+        for name, option in FILES.items():
+            value = getattr(self, name)
+            if value and value != "hub" and not NAMED_FILE.fullmatch(value):
+                raise FerKitError(
+                    f"{name}='{value}' is no name of a file with a digest; give the file to "
+                    f"python -m fer_kit.train as {option}"
+                )
+        self.check_pairs()
 
-        if self.targets and not TARGETS_NAME.fullmatch(self.targets):
-            raise FerKitError(
-                f"targets='{self.targets}' is no name of targets with a digest; give the file to "
-                "python -m fer_kit.train as --set targets=FILE"
-            )
-        if self.targets_share != NEUTRAL["targets_share"] and not self.targets:
+    def check_pairs(self) -> None:
+        """Settings that contradict each other, or mean nothing without another."""
+        if self.targets_share != LATER["targets_share"] and not self.targets:
             raise FerKitError(f"targets_share={self.targets_share} without targets; give --set targets=FILE too")
+        if self.average_decay and self.average_epochs:
+            raise FerKitError(
+                f"average_decay={self.average_decay} and average_epochs={self.average_epochs} are two averages of the "
+                "same weights; set one of them to 0"
+            )
+        if self.progressive_px and not self.image_px > self.progressive_px:
+            raise FerKitError(
+                f"progressive_px={self.progressive_px} grows to image_px={self.image_px}; give a larger image_px"
+            )
+        warped = [name for name in DEVICE_AUGMENT if getattr(self, name)]
+        if self.augment and warped:
+            raise FerKitError(
+                f"augment={self.augment} takes the place of {', '.join(warped)}; set "
+                f"{' '.join(f'{name}=0' for name in warped)} too"
+            )
 
     @property
     def watches(self) -> bool:
@@ -138,12 +130,12 @@ class TrainConfig:
         return digest_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """The record as JSON values, in field order, without the settings of `NEUTRAL` where they are not used.
+        """The record as JSON values, in field order, without settings that came later and are not used.
 
         So that runs begun before there were such settings keep their digest.
         """
         record = dataclasses.asdict(self)
-        return record if self.targets else {name: record[name] for name in record if name not in NEUTRAL}
+        return {name: value for name, value in record.items() if name not in LATER or value != LATER[name]}
 
 
 TYPES: dict[str, type] = {
@@ -157,6 +149,8 @@ def check_field(name: str, value: Any) -> None:
     kind: Any = TYPES[name]
     if type(value) is not kind:
         raise FerKitError(f"{name}={value!r} is no {kind.__name__}; give {name} as {describe(name)}")
+    if name == "model" and TIMM_NAME.fullmatch(value):
+        return
     if name in CHOICES and value not in CHOICES[name]:
         allowed = CHOICES[name]
         raise FerKitError(f"{name}={value!r} is not one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}")
@@ -221,7 +215,7 @@ def from_json(record: Any, where: str) -> TrainConfig:
     for name in record:
         if name not in TYPES:
             raise FerKitError(f"{where}: unknown setting '{name}'{did_you_mean(str(name), TYPES)}; remove it")
-    missing = [name for name in TYPES if name not in record and name not in NEUTRAL]
+    missing = [name for name in TYPES if name not in record and name not in LATER]
     if missing:
         raise FerKitError(f"{where}: settings are missing ({', '.join(missing)}); start the run anew")
     try:

@@ -27,7 +27,7 @@ def test_recipes_differ_in_their_digests_and_names():
 
 
 def test_the_config_knows_every_network():
-    assert set(config.MODELS) == set(NETWORKS)
+    assert set(config.CHOICES["model"]) == set(NETWORKS)
 
 
 def test_the_study_recipes_are_those_of_the_study():
@@ -139,6 +139,38 @@ def test_the_config_is_frozen():
 def test_every_number_has_a_range():
     numbers = {name for name, kind in config.TYPES.items() if kind in (int, float)}
     assert numbers == set(config.RANGES)
-    words = {name for name, kind in config.TYPES.items() if kind is str} - {"recipe", "targets"}
+    words = {name for name, kind in config.TYPES.items() if kind is str} - {"recipe", *config.FILES}
     assert words == set(config.CHOICES)
     assert TrainConfig(recipe="x", model="deep_v1", epochs=1).model == "deep_v1"
+
+
+def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
+    recipe = recipes.get("residual")
+    assert all(getattr(recipe, name) == neutral for name, neutral in config.LATER.items())
+    assert not set(config.LATER) & set(recipe.to_json())
+    clipped = override(recipe, ["grad_clip_norm=1.0"])
+    assert clipped.to_json() == {**recipe.to_json(), "grad_clip_norm": 1.0} and clipped.digest != recipe.digest
+    assert from_json(clipped.to_json(), "c.json") == clipped
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["weights=resnet.pth"], r"weights='resnet.pth' is no name .*; give the file to .* as --weights FILE"),
+        (["augment=mine.yaml"], r"augment='mine.yaml' is no name .* as --augment FILE"),
+        (["average_epochs=5"], r"average_decay=0.998 and average_epochs=5 are two averages .* set one of them to 0"),
+        (["progressive_px=96", "image_px=64"], r"progressive_px=96 grows to image_px=64; give a larger image_px"),
+        (
+            ["augment=v3@0123456789abcdef", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0"],
+            r"takes the place of flip_prob, contrast_frac; set flip_prob=0 contrast_frac=0 too",
+        ),
+        (["model=timm/resnet 50"], r"model='timm/resnet 50' is not one of"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, words):
+    with pytest.raises(FerKitError, match=words):
+        override(recipes.get("residual"), settings)
+
+
+def test_any_timm_name_may_be_a_model():
+    assert override(recipes.get("residual"), ["model=timm/resnet50.a1_in1k"]).model == "timm/resnet50.a1_in1k"
