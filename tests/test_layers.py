@@ -31,7 +31,8 @@ LAYERS = [
     }
     | {"wandb_log", "wandb_content", "wandb_run", "explain_pictures"},
     {"augment", "batches", "losses", "optim", "precision", "models"},
-    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_run"} | {"explain_maps", "explain_sheets"},
+    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run"}
+    | {"explain_maps", "explain_sheets"},
     {"train", "track", "explain", "explore", "evaluate", "__main__"},
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
