@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-MODELS = ("baseline_v1", "baseline_v2", "deep_v1", "deep_v2", "attention", "residual")
+MODELS = ("baseline_v1", "baseline_v2", "deep_v1", "deep_v2", "attention", "residual", "vgg", "wide", "convnext")
+DROP_PATH_MODELS = ("residual", "wide", "convnext")  # of ours, those with residual branches
 CHOICES = {
     "model": MODELS,
     "optimizer": ("adam", "adamw", "sgd"),
@@ -13,7 +14,7 @@ CHOICES = {
     "loss_weights": ("none", "balanced", "effective"),
     "sampler": ("shuffle", "balanced"),
     "edges": ("zeros", "border", "reflection"),
-    "views": ("none", "flip"),
+    "views": ("none", "flip", "flip_shifts", "ten_crops", "rotations"),
     "precision": ("auto", "bf16", "fp16", "fp32"),
 }
 # field: (lowest, highest); the bounds themselves are allowed

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torchvision.transforms.v2 import MixUp
+from torch.optim.swa_utils import AveragedModel
 
-from fer_kit import models, optim
+from fer_kit import averaging, compiling, mixing, models, optim, sam, views
 from fer_kit.augment import normalise
 from fer_kit.config import TrainConfig
-from fer_kit.labels import NUM_CLASSES
+from fer_kit.losses import Loss
 from fer_kit.precision import Precision
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-VIEWS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
-    "none": (lambda x: x,),
-    "flip": (lambda x: x, lambda x: x.flip(-1)),
-}
-PREDICT_BATCH = 256
+PREDICT_BATCH = 256  # images that the network holds at a time, however many views there are
 
 
 @dataclass
@@ -35,13 +31,14 @@ class State:
     optimizer: torch.optim.Optimizer
     schedule: optim.Schedule
     scaler: torch.amp.GradScaler
-    average: ModelEmaV3 | None
+    average: AveragedModel | None
     epoch: int = 0  # finished epochs
     step: int = 0  # finished optimizer steps
     best_epoch: int = 0  # of the best watched accuracy so far, from 1
     best_weights: dict[str, Tensor] | None = None  # of that epoch, kept where a recipe stops early
     seconds: float = 0.0  # spent in finished epochs
     history: list[dict[str, Any]] = field(default_factory=list)  # one record an epoch, as in metrics.jsonl
+    compiled: Callable[[Tensor], Tensor] | None = None  # `net` as torch.compile runs it, for steps alone; not saved
 
     @property
     def smooth(self) -> nn.Module:
@@ -50,12 +47,14 @@ class State:
         return network
 
 
-def start(config: TrainConfig, precision: Precision, steps_an_epoch: int) -> State:
+def start(config: TrainConfig, precision: Precision, steps_an_epoch: int, *, compile_net: bool = False) -> State:
     """A fresh network with its optimizer; draws from torch's global generator."""
-    net = models.build(config.model).to(precision.device).to(memory_format=torch.channels_last)
+    net = models.build(config).to(precision.device).to(memory_format=torch.channels_last)
     optimizer = optim.make_optimizer(net, config)
     schedule = optim.make_schedule(optimizer, config, steps_an_epoch)
-    return State(net, optimizer, schedule, precision.scaler(), optim.make_average(net, config))
+    state = State(net, optimizer, schedule, precision.scaler(), averaging.make(net, config))
+    state.compiled = compiling.compiled(net, precision.device) if compile_net else None
+    return state
 
 
 def train_epoch(
@@ -71,43 +70,68 @@ def train_epoch(
     batches: images float32 (B, 1, 48, 48) and labels int64 (B,) or shares of classes float32 (B, 7). `on_step` gets,
     after each step, the images so far and the sums of loss and hits as tensors on the device: reading them waits for
     the device, so not every step.
-    Mixup (Zhang et al., ICLR 2018) is torchvision's; accuracy then counts the label of the heavier of the two images.
+    The accuracy of mixed images (see `mixing`) counts the label of the heavier of the two.
     """
     state.net.train()
-    mixup = MixUp(alpha=config.mixup_alpha, num_classes=NUM_CLASSES) if config.mixup_alpha else None
+    mix = mixing.make(config)
     images = 0
     loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
     hits = torch.zeros((), dtype=torch.int64, device=precision.device)
-    for x, labels in batches:
+    for group in in_groups(batches, config.accumulate):
         state.schedule.before_step(state.step)
-        inputs, targets = mixup(x, labels) if mixup else (x, labels)
-        with precision.autocast():
-            logits = state.net(inputs).float()  # (B, 7)
-            loss = loss_of(logits, targets)
-        state.scaler.scale(loss).backward()
+        mixed = [mix(x, labels) for x, labels in group]
+        gradient = partial(backward, state, mixed, loss_of, precision)
+        passed = sam.backward_nearby(state.net, config.sam_rho, gradient) if config.sam_rho else gradient()
+        if config.grad_clip_norm:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.net.parameters(), config.grad_clip_norm)
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        if state.average is not None:
-            state.average.update(state.net, state.step)
-        images += len(labels)
-        loss_sum += loss.detach() * len(labels)
-        hits += (logits.detach().argmax(1) == (targets.argmax(1) if targets.ndim == 2 else targets)).sum()
+        averaging.after_step(state.average, state.net, config)
+        for (_, targets), (loss, logits) in zip(mixed, passed, strict=True):
+            images += len(targets)
+            loss_sum += loss * len(targets)
+            hits += (logits.argmax(1) == (targets.argmax(1) if targets.ndim == 2 else targets)).sum()
         on_step(images, loss_sum, hits)
     state.epoch += 1
+    averaging.after_epoch(state.average, state.net, config, state.epoch)
     return float(loss_sum) / images, float(hits) / images
 
 
+def in_groups(batches: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """The batches of each step: `size` of them, the last step maybe fewer."""
+    remaining = iter(batches)
+    while group := list(islice(remaining, size)):
+        yield group
+
+
+def backward(
+    state: State, batches: Sequence[tuple[Tensor, Tensor]], loss_of: Loss, precision: Precision
+) -> list[tuple[Tensor, Tensor]]:
+    """Add the gradient of the mean loss over all images of a step's batches; loss and logits (B, 7) of each batch."""
+    net = state.net if state.compiled is None else state.compiled
+    masses = [loss_of.mass(targets) for _, targets in batches]
+    passed = []
+    for (inputs, targets), mass in zip(batches, masses, strict=True):
+        with precision.autocast():
+            logits = net(inputs).float()  # (B, 7)
+            loss = loss_of(logits, targets)
+        state.scaler.scale(loss * (mass / sum(masses))).backward()
+        passed.append((loss.detach(), logits.detach()))
+    return passed
+
+
 @torch.inference_mode()
-def predict(net: nn.Module, images: Tensor, views: str, precision: Precision) -> NDArray[np.float32]:
-    """Logits (N, 7), mean over the test-time views, of uint8 images (N, 48, 48) on the device."""
+def predict(net: nn.Module, images: Tensor, view_set: str, precision: Precision) -> NDArray[np.float32]:
+    """Logits (N, 7) of uint8 images (N, 48, 48) on the device, mean over the test-time views of a set."""
     net.eval()
     logits = []
     for rows in images.split(PREDICT_BATCH):
         x = normalise(rows[:, None].float().div_(255.0)).contiguous(memory_format=torch.channels_last)
         with precision.autocast():
-            seen = torch.stack([net(view(x)).float() for view in VIEWS[views]])  # (V, B, 7)
+            seen = torch.stack([net(view).float() for view in views.seen(x, view_set)])  # (V, B, 7)
         logits.append(seen.mean(0))
     result: NDArray[np.float32] = torch.cat(logits).cpu().numpy()
     return result

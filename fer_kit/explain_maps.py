@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_kit.augment import normalise
-from fer_kit.engine import VIEWS
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.labels import SIDE_PX
+from fer_kit.views import VIEWS
 
 SMALLEST_PX = 5  # of a map side, for the layer chosen by itself: 3×3 fields on a face tell nothing
 BATCH = 64
@@ -117,13 +117,13 @@ def class_maps(
     for rows in range(0, len(images), BATCH):
         x, target = inputs_of(images[rows : rows + BATCH]), torch.from_numpy(classes[rows : rows + BATCH])
         total = torch.zeros(len(x), 1, SIDE_PX, SIDE_PX)
-        for view in VIEWS[views]:  # a flip is its own inverse
-            seen = view(x)
+        for view in VIEWS[views]:
+            seen = view.see(x)
             if method == "gradcam":
                 raw = LayerGradCam(net, module).attribute(seen, target)
             else:
                 raw = LayerGradientXActivation(net, module).attribute(seen, target).sum(1, keepdim=True)
-            total += view(upsampled(raw.detach().clamp_(min=0)))
+            total += view.undo(upsampled(raw.detach().clamp_(min=0)))
         maps.append(total[:, 0] / len(VIEWS[views]))
         on_batch(len(x))
     return torch.cat(maps).numpy() if maps else np.zeros((0, SIDE_PX, SIDE_PX), np.float32)

@@ -29,11 +29,13 @@ LAYERS = [
         "evaluate_scores",
         "evaluate_report",
     }
-    | {"wandb_log", "wandb_content", "wandb_run", "explain_pictures"},
-    {"augment", "batches", "losses", "optim", "precision", "models"},
+    | {"wandb_log", "wandb_content", "wandb_run", "explain_pictures"}
+    | {f"report_{part}" for part in ("charts", "tables", "sources", "board", "curves", "errors", "maps", "ledger")}
+    | {"report_blends", "report_origin", "report_page"},
+    {"augment", "views", "batches", "losses", "optim", "precision", "models"},
     {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run"}
     | {"explain_maps", "explain_sheets"},
-    {"train", "track", "explain", "explore", "evaluate", "__main__"},
+    {"train", "track", "explain", "explore", "evaluate", "report", "report_content", "__main__"},
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
