@@ -1,4 +1,4 @@
-"""How fast the loop trains, against bare steps on one fixed batch and against a plain DataLoader loop.
+"""How fast the loop trains, against bare steps on one fixed batch, its batches alone, and a plain DataLoader loop.
 
     python -m tests.benchmarks.bench_training --record tests/benchmarks/records/bench_training.json
 
@@ -56,12 +56,12 @@ class PlainFaces(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(Image.fromarray(self.images[row])), int(self.labels[row])
 
 
-def arms(rows: int, device: torch.device, workers: int) -> dict[str, Any]:
-    """Name → a function that trains on `rows` images once."""
+def arms(recipe: str, rows: int, device: torch.device, workers: int) -> dict[str, Any]:
+    """Name → a function that goes through `rows` images once. The plain loop augments as deep_v3 does."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (rows, 48, 48), dtype=np.uint8)
     labels = rng.integers(0, 7, rows)
-    config = recipes.get("deep_v3")
+    config = recipes.get(recipe)
     fast = choose("auto", device)
     on_device, targets = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
     loss_of = make_loss(config, labels, device)
@@ -70,13 +70,17 @@ def arms(rows: int, device: torch.device, workers: int) -> dict[str, Any]:
     size = rows // steps
     fixed = augment(on_device[:size], config, torch.Generator(device)).contiguous(memory_format=torch.channels_last)
 
-    plain_net = models.build(config.model).to(device)
+    plain_net = models.build(config).to(device)
     plain_optimizer = torch.optim.Adam(plain_net.parameters(), config.lr, weight_decay=config.weight_decay)
     loader = DataLoader(PlainFaces(images, labels), config.batch_size, shuffle=True, num_workers=workers)
 
     def loop() -> None:
         epoch = batches.epoch(on_device, targets, config, torch.Generator(device).manual_seed(0))
         engine.train_epoch(ours, epoch, loss_of, config, fast)
+
+    def data() -> None:
+        for x, _ in batches.epoch(on_device, targets, config, torch.Generator(device).manual_seed(0)):
+            assert len(x)
 
     def bare_steps() -> None:
         epoch = ((fixed, targets[:size]) for _ in range(steps))
@@ -91,12 +95,12 @@ def arms(rows: int, device: torch.device, workers: int) -> dict[str, Any]:
             plain_optimizer.step()
             loss.item()
 
-    return {"loop": loop, "bare": bare_steps, "plain": plain}
+    return {"loop": loop, "bare": bare_steps, "data": data, "plain": plain}
 
 
-def measure(rows: int, rounds: int, device: torch.device, workers: int) -> dict[str, Any]:
-    """Images per second of each arm (median), and the two ratios, each the median over rounds."""
-    run = arms(rows, device, workers)
+def measure(recipe: str, rows: int, rounds: int, device: torch.device, workers: int) -> dict[str, Any]:
+    """Images per second of each arm (median), the two ratios, each the median over rounds, and where the time goes."""
+    run = arms(recipe, rows, device, workers)
     speeds: dict[str, list[float]] = {name: [] for name in run}
     for turn in range(rounds + 1):  # the first turn warms up
         for name, arm in run.items():
@@ -112,8 +116,11 @@ def measure(rows: int, rounds: int, device: torch.device, workers: int) -> dict[
     def ratio(other: str) -> float:
         return statistics.median(a / b for a, b in zip(speeds["loop"], speeds[other], strict=True))
 
+    medians = {name: statistics.median(found) for name, found in speeds.items()}
+    step, data = (medians["loop"] / medians[name] for name in ("bare", "data"))
     return {
-        "images_per_second": {name: round(statistics.median(found), 1) for name, found in speeds.items()},
+        "images_per_second": {name: round(value, 1) for name, value in medians.items()},
+        "share_of_time": {"step": round(step, 3), "data": round(data, 3), "rest": round(1 - step - data, 3)},
         "loop_over_bare": round(ratio("bare"), 3),
         "loop_over_plain": round(ratio("plain"), 3),
         "all_rounds": {name: [round(value, 1) for value in found] for name, found in speeds.items()},
@@ -125,6 +132,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "python -m tests.benchmarks.bench_training", "Training throughput against bare and plain loops."
     )
+    parser.add_argument("--recipe", default="deep_v3", help="whose network and augmentation")
     parser.add_argument("--rows", type=int, default=2048, help="images an epoch of each arm")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
@@ -136,15 +144,19 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Measure, print, record."""
     device = choose_device(args.device)
-    found = measure(args.rows, args.rounds, device, args.workers)
+    found = measure(args.recipe, args.rows, args.rounds, device, args.workers)
     env = tracking.environment(choose("auto", device), "python -m tests.benchmarks.bench_training", revision.commit())
-    print(f"{env['device']}, {env['precision']}, network deep_v2 with the augmentation of deep_v3")
+    print(f"{env['device']}, {env['precision']}, network and augmentation of {args.recipe}")
     for name, speed in found["images_per_second"].items():
         print(f"{name:<6} {speed:>8,.0f} images/s")
     print(f"loop / bare steps  {found['loop_over_bare']:.2f}   (goal: at least 0.90)")
     print(f"loop / plain loop  {found['loop_over_plain']:.2f}   (goal: at least 2)")
+    shares = found["share_of_time"]
+    words = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    print(f"of the loop's time: {words}")
     if args.record:
-        files.write_json(args.record, {"schema": 1, **env, "rows": args.rows, "rounds": args.rounds, **found})
+        asked = {"recipe": args.recipe, "rows": args.rows, "rounds": args.rounds}
+        files.write_json(args.record, {"schema": 1, **env, **asked, **found})
         print(f"wrote {args.record}")
 
 

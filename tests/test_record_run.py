@@ -1,0 +1,126 @@
+"""The record run: its plan fits, its slots keep the deadline, its figures add up."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import pytest
+
+from fer_kit import runs
+from fer_kit.errors import FerKitError
+from tests.benchmarks import record_slots, record_summary
+from tests.benchmarks.record_plan import LEAST, MOST, Job, Speed, Wish, epochs_of, plan, total_seconds
+
+ROWS = 22_967
+WISHES = [Wish("residual", 40, ROWS), Wish("wide", 60, ROWS), Wish("vgg", 40, ROWS)]
+SPEEDS = {
+    "residual": Speed(6, 60_000, 5, 12),
+    "wide": Speed(6, 20_000, 8, 12),
+    "vgg": Speed(6, 90_000, 4, 12),
+}
+
+
+@pytest.mark.parametrize("seconds", [240, 480, 1_000, 4_000])
+def test_the_plan_fits_and_uses_the_time(seconds):
+    jobs = plan(WISHES, SPEEDS, 5, seconds)
+    chosen = [wish for wish in WISHES if any(job.recipe == wish.recipe for job in jobs)]
+    stretches = {job.epochs / wish.epochs for wish in chosen for job in jobs if job.recipe == wish.recipe}
+    assert LEAST - 1 / 40 <= min(stretches) <= max(stretches) <= MOST
+    assert max(stretches) - min(stretches) < 1 / 40  # whole epochs are the only difference
+    assert all({job.fold for job in jobs if job.recipe == wish.recipe} == set(range(5)) for wish in chosen)
+    planned = total_seconds(chosen, SPEEDS, 5, min(stretches)) * len({job.seed for job in jobs})
+    assert 0.8 * seconds < planned <= seconds or max(stretches) == MOST
+    assert len(set(jobs)) == len(jobs)
+
+
+def test_the_last_recipe_goes_first_where_time_is_short():
+    assert {job.recipe for job in plan(WISHES, SPEEDS, 5, 200)} < {"residual", "wide", "vgg"}
+    assert {job.recipe for job in plan(WISHES, SPEEDS, 5, 110)} == {"residual"}
+    with pytest.raises(FerKitError, match=r"0\.5 minutes of training are too few: 5 folds of residual at half its 40"):
+        plan(WISHES, SPEEDS, 5, 30)
+
+
+def test_time_to_spare_buys_seeds_of_everything():
+    jobs = plan(WISHES[:1], SPEEDS, 5, 3_000)
+    assert {job.epochs for job in jobs} == {epochs_of(WISHES[0], MOST)}
+    seeds = {job.seed for job in jobs}
+    assert len(seeds) > 2 and len(jobs) == 5 * len(seeds)
+    assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
+
+
+TRAINING = """
+import json, pathlib, sys, time
+folder, seconds, how = pathlib.Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+time.sleep(seconds)
+if how == "fails":
+    sys.exit("error: no luck")
+folder.mkdir(parents=True)
+(folder / "result.json").write_text(json.dumps(dict(oof_accuracy=.7, oof_log_loss=1, train_seconds=seconds,
+    predict_seconds=0, images_per_second=1, oof_sha256="", test_sha256="")))
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Trainings that sleep: fold 3 fails, fold 4 outlasts any deadline."""
+
+    def command(job, place, seconds):
+        folder = runs.fold_folder(place.runs, record_slots.run_of(job), job.fold)
+        nap = {3: "0.1", 4: "60"}.get(job.fold, "0.2")
+        return [sys.executable, "-c", TRAINING, str(folder), nap, "fails" if job.fold == 3 else "ends"]
+
+    monkeypatch.setattr(record_slots, "command", command)
+    monkeypatch.setattr(record_slots, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(runs, "is_finished", lambda folder: (folder / "result.json").exists())
+    return record_slots.Place(tmp_path / "data", tmp_path / "runs", "cpu", tmp_path / "logs")
+
+
+def test_slots_run_side_by_side_and_nothing_outlasts_the_deadline(place, capsys):
+    jobs = [Job("residual", 9, fold, 0) for fold in (4, 3, 0, 1)] + [Job("vgg", 9, 4, 0), Job("vgg", 9, 0, 0)]
+    began = time.monotonic()
+    done = record_slots.train_all(jobs, 2, place, began + 2.5)
+    assert time.monotonic() - began < 10
+    ends = {(one["recipe"], one["fold"]): one["end"] for one in done}
+    assert ends == {
+        ("residual", 0): "finished",
+        ("residual", 1): "finished",
+        ("residual", 3): "failed",
+        ("residual", 4): "failed",  # killed before its first epoch: nothing to go on from
+        ("vgg", 4): "failed",
+        ("vgg", 0): "not begun",
+    }
+    assert next(one for one in done if one["fold"] == 3)["last_line"] == "error: no luck"
+    assert {one["slot"] for one in done if "slot" in one} == {0, 1}
+    assert "residual fold 0: 70.00%" in capsys.readouterr().out
+
+
+def test_the_command_names_a_run_of_its_own_and_its_limit(tmp_path):
+    place = record_slots.Place(tmp_path / "data", tmp_path / "runs", "cuda", tmp_path)
+    words = " ".join(record_slots.command(Job("residual", 120, 3, 1), place, 90))
+    assert "--recipe residual --fold 3 --set epochs=120 seed=1 --tag record-seed1" in words
+    assert words.endswith("--device cuda --limit-minutes 1.500")
+
+
+def ended(recipe, fold, accuracy, **more):
+    record = {"recipe": recipe, "fold": fold, "seed": 0, "epochs": 9, "end": "finished", "oof_accuracy": accuracy}
+    return record | {"train_seconds": 60.0, "predict_seconds": 5.0, "images_per_second": 100.0, **more}
+
+
+def test_the_figures_of_a_record():
+    done = [ended("residual", fold, 0.70 + 0.01 * fold, **{"from": 0.0, "to": 70.0}) for fold in range(3)]
+    done += [ended("vgg", 0, 0.9, **{"from": 70.0, "to": 140.0}), {"recipe": "vgg", "fold": 1, "seed": 0,
+             "epochs": 9, "end": "out of time", "from": 70.0, "to": 100.0}]  # fmt: skip
+    found = record_summary.scores(done, 3)
+    assert list(found["runs"]) == ["residual seed 0"]  # vgg lacks folds
+    assert found["runs"]["residual seed 0"]["mean"] == pytest.approx(0.71)
+    assert found["minutes_to"] == {"70%": 1.0, "72%": None}
+    spent = record_summary.seconds(done, 3, (0.0, 10.0, 20.0, 160.0, 170.0))
+    shares = spent["share_of_slots"]
+    assert spent["total"] == 170.0 and sum(shares.values()) == pytest.approx(1.0, abs=2e-3)
+    assert shares["train"] == pytest.approx(4 * 60 / 420, abs=1e-3)
+    assert shares["unfinished"] == pytest.approx(30 / 420, abs=1e-3)
+    text = record_summary.tell({**found, "seconds": spent})
+    assert "71.00% ± 1.00%" in text and "minutes a fold to 72%: not reached" in text
+    assert json.dumps(found)
