@@ -8,7 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fer_kit.config_limits import CHOICES, DEVICE_AUGMENT, FILES, LATER, NAMED_FILE, RANGES, TIMM_NAME
+from fer_kit.config_limits import (
+    CHOICES,
+    DEVICE_AUGMENT,
+    DROP_PATH_MODELS,
+    FILES,
+    LATER,
+    MODELS,
+    NAMED_FILE,
+    RANGES,
+    TIMM_NAME,
+)
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import digest_of
 
@@ -111,6 +121,16 @@ class TrainConfig:
         if self.progressive_px and not self.image_px > self.progressive_px:
             raise FerKitError(
                 f"progressive_px={self.progressive_px} grows to image_px={self.image_px}; give a larger image_px"
+            )
+        if self.model in MODELS and self.image_px:
+            raise FerKitError(
+                f"image_px={self.image_px}: {self.model} is built for faces of 48 pixels; set image_px=0, or take a "
+                "model=timm/NAME"
+            )
+        if self.model in MODELS and self.drop_path_prob and self.model not in DROP_PATH_MODELS:
+            raise FerKitError(
+                f"drop_path_prob={self.drop_path_prob}: {self.model} has no residual branch that could be left out; "
+                f"set drop_path_prob=0, or take one of {', '.join(DROP_PATH_MODELS)}"
             )
         warped = [name for name in DEVICE_AUGMENT if getattr(self, name)]
         if self.augment and warped:

@@ -66,7 +66,7 @@ def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | Non
     if not fold_names.left_out(fold):
         raise FerKitError(f"{folder} was trained on every row, so there is no face it never saw; explain a fold")
     settings = config.from_json(files.read_json(folder / "config.json"), f"{folder / 'config.json'}")
-    net = models.build(settings.model)
+    net = models.build(settings)
     checkpoints.load_weights(folder / "model.safetensors", net)
     net.eval()
     oof = predictions.read(folder / run_folders.OOF)

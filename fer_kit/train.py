@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, fold_names, recipes, runs, soft_targets, wandb_log
+from fer_kit import cli, fold_names, model_cost, recipes, runs, soft_targets, wandb_log
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
 
@@ -74,8 +74,17 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     return config, runs.run_name(args.recipe, tag)
 
 
+def cost_of(config: TrainConfig) -> model_cost.Cost:
+    """Parameters and FLOPs of the config's network."""
+    if config.model in model_cost.COSTS:
+        return model_cost.COSTS[config.model]
+    from fer_kit.models import cost  # torch: a network of timm is built to be counted
+
+    return cost.measure(config)
+
+
 def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
-    """Print what a run would do, from the files at hand; torch stays unloaded."""
+    """Print what a run would do, from the files at hand; torch stays unloaded but for networks of timm."""
     from fer_kit import data, folds, splits
 
     place = data.find(args.data)
@@ -84,6 +93,7 @@ def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
     changed = dataclasses.asdict(recipes.get(args.recipe))
     for name, value in config.to_json().items():
         print(f"  {name:<24} {value}" + ("" if value == changed[name] else f"   (recipe: {changed[name]})"))
+    print(f"network  {config.model}: {cost_of(config)}")
     print(f"data     {place}")
     print(f"folds    {args.runs / 'folds.csv'} ({table.count} folds, digest {table.digest[:12]})")
     print(f"rows     {len(parts.train):,} to train on, {len(parts.watch):,} watched, {len(parts.out):,} out of fold")

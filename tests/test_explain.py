@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fer_kit import explain, explain_maps, explain_pictures, folds, models, predictions, train
+from fer_kit import explain, explain_maps, explain_pictures, folds, models, predictions, recipes, train
 from fer_kit.labels import CLASSES
 
 CORNER_PX = 12
@@ -83,7 +83,7 @@ def test_methods_of_the_command_line_are_those_there_are():
 
 @pytest.mark.parametrize("name", models.NETWORKS)
 def test_every_network_has_a_layer_that_is_still_a_map(name, faces):
-    net = models.build(name).eval()
+    net = models.build(recipes.get(name)).eval()
     layer = explain_maps.choose_layer(net)
     assert min(layer.side) >= explain_maps.SMALLEST_PX
     maps = explain_maps.class_maps(net, layer, faces[:2], np.array([0, 6]))
@@ -91,7 +91,10 @@ def test_every_network_has_a_layer_that_is_still_a_map(name, faces):
 
 
 def test_layers_are_those_before_place_is_lost():
-    found = {name: explain_maps.choose_layer(models.build(name)) for name in ("baseline_v1", "residual", "attention")}
+    found = {
+        name: explain_maps.choose_layer(models.build(recipes.get(name)))
+        for name in ("baseline_v1", "residual", "attention")
+    }
     assert {name: (layer.name, layer.side) for name, layer in found.items()} == {
         "baseline_v1": ("features", (12, 12)),
         "residual": ("features", (6, 6)),  # not the depthwise head
@@ -107,12 +110,12 @@ def test_a_network_without_maps_is_refused():
 
 
 def test_attention_is_what_the_gates_say(faces):
-    net = models.build("attention").eval()
+    net = models.build(recipes.get("attention")).eval()
     with torch.no_grad():
         net.stages[0][-1].conv.weight.zero_()
         net.stages[0][-1].conv.bias.fill_(1.0)
         net.stages[1][-2].fc2.weight.zero_()
-    assert explain_maps.has_attention(net) and not explain_maps.has_attention(models.build("residual"))
+    assert explain_maps.has_attention(net) and not explain_maps.has_attention(models.build(recipes.get("residual")))
     stages = explain_maps.attention(net, faces)
     assert [stage.spatial.shape for stage in stages] == [(5, 24, 24), (5, 12, 12), (5, 6, 6)]
     assert [stage.channel.shape for stage in stages] == [(5, 32), (5, 64), (5, 128)]

@@ -15,7 +15,7 @@ from fer_kit.__main__ import main as fer_kit_main
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "labels", "files", "cli", "revision"},
-    {"config", "config_limits", "metrics", "predictions", "text_table", "html_page", "pictures"}
+    {"config", "config_limits", "model_cost", "metrics", "predictions", "text_table", "html_page", "pictures"}
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
     | {"twin_candidates", "twin_alignment", "twins", "fold_names", "fold_files", "folds", "splits", "recipes"}

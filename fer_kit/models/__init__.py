@@ -6,28 +6,38 @@ from collections.abc import Callable
 
 from torch import nn
 
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.config import TrainConfig
+from fer_kit.config_limits import TIMM_NAME
 from fer_kit.models.attention import Attention
 from fer_kit.models.baseline import BaselineV1, BaselineV2
+from fer_kit.models.convnext import ConvNext
 from fer_kit.models.deep import deep_v1, deep_v2
 from fer_kit.models.residual import Residual
+from fer_kit.models.vgg import Vgg
+from fer_kit.models.wide import Wide
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "baseline_v1": BaselineV1,
-    "baseline_v2": BaselineV2,
-    "deep_v1": deep_v1,
-    "deep_v2": deep_v2,
-    "attention": Attention,
-    "residual": Residual,
+NETWORKS: dict[str, Callable[[TrainConfig], nn.Module]] = {
+    "baseline_v1": lambda config: BaselineV1(),
+    "baseline_v2": lambda config: BaselineV2(),
+    "deep_v1": lambda config: deep_v1(),
+    "deep_v2": lambda config: deep_v2(),
+    "attention": lambda config: Attention(),
+    "residual": lambda config: Residual(drop_path_prob=config.drop_path_prob),
+    "vgg": lambda config: Vgg(),
+    "wide": lambda config: Wide(drop_path_prob=config.drop_path_prob),
+    "convnext": lambda config: ConvNext(drop_path_prob=config.drop_path_prob),
 }
 
 
-def build(name: str) -> nn.Module:
-    """A freshly initialised network; draws from torch's global generator.
+def build(config: TrainConfig) -> nn.Module:
+    """The network of `config`, freshly initialised; draws from torch's global generator.
 
     Raises:
-        FerKitError: there is no network of that name.
+        FerKitError: timm has no such network, or it cannot be built as asked.
     """
-    if name not in NETWORKS:
-        raise FerKitError(f"no network '{name}'{did_you_mean(name, NETWORKS)}; there are: {', '.join(NETWORKS)}")
-    return NETWORKS[name]()
+    if TIMM_NAME.fullmatch(config.model):
+        from fer_kit.models.backbone import Backbone  # imports all networks of timm, which takes seconds
+
+        name = config.model.removeprefix("timm/")
+        return Backbone(name, image_px=config.image_px, drop_path_prob=config.drop_path_prob)
+    return NETWORKS[config.model](config)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from timm.layers import SqueezeExcite
+from timm.layers import DropPath, SqueezeExcite, calculate_drop_path_rates
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
-from fer_kit.labels import NUM_CLASSES, SIDE_PX
+from fer_kit.labels import SIDE_PX
 from fer_kit.models.deep import conv_bn_relu
+from fer_kit.models.head import place_head
 
 
 class Residual(nn.Module):
@@ -23,38 +24,44 @@ class Residual(nn.Module):
     it and 28.5% with the average, where the largest class alone gives 25% (one seed).
 
     Sources: He et al., "Deep Residual Learning", CVPR 2016; Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018;
-    the head: Chen et al., "MobileFaceNets", CCBR 2018.
+    drop path: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
 
     Args:
         width: channels of the stem; each stage has twice as many as the one before.
         blocks: residual blocks in each stage.
         dropout: before the last layer.
+        drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
     """
 
-    def __init__(self, *, width: int = 32, blocks: tuple[int, ...] = (1, 2, 1), dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        blocks: tuple[int, ...] = (1, 2, 1),
+        dropout: float = 0.2,
+        drop_path_prob: float = 0.0,
+    ) -> None:
         super().__init__()
+        drops = iter(calculate_drop_path_rates(drop_path_prob, sum(blocks)))
         layers: list[nn.Module] = conv_bn_relu(1, width)
         inputs = width
         for depth in blocks:
             layers.append(nn.MaxPool2d(2))
             outputs = inputs * 2
-            for _ in range(depth):
-                block = BasicBlock(inputs, outputs, 1, projection(inputs, outputs), attn_layer=SqueezeExcite)
+            for drop in [next(drops) for _ in range(depth)]:
+                block = BasicBlock(
+                    inputs,
+                    outputs,
+                    downsample=projection(inputs, outputs),
+                    attn_layer=SqueezeExcite,
+                    drop_path=DropPath(drop) if drop else None,
+                )
                 block.zero_init_last()  # each block starts as its shortcut
                 layers.append(block)
                 inputs = outputs
         self.features = nn.Sequential(*layers)
-        side = SIDE_PX // 2 ** len(blocks)
-        self.head = nn.Sequential(
-            nn.Conv2d(inputs, inputs, side, groups=inputs, bias=False),
-            nn.BatchNorm2d(inputs),
-            nn.Flatten(),
-            nn.Dropout(dropout),
-            nn.Linear(inputs, NUM_CLASSES),
-        )
-        for module in self.features.modules():
-            if isinstance(module, nn.Conv2d):  # He et al., ICCV 2015; torch's own start has a sixth of the variance
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.head = place_head(inputs, SIDE_PX // 2 ** len(blocks), dropout)
+        he_normal_(self.features)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)  # (B, 8·width, 6, 6)
@@ -66,3 +73,10 @@ def projection(inputs: int, outputs: int) -> nn.Sequential | None:
     if inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+
+
+def he_normal_(features: nn.Module) -> None:
+    """Draw the convolutions anew after He et al., ICCV 2015; torch's own start has a sixth of the variance."""
+    for module in features.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

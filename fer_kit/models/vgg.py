@@ -1,0 +1,43 @@
+"""VGG with batch norm for 48 pixels: eight 3×3 convolutions, and a learnt global pooling for the dense layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fer_kit.labels import SIDE_PX
+from fer_kit.models.deep import conv_bn_relu
+from fer_kit.models.head import place_head
+from fer_kit.models.residual import he_normal_
+
+
+class Vgg(nn.Module):
+    """Stages of two convolutions at 48, 24, 12 and 6 pixels, a 2×2 max-pool between; (B, 1, 48, 48) → logits (B, 7).
+
+    These are the first four of the five stages of VGG13; a fifth would work on 3 pixels. timm's VGG cannot be used
+    whole: behind the convolutions it has a 7×7 one with 4,096 channels, a hundred million weights that no map of 48
+    pixels fills.
+
+    Sources: Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015; the four stages at these widths, on
+    the same faces: Khaireddin and Chen, "Facial Emotion Recognition", arXiv 2105.03588.
+
+    Args:
+        widths: channels of each stage.
+        dropout: before the last layer.
+    """
+
+    def __init__(self, *, widths: tuple[int, ...] = (64, 128, 256, 512), dropout: float = 0.5) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 1
+        for width in widths:
+            if layers:
+                layers.append(nn.MaxPool2d(2))
+            layers += [*conv_bn_relu(inputs, width), *conv_bn_relu(width, width)]
+            inputs = width
+        self.features = nn.Sequential(*layers)
+        self.head = place_head(inputs, SIDE_PX // 2 ** (len(widths) - 1), dropout)
+        he_normal_(self.features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)  # (B, 512, 6, 6)
+        return self.head(x)  # (B, 7)

@@ -1,0 +1,70 @@
+"""A wide, pre-activation residual network for 48 pixels, of timm's blocks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from timm.layers import BatchNormAct2d, calculate_drop_path_rates, create_conv2d
+from timm.models.resnetv2 import DownsampleConv, PreActBasic
+from torch import Tensor, nn
+
+from fer_kit.labels import SIDE_PX
+from fer_kit.models.head import place_head
+from fer_kit.models.residual import he_normal_
+
+plain_conv = partial(create_conv2d, bias=False)
+
+
+class Wide(nn.Module):
+    """WRN-16-5 with a 2×2 max-pool before each stage; (B, 1, 48, 48) → logits (B, 7).
+
+    Batch norm and ReLU stand before each convolution, so that nothing lies on the shortcuts, and few wide blocks take
+    the place of many narrow ones. The stem sees all 48 pixels; the stages work at 24, 12 and 6, without a strided
+    convolution (see `residual`).
+
+    Sources: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; Zagoruyko and Komodakis, "Wide
+    Residual Networks", BMVC 2016; drop path: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+
+    Args:
+        stem: channels of the first convolution.
+        widths: channels of each stage.
+        blocks: residual blocks in each stage.
+        dropout: before the last layer.
+        drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: int = 32,
+        widths: tuple[int, ...] = (80, 160, 320),
+        blocks: int = 2,
+        dropout: float = 0.2,
+        drop_path_prob: float = 0.0,
+    ) -> None:
+        super().__init__()
+        drops = iter(calculate_drop_path_rates(drop_path_prob, blocks * len(widths)))
+        layers: list[nn.Module] = [plain_conv(1, stem, 3)]
+        inputs = stem
+        for width in widths:
+            layers.append(nn.MaxPool2d(2))
+            for drop in [next(drops) for _ in range(blocks)]:
+                layers.append(
+                    PreActBasic(
+                        inputs,
+                        width,
+                        conv_layer=plain_conv,
+                        norm_layer=BatchNormAct2d,
+                        proj_layer=DownsampleConv,
+                        drop_path_rate=drop,
+                    )
+                )
+                inputs = width
+        layers.append(BatchNormAct2d(inputs))
+        self.features = nn.Sequential(*layers)
+        self.head = place_head(inputs, SIDE_PX // 2 ** len(widths), dropout)
+        he_normal_(self.features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)  # (B, 320, 6, 6)
+        return self.head(x)  # (B, 7)

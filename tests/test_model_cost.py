@@ -1,0 +1,44 @@
+"""The table of costs is that of the networks, and a dry run prints it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fer_kit import models, recipes, train
+from fer_kit.config import TrainConfig
+from fer_kit.model_cost import COSTS, Cost
+from fer_kit.models import cost
+
+
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_the_table_is_true(name):
+    assert COSTS[name] == cost.measure(TrainConfig(recipe=name, model=name, epochs=1))
+
+
+def test_the_table_has_no_network_that_is_gone():
+    assert list(COSTS) == list(models.NETWORKS)
+
+
+def test_a_multiply_add_counts_two():
+    """baseline_v1 by hand: 25·1·32 at 48×48, 25·32·64 at 24×24, and three dense layers."""
+    multiply_adds = 25 * 32 * 48**2 + 25 * 32 * 64 * 24**2 + 9216 * 128 + 128 * 7
+    assert COSTS["baseline_v1"].flops == 2 * multiply_adds
+    assert str(Cost(1_528_143, 284_491_264)) == ("1.53 M parameters, 0.284 GFLOPs an image (2 for each multiply-add)")
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_dry_run_says_what_the_network_costs(name, competition_dir, runs_dir, capsys):
+    words = ["--fold", "0", "--recipe", name, "--dry-run", "--data", str(competition_dir), "--runs", str(runs_dir)]
+    assert train.main(words) == 0
+    model = recipes.get(name).model
+    shown = capsys.readouterr().out
+    assert f"network  {model}: " in shown and "GFLOPs an image (2 for each multiply-add)" in shown
+    assert model not in COSTS or f"network  {model}: {COSTS[model]}\n" in shown
+
+
+def test_a_network_of_timm_is_counted_as_it_is_built():
+    """timm's own table has 5.72 M parameters for three channels and 1000 classes, and 1.26 billion multiply-adds."""
+    config = TrainConfig(recipe="x", model="timm/vit_tiny_patch16_224", epochs=1, weights="hub")
+    found = cost.measure(config)
+    assert found.parameters == 5_717_416 - 2 * 16 * 16 * 192 - 993 * (192 + 1)
+    assert found.flops == pytest.approx(2 * 1.23e9, rel=0.05)

@@ -1,0 +1,115 @@
+"""The networks for 48 pixels: nothing is thrown away early, place counts, whole branches drop out in training."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import pytest
+import torch
+from timm.layers import DropPath
+from torch import nn
+
+from fer_kit import models, recipes
+from fer_kit.config import override
+from fer_kit.config_limits import DROP_PATH_MODELS, MODELS
+from fer_kit.errors import FerKitError
+
+MODERN = ("residual", "vgg", "wide", "convnext")
+
+
+def build(name: str, drop_path_prob: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return models.build(dataclasses.replace(recipes.get(name), drop_path_prob=drop_path_prob))
+
+
+def probs(net: nn.Module) -> list[float]:
+    return [m.drop_prob for m in net.modules() if isinstance(m, DropPath)]
+
+
+@pytest.mark.parametrize("name", MODERN)
+def test_the_first_block_sees_a_large_map_and_the_last_a_small_one(name):
+    """Sides of the maps in the order of the convolutions: no ImageNet stem, which would start at 12."""
+    sides: list[int] = []
+    net = build(name).eval()
+    for module in net.features.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda module, given, output: sides.append(output.shape[-1]))
+    with torch.inference_mode():
+        net(torch.zeros(1, 1, 48, 48))
+    sides = [side for side in sides if side > 1]  # squeeze-excitation looks at one number a channel
+    assert sorted(sides, reverse=True) == sides
+    assert list(dict.fromkeys(sides)) == ([24, 12, 6] if name == "convnext" else [48, 24, 12, 6])
+
+
+@pytest.mark.parametrize("name", ["residual", "vgg", "wide"])
+def test_pooling_takes_the_place_of_strides(name):
+    assert all(m.stride == (1, 1) for m in build(name).modules() if isinstance(m, nn.Conv2d))
+
+
+@pytest.mark.parametrize("name", MODERN)
+def test_the_head_knows_where_in_the_face_it_looks(name):
+    head = build(name).eval().head
+    maps = torch.rand(1, head[0].in_channels, 6, 6)
+    moved = maps.flip(-1)  # the same values elsewhere: an average over places could not tell
+    assert not torch.allclose(head(maps), head(moved), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DROP_PATH_MODELS)
+def test_drop_path_rises_with_depth_and_changes_neither_weights_nor_names(name):
+    plain, dropping = build(name), build(name, 0.3)
+    assert probs(plain) == [] and not any(isinstance(m, DropPath) for m in plain.modules())
+    found = probs(dropping)
+    assert found == sorted(found) and found[-1] == pytest.approx(0.3) and 0.0 < found[0] < 0.3
+    one, two = plain.state_dict(), dropping.state_dict()
+    assert list(one) == list(two) and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", DROP_PATH_MODELS)
+def test_branches_are_left_out_in_training_alone(name):
+    plain, dropping = build(name), build(name, 0.9)
+    for net in (plain, dropping):
+        for module in net.modules():  # the same answer to the same face in a batch, unless a branch is missing
+            if isinstance(module, (nn.BatchNorm2d, nn.Dropout)):
+                module.eval()
+            for key in ("gamma", "weight"):  # branches start at 0, where nobody could tell
+                given = getattr(module, key, None)
+                if isinstance(given, nn.Parameter) and given.ndim == 1:
+                    nn.init.ones_(given)
+        net.eval()
+    x = torch.randn(1, 1, 48, 48).expand(6, -1, -1, -1)
+    with torch.inference_mode():
+        torch.testing.assert_close(dropping(x), plain(x))
+        for module in dropping.modules():
+            if isinstance(module, DropPath):
+                module.train()
+        assert len(dropping(x).round(decimals=3).unique(dim=0)) > 1
+
+
+def test_drop_path_without_a_residual_branch_is_refused():
+    for name in set(MODELS) - set(DROP_PATH_MODELS):
+        with pytest.raises(FerKitError) as caught:
+            override(recipes.get(name), ["drop_path_prob=0.1"])
+        assert str(caught.value) == (
+            f"drop_path_prob=0.1: {name} has no residual branch that could be left out; set drop_path_prob=0, or take "
+            "one of residual, wide, convnext"
+        )
+    with pytest.raises(FerKitError, match="image_px=96: wide is built for faces of 48 pixels; set image_px=0, or take"):
+        override(recipes.get("wide"), ["image_px=96"])
+
+
+def test_residual_is_drawn_as_it_was_when_the_first_runs_began():
+    """Its runs of the first day go on bit for bit: same names, same draws, in the same order."""
+    digest = hashlib.sha256()
+    for key, value in build("residual").state_dict().items():
+        digest.update(key.encode() + value.numpy().tobytes())
+    assert digest.hexdigest()[:16] == "ef897388c8f14beb"
+
+
+@pytest.mark.parametrize("name", MODERN)
+def test_a_modern_recipe_has_a_modern_training(name):
+    recipe = recipes.get(name)
+    assert recipe.optimizer == ("adamw" if name == "convnext" else "sgd") and not recipe.decay_norms
+    assert recipe.schedule == "cosine" and not recipe.watches  # trains on every row of the other folds
+    assert min(recipe.warmup_epochs, recipe.average_decay, recipe.label_smoothing, recipe.mixup_alpha) > 0
+    assert min(recipe.flip_prob, recipe.rotation_deg, recipe.shift_frac, recipe.scale_frac) > 0
