@@ -13,8 +13,13 @@ from fer_kit.labels import NUM_CLASSES
 
 
 def count(rows: int, batch_size: int) -> int:
-    """Batches in an epoch."""
+    """Batches in an epoch, the last one maybe incomplete."""
     return -(-rows // batch_size)
+
+
+def steps(rows: int, config: TrainConfig) -> int:
+    """Optimizer steps in an epoch."""
+    return count(count(rows, config.batch_size), config.accumulate)
 
 
 def epoch(

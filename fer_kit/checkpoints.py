@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fer_kit import files
+from fer_kit import averaging, files
 from fer_kit.engine import State
 from fer_kit.errors import FerKitError
 
@@ -25,6 +25,7 @@ def save(path: Path, state: State, identity: dict[str, Any]) -> None:
     record |= {part: getattr(state, part).state_dict() for part in PARTS}
     record |= {counter: getattr(state, counter) for counter in COUNTERS}
     record["average"] = None if state.average is None else state.average.module.state_dict()
+    record["averaged"] = 0 if state.average is None else int(state.average.n_averaged)
     with files.replacing(path) as file:
         torch.save(record, file)
 
@@ -51,7 +52,7 @@ def load(path: Path, state: State, identity: dict[str, Any]) -> None:
     for counter in COUNTERS:
         setattr(state, counter, record[counter])
     if state.average is not None:
-        state.average.module.load_state_dict(record["average"])
+        averaging.restore(state.average, record["average"], record.get("averaged", record["step"]))  # older: no count
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -8,44 +8,27 @@ from typing import Any
 
 import torch
 
-from fer_kit import batches, checkpoints, engine, metrics, tracking
+from fer_kit import averaging, checkpoints, engine, metrics, out_of_memory, tracking
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.fold_job import Job, Options, seed_everything
-from fer_kit.losses import make_loss
+from fer_kit.fold_job import Job, Options, batches_of
+from fer_kit.losses import Loss, make_loss
 
 
 def train_epochs(job: Job, state: engine.State, began: float) -> bool:
-    """Train until the recipe is done (True) or the time limit is near (False); saved after each epoch."""
-    config, watching = job.config, job.config.watches
-    rows = job.rows
-    loss_of = make_loss(config, rows.labels.cpu().numpy(), job.images.device)
-    while state.epoch < config.epochs and not stopped_early(config, state):
-        started = time.monotonic()
-        rng = seed_everything(config, job.seed_number, state.epoch + 1, job.images.device)
-        progress = tracking.Progress(f"epoch {state.epoch + 1}/{config.epochs}", len(rows.labels))
-        epoch = batches.epoch(rows.images, rows.labels, config, rng, rows.targets)
-        try:
-            loss, accuracy = engine.train_epoch(state, epoch, loss_of, config, job.precision, progress)
-        finally:
-            progress.close()
-        if not math.isfinite(loss):
-            raise FerKitError(
-                f"{job.folder}: the loss of epoch {state.epoch} is {loss}; the epoch before is saved in last.pt;"
-                " train anew as a run of its own with a lower rate or in fp32: --set lr=… precision=fp32 --tag NAME"
-            )
-        trained = time.monotonic()
-        record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
-        if watching:
-            record |= watch(job, state)
-        state.schedule.after_epoch(record.get("watch_accuracy"))
-        spent = time.monotonic() - started
-        record |= {"seconds": round(spent, 3), "images_per_second": round(len(rows.labels) / (trained - started), 1)}
-        state.seconds += spent
+    """Train until the recipe is done (True) or the time limit is near (False); saved after each epoch.
+
+    Raises:
+        FerKitError: the loss is no longer finite, or the batches do not fit into memory; the last epoch is saved.
+    """
+    loss_of = make_loss(job.config, job.rows.labels.cpu().numpy(), job.images.device)
+    while state.epoch < job.config.epochs and not stopped_early(job.config, state):
+        record = one_epoch(job, state, loss_of)
+        state.seconds += record["seconds"]
         state.history.append(record)
         checkpoints.save(job.folder / "last.pt", state, job.identity)
         tracking.write_metrics(job.folder / "metrics.jsonl", state.history)
-        job.log(tell(record, config, state))
+        job.log(tell(record, job.config, state))
         if out_of_time(job.options, began, state):
             job.log(
                 f"time limit of {job.options.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved;"
@@ -55,10 +38,51 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
     return True
 
 
+def one_epoch(job: Job, state: engine.State, loss_of: Loss) -> dict[str, Any]:
+    """Train one epoch and look at the watched rows; gives its line of metrics.jsonl."""
+    started = time.monotonic()
+    loss, accuracy = train(job, state, loss_of)
+    if not math.isfinite(loss):
+        raise FerKitError(
+            f"{job.folder}: the loss of epoch {state.epoch} is {loss}; the epoch before is saved in last.pt;"
+            " train anew as a run of its own with a lower rate or in fp32: --set lr=… precision=fp32 --tag NAME"
+        )
+    trained = time.monotonic()
+    record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
+    if job.config.watches:
+        record |= watch(job, state)
+    state.schedule.after_epoch(record.get("watch_accuracy"))
+    images = len(job.rows.labels)
+    speed = round(images / (trained - started), 1)
+    return record | {"seconds": round(time.monotonic() - started, 3), "images_per_second": speed}
+
+
+def train(job: Job, state: engine.State, loss_of: Loss) -> tuple[float, float]:
+    """Loss and accuracy of one epoch of training, with a progress bar."""
+    progress = tracking.Progress(f"epoch {state.epoch + 1}/{job.config.epochs}", len(job.rows.labels))
+    batches = batches_of(job, state.epoch + 1)
+    try:
+        return engine.train_epoch(state, batches, loss_of, job.config, job.precision, progress)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory.caused(error):
+            raise
+    finally:
+        progress.close()
+    raise FerKitError(out_of_memory.advice(job, state, loss_of))
+
+
 def watch(job: Job, state: engine.State) -> dict[str, float]:
-    """Loss and accuracy on the watched rows; keeps the weights of the best epoch."""
+    """Loss and accuracy on the watched rows; keeps the weights of the best epoch.
+
+    A mean over the last epochs exists at the end only: until then the network itself is watched.
+    """
     rows = job.split.watch
-    logits = engine.predict(state.smooth, job.images[torch.from_numpy(rows)], "none", job.precision)
+    logits = engine.predict(
+        state.net if job.config.average_epochs else state.smooth,
+        job.images[torch.from_numpy(rows)],
+        "none",
+        job.precision,
+    )
     labels = job.competition.train.labels[rows]
     accuracy = metrics.accuracy(logits, labels)
     best = max((record["watch_accuracy"] for record in state.history), default=-1.0)
@@ -90,3 +114,10 @@ def tell(record: dict[str, Any], config: TrainConfig, state: engine.State) -> st
         f"  accuracy {record['train_accuracy']:.2%}{watched}{star}"
         f"  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s"
     )
+
+
+def settle(job: Job, state: engine.State) -> None:
+    """Once trained, a mean over epochs gets batch-norm statistics of its own, from one more epoch of batches."""
+    if state.average is not None and job.config.average_epochs:
+        images = (images for images, _ in batches_of(job, job.config.epochs + 1))
+        averaging.renew_statistics(state.average, images, job.precision)

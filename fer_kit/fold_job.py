@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fer_kit import (
+    batches,
     data,
     files,
     folds,
@@ -44,6 +46,7 @@ class Options:
     trial: bool = False  # a smoke run, which is thrown away even when it is finished
     limit_minutes: float | None = None
     deterministic: bool = False
+    compile: bool = False
     wandb: str = wandb_log.OFF
     targets: Path | None = None  # where the config's targets lie
 
@@ -118,7 +121,8 @@ def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
 
     code = revision.commit()
     files.write_json(folder / "config.json", config.to_json())
-    files.write_json(folder / "env.json", tracking.environment(fast, options.command, code))
+    environment = tracking.environment(fast, options.command, code) | {"compile": options.compile}
+    files.write_json(folder / "env.json", environment)
     return Job(
         config=config,
         options=options,
@@ -139,3 +143,10 @@ def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.de
     seeds = np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64)
     torch.manual_seed(int(seeds[0] >> np.uint64(1)))  # initial weights, dropout, mixup
     return torch.Generator(device).manual_seed(int(seeds[1] >> np.uint64(1)))
+
+
+def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of epoch `epoch` (from 1), with torch seeded for it; `config` in place of the job's, for trials."""
+    rng = seed_everything(job.config, job.seed_number, epoch, job.images.device)
+    rows = job.rows
+    return batches.epoch(rows.images, rows.labels, config or job.config, rng, rows.targets)

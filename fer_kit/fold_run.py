@@ -14,6 +14,7 @@ from fer_kit import (
     engine,
     files,
     metrics,
+    out_of_memory,
     precision,
     predictions,
     runs,
@@ -21,7 +22,7 @@ from fer_kit import (
     wandb_log,
 )
 from fer_kit.config import TrainConfig
-from fer_kit.fold_epochs import train_epochs
+from fer_kit.fold_epochs import settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.fold_names import in_words, recorded
 from fer_kit.predictions import Predictions
@@ -31,7 +32,8 @@ def train_fold(config: TrainConfig, options: Options) -> None:
     """Train fold `options.fold` and finish its folder, or stop at the time limit, resumable.
 
     Raises:
-        FerKitError: something asked for is missing or contradicts what lies there; the loss is no longer finite.
+        FerKitError: something asked for is missing or contradicts what lies there; the loss is no longer finite;
+            there is not enough memory.
         KeyboardInterrupt: Ctrl-C; everything up to the last finished epoch is saved.
     """
     began = time.monotonic()
@@ -39,16 +41,17 @@ def train_fold(config: TrainConfig, options: Options) -> None:
     if claim(folder, options) == "finished":
         print(f"{folder} is finished already; nothing to do")
         return
-    job = prepare(config, options, folder)
-    state = begin_or_resume(job)
-    with wandb_log.following(folder, options.wandb, options.data, facts(job, state)):
-        try:
-            finished = train_epochs(job, state, began)
-        except KeyboardInterrupt:
-            job.log(f"interrupted; epochs 1 to {state.epoch} are saved, go on with --resume")
-            raise
-        if finished:
-            finish(job, state)
+    with out_of_memory.told(folder):
+        job = prepare(config, options, folder)
+        state = begin_or_resume(job)
+        with wandb_log.following(folder, options.wandb, options.data, facts(job, state)):
+            try:
+                finished = train_epochs(job, state, began)
+            except KeyboardInterrupt:
+                job.log(f"interrupted; epochs 1 to {state.epoch} are saved, go on with --resume")
+                raise
+            if finished:
+                finish(job, state)
 
 
 def facts(job: Job, state: engine.State) -> dict[str, Any]:
@@ -72,7 +75,8 @@ def begin_or_resume(job: Job) -> engine.State:
     """The state to go on from: that of last.pt where there is one, else a fresh network."""
     config, device = job.config, job.precision.device
     seed_everything(config, job.seed_number, 0, device)
-    state = engine.start(config, job.precision, batches.count(len(job.rows.labels), config.batch_size))
+    steps = batches.steps(len(job.rows.labels), config)
+    state = engine.start(config, job.precision, steps, compile_net=job.options.compile)
     name = f"{job.options.run} {in_words(job.options.fold)} on {tracking.device_name(device)}, {job.precision.name}"
     last = job.folder / "last.pt"
     if last.exists():
@@ -81,14 +85,16 @@ def begin_or_resume(job: Job) -> engine.State:
     else:
         rows = job.split
         watched = f"{len(rows.watch):,} watched, " if len(rows.watch) else ""
-        pseudo = f"{job.rows.test_rows:,} test rows with pseudo-labels, " if job.rows.test_rows else ""
-        job.log(f"{name}: {len(rows.train):,} rows to train on, {pseudo}{watched}{len(rows.out):,} out of fold")
+        job.log(f"{name}: {job.rows.in_words()}, {watched}{len(rows.out):,} out of fold")
+        if job.start is not None:
+            job.log(job.start.about)
     return state
 
 
 def finish(job: Job, state: engine.State) -> None:
     """Predict, write the results, and result.json last of all: it is the finished mark."""
     epoch = state.epoch
+    settle(job, state)
     if state.best_weights is not None:
         state.smooth.load_state_dict(state.best_weights)
         epoch = state.best_epoch

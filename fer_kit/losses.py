@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,28 +16,44 @@ from fer_kit.labels import NUM_CLASSES
 EFFECTIVE_NUMBER_BETA = 0.9999
 
 
-def make_loss(
-    config: TrainConfig, labels: NDArray[np.int64], device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor]:
+@dataclass(frozen=True, eq=False)
+class Loss:
     """The loss of `config`: logits float32 (B, 7) and targets, int64 (B,) or shares (B, 7), to a scalar.
 
-    labels: of the training rows, for the class weights.
+    class_weights: float32 (7,), on the device.
     """
-    weights = torch.tensor(class_weights(config.loss_weights, labels), dtype=torch.float32, device=device)  # (7,)
-    smoothing = config.label_smoothing
 
-    def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits, targets, weights, label_smoothing=smoothing)
+    config: TrainConfig
+    class_weights: Tensor
 
-    def focal(logits: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the batch."""
+        if self.config.loss == "focal":
+            return self.focal(logits, targets)
+        return F.cross_entropy(logits, targets, self.class_weights, label_smoothing=self.config.label_smoothing)
+
+    def focal(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; for shares, of each class's own term."""
+        smoothing = self.config.label_smoothing
         shares = F.one_hot(targets, NUM_CLASSES).float() if targets.ndim == 1 else targets  # (B, 7)
         shares = shares * (1.0 - smoothing) + smoothing / NUM_CLASSES
         log_probs = F.log_softmax(logits, dim=1)  # (B, 7)
-        doubt = (1.0 - log_probs.exp()).clamp_min(1e-6) ** config.focal_gamma  # the root of 0 has no gradient
-        return -(shares * weights * doubt * log_probs).sum(1).mean()
+        doubt = (1.0 - log_probs.exp()).clamp_min(1e-6) ** self.config.focal_gamma  # the root of 0 has no gradient
+        return -(shares * self.class_weights * doubt * log_probs).sum(1).mean()
 
-    return focal if config.loss == "focal" else cross_entropy
+    def mass(self, targets: Tensor) -> Tensor | int:
+        """What the mean over a batch was divided by: its share in the mean over several batches.
+
+        The number of rows; but torch's weighted cross-entropy of labels divides by the sum of their weights.
+        """
+        if self.config.loss == "cross_entropy" and self.config.loss_weights != "none" and targets.ndim == 1:
+            return self.class_weights[targets].sum()
+        return len(targets)
+
+
+def make_loss(config: TrainConfig, labels: NDArray[np.int64], device: torch.device) -> Loss:
+    """The loss of `config`; labels: int64 (N,), of the training rows, for the class weights."""
+    return Loss(config, torch.tensor(class_weights(config.loss_weights, labels), dtype=torch.float32, device=device))
 
 
 def class_weights(kind: str, labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,18 +1,20 @@
-"""Optimizer, learning-rate schedule and weight average of a config, all of them timm's and torch's own."""
+"""Optimizer and learning-rate schedule of a config, both timm's and torch's own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
-from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from fer_kit import transfer
 from fer_kit.config import TrainConfig
+from fer_kit.models.backbone import Backbone
 
 WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-up starts and the cosine ends
 
@@ -20,8 +22,10 @@ WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-u
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD with Nesterov's correction, in the fused form."""
     extra: dict[str, Any] = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    if config.head_lr_mult != 1.0 or config.layer_decay != 1.0:
+        extra["param_group_fn"] = lambda trunk: list(scaled_groups(net, trunk, config))
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        net,
+        net.body if isinstance(net, Backbone) else net,  # timm's own knows which of its weights must not decay
         opt=config.optimizer,
         lr=config.lr,
         weight_decay=config.weight_decay,
@@ -29,12 +33,35 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         fused=True,
         **extra,
     )
+    if config.schedule != "cosine":  # timm's cosine multiplies by lr_scale itself, at every step
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_scale", 1.0)
     return optimizer
 
 
-def make_average(net: nn.Module, config: TrainConfig) -> ModelEmaV3 | None:
-    """The exponential average of the weights, or None; its decay starts low, so that early weights are forgotten."""
-    return ModelEmaV3(net, decay=config.average_decay, use_warmup=True) if config.average_decay else None
+def scaled_groups(net: nn.Module, trunk: nn.Module, config: TrainConfig) -> Iterator[dict[str, Any]]:
+    """Parameter groups with `lr_scale`: each layer's rate is `layer_decay` of that of the next, the classifier's is
+    `head_lr_mult` times the last layer's. trunk: what of `net` holds its parameters.
+
+    Layers are timm's. Source of the decay: Bao et al., "BEiT", ICLR 2022.
+    """
+    options = {
+        "weight_decay": config.weight_decay,
+        "weight_decay_exclude_1d": not config.decay_norms,
+        "no_weight_decay_list": getattr(trunk, "no_weight_decay", set)(),
+    }
+    if config.layer_decay != 1.0:
+        groups = param_groups_layer_decay(trunk, layer_decay=config.layer_decay, **options)
+    else:
+        groups = param_groups_weight_decay(trunk, **options)
+    modules = transfer.classifier(net)
+    head = {id(p) for name, p in net.named_parameters() if transfer.belongs(name, modules)}
+    for group in groups:
+        scale = group.get("lr_scale", 1.0)
+        parts = [p for p in group["params"] if id(p) not in head], [p for p in group["params"] if id(p) in head]
+        for parameters, mult in zip(parts, (1.0, config.head_lr_mult), strict=True):
+            if parameters:
+                yield {**group, "params": parameters, "lr_scale": scale * mult}
 
 
 @dataclass
@@ -57,8 +84,9 @@ class Schedule:
 
     @property
     def lr(self) -> float:
-        """The rate in force, of the first parameter group."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        """The rate in force, before layers and classifier scale it."""
+        group = self.optimizer.param_groups[0]
+        return float(group["lr"]) / float(group.get("lr_scale", 1.0))
 
     def state_dict(self) -> dict[str, Any]:
         """What the plateau remembers; cosine remembers nothing."""

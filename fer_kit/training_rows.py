@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fer_kit import splits
@@ -21,13 +22,27 @@ from fer_kit.soft_targets import SoftTargets
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
     """images: uint8 (B, 48, 48). labels: int64 (B,), of test rows the likeliest class. targets: float32 (B, 7), what
-    is trained on, or None for the labels. test_rows: how many of the rows, the last ones, are test rows.
+    is trained on, or None for the labels. test_rows: how many of the rows, the last ones, are test rows. constant: how
+    many train rows were left out for being of one grey value. softened: how many share labels with copies that differ.
     """
 
     images: Tensor
     labels: Tensor
     targets: Tensor | None
-    test_rows: int
+    test_rows: int = 0
+    constant: int = 0
+    softened: int = 0
+
+    def in_words(self) -> str:
+        """For the log: `22,968 rows to train on, 12 of one grey value left out`."""
+        parts = [f"{len(self.labels) - self.test_rows:,} rows to train on"]
+        if self.constant:
+            parts.append(f"{self.constant:,} of one grey value left out")
+        if self.softened:
+            parts.append(f"{self.softened:,} with the mean label of their copies")
+        if self.test_rows:
+            parts.append(f"{self.test_rows:,} test rows with pseudo-labels")
+        return ", ".join(parts)
 
 
 def gather(
@@ -41,13 +56,31 @@ def gather(
 ) -> TrainingRows:
     """The rows of `split`; a train row's target is its label, and for `config.targets_share` its teachers' shares.
 
+    Where the config says so, constant images are left out (`drop_constant`), and identical images have the mean of
+    their labels for a label (`soft_copies`): of the rows trained on alone, so that no watched row and none that is out
+    of fold has a part in it.
+
     Raises:
-        FerKitError: targets of other folds or data, or none for a row that is trained on.
+        FerKitError: targets of other folds or data, or none for a row that is trained on; too few rows are left.
     """
-    labels = np.array(competition.train.labels[split.train])
-    images = np.array(competition.train.images[split.train])
+    train_rows = split.train
+    images = np.array(competition.train.images[train_rows])
+    if config.drop_constant:
+        varied = images.min(axis=(1, 2)) != images.max(axis=(1, 2))
+        images, train_rows = images[varied], train_rows[varied]
+        if len(train_rows) < config.batch_size:
+            raise FerKitError(
+                f"drop_constant=true leaves {len(train_rows)} rows to train on, fewer than one batch of "
+                f"{config.batch_size}; set drop_constant=false or a smaller batch_size"
+            )
+    labels = np.array(competition.train.labels[train_rows])
+    shares = np.eye(NUM_CLASSES, dtype=np.float32)[labels]
+    if config.soft_copies:
+        shares = mean_over_copies(images, shares)
+    counts = {"constant": len(split.train) - len(train_rows), "softened": int((shares.max(axis=1) < 1).sum())}
     if soft is None:
-        return TrainingRows(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), None, 0)
+        targets = shares if config.soft_copies else None
+        return on_device(images, labels, targets, device, **counts)
     for key, digest, what in (("folds_digest", table.digest, "folds"), ("data_digest", competition.digest, "data")):
         if soft.meta[key] != digest:
             raise FerKitError(
@@ -55,22 +88,42 @@ def gather(
                 "again with python -m ensembles.targets"
             )
     train, test = soft.of(fold)
-    targets = np.eye(NUM_CLASSES, dtype=np.float32)[labels]
+    targets: NDArray[np.float32] = shares
     if train is not None:
-        shares = train[split.train]
-        lacking = np.flatnonzero(np.isnan(shares).any(axis=1))
+        taught = train[train_rows]
+        lacking = np.flatnonzero(np.isnan(taught).any(axis=1))
         if len(lacking):
             raise FerKitError(
-                f"targets {config.targets}: none for train row {split.train[lacking[0]]} ({len(lacking):,} such rows); "
+                f"targets {config.targets}: none for train row {train_rows[lacking[0]]} ({len(lacking):,} such rows); "
                 "make them again with python -m ensembles.targets"
             )
-        targets = (1 - config.targets_share) * targets + config.targets_share * shares
+        targets = ((1 - config.targets_share) * shares + config.targets_share * taught).astype(np.float32)
     given = np.empty(0, np.int64)
     if test is not None:
         given = np.flatnonzero(~np.isnan(test).any(axis=1))[: config.limit_rows or None]
         images = np.concatenate([images, competition.test.images[given]])
         labels = np.concatenate([labels, test[given].argmax(axis=1)])
         targets = np.concatenate([targets, test[given]])
-    values = (images, labels, targets.astype(np.float32))
-    on_device = [torch.from_numpy(value).to(device) for value in values]
-    return TrainingRows(on_device[0], on_device[1], on_device[2], len(given))
+    return on_device(images, labels, targets, device, test_rows=len(given), **counts)
+
+
+def mean_over_copies(images: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shares (N, 7) in which all copies of an image have the mean of theirs; images: uint8 (N, 48, 48)."""
+    number_of: dict[bytes, int] = {}
+    numbers = np.array([number_of.setdefault(image.tobytes(), len(number_of)) for image in images], dtype=np.int64)
+    sums = np.zeros((len(number_of), NUM_CLASSES), np.float32)
+    np.add.at(sums, numbers, shares)
+    means: NDArray[np.float32] = (sums / np.bincount(numbers)[:, None].astype(np.float32))[numbers]
+    return means
+
+
+def on_device(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    targets: NDArray[np.float32] | None,
+    device: torch.device,
+    **counts: int,
+) -> TrainingRows:
+    """The arrays as tensors on `device`."""
+    shares = None if targets is None else torch.from_numpy(targets).to(device)
+    return TrainingRows(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), shares, **counts)

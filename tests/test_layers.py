@@ -32,8 +32,9 @@ LAYERS = [
     | {"wandb_log", "wandb_content", "wandb_run", "explain_pictures"}
     | {f"report_{part}" for part in ("charts", "tables", "sources", "board", "curves", "errors", "maps", "ledger")}
     | {"report_blends", "report_origin", "report_page"},
-    {"augment", "views", "batches", "losses", "optim", "precision", "models"},
-    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run"}
+    {"augment", "views", "batches", "losses", "optim", "precision", "models"}
+    | {"mixing", "sam", "averaging", "compiling"},
+    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run", "out_of_memory"}
     | {"explain_maps", "explain_sheets"},
     {"train", "track", "explain", "explore", "evaluate", "report", "report_content", "__main__"},
 ]

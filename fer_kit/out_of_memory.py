@@ -1,0 +1,97 @@
+"""Out of memory: told from other errors, and answered by the batch size that fits, which is found by trying."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from fer_kit import engine, tracking
+from fer_kit.config import TrainConfig
+from fer_kit.config_limits import RANGES
+from fer_kit.errors import FerKitError
+from fer_kit.fold_job import Job, batches_of
+from fer_kit.losses import Loss
+
+# In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), CUDA's, cuDNN's, cuBLAS's.
+WORDS = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+TRIED_STEPS = 2  # in the second the optimizer has its memory, too
+
+
+def caused(error: BaseException) -> bool:
+    """Whether `error` says that there was not enough memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+
+
+@contextlib.contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Turn an out-of-memory error outside of the training steps into one line.
+
+    Raises:
+        FerKitError: in place of such an error.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not caused(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise FerKitError(
+            f"{folder}: out of memory before or after the training steps ({reason}); free memory, or choose another "
+            "device with --device, and go on with --resume"
+        ) from None
+
+
+def advice(job: Job, state: engine.State, loss_of: Loss) -> str:
+    """One line for somebody whose batches were too large, with the largest halving of them that two steps got through.
+
+    To be called outside of the handler of the error, whose traceback holds on to the tensors of the failed step. Spoils
+    `state`; what is saved stays.
+    """
+    config = job.config
+    device = tracking.device_name(job.precision.device)
+    saved = f"epochs 1 to {state.epoch} are saved" if state.epoch else "nothing was trained yet"
+    failed = f"{job.folder}: out of memory on {device} in epoch {state.epoch + 1} with batches of {config.batch_size}"
+    images, parts = config.batch_size * config.accumulate, config.accumulate * 2
+    while images // parts >= RANGES["batch_size"][0]:
+        smaller = dataclasses.replace(config, batch_size=images // parts, accumulate=parts)
+        if fits(job, state, smaller, loss_of):
+            settings = f"--set batch_size={smaller.batch_size} accumulate={parts}"
+            return (
+                f"{failed}; batches of {smaller.batch_size} fit{peak(job.precision.device)}: train anew with {settings}"
+                f" --tag NAME (or --accumulate {parts} --tag NAME), still {images} images a step; {saved}"
+            )
+        parts *= 2
+    return f"{failed}, and fewer do not fit either; choose another device with --device, or a smaller network; {saved}"
+
+
+def fits(job: Job, state: engine.State, config: TrainConfig, loss_of: Loss) -> bool:
+    """Whether the memory is enough for a few steps of training as `config` says."""
+    state.optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    if job.precision.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(job.precision.device)
+    batches = islice(batches_of(job, state.epoch + 1, config), TRIED_STEPS * config.accumulate)
+    try:
+        engine.train_epoch(state, batches, loss_of, config, job.precision)
+    except (RuntimeError, MemoryError) as error:
+        if not caused(error):
+            raise
+        return False
+    return True
+
+
+def peak(device: torch.device) -> str:
+    """How much memory the last trial took, in words; torch does not count it on CPUs."""
+    if device.type != "cuda":
+        return ""
+    used, there = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+    return f" (peak {used / 2**30:.1f} of {there / 2**30:.1f} GiB)"
