@@ -1,0 +1,156 @@
+"""Files of augmentation pipelines as `albumentations.save` writes them, and the pipeline that is built in.
+
+    {"__version__": …, "transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": [{…}, …]}}
+
+A run names its pipeline by NAME@ and the first 16 digits of the file's sha256, so that its config does not hang on a
+path. Nothing here imports albumentations: what the transforms are is looked at by `user_augment`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit.config import TrainConfig
+from fer_kit.config_limits import DEVICE_AUGMENT, NAMED_FILE
+from fer_kit.errors import FerKitError
+
+SUFFIXES = (".json", ".yaml", ".yml")
+_SAVE_IT = "save a pipeline with albumentations.save(pipeline, FILE), or take a built-in one"
+
+# The flow of the study's deep_v3, as the recipe of that name has it on the device. "Warp" and "Erase" take the options
+# of albumentations' Affine and Erasing; `albumentations_v3` says in what they differ. Edges are black: border_mode 0.
+V3: dict[str, Any] = {
+    "transform": {
+        "__class_fullname__": "Compose",
+        "p": 1.0,
+        "transforms": [
+            {"__class_fullname__": "HorizontalFlip", "p": 0.5},
+            {
+                "__class_fullname__": "fer_kit.albumentations_v3.Warp",
+                "p": 1.0,
+                "rotate": [-15.0, 15.0],
+                "translate_percent": [-0.1, 0.1],
+                "scale": [0.9, 1.1],
+                "keep_ratio": True,
+                "shear": {"x": [-5.0, 5.0], "y": [0.0, 0.0]},
+                "interpolation": 1,
+                "border_mode": 0,
+                "fill": 0,
+            },
+            {
+                "__class_fullname__": "ColorJitter",
+                "p": 1.0,
+                "brightness": [0.8, 1.2],
+                "contrast": [0.8, 1.2],
+                "saturation": [1.0, 1.0],
+                "hue": [0.0, 0.0],
+            },
+            {
+                "__class_fullname__": "fer_kit.albumentations_v3.Erase",
+                "p": 0.1,
+                "scale": [0.02, 0.33],
+                "ratio": [0.3, 3.3],
+                "fill": 129,
+            },
+        ],
+    }
+}
+BUILT_IN = {"v3": V3}
+
+
+@dataclass(frozen=True, eq=False)
+class AugmentFile:
+    """A pipeline's file. name: as a config names it, NAME@digits. where: for messages. content: what is in it."""
+
+    name: str
+    where: str
+    content: dict[str, Any]
+
+
+def text_of(content: dict[str, Any], yaml_wanted: bool = False) -> str:
+    """The text of a pipeline's file."""
+    if not yaml_wanted:
+        return json.dumps(content, indent=2) + "\n"
+    import yaml
+
+    text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+    return text
+
+
+def open_file(typed: str) -> AugmentFile:
+    """The pipeline that `--augment typed` asks for: a built-in one by name, or a file.
+
+    Raises:
+        FerKitError: no such file, not a .json or .yaml that can be read, or not as albumentations writes it.
+    """
+    if typed in BUILT_IN:
+        return AugmentFile(_named(typed, text_of(BUILT_IN[typed]).encode()), typed, BUILT_IN[typed])
+    path = Path(typed)
+    if path.suffix.lower() not in SUFFIXES:
+        raise FerKitError(
+            f"--augment {typed}: allowed are a file {', '.join(SUFFIXES)} and {', '.join(BUILT_IN)}; {_SAVE_IT}"
+        )
+    try:
+        written = path.read_bytes()
+    except FileNotFoundError:
+        raise FerKitError(f"{path}: no such file; {_SAVE_IT} ({', '.join(BUILT_IN)})") from None
+    except OSError as error:
+        raise FerKitError(f"{path}: cannot be read ({error.strerror}); give another file to --augment") from None
+    content = _parsed(path, written)
+    transform = content.get("transform") if isinstance(content, dict) else None
+    if not isinstance(transform, dict) or "__class_fullname__" not in transform:
+        raise FerKitError(f"{path}: no pipeline of albumentations (no 'transform' with a class); {_SAVE_IT}")
+    return AugmentFile(_named(path.stem, written), f"{path}", content)
+
+
+def open_named(typed: str | None, name: str) -> AugmentFile:
+    """The pipeline that a config calls `name`, from where `--augment` says.
+
+    Raises:
+        FerKitError: another pipeline than the config was made for.
+    """
+    if typed is None:
+        raise FerKitError(f"augment={name}: give the file to python -m fer_kit.train as --augment FILE")
+    file = open_file(typed)
+    if file.name.partition("@")[2] != name.partition("@")[2]:
+        raise FerKitError(f"{typed}: not the pipeline {name} that the run was begun with; put that file back")
+    return file
+
+
+def in_place(recipe: TrainConfig, file: AugmentFile) -> TrainConfig:
+    """`recipe` with the pipeline in place of the augmentation that it has on the device."""
+    nothing: dict[str, Any] = dict.fromkeys(DEVICE_AUGMENT, 0.0)
+    return dataclasses.replace(recipe, augment=file.name, **nothing)
+
+
+def told(recipe: TrainConfig, file: AugmentFile) -> str:
+    """What `in_place` changes, in one line."""
+    given_up = [f"{name}={getattr(recipe, name):g}" for name in DEVICE_AUGMENT if getattr(recipe, name)]
+    instead = f"instead of the recipe's {', '.join(given_up)}" if given_up else "and nothing on the device"
+    return f"augment  {file.name}, {instead}"
+
+
+def _named(stem: str, written: bytes) -> str:
+    name = f"{stem}@{hashlib.sha256(written).hexdigest()[:16]}"
+    if not NAMED_FILE.fullmatch(name):
+        raise FerKitError(
+            f"--augment: '{stem}' cannot name a pipeline; call the file by letters, digits, '.', '_' and '-', a letter "
+            "or digit first"
+        )
+    return name
+
+
+def _parsed(path: Path, written: bytes) -> Any:
+    import yaml
+
+    kind = "JSON" if path.suffix.lower() == ".json" else "YAML"
+    try:
+        return json.loads(written) if kind == "JSON" else yaml.safe_load(written)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise FerKitError(f"{path}: no {kind} that can be read ({reason}); {_SAVE_IT}") from None

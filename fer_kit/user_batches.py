@@ -1,0 +1,141 @@
+"""An epoch of batches augmented by a pipeline of albumentations in worker processes; `batches.epoch` from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fer_kit import batches
+from fer_kit.augment import normalise
+from fer_kit.augment_files import open_named
+from fer_kit.config import TrainConfig
+from fer_kit.errors import FerKitError
+from fer_kit.user_augment import Pipeline, Pixels
+
+Epoch = Callable[[Tensor, Tensor, TrainConfig, Generator, Tensor | None], Iterator[tuple[Tensor, Tensor]]]
+Order = tuple[list[int], list[int]]  # rows of a batch, and a seed for each
+
+MOST_WORKERS = 16  # by default; each is a process of some 300 MB where memory is not shared
+PREFETCH = 4  # batches that each worker may be ahead
+
+
+def epochs_of(config: TrainConfig, typed: str | None, workers: int | None, face: NDArray[np.uint8]) -> Epoch:
+    """What feeds a run of `config`: `batches.epoch`, or the like of it through the pipeline that `--augment` names.
+
+    face: uint8 (48, 48), which the pipeline is tried on.
+
+    Raises:
+        FerKitError: another file than the config was made for, or a pipeline that does not work.
+    """
+    if not config.augment:
+        return batches.epoch
+    pipeline = Pipeline(open_named(typed, config.augment))
+    pipeline.try_on(face)
+    return UserBatches(pipeline, default_workers() if workers is None else workers).epoch
+
+
+def default_workers() -> int:
+    """As many as this process may use cores, `MOST_WORKERS` at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
+
+
+class UserBatches:
+    """Feeds epochs of the same images through a pipeline. workers: processes; with 0 it runs in this one.
+
+    Every row of every epoch has a seed of its own, drawn from the epoch's generator: the pixels are the same whatever
+    the number of workers, and after --resume.
+    """
+
+    def __init__(self, pipeline: Pipeline, workers: int) -> None:
+        self.pipeline, self.workers = pipeline, workers
+        self.orders = Orders()
+        self.images: Tensor | None = None
+
+    def epoch(
+        self, images: Tensor, labels: Tensor, config: TrainConfig, rng: Generator, targets: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of one epoch, as `batches.epoch` gives them; other images than before start the workers anew.
+
+        Raises:
+            FerKitError: the pipeline fails on an image.
+        """
+        rows = batches.draw_rows(labels, config.sampler, rng)
+        seeds = torch.randint(2**62, (len(rows),), generator=rng, device=rng.device)
+        count = batches.count(len(rows), config.batch_size)
+        parts, seed_parts = rows.tensor_split(count), seeds.tensor_split(count)
+        self.orders.now = [(p.tolist(), s.tolist()) for p, s in zip(parts, seed_parts, strict=True)]
+        for picked, pixels in zip(parts, self._loader(images), strict=True):
+            if isinstance(pixels, str):
+                raise FerKitError(pixels)
+            x = torch.from_numpy(pixels)[:, None].to(images.device)  # (B, 1, 48, 48)
+            x = normalise(x.float().div_(255.0) if x.dtype == torch.uint8 else x)
+            yield (
+                x.contiguous(memory_format=torch.channels_last),
+                labels[picked] if targets is None else targets[picked],
+            )
+
+    def _loader(self, images: Tensor) -> DataLoader[Any]:
+        """The workers, started by the first epoch and kept."""
+        if self.images is not images:
+            self.images = images
+            self.loader: DataLoader[Any] = DataLoader(
+                Augmented(images.cpu().numpy(), self.pipeline),
+                batch_size=None,  # the orders are whole batches
+                collate_fn=as_it_is,
+                sampler=self.orders,
+                num_workers=self.workers,
+                prefetch_factor=PREFETCH if self.workers else None,
+                persistent_workers=self.workers > 0,
+                worker_init_fn=one_thread,
+                generator=Generator(),  # its draws for workers' seeds must not move those of dropout
+            )
+        return self.loader
+
+
+class Orders(Sampler[Order]):
+    """What the workers are to make in this epoch."""
+
+    def __init__(self) -> None:
+        self.now: list[Order] = []
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter(self.now)
+
+    def __len__(self) -> int:
+        return len(self.now)
+
+
+class Augmented(Dataset[Pixels | str]):
+    """Batches by order: uint8 or float32 (B, 48, 48), or in one line why there is none."""
+
+    def __init__(self, images: NDArray[np.uint8], pipeline: Pipeline) -> None:
+        self.images, self.pipeline = images, pipeline
+
+    def __getitem__(self, order: Order) -> Pixels | str:
+        try:
+            made = [self.pipeline(self.images[row], seed) for row, seed in zip(*order, strict=True)]
+        except FerKitError as error:  # as an exception it would reach the user with a worker's whole traceback
+            return str(error)
+        if len({pixels.dtype for pixels in made}) > 1:
+            made = [pixels if pixels.dtype == np.float32 else pixels / np.float32(255) for pixels in made]
+        return np.stack(made)
+
+
+def as_it_is(batch: Pixels | str) -> Pixels | str:
+    """Arrays go through a pipe; tensors would need shared memory, which containers often have little of."""
+    return batch
+
+
+def one_thread(worker: int) -> None:
+    """Keep a worker to the core that it has."""
+    import cv2
+
+    cv2.setNumThreads(0)

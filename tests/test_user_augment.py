@@ -1,0 +1,303 @@
+"""`--augment`: pipelines from files, refused in words where they do not work; batches that workers do not change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fer_kit import augment_files, batches, config_limits, recipes, train, user_batches
+from fer_kit.augment import PIXEL_MEAN, PIXEL_STD, normalise
+from fer_kit.augment_files import V3, AugmentFile
+from fer_kit.config import TrainConfig
+from fer_kit.errors import FerKitError
+from fer_kit.user_augment import Pipeline
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN = TrainConfig(recipe="plain", model="deep_v1", epochs=2, batch_size=16)
+# forking a process that has threads is what DataLoader does on Linux; newer Pythons warn
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def content(*transforms: object, **compose: object) -> dict[str, object]:
+    return {"transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": list(transforms), **compose}}
+
+
+def one(name: str, **options: object) -> dict[str, object]:
+    return {"__class_fullname__": name, "p": 1.0, **options}
+
+
+def pipeline(*transforms: object) -> Pipeline:
+    return Pipeline(AugmentFile("mine@0", "mine.json", content(*transforms)))
+
+
+def face(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (48, 48), dtype=np.uint8)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+def test_what_albumentations_saves_is_read_in_both_forms_and_named_by_its_content(tmp_path):
+    import albumentations as A
+
+    made = A.Compose([A.HorizontalFlip(p=0.5), A.OneOf([A.Blur(), A.GaussNoise(p=1.0)], p=0.3)])
+    names = set()
+    for kind in ("json", "yaml"):
+        path = tmp_path / f"mine.{kind}"
+        A.save(made, path, data_format=kind)
+        file = augment_files.open_file(str(path))
+        names.add(file.name)
+        assert A.to_dict(Pipeline(file).transforms)["transform"] == A.to_dict(made)["transform"]
+        assert augment_files.open_named(str(path), f"other@{file.name[-16:]}").name == file.name
+    assert all(config_limits.NAMED_FILE.fullmatch(name) and name.startswith("mine@") for name in names)
+    assert len(names) == 2
+    A.save(A.VerticalFlip(p=1.0), tmp_path / "mine.json")
+    image = face()
+    assert np.array_equal(Pipeline(augment_files.open_file(str(tmp_path / "mine.json")))(image, 0), image[::-1])
+    with pytest.raises(FerKitError, match=r"mine.json: not the pipeline mine@.* that the run was begun with; put that"):
+        augment_files.open_named(str(tmp_path / "mine.json"), file.name)
+
+
+def test_the_built_in_pipeline_can_be_saved_and_edited(tmp_path):
+    for name, as_yaml in (("v3.json", False), ("v3.yaml", True)):
+        (tmp_path / name).write_text(augment_files.text_of(V3, as_yaml))
+        assert augment_files.open_file(str(tmp_path / name)).content == V3
+    assert augment_files.open_file(str(tmp_path / "v3.json")).name == augment_files.open_file("v3").name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mine.txt", "", r"--augment .*mine.txt: allowed are a file .json, .yaml, .yml and v3; save a pipeline with"),
+        ("none.json", None, r"none.json: no such file; save a pipeline with albumentations.save\(pipeline, FILE\)"),
+        ("mine.json", "{half", r"mine.json: no JSON that can be read \(Expecting property name"),
+        ("mine.json", b"\xff\xfe\x00", r"mine.json: no JSON that can be read"),
+        ("mine.yaml", "a: [", r"mine.yaml: no YAML that can be read \(while parsing"),
+        ("mine.yaml", "just words", r"mine.yaml: no pipeline of albumentations \(no 'transform' with a class\)"),
+        ("mine.json", '{"transform": {}}', r"mine.json: no pipeline of albumentations"),
+        ("my own.json", json.dumps(content()), r"'my own' cannot name a pipeline; call the file by letters, digits"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, name, text, message):
+    if text is not None:
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FerKitError, match=message) as error:
+        augment_files.open_file(str(tmp_path / name))
+    assert "\n" not in str(error.value)
+
+
+# --- pipelines ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("transforms", "message"),
+    [
+        ([one("HorizontalFlop")], r"mine.json: albumentations .* has no 'HorizontalFlop' \(did you mean 'Horizontal"),
+        ([one("Affine", rotat=5)], r"mine.json: Affine has no option 'rotat'; see albumentations' manual"),
+        ([one("Affine", rotate="far")], r"mine.json: Affine cannot be made \(.*rotate.*Input should be a valid"),
+        ([one("OneOf", transforms=[one("Normalize")])], r"fer_kit normalises after the pipeline; take Normalize out"),
+        ([{"p": 1.0}], r"mine.json: a transform has a '__class_fullname__', and this has none: \{'p': 1.0\}"),
+        ([one("OneOf", transforms=3)], r"mine.json: 'transforms' of OneOf is no list: 3"),
+        ([one("ISONoise")], r"mine.json: ISONoise fails on a grey face of 48×48 \(This transformation expects 3-ch"),
+        ([one("OneOf", transforms=[one("RandomFog")])], r"mine.json: RandomFog fails on a grey face"),
+        ([one("Crop", x_max=400, y_max=400)], r"mine.json: Crop fails on a grey face"),
+        ([one("RandomScale")], r"mine.json: gives an image of shape \(\d+, \d+, 1\), allowed is \(48, 48, 1\); end it"),
+        ([one("ToRGB")], r"mine.json: gives an image of shape \(48, 48, 3\), allowed is \(48, 48, 1\)"),
+        (
+            [one("ToFloat", max_value=1.0)],
+            r"gives floats from \d+ to 255, allowed are 0 to 1; fer_kit normalises later",
+        ),
+        ([one("ToFloat"), one("FromFloat", dtype="uint16")], r"gives uint16, allowed are uint8 and floats from 0 to 1"),
+        ([one("RandomScale") | {"p": 0.2}], r"gives an image of shape"),  # not at every draw
+    ],
+)
+def test_pipelines_that_are_refused_before_training(transforms, message):
+    with pytest.raises(FerKitError, match=message) as error:
+        pipeline(*transforms).try_on(face())
+    assert "\n" not in str(error.value)
+
+
+def test_shapes_and_types_that_are_taken():
+    image = face()
+    for transforms in ([], [one("ToTensorV2")], [one("ToFloat")], [one("ToFloat"), one("ToTensorV2")]):
+        made = pipeline(*transforms)(image, 0)
+        assert made.shape == (48, 48)
+        assert np.allclose(made * (1 if made.dtype == np.uint8 else 255), image)
+
+
+def test_a_seed_decides_and_transforms_draw_apart():
+    """Two halvings drawn from one number would both be strong or both be weak."""
+    halve = one("ColorJitter", brightness=[0.5, 1.0], contrast=[1.0, 1.0], saturation=[1.0, 1.0], hue=[0.0, 0.0])
+    made, even = pipeline(halve, halve), np.full((48, 48), 200, np.uint8)
+    greys = np.array([made(even, seed)[0, 0] for seed in range(300)])
+    assert np.array_equal(greys, [made(even, seed)[0, 0] for seed in range(300)])
+    assert len(np.unique(greys)) > 60
+    assert (greys > 180).mean() < 0.06  # both above 0.9: 2.3% of independent draws, 10% of equal ones
+
+
+def test_a_pipeline_can_be_sent_to_a_worker_of_its_own_kind():
+    """Where workers are started anew instead of forked (macOS, newer Pythons) the pipeline is pickled."""
+    made = Pipeline(augment_files.open_file("v3"))
+    again = pickle.loads(pickle.dumps(user_batches.Augmented(face()[None], made)))
+    order = ([0, 0, 0], [5, 6, 7])
+    assert np.array_equal(again[order], user_batches.Augmented(face()[None], made)[order])
+
+
+# --- batches --------------------------------------------------------------------------------------------------------
+def numbered(count: int) -> torch.Tensor:
+    """Images whose grey is their row number."""
+    return torch.arange(count, dtype=torch.uint8)[:, None, None].expand(-1, 48, 48).contiguous()
+
+
+def test_an_epoch_is_like_that_of_the_device():
+    """Same order of rows, sizes, types and layout; a pipeline that does nothing gives the very same batches."""
+    images, labels = numbered(100), torch.arange(100) % 7
+    feed = user_batches.UserBatches(pipeline(), 0).epoch
+    ours = list(feed(images, labels, PLAIN, rng(), None))
+    theirs = list(batches.epoch(images, labels, PLAIN, rng()))
+    assert len(ours) == len(theirs) == batches.count(100, 16)
+    for (x, y), (their_x, their_y) in zip(ours, theirs, strict=True):
+        assert torch.equal(x, their_x) and torch.equal(y, their_y)
+        assert x.is_contiguous(memory_format=torch.channels_last) and x.dtype == torch.float32
+    targets = torch.eye(7)[labels]
+    for (_, y), (_, wanted) in zip(ours, feed(images, labels, PLAIN, rng(), targets), strict=True):
+        assert torch.equal(wanted, torch.eye(7)[y])
+
+
+def test_workers_change_nothing_and_epochs_differ():
+    images, labels = torch.from_numpy(np.stack([face(seed) for seed in range(40)])), torch.zeros(40, dtype=torch.int64)
+    found = []
+    for workers in (0, 2):
+        feed = user_batches.UserBatches(Pipeline(augment_files.open_file("v3")), workers).epoch
+        state = torch.get_rng_state()
+        found.append([torch.cat([x for x, _ in feed(images, labels, PLAIN, rng(seed), None)]) for seed in (1, 1, 2)])
+        assert torch.equal(torch.get_rng_state(), state)  # dropout draws the same with and without a pipeline
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert torch.equal(found[0][0], found[0][1]) and not torch.equal(found[0][0], found[0][2])
+
+
+def test_floats_are_taken_as_shares_of_white_also_where_only_some_images_are():
+    images, labels = numbered(64), torch.arange(64) % 7
+    sometimes = pipeline(one("ToFloat") | {"p": 0.5})
+    for x, _ in user_batches.UserBatches(sometimes, 0).epoch(images, labels, PLAIN, rng(), None):
+        grey = (x[:, 0, 0, 0] * PIXEL_STD + PIXEL_MEAN) * 255
+        torch.testing.assert_close(grey, grey.round(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failure_in_a_worker_is_one_line(workers):
+    """On images unlike the one that it was tried on."""
+    fails = pipeline(one("GridElasticDeform", num_grid_xy=[4, 4], magnitude=4))
+    broken = user_batches.UserBatches(fails, workers)
+    fails.transforms.transforms[0].magnitude = "much"
+    with pytest.raises(FerKitError, match=r"mine.json: GridElasticDeform fails on a grey face") as error:
+        list(broken.epoch(numbered(20), torch.zeros(20, dtype=torch.int64), PLAIN, rng(), None))
+    assert "\n" not in str(error.value)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def command(competition_dir: Path, runs_dir: Path) -> list[str]:
+    place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "1", "--device", "cpu"]
+    return [*place, "--recipe", "deep_v3", "--set", "epochs=2", "batch_size=64", "--tag", "a"]
+
+
+def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(command, runs_dir, tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text(augment_files.text_of(V3, True))
+    folder = runs_dir / "deep_v3-a" / "fold1"
+    assert train.main([*command, "--augment", str(path), "--workers", "0"]) == 0
+    name = augment_files.open_file(str(path)).name
+    gone = "flip_prob=0.5, rotation_deg=15, shift_frac=0.1, scale_frac=0.1, shear_deg=5, brightness_frac=0.2"
+    assert f"augment  {name}, instead of the recipe's {gone}" in capsys.readouterr().out
+    config = json.loads((folder / "config.json").read_text())
+    assert config["augment"] == name and not any(config[field] for field in config_limits.DEVICE_AUGMENT)
+    whole = (folder / "model.safetensors").read_bytes()
+
+    command[-1] = "b"
+    interrupted = [*command, "--augment", str(path), "--workers", "2"]
+    assert train.main([*interrupted, "--limit-minutes", "1e-9"]) == 0
+    path.write_text(augment_files.text_of(V3, True) + "\n")
+    assert train.main([*interrupted, "--resume"]) == 2
+    assert "last.pt: saved with config_digest" in capsys.readouterr().err
+    path.write_text(augment_files.text_of(V3, True))
+    assert train.main([*interrupted, "--resume"]) == 0
+    from safetensors import safe_open
+
+    resumed = runs_dir / "deep_v3-b" / "fold1" / "model.safetensors"
+    with safe_open(folder / "model.safetensors", "pt") as a, safe_open(resumed, "pt") as b:
+        assert all(torch.equal(a.get_tensor(key), b.get_tensor(key)) for key in a.keys())  # noqa: SIM118
+    assert len(whole) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "lr=1e-3", "--augment", "v4"], "--augment v4: allowed are a file .json, .yaml, .yml and v3"),
+        (["--set", "rotation_deg=3", "--augment", "v3"], "takes the place of rotation_deg; set rotation_deg=0 too"),
+        (["--augment", "v3", "--workers", "-1"], "--workers -1: give 0 or more"),
+        (["--workers", "3"], "--workers 3: only a pipeline of --augment runs in workers"),
+        (["--set", "augment=mine.json"], "give the file to python -m fer_kit.train as --augment FILE"),
+        (["--set", "augment=v3@0123456789abcdef", "rotation_deg=0"], "takes the place of flip_prob, shift_frac"),
+    ],
+)
+def test_commands_that_are_refused(command, words, message, capsys):
+    assert train.main([*command, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_changed_augmentation_wants_a_name(command, capsys):
+    assert train.main([*command[:8], "--augment", "v3"]) == 2
+    assert "--augment v3 changes the recipe; name the changed run with --tag NAME" in capsys.readouterr().err
+
+
+def test_a_pipeline_that_does_not_work_leaves_no_folder(command, runs_dir, tmp_path, capsys):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content(one("ISONoise"))))
+    assert train.main([*command, "--augment", str(path)]) == 2
+    assert "mine.json: ISONoise fails on a grey face of 48×48" in capsys.readouterr().err
+    assert not (runs_dir / "deep_v3-a").exists()
+
+
+def test_neither_a_dry_run_nor_plain_training_imports_albumentations(command):
+    program = f"""
+import sys
+from fer_kit import train
+assert train.main({[*command, "--augment", "v3", "--dry-run"]!r}) == 0
+assert "torch" not in sys.modules
+import fer_kit.fold_run
+assert not {{"albumentations", "cv2"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "augment                  v3@" in done.stdout and "instead of the recipe's flip_prob=0.5" in done.stdout
+
+
+def test_no_question_goes_out_for_a_newer_version():
+    """albumentations asks the network when it is imported, unless told not to."""
+    program = """
+import sys, urllib.request
+def refuse(*args, **kwargs): raise AssertionError("network")
+urllib.request.build_opener = refuse
+from fer_kit import augment_files, user_augment
+user_augment.Pipeline(augment_files.open_file("v3"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_recipe_without_augmentation_loses_none():
+    recipe, file = recipes.get("baseline_v1"), augment_files.open_file("v3")
+    assert augment_files.told(recipe, file) == f"augment  {file.name}, and nothing on the device"
+    assert augment_files.in_place(recipe, file) == dataclasses.replace(recipe, augment=file.name)
+    assert float(normalise(torch.zeros(1))) < 0
