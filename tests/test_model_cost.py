@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fer_kit import models, recipes, train
@@ -34,6 +36,14 @@ def test_a_dry_run_says_what_the_network_costs(name, competition_dir, runs_dir, 
     shown = capsys.readouterr().out
     assert f"network  {model}: " in shown and "GFLOPs an image (2 for each multiply-add)" in shown
     assert model not in COSTS or f"network  {model}: {COSTS[model]}\n" in shown
+
+
+def test_the_readme_has_the_costs_of_every_recipe():
+    lines = (Path(__file__).resolve().parents[1] / "README.md").read_text().splitlines()
+    for name, recipe in recipes.RECIPES.items():
+        cost = COSTS[recipe.model]
+        start = f"| {name} | {cost.parameters / 1e6:.2f} M | {cost.flops / 1e9:.3f} |"
+        assert sum(line.startswith(start) for line in lines) == 1, start
 
 
 def test_a_network_of_timm_is_counted_as_it_is_built():

@@ -65,10 +65,10 @@ def test_the_study_networks_are_those_of_the_study():
 def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
     """Bright against dark: a few steps must lower the loss; saved weights predict the same bits."""
     gentle = {"brightness_frac": 0.0, "contrast_frac": 0.0, "warmup_epochs": 0.0, "lr": min(recipes.get(name).lr, 0.01)}
-    config = dataclasses.replace(recipes.get(name), batch_size=16, epochs=4, **gentle)
+    config = dataclasses.replace(recipes.get(name), batch_size=8, epochs=3, **gentle)
     torch.manual_seed(0)
-    labels = torch.arange(32) % 2 * 3
-    images = (labels[:, None, None] * 60 + torch.randint(0, 60, (32, 48, 48))).to(torch.uint8)
+    labels = torch.arange(24) % 2 * 3
+    images = (labels[:, None, None] * 60 + torch.randint(0, 60, (24, 48, 48))).to(torch.uint8)
     precision = Precision("fp32", CPU)
     state = engine.start(config, precision, batches.count(len(images), config.batch_size))
     loss_of = make_loss(config, labels.numpy(), CPU)
@@ -78,13 +78,13 @@ def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
         batch = batches.epoch(images, labels, config, rng)
         losses.append(engine.train_epoch(state, batch, loss_of, config, precision)[0])
     assert losses[-1] < losses[0]
-    logits = engine.predict(state.smooth, images, config.views, precision)
-    assert logits.shape == (32, 7)
+    logits = engine.predict(state.smooth, images[:4], config.views, precision)
+    assert logits.shape == (4, 7)
 
     checkpoints.save_weights(tmp_path / "model.safetensors", state.smooth, {"recipe": name})
     again = models.build(config).to(memory_format=torch.channels_last)
     checkpoints.load_weights(tmp_path / "model.safetensors", again)
-    assert (engine.predict(again, images, config.views, precision) == logits).all()
+    assert (engine.predict(again, images[:4], config.views, precision) == logits).all()
 
 
 def test_flip_views_make_a_mirror_image_predict_the_same():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import augment, config_limits, engine, models, precision, views
+from fer_kit import augment, config_limits, engine, models, precision, recipes, views
 
 CPU = torch.device("cpu")
 EXACT = precision.choose("fp32", CPU)
@@ -137,7 +137,7 @@ def test_the_network_never_holds_more_than_the_bound(name, monkeypatch):
 def test_predictions_without_and_with_flip_keep_their_bits(model, name):
     """Runs from before there were other sets are predicted again as they were: the old code, written out."""
     torch.manual_seed(0)
-    net = models.build(model).to(memory_format=torch.channels_last).eval()
+    net = models.build(recipes.get(model)).to(memory_format=torch.channels_last).eval()
     images = faces(20)
     old = {"none": (lambda x: x,), "flip": (lambda x: x, lambda x: x.flip(-1))}
     with torch.inference_mode():
