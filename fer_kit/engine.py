@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fer_kit import averaging, compiling, mixing, models, optim, sam, views
+from fer_kit import averaging, compiling, mixing, models, optim, sam, transfer, views
 from fer_kit.augment import normalise
 from fer_kit.config import TrainConfig
 from fer_kit.losses import Loss
 from fer_kit.precision import Precision
+from fer_kit.pretrained import Start
 
 PREDICT_BATCH = 256  # images that the network holds at a time, however many views there are
 
@@ -47,9 +48,19 @@ class State:
         return network
 
 
-def start(config: TrainConfig, precision: Precision, steps_an_epoch: int, *, compile_net: bool = False) -> State:
-    """A fresh network with its optimizer; draws from torch's global generator."""
-    net = models.build(config).to(precision.device).to(memory_format=torch.channels_last)
+def start(
+    config: TrainConfig,
+    precision: Precision,
+    steps_an_epoch: int,
+    *,
+    weights: Start | None = None,
+    compile_net: bool = False,
+) -> State:
+    """A fresh network, from `weights` where given, with its optimizer; draws from torch's global generator."""
+    net = models.build(config)
+    if weights is not None:
+        weights.put_into(net)
+    net = net.to(precision.device).to(memory_format=torch.channels_last)
     optimizer = optim.make_optimizer(net, config)
     schedule = optim.make_schedule(optimizer, config, steps_an_epoch)
     state = State(net, optimizer, schedule, precision.scaler(), averaging.make(net, config))
@@ -73,6 +84,7 @@ def train_epoch(
     The accuracy of mixed images (see `mixing`) counts the label of the heavier of the two.
     """
     state.net.train()
+    transfer.begin_epoch(state.net, state.epoch, config)
     mix = mixing.make(config)
     images = 0
     loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)

@@ -22,7 +22,8 @@ WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-u
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD with Nesterov's correction, in the fused form."""
     extra: dict[str, Any] = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
-    if config.head_lr_mult != 1.0 or config.layer_decay != 1.0:
+    # A frozen part stays out of the classifier's groups: torch's fused SGD takes no group in which some have momentum.
+    if config.head_lr_mult != 1.0 or config.layer_decay != 1.0 or config.freeze_epochs:
         extra["param_group_fn"] = lambda trunk: list(scaled_groups(net, trunk, config))
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         net.body if isinstance(net, Backbone) else net,  # timm's own knows which of its weights must not decay
@@ -45,7 +46,7 @@ def scaled_groups(net: nn.Module, trunk: nn.Module, config: TrainConfig) -> Iter
 
     Layers are timm's. Source of the decay: Bao et al., "BEiT", ICLR 2022.
     """
-    options = {
+    options: dict[str, Any] = {
         "weight_decay": config.weight_decay,
         "weight_decay_exclude_1d": not config.decay_norms,
         "no_weight_decay_list": getattr(trunk, "no_weight_decay", set)(),

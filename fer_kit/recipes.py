@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from fer_kit import recipes_timm
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError, did_you_mean
 
@@ -101,7 +102,10 @@ RECIPES: dict[str, TrainConfig] = {
 
 
 def get(name: str) -> TrainConfig:
-    """The recipe called `name`; FerKitError lists the recipes there are."""
+    """The recipe called `name`, also `timm/<name>` for a network of timm; FerKitError lists the recipes there are."""
+    if name.startswith(recipes_timm.PREFIX):
+        return recipes_timm.get(name)
     if name not in RECIPES:
-        raise FerKitError(f"no recipe '{name}'{did_you_mean(name, RECIPES)}; there are: {', '.join(RECIPES)}")
+        there = ", ".join([*RECIPES, f"{recipes_timm.PREFIX}NAME for any network of timm"])
+        raise FerKitError(f"no recipe '{name}'{did_you_mean(name, RECIPES)}; there are: {there}")
     return RECIPES[name]

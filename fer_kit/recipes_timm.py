@@ -1,0 +1,88 @@
+"""Recipes `timm/<name>`: fine-tuning of timm's networks. Five stand ready, any other name gets its family's values.
+
+Sized for Kaggle's T4 (16 GB, fp16). Memory is estimated, since it was not measured on one: batch × what a forward pass
+keeps for the backward pass, in float32 and so about twice of what fp16 keeps, × 1.25 for what comes and goes beside it,
++ five copies of the weights (weights, gradients, two moments of AdamW, average). `python -m
+tests.benchmarks.bench_backbones` measures what is kept with torch's saved-tensor hooks; its record is
+tests/benchmarks/records/bench_backbones.json.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fer_kit.config import TrainConfig
+from fer_kit.config_limits import TIMM_NAME
+from fer_kit.errors import FerKitError
+
+PREFIX = "timm/"
+
+# One rate for all layers but a faster classifier; networks of one kind of layer get rates that fall with depth instead.
+# The classifier learns alone in the first epoch, so that it does not spoil the features behind it (Kumar et al.,
+# "Fine-Tuning can Distort Pretrained Features", ICLR 2022). Strength of augmentation and mixup as in `residual`.
+BASE: dict[str, Any] = {
+    "weights": "hub",
+    "epochs": 20,
+    "batch_size": 64,
+    "freeze_epochs": 1,
+    "optimizer": "adamw",
+    "lr": 3e-4,
+    "head_lr_mult": 5.0,
+    "weight_decay": 0.05,
+    "decay_norms": False,
+    "schedule": "cosine",
+    "warmup_epochs": 2.0,
+    "average_decay": 0.998,
+    "label_smoothing": 0.1,
+    "mixup_alpha": 0.2,
+    "flip_prob": 0.5,
+    "rotation_deg": 12.0,
+    "shift_frac": 0.08,
+    "scale_frac": 0.12,
+    "brightness_frac": 0.2,
+    "contrast_frac": 0.2,
+    "edges": "reflection",
+}
+
+# Layer decay and rates near those of the papers' own fine-tuning: Touvron et al., "DeiT III", ECCV 2022; Liu et al.,
+# "Swin Transformer", ICCV 2021; Woo et al., "ConvNeXt V2", CVPR 2023; Bao et al., "BEiT", ICLR 2022.
+TRANSFORMER = {"lr": 2e-4, "layer_decay": 0.75, "head_lr_mult": 1.0, "drop_path_prob": 0.1}
+WINDOWS = {"lr": 1e-4, "layer_decay": 0.9, "head_lr_mult": 2.0, "drop_path_prob": 0.1}
+CONVNEXT = {"lr": 2e-4, "layer_decay": 0.9, "head_lr_mult": 2.0, "drop_path_prob": 0.1}
+MOBILE = {"lr": 5e-4, "weight_decay": 0.02}
+
+# how a network's name begins, and what its family changes; the first that fits counts
+FAMILIES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("vit_", "deit", "beit", "eva", "flexivit", "cait", "xcit", "test_vit"), TRANSFORMER),
+    (("swin", "maxvit", "maxxvit", "coatnet", "davit", "mvit", "hiera", "twins"), WINDOWS),
+    (("convnext", "convformer", "caformer", "poolformer", "inception_next", "test_convnext"), CONVNEXT),
+    (("efficientnet", "tf_efficientnet", "mobilenet", "mobileone", "ghostnet", "lcnet", "mnasnet", "fbnet"), MOBILE),
+)
+
+# network: the weights meant by its bare name, and what its recipe changes; beside it GiB at most, as estimated above
+READY: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet50": ("a1_in1k", {"drop_path_prob": 0.05}),
+    "efficientnet_b0": ("ra_in1k", {"drop_path_prob": 0.1}),
+    "convnextv2_nano": ("fcmae_ft_in22k_in1k", {}),
+    "vit_small_patch16_224": ("augreg_in21k_ft_in1k", {}),
+    "swin_tiny_patch4_window7_224": ("ms_in1k", {}),
+}
+
+
+def get(recipe: str) -> TrainConfig:
+    """The recipe `timm/<name>`; whether timm has such a network is found out where timm is loaded.
+
+    Raises:
+        FerKitError: `recipe` cannot be the name of a network of timm.
+    """
+    if not TIMM_NAME.fullmatch(recipe):
+        raise FerKitError(
+            f"recipe '{recipe}': after {PREFIX} comes the name of a network of timm, with or without its weights, e.g. "
+            f"timm/resnet50 or timm/resnet50.a1_in1k; ready ones: {', '.join(PREFIX + name for name in READY)}"
+        )
+    network, _, tag = recipe.removeprefix(PREFIX).partition(".")
+    meant, changes = READY.get(network, ("", {}))
+    tag = tag or meant
+    family = next((values for starts, values in FAMILIES if network.startswith(starts)), {})
+    model = f"{PREFIX}{network}.{tag}" if tag else f"{PREFIX}{network}"
+    return TrainConfig(recipe=recipe, model=model, **{**BASE, **family, **changes})

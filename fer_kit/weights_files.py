@@ -1,0 +1,178 @@
+"""What `--weights` names, found without torch: the hub, none, a file, the same fold of a run, a Kaggle model.
+
+A config keeps `hub`, nothing, or NAME@ and 16 digits: of the file's sha256, or of what a run says of itself (its
+config, folds and data), since each fold starts from another file of that run and all folds of a run have one config.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_kit import data_files, files, fold_names, runs
+from fer_kit.errors import FerKitError
+
+HUB, NONE = "hub", "none"
+TIMM = "timm/"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+MODEL_FORM = "owner/model/framework/variation/version"
+DATASET_FORM = "datasets/owner/name"
+WAYS = (
+    "a file as --weights FILE (safetensors, or a state dict saved by torch), a Kaggle model that is attached as "
+    f"--weights {MODEL_FORM}, or the hub as --weights {HUB}"
+)
+MODEL = "model.safetensors"  # of a finished fold
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SEARCH_FOLDERS, _SEARCH_DEPTH, _SHOWN = 1000, 7, 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """name: as a config keeps it. path: the file; None for the hub, for random weights, and where a resumed run has
+    its weights in last.pt already.
+    """
+
+    name: str
+    path: Path | None = None
+
+
+def find(text: str, fold: fold_names.Fold, inputs: Path | None = None) -> Source:
+    """The weights that `--weights text` names for a network of `fold`; `inputs` is where Kaggle mounts.
+
+    Raises:
+        FerKitError: nothing there, not exactly one file that could be weights, or a run whose fold is not finished.
+    """
+    inputs = data_files.KAGGLE_INPUT if inputs is None else inputs
+    if text == HUB:
+        return Source(HUB)
+    if text == NONE:
+        return Source("")
+    path = Path(text).expanduser()
+    if path.is_file():
+        return Source(name_of(path), path)
+    if path.is_dir():
+        if any(path.glob("fold*/config.json")):
+            return of_run(path, fold)
+        return _named(only_file(path))
+    if is_model(text) or is_dataset(text):
+        return _named(mounted(inputs, text))
+    raise FerKitError(f"--weights {text}: no such file or folder{_mounts(inputs)}; give {WAYS}; or {NONE}, on purpose")
+
+
+def resumed(text: str, fold: fold_names.Fold, folder: Path) -> Source:
+    """`find` for a run that goes on: with its checkpoint in `folder` the file that it began with may be gone."""
+    kept = folder / "config.json"
+    if (folder / "last.pt").is_file() and kept.is_file() and not Path(text).expanduser().exists():
+        record = files.read_json(kept)
+        begun = str(record.get("weights", "")) if isinstance(record, dict) else ""
+        if begun.partition("@")[0] == _safe(Path(text).name):
+            return Source(begun)
+    return find(text, fold)
+
+
+def name_of(path: Path) -> str:
+    """The file as a config names it: its name, made safe, and the first 16 digits of its sha256.
+
+    Raises:
+        FerKitError: it cannot be read.
+    """
+    try:
+        return f"{_safe(path.name)}@{files.sha256_of(path)[:16]}"
+    except OSError as error:
+        raise FerKitError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def of_run(run: Path, fold: fold_names.Fold) -> Source:
+    """The network of `run` that left out the same fold, so that the rows to be predicted stay unseen.
+
+    Raises:
+        FerKitError: that fold of the run is not there or not finished.
+    """
+    folder = run / fold_names.folder_name(fold)
+    if not runs.is_finished(folder) or not (folder / MODEL).is_file():
+        raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
+    result = files.read_json(folder / runs.RESULT)
+    identity = {key: result.get(key) for key in ("run", "config_digest", "folds_digest", "data_digest")}
+    return Source(f"{_safe(run.resolve().name)}@{files.digest_of(identity)[:16]}", folder / MODEL)
+
+
+def is_model(text: str) -> bool:
+    """Whether `text` has the form of a Kaggle model, owner/model/framework/variation/version."""
+    parts = text.split("/")
+    return len(parts) == 5 and all(map(_PART.fullmatch, parts)) and parts[-1].isdigit()
+
+
+def is_dataset(text: str) -> bool:
+    """Whether `text` has the form of a file or folder in a Kaggle dataset, datasets/owner/name/…"""
+    parts = text.split("/")
+    return len(parts) >= 3 and parts[0] == "datasets" and all(map(_PART.fullmatch, parts))
+
+
+def mounted(inputs: Path, text: str) -> Path:
+    """The one weights file of an attached Kaggle model or dataset, in either layout of the mounts.
+
+    Raises:
+        FerKitError: not attached, or not exactly one file that could be weights.
+    """
+    parts = text.split("/")
+    if is_model(text):
+        owner, model, framework, variation, version = parts
+        tail = Path(model, framework.lower(), variation, version)
+        places = [inputs / "models" / owner / tail, inputs / tail]
+    else:
+        places = [inputs / text, inputs.joinpath(*parts[2:])]
+    for place in places:
+        if place.is_file():
+            return place
+        if place.is_dir():
+            return only_file(place)
+    raise FerKitError(f"{text} is not mounted; looked in {' and '.join(map(str, places))}{_mounts(inputs)}")
+
+
+def only_file(folder: Path) -> Path:
+    """The one file below `folder` that could be weights.
+
+    Raises:
+        FerKitError: there is none, or more than one.
+    """
+    found = list(weights_below(folder))
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(str(path.relative_to(folder)) for path in found[:_SHOWN]) or "none"
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    raise FerKitError(f"{folder}: one file of {', '.join(SUFFIXES)} is needed, found: {names}{more}")
+
+
+def weights_below(folder: Path) -> Iterator[Path]:
+    """Files below `folder` that could be weights, in order; at most 7 levels and 1,000 folders are looked at."""
+    for looked, (place, below, names) in enumerate(os.walk(folder)):
+        below.sort()
+        if len(Path(place).relative_to(folder).parts) >= _SEARCH_DEPTH or looked >= _SEARCH_FOLDERS:
+            below.clear()
+        yield from (Path(place, name) for name in sorted(names) if name.endswith(SUFFIXES))
+
+
+def _named(path: Path) -> Source:
+    return Source(name_of(path), path)
+
+
+def _safe(name: str) -> str:
+    """`name` with what a config may call a file."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:100] or "weights"
+
+
+def _mounts(inputs: Path) -> str:
+    """What is attached and could be meant, for the end of a message."""
+    found = [str(path) for path, _ in zip(weights_below(inputs), range(_SHOWN), strict=False)]
+    return f" (mounted are: {', '.join(found)})" if found else ""
+
+
+def offline_help() -> str:
+    """The ways to weights for a network that cannot have them from the hub; in one line."""
+    given = f"--weights FILE (safetensors, or a state dict saved by torch), or --weights {MODEL_FORM} (a Kaggle model)"
+    random = f"; for random weights on purpose --weights {NONE} --tag NAME"
+    return f"go where the hub can be reached, or give {given}{_mounts(data_files.KAGGLE_INPUT)}{random}"
