@@ -12,7 +12,7 @@ from fer_kit import batches, checkpoints, engine, models, recipes
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.losses import make_loss
-from fer_kit.precision import Precision
+from fer_kit.precision import Precision, choose
 
 CPU = torch.device("cpu")
 OWN = [name for name in recipes.RECIPES if recipes.get(name).model in models.NETWORKS]
@@ -69,7 +69,7 @@ def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
     torch.manual_seed(0)
     labels = torch.arange(24) % 2 * 3
     images = (labels[:, None, None] * 60 + torch.randint(0, 60, (24, 48, 48))).to(torch.uint8)
-    precision = Precision("fp32", CPU)
+    precision = choose("auto", CPU)
     state = engine.start(config, precision, batches.count(len(images), config.batch_size))
     loss_of = make_loss(config, labels.numpy(), CPU)
     losses = []
