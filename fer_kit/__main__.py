@@ -17,10 +17,12 @@ COMMANDS = {
     "explore": ("fer_kit.explore", "look at the data: classes, copies, twins, faces"),
     "folds": ("fer_kit.folds", "find twins and deal the train rows into folds"),
     "train": ("fer_kit.train", "train one fold of a recipe"),
+    "predict": ("fer_kit.predict", "predict finished folds again with other test-time views"),
     "blend": ("ensembles.blend", "blend finished runs"),
     "explain": ("fer_kit.explain", "show where a network looks: class activation and attention maps"),
     "track": ("fer_kit.track", "send finished runs and blends to Weights & Biases"),
     "evaluate": ("fer_kit.evaluate", "score runs and blends out of fold, alone or side by side"),
+    "report": ("fer_kit.report", "one page on all runs and blends, to read and to show"),
     "kernels": ("kernels.__main__", "train on Kaggle's GPUs and bring the runs home"),
     "submissions": ("submissions.__main__", "build, check and upload the submission file; the ledger"),
 }

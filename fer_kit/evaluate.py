@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fer_kit.evaluate_scores import Scores
 
 SCHEMA = 1
-JSON = "evaluate.json"
+JSON, ACCURACIES = "evaluate.json", "accuracies.png"
 MISTAKES_A_CLASS = 8
 LONGEST_NAME = 80  # of the folder made from the names of the sources
 
@@ -91,15 +91,24 @@ def drawings(
                 mistake_sheet, source, record["confident_mistakes"], data
             )
     if len(sources) > 1:
-        made["accuracies.png"] = partial(
-            pictures.intervals,
-            [source.name + (" *" if source.missing else "") for source in sources],
-            [scores.accuracy for scores in found],
-            [scores.interval for scores in found],
-            [list(record["fold_accuracies"].values()) for record in records],
-            "out-of-fold accuracy" + (" (* some folds missing)" if any(source.missing for source in sources) else ""),
-        )
+        made[ACCURACIES] = accuracies(sources, found, records)
     return made
+
+
+def accuracies(
+    sources: Sequence[Source], found: Sequence[Scores], records: Sequence[dict[str, Any]]
+) -> Callable[[], Figure]:
+    """All sources side by side in one picture, undrawn."""
+    from fer_kit import pictures
+
+    return partial(
+        pictures.intervals,
+        [source.name + (" *" if source.missing else "") for source in sources],
+        [scores.accuracy for scores in found],
+        [scores.interval for scores in found],
+        [list(record["fold_accuracies"].values()) for record in records],
+        "out-of-fold accuracy" + (" (* some folds missing)" if any(source.missing for source in sources) else ""),
+    )
 
 
 def mistake_sheet(source: Source, wrong: Sequence[dict[str, Any]], data: Competition) -> Figure:

@@ -9,11 +9,18 @@ from collections.abc import Sequence
 
 READABLE_FRAC = 0.8  # of its size; smaller, the captions of a sheet cannot be read, so it scrolls instead
 
-STYLE = """
+COLOURS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2430; --soft: #5b6472; --line: #d9dde3; --card: #f5f7f9;
-  --bar: #3b6ea5; }
+  --bar: #3b6ea5; --heat-most: .72; --c1: #2f66a3; --c2: #b85c16; --c3: #1f8a5b; --c4: #a03a7c; --c5: #7a6a00;
+  --c6: #6a52c7; --c7: #0c8599; --c8: #b3403a; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14181f; --ink: #e4e8ee; --soft: #a3acb9; --line: #333b46;
-  --card: #1c222b; --bar: #6ea3dc; } }
+  --card: #1c222b; --bar: #6ea3dc; --heat-most: .55; --c1: #79aee6; --c2: #eda35f; --c3: #5ec795; --c4: #df8bc1;
+  --c5: #d1bf45; --c6: #ab9af0; --c7: #5cc6d8; --c8: #ee8780; } }
+"""
+
+STYLE = (
+    f"""{COLOURS}"""
+    + """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.2rem; max-width: 62rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
@@ -23,9 +30,10 @@ p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .9rem
   list-style: none; }
 .cards li { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
 .cards b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; } .wide:focus-visible { outline: 2px solid var(--bar); }
+.wide { overflow-x: auto; position: relative; } .wide:focus-visible { outline: 2px solid var(--bar); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom: .3rem; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: min(100%, 90vw); }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
 .share { display: inline-block; height: .7rem; background: var(--bar); border-radius: 2px; vertical-align: middle; }
@@ -33,18 +41,35 @@ td.bar { text-align: left; min-width: 9rem; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .35rem 1.2rem; }
 dt { color: var(--soft); } dd { margin: 0; } figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; border-radius: .3rem; }
+a { color: var(--bar); } :focus-visible { outline: 2px solid var(--bar); outline-offset: 2px; }
+.skip { position: absolute; left: -99rem; } .skip:focus { left: 1rem; top: .5rem; padding: .4rem .8rem; z-index: 2;
+  background: var(--paper); }
+nav ul { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: 0; list-style: none; }
+nav a { display: inline-block; padding: .25rem 0; }
 """
+)
+# the browser itself refuses what would go over a network
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def page(title: str, *parts: str) -> str:
-    """A whole HTML page of `parts`, which are HTML."""
+def page(title: str, *parts: str, contents: Sequence[tuple[str, str]] = (), style: str = "", script: str = "") -> str:
+    """A whole HTML page of `parts`, which are HTML.
+
+    contents: (anchor, name) of each section, linked at the top. style, script: CSS and JavaScript besides `STYLE`.
+    """
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'  # else a browser asks a server for one
-        f"<title>{text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{text(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
     )
-    return head + "\n".join([f"<h1>{text(title)}</h1>", *parts]) + "\n</main>\n</body>\n</html>\n"
+    links = "".join(f'<li><a href="#{anchor}">{text(name)}</a></li>' for anchor, name in contents)
+    way = '<a class="skip" href="#main">Skip to the content</a>\n' if contents else ""
+    nav = f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n' if contents else ""
+    body = "\n".join([f"{way}<header><h1>{text(title)}</h1>\n{nav}</header>", '<main id="main" tabindex="-1">', *parts])
+    end = f"<script>{script}</script>\n" if script else ""
+    return f"{head}{body}\n</main>\n{end}</body>\n</html>\n"
 
 
 def text(value: object) -> str:
@@ -58,9 +83,9 @@ def paragraph(value: object, soft: bool = False) -> str:
     return f"{opening}{text(value)}</p>"
 
 
-def heading(value: object) -> str:
-    """The heading of a section."""
-    return f"<h2>{text(value)}</h2>"
+def heading(value: object, anchor: str = "") -> str:
+    """The heading of a section; anchor: what links to it."""
+    return f'<h2 id="{anchor}">{text(value)}</h2>' if anchor else f"<h2>{text(value)}</h2>"
 
 
 def cards(items: Sequence[tuple[str, str]]) -> str:
@@ -91,8 +116,13 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], shar
         lines.append(f"<tr>{line}</tr>")
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
-        f"<caption>{text(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        f"{caption_of(caption)}<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def caption_of(caption: str) -> str:
+    """A table's caption, which stays on the screen while the table is scrolled sideways."""
+    return f"<caption><span>{text(caption)}</span></caption>"
 
 
 def figure(light: bytes, dark: bytes, alt: str, caption: str) -> str:

@@ -32,6 +32,7 @@ FACE_DOTS = 96  # a face of 48 px is shown twice as large
 GAP_FRAC = 0.06  # of a face, between faces
 LINE_FRAC = 0.16  # of a face, the height of one line of caption
 CAPTION_POINTS = 7.5
+MATRIX_NUMBERS = 20  # names up to which a matrix has numbers
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,38 @@ def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colou
     axes.set_ylabel("% of pixels", color=colours.ink)
     axes.set_title(title, fontsize=10, color=colours.ink)
     axes.legend(frameon=False, labelcolor=colours.ink)
+    _plain(axes, colours)
+    return figure
+
+
+def matrix(names: Sequence[str], values: Floats, title: str, colours: Colours = LIGHT) -> Figure:
+    """Values (M, M), 0 to their largest, of every two of M names; with numbers where there is room."""
+    side = min(12.0, max(3.0, 0.5 * len(names)))
+    figure = _figure(side + 2.2, side + 1.4, colours)
+    axes = figure.subplots()
+    top = max(float(values.max()), 1e-9)
+    axes.imshow(values, cmap=colours.heat, vmin=0, vmax=1.3 * top)  # ink stays readable on the strongest cell
+    if len(names) <= MATRIX_NUMBERS:
+        for (row, column), value in np.ndenumerate(values):
+            axes.text(column, row, f"{value + 0.0:.2f}", ha="center", va="center", fontsize=8, color=colours.ink)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(title, fontsize=10, color=colours.ink)
+    _plain(axes, colours)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def bars(names: Sequence[str], values: Sequence[float], title: str, colours: Colours = LIGHT) -> Figure:
+    """A bar for each name, the first on top, with its value."""
+    figure = _figure(6.4, 1.0 + 0.3 * len(names), colours)
+    axes = figure.subplots()
+    drawn = axes.barh(range(len(names)), values, color=colours.bar)
+    axes.bar_label(drawn, [f"{value:.3f}" for value in values], padding=3, fontsize=8, color=colours.ink)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 1.15 * max(max(values), 1e-9))
+    axes.set_title(title, fontsize=10, color=colours.ink)
     _plain(axes, colours)
     return figure
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser  # noqa: F401 (a fixture)
 from tests.fake_submissions import digest, here  # noqa: F401 (fixtures)
 from tests.kaggle_fixture import kaggle_site  # noqa: F401 (a fixture)
 

@@ -1,0 +1,197 @@
+"""Blends of the report: what each member weighs and is worth, and how alike the members err.
+
+blend.json belongs to `ensembles`; it is read here as the JSON that it is, and what is missing in it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import files, metrics, runs
+from fer_kit import html_page as html
+from fer_kit.errors import FerKitError
+from fer_kit.evaluate_report import interval
+from fer_kit.evaluate_sources import BLEND, Source
+from fer_kit.report_tables import heat
+
+Floats = NDArray[np.float64]
+
+NUMBERS_UP_TO = 16  # members; beyond, cells have no numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Alike:
+    """How alike members err: correlation of errors and share of rows answered differently, (M, M), over `rows` rows."""
+
+    names: Sequence[str]
+    correlation: Floats
+    disagreement: Floats
+    rows: int
+
+
+def alike(runs_dir: Path, blend: Source, record: dict[str, Any]) -> Alike | str:
+    """Computed from the members' own predictions; in words why not, where these are not what was blended.
+
+    runs that stand for one member (seeds) are averaged as the blend did.
+    """
+    members = [member for member in _members(record) if member.get("run")]
+    if len(members) < 2:
+        return "one member, so there is nothing to correlate"
+    answers = []
+    for member in members:
+        try:
+            answers.append(_answers(runs_dir, member, blend))
+        except FerKitError as error:
+            return f"the correlation of members cannot be computed: {error}"
+    wrong = np.array([one != blend.labels for one in answers], np.float64)
+    wrong -= wrong.mean(axis=1, keepdims=True)
+    lengths = np.sqrt(np.square(wrong).sum(axis=1))
+    correlation = (wrong @ wrong.T) / np.maximum(np.outer(lengths, lengths), 1e-12)
+    disagreement = np.array([[float((a != b).mean()) for b in answers] for a in answers])
+    return Alike([str(member["run"]) for member in members], correlation, disagreement, len(blend.labels))
+
+
+def _answers(runs_dir: Path, member: dict[str, Any], blend: Source) -> NDArray[np.int64]:
+    """The classes that a member answers on the blend's rows."""
+    sources = member.get("sources")
+    if not isinstance(sources, list) or not sources:  # blends of older versions name the run alone
+        sources = [{"kind": "run", "path": member["run"], "sha256": member.get("sha256", {})}]
+    logits = []
+    for source in sources:
+        kind, place = source.get("kind"), str(source.get("path"))
+        if kind not in ("run", BLEND):
+            raise FerKitError(f"member '{member['run']}' comes from files outside of the run folder, {place}")
+        folder = runs_dir / place
+        if not folder.is_dir():
+            raise FerKitError(f"{folder} is gone")
+        for name, digest in dict(source.get("sha256") or {}).items():
+            if not (folder / name).is_file() or files.sha256_of(folder / name) != digest:
+                raise FerKitError(f"{folder / name} has changed since; blend again with --force")
+        read = runs.load if kind == "run" else runs.load_blend
+        oof = read(folder.parent if kind == "run" else folder.parent.parent, folder.name).oof
+        at = np.searchsorted(oof.ids, blend.oof.ids).clip(max=len(oof) - 1)
+        if not np.array_equal(oof.ids[at], blend.oof.ids):
+            raise FerKitError(f"{folder} lacks rows that the blend has")
+        logits.append(oof.logits[at])
+    return metrics.predicted(metrics.mean_of_probabilities(logits))
+
+
+def shown(blend: Source, record: dict[str, Any], like: Alike | str) -> str:
+    """One blend as HTML."""
+    parts = [html.cards(_cards(record))]
+    members = _members(record)
+    weights = [_number(member.get("weight")) for member in members]
+    top = max((weight for weight in weights if weight is not None), default=0.0)
+    shares = [(weight or 0.0) / top for weight in weights] if top else []
+    caption = f"Members of {blend.name}, best first; value: points lost without it" + (
+        "; bar: its weight" if shares else ""
+    )
+    head = ["member", "weight", "alone", "temperature", "value"]
+    parts.append(html.table(caption, head, [_member_row(member) for member in members], shares))
+    methods = record.get("methods")
+    if isinstance(methods, list) and len(methods) > 1 and all(isinstance(line, dict) for line in methods):
+        head = ["method", "cross-fitted", "95% interval", "log loss", "fitted would claim"]
+        parts.append(
+            html.table("Ways to blend, each scored on rows its fit never saw", head, [*map(_method_row, methods)])
+        )
+    for found in record.get("comparisons") or []:
+        parts.append(html.paragraph(_against(found), soft=True))
+    parts.append(html.paragraph(f"{like[:1].upper()}{like[1:]}.", soft=True) if isinstance(like, str) else _alike(like))
+    return "".join(parts)
+
+
+def weights_known(record: dict[str, Any]) -> tuple[list[str], list[float]]:
+    """Names and weights of the members that have one."""
+    known = [(str(member.get("run")), _number(member.get("weight"))) for member in _members(record)]
+    return [name for name, weight in known if weight is not None], [w for _, w in known if w is not None]
+
+
+def forecast(record: dict[str, Any]) -> tuple[float, Sequence[float]] | None:
+    """What the blend expects of the leaderboard, and its 95% interval."""
+    found = record.get("forecast")
+    if not isinstance(found, dict) or _number(found.get("accuracy")) is None:
+        return None
+    bounds = found.get("interval")
+    return found["accuracy"], bounds if isinstance(bounds, list) and len(bounds) == 2 else ()
+
+
+def _cards(record: dict[str, Any]) -> list[tuple[str, str]]:
+    method = str(record.get("method", "method not recorded"))
+    asked = record.get("asked")
+    cards = [(f"{record['oof_accuracy']:.2%}", "cross-fitted, out of fold")]
+    bounds = record.get("interval")
+    if isinstance(bounds, list) and len(bounds) == 2:
+        cards.append((interval(bounds).replace(" to ", " – "), "95% interval"))
+    expected = forecast(record)
+    if expected is not None:
+        around = f", {interval(expected[1])}" if expected[1] else ""
+        cards.append((f"{expected[0]:.2%}", f"leaderboard forecast{around}"))
+    cards.append((method, "method" + (f", chosen by {asked}" if asked and asked != method else "")))
+    twins = record.get("twins")
+    if isinstance(twins, dict):
+        cards.append((str(twins.get("mode", "yes")), "twins looked up"))
+    return cards
+
+
+def _member_row(member: dict[str, Any]) -> list[str]:
+    weight, heat_up, alone = (_number(member.get(key)) for key in ("weight", "temperature", "oof_accuracy"))
+    value, error = _number(member.get("value")), _number(member.get("value_standard_error"))
+    worth = "–" if value is None else f"{100 * value:+.2f}" + ("" if error is None else f" ± {100 * error:.2f}")
+    return [
+        str(member.get("run")),
+        "–" if weight is None else f"{weight:.3f}",
+        "–" if alone is None else f"{alone:.2%}",
+        "–" if heat_up is None else f"{heat_up:.2f}",
+        worth,
+    ]
+
+
+def _method_row(line: dict[str, Any]) -> list[str]:
+    held = line.get("cross_fitted")
+    held = held if isinstance(held, dict) else {}
+    score, loss, fitted = (
+        _number(v) for v in (held.get("oof_accuracy"), held.get("log_loss"), line.get("fitted_accuracy"))
+    )
+    bounds = held.get("interval")
+    return [
+        str(line.get("method")),
+        "–" if score is None else f"{score:.2%}",
+        interval(bounds) if isinstance(bounds, list) and len(bounds) == 2 else "–",
+        "–" if loss is None else f"{loss:.4f}",
+        "–" if fitted is None else f"{fitted:.2%}",
+    ]
+
+
+def _against(found: dict[str, Any]) -> str:
+    points, error, p = (_number(found.get(key)) for key in ("difference", "standard_error", "p"))
+    if points is None or error is None or p is None:
+        return f"Against {found.get('against')}: not recorded."
+    return f"Against {found.get('against')}: {100 * points:+.2f} ± {100 * error:.2f} points, p = {p:.2g}."
+
+
+def _alike(like: Alike) -> str:
+    words = len(like.names) <= NUMBERS_UP_TO
+    tables = []
+    for caption, values, form in (
+        ("Correlation of errors (low is good: members that err apart)", like.correlation, "{:.2f}"),
+        ("Share of rows answered differently", like.disagreement, "{:.0%}"),
+    ):
+        shown = [[(form.format(value + 0.0) if words else "", "") for value in row] for row in values]
+        top = max(float(values.max()), 1e-9)
+        tables.append(heat(f"{caption}, {like.rows:,} rows", like.names, like.names, (values / top).tolist(), shown))
+    return f'<div class="pair">{"".join(tables)}</div>'
+
+
+def _members(record: dict[str, Any]) -> list[dict[str, Any]]:
+    members = record.get("members")
+    return [member for member in members if isinstance(member, dict)] if isinstance(members, list) else []
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,92 @@
+"""Where a source errs: its confusion matrix, its classes, its calibration, and its most confident mistakes as faces."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit import html_page as html
+from fer_kit import report_charts
+from fer_kit.labels import CLASSES
+from fer_kit.report_charts import Axis, Line
+from fer_kit.report_tables import heat
+
+Images = NDArray[np.uint8]
+
+STYLE = """
+.faces { display: flex; flex-wrap: wrap; gap: .7rem; padding: 0; margin: .2rem 0 1rem; list-style: none; }
+.faces li { width: 5.2rem; font-size: .75rem; line-height: 1.25; color: var(--soft); }
+.faces img { width: 5.2rem; height: 5.2rem; image-rendering: pixelated; display: block; margin-bottom: .15rem; }
+.faces span { display: block; } .faces b { color: var(--ink); font-weight: 600; display: block; }
+@media (max-width: 40rem) { .faces { gap: .5rem; } .faces li { width: 4.6rem; }
+  .faces img { width: 4.6rem; height: 4.6rem; } }
+"""
+
+
+def confusion(name: str, record: dict[str, Any]) -> str:
+    """The confusion matrix as a shaded table: shares of the true class, rows below."""
+    counts = np.array(record["confusion"])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shown = [[(f"{s:.0%}", f"{n:,}") for s, n in zip(*row, strict=True)] for row in zip(shares, counts, strict=True)]
+    caption = f"{name}: share of each true class (row) that got each answer (column), and how many rows"
+    return heat(caption, CLASSES, CLASSES, shares.tolist(), shown)
+
+
+def classes(name: str, record: dict[str, Any]) -> str:
+    """Precision, recall and F1 of each class, and the pairs that are confused most."""
+    rows = [
+        [one["name"], f"{one['rows']:,}", f"{one['precision']:.1%}", f"{one['recall']:.1%}", f"{one['f1']:.1%}"]
+        for one in record["classes"]
+    ]
+    pairs = "; ".join(
+        f"{pair['true']} taken for {pair['answer']} {pair['share']:.0%}" for pair in record["most_confused"][:5]
+    )
+    table = html.table(f"{name}: classes", ["class", "rows", "precision", "recall", "F1"], rows)
+    return table + html.paragraph(f"Most rows lost: {pairs}." if pairs else "Not one row is wrong.", soft=True)
+
+
+def reliability(name: str, record: dict[str, Any]) -> str:
+    """What the network promises against what comes true."""
+    bins = [one for one in record["reliability"] if one["rows"]]
+    line = Line("came true", [(one["confidence"], one["accuracy"]) for one in bins], "c1")
+    promised = Line("promised", [(0.0, 0.0), (1.0, 1.0)], "soft", dashed=True)
+    x, y = Axis("probability of the answer", 0, 1, True), Axis("right answers", 0, 1, True)
+    told = ", ".join(f"{one['confidence']:.0%} promised {one['accuracy']:.0%} right" for one in bins)
+    alt = f"{name}: calibration error {record['calibration_error']:.2%}; {told}"
+    return report_charts.lines([promised, line], x, y, alt, hover=False)
+
+
+def mistakes(name: str, wrong: Sequence[dict[str, Any]], images: Images) -> str:
+    """The most confident mistakes, class by class, as faces with words below each.
+
+    wrong: as in evaluate.json; images: uint8 (N, 48, 48), all train faces by id.
+    """
+    parts = []
+    for label in CLASSES:
+        ones = [one for one in wrong if one["true"] == label]
+        if ones:
+            parts.append(f"<h4>{html.text(label)}, taken for</h4>")
+            parts.append(f'<ul class="faces">{"".join(_face(one, images[one["id"]]) for one in ones)}</ul>')
+    return "".join(parts) or html.paragraph(f"{name} has not one row wrong.")
+
+
+def _face(one: dict[str, Any], image: Images) -> str:
+    alt = f"Face of train row {one['id']}, labelled {one['true']}, answered {one['answer']}"
+    return (
+        f'<li><img src="{picture(image, "PNG", "image/png")}" width="48" height="48" alt="{html.text(alt)}">'
+        f"<b>{html.text(one['answer'])}</b> {one['probability']:.1%} <span>row {one['id']}</span></li>"
+    )
+
+
+def picture(image: Images, form: str, media: str, **options: Any) -> str:
+    """Pixels, grey (H, W) or coloured (H, W, 3), as an address that holds them."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, form, **options)
+    return f"data:{media};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,161 @@
+"""What `report` finds in a run folder: sources that can be ranked together, and by name whatever cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer_kit import evaluate_sources, fold_files, runs
+from fer_kit.errors import FerKitError
+from fer_kit.evaluate_sources import FOLDS, Groups, Source
+
+METRICS = "metrics.jsonl"
+FOLD_FOLDER = re.compile(r"fold(all|[0-9]+(\+[0-9]+)?)")
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One fold's folder as it is, finished or not.
+
+    epochs: the records of metrics.jsonl. config, env, result: the JSON files, {} where one is not there.
+    trouble: what of it could not be read, in words, or "".
+    """
+
+    run: str
+    name: str
+    folder: Path
+    finished: bool
+    epochs: list[dict[str, Any]]
+    config: dict[str, Any]
+    env: dict[str, Any]
+    result: dict[str, Any]
+    trouble: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """sources: with one set of folds and data, so that they can stand side by side.
+
+    folds: every fold folder of every run, by run. left_out: (what, why) of all that is not among the sources.
+    notes: what a reader must know about all numbers.
+    """
+
+    sources: list[Source]
+    groups: Groups
+    folds: dict[str, list[Fold]]
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find(runs_dir: Path) -> Found:
+    """Read everything below `runs_dir`; damage is reported in `left_out`, never raised.
+
+    Raises:
+        FerKitError: there is no such folder, or neither a run nor a blend in it.
+    """
+    if not runs_dir.is_dir():
+        raise FerKitError(f"{runs_dir}: no such folder; train a run first, or give the folder of runs with --runs")
+    names, blends = runs.list_runs(runs_dir), _blend_folders(runs_dir)
+    if not names and not blends:
+        raise FerKitError(f"{runs_dir}: no run and no blend yet; train one with python -m fer_kit.train --fold 0")
+    loaded, left_out = [], []
+    for name in [*names, *blends]:
+        try:
+            loaded += evaluate_sources.load(runs_dir, [name])
+        except FerKitError as error:
+            left_out.append((name, _why(runs_dir, name, str(error))))
+    sources, others = _of_one_kind(runs_dir, loaded)
+    groups, notes = _groups(runs_dir, sources)
+    return Found(sources, groups, {name: list(_folds(runs_dir, name)) for name in names}, left_out + others, notes)
+
+
+def _blend_folders(runs_dir: Path) -> list[str]:
+    """`blends/<name>` of every blend folder, finished or not."""
+    return sorted(f"{runs.BLENDS}/{path.name}" for path in (runs_dir / runs.BLENDS).glob("*") if path.is_dir())
+
+
+def _why(runs_dir: Path, name: str, error: str) -> str:
+    if name.startswith(runs.BLENDS) and not (runs_dir / name / runs.BLEND).is_file():
+        return f"not finished: {runs.BLEND} is missing; blend it again"
+    return error
+
+
+def _of_one_kind(runs_dir: Path, loaded: list[Source]) -> tuple[list[Source], list[tuple[str, str]]]:
+    """The sources with the folds of folds.csv (else with the most common ones) and one data set, and the others."""
+    if not loaded:
+        return [], []
+    try:
+        own = fold_files.read(runs_dir / FOLDS).digest
+    except FerKitError:  # told by `_groups`
+        own = ""
+    counted = Counter(_kind(source) for source in loaded)
+    kind = max(counted, key=lambda kind: (kind[0] == own, counted[kind]))
+    why = "made with other folds or other data than the rest of this page, so its scores do not compare"
+    return (
+        [source for source in loaded if _kind(source) == kind],
+        [(source.name, why) for source in loaded if _kind(source) != kind],
+    )
+
+
+def _kind(source: Source) -> tuple[str, str]:
+    return source.oof.meta["folds_digest"], source.oof.meta["data_digest"]
+
+
+def _groups(runs_dir: Path, sources: list[Source]) -> tuple[Groups, list[str]]:
+    """The twin groups, or none and why."""
+    nothing, without = Groups(None, None), "intervals take twins for strangers and are a little too narrow"
+    if not sources:
+        return nothing, []
+    try:
+        found = evaluate_sources.groups(runs_dir, sources)
+    except FerKitError as error:
+        return nothing, [f"{error}. Until then {without}"]
+    return found, [] if found.folds else [f"{runs_dir / FOLDS} is not there, so {without}"]
+
+
+def _folds(runs_dir: Path, run: str) -> Iterator[Fold]:
+    """Every fold folder of a run: the folds by number, then full fits and teachers."""
+    found = [path for path in (runs_dir / run).iterdir() if path.is_dir() and FOLD_FOLDER.fullmatch(path.name)]
+    for folder in sorted(found, key=lambda path: (not path.name[4:].isdigit(), len(path.name), path.name)):
+        troubles: list[str] = []
+        records = {name: _object(folder / f"{name}.json", troubles) for name in ("config", "env", "result")}
+        epochs = _epochs(folder / METRICS, troubles)
+        finished = runs.is_finished(folder)
+        yield Fold(run, folder.name, folder, finished, epochs, **records, trouble="; ".join(troubles))
+
+
+def _object(path: Path, troubles: list[str]) -> dict[str, Any]:
+    """The JSON object in `path`; {} where it is not there, and a word of trouble where it is no object."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        troubles.append(f"{path.name} cannot be read ({error})")
+        return {}
+    if not isinstance(value, dict):
+        troubles.append(f"{path.name} is no JSON object")
+        return {}
+    return value
+
+
+def _epochs(path: Path, troubles: list[str]) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl up to the first that is none."""
+    if not path.is_file():
+        troubles.append(f"{METRICS} is missing")
+        return []
+    records: list[dict[str, Any]] = []
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            record = json.loads(line)
+            if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+                raise ValueError(f"line {number} is no record of an epoch")
+            records.append(record)
+    except (OSError, ValueError, RecursionError) as error:
+        troubles.append(f"{METRICS} is damaged ({error}); shown as far as it goes")
+    return records

@@ -1,0 +1,129 @@
+"""Tables of the report: one that is sorted by its headers, by mouse or keyboard, and one whose cells are shaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fer_kit.html_page import caption_of, text
+
+NUMBER, WORDS = "number", "words"
+UP, DOWN = "ascending", "descending"
+
+STYLE = """
+table.board { min-width: 100%; } table.board td { vertical-align: middle; }
+.board th:first-child, .heat th:first-child, .heat thead td, .sticky th:first-child { position: sticky; left: 0;
+  background: var(--paper); z-index: 1; }
+.board tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; max-width: 12rem; }
+th button { font: inherit; color: inherit; background: none; border: 0; padding: .35rem .1rem; cursor: pointer; }
+th button::after { content: "\\2195"; display: inline-block; width: 1em; opacity: .45; }
+th[aria-sort] button { color: var(--ink); } th[aria-sort] button::after { opacity: 1; }
+th[aria-sort=ascending] button::after { content: "\\2191"; }
+th[aria-sort=descending] button::after { content: "\\2193"; }
+.heat { font-size: .85rem; }
+.heat tbody td { text-align: center; padding: .35rem .55rem; border: 1px solid var(--paper);
+  background: color-mix(in srgb, var(--bar) calc(var(--s) * var(--heat-most) * 100%), var(--card)); }
+.heat thead th { text-align: center; padding: .25rem .3rem; font-size: .75rem; vertical-align: bottom; }
+.heat thead th span { writing-mode: vertical-rl; transform: rotate(180deg); }
+.heat td small { display: block; font-size: .7rem; } .heat td.same { font-weight: 700; }
+@media (max-width: 40rem) { th, td { padding: .25rem .35rem; font-size: .88rem; }
+  .board tbody th { min-width: 5rem; max-width: 7rem; } .heat tbody td { padding: .3rem .1rem; }
+  .heat { font-size: .75rem; } .heat td small { font-size: .62rem; }
+  .heat thead th { font-size: .7rem; padding: .2rem .1rem; } .heat th:first-child { font-size: .7rem; } }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+"""
+
+SCRIPT = """
+for (const table of document.querySelectorAll("table.board")) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  const told = table.parentElement.parentElement.querySelector("[role=status]");
+  heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
+    const now = head.getAttribute("aria-sort");
+    const way = !now ? head.dataset.first : now === "ascending" ? "descending" : "ascending";
+    heads.forEach(other => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", way);
+    const value = row => row.cells[column].dataset.value ?? "", sign = way === "ascending" ? 1 : -1;
+    const words = (a, b) => a.localeCompare(b, "en", {numeric: true});
+    const order = head.dataset.kind === "number" ? (a, b) => a - b : words;
+    body.append(...[...body.rows].sort((a, b) => {
+      const x = value(a), y = value(b);
+      return x === "" || y === "" ? (x === "") - (y === "") : sign * order(x, y);  // what is not known goes last
+    }));
+    if (told) told.textContent = `Sorted by ${head.innerText.trim()}, ${way}`;
+  }));
+}
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; kind: NUMBER or WORDS to sort by it, else "". first: the order of the first click, best on top.
+
+    html: what the header shows instead of the name.
+    """
+
+    name: str
+    kind: str = NUMBER
+    first: str = DOWN
+    html: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """html: what is shown. value: what it is sorted by, "" where it is not known."""
+
+    html: str
+    value: str | float = ""
+
+
+def number(shown: str, value: float | None) -> Cell:
+    """A number in the words `shown`; `–` where there is none."""
+    return Cell("–") if value is None or value != value else Cell(text(shown), value)
+
+
+def board(caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], by: str) -> str:
+    """A table that its headers sort; `rows` come sorted by the column called `by`, in its first order."""
+    heads = []
+    for column in columns:
+        if not column.kind:
+            heads.append(f'<th scope="col">{column.html or text(column.name)}</th>')
+            continue
+        sort = f' aria-sort="{column.first}"' if column.name == by else ""
+        heads.append(
+            f'<th scope="col" data-kind="{column.kind}" data-first="{column.first}"{sort}>'
+            f'<button type="button">{text(column.name)}</button></th>'
+        )
+    lines = []
+    for first, *cells in rows:
+        line = f'<th scope="row" data-value="{text(first.value)}">{first.html}</th>'
+        line += "".join(f'<td data-value="{text(cell.value)}">{cell.html}</td>' for cell in cells)
+        lines.append(f"<tr>{line}</tr>")
+    return (
+        f'<div><div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table class="board">'
+        f"{caption_of(caption)}<thead><tr>{''.join(heads)}</tr></thead>"
+        f'<tbody>{"".join(lines)}</tbody></table></div><p class="unseen" role="status"></p></div>'
+    )
+
+
+def heat(
+    caption: str,
+    down: Sequence[str],
+    across: Sequence[str],
+    shades: Sequence[Sequence[float]],
+    shown: Sequence[Sequence[tuple[str, str]]],
+) -> str:
+    """A table with cells as dark as `shades`, 0 to 1; shown: in each cell what stands large and, below, small."""
+    heads = "".join(f'<th scope="col"><span>{text(name)}</span></th>' for name in across)
+    lines = []
+    for row, name in enumerate(down):
+        cells = []
+        for column, (large, small) in enumerate(shown[row]):
+            below = f"<small>{text(small)}</small>" if small else ""
+            same = ' class="same"' if name == across[column] else ""
+            cells.append(f'<td{same} style="--s:{min(max(shades[row][column], 0), 1):.3f}">{text(large)}{below}</td>')
+        lines.append(f'<tr><th scope="row">{text(name)}</th>{"".join(cells)}</tr>')
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table class="heat">'
+        f"{caption_of(caption)}<thead><tr><td></td>{heads}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
