@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,10 +17,11 @@ from torch.nn import functional as F
 from fer_kit.augment import normalise
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.labels import SIDE_PX
+from fer_kit.models.backbone import Backbone
 from fer_kit.views import VIEWS
 
 SMALLEST_PX = 5  # of a map side, for the layer chosen by itself: 3×3 fields on a face tell nothing
-BATCH = 64
+BATCH, LARGE_BATCH = 64, 8  # faces at a time; of networks that see them enlarged, whose maps are larger too
 STRONGEST = 8  # channels whose activation stands for what the channel attention lets through
 METHODS = {
     "hirescam": "each place counts by its own gradient, which is exact where the head weighs places differently",
@@ -30,10 +33,22 @@ Maps = NDArray[np.float32]  # (N, 48, 48)
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose output is a map of the face: its name in the network, and the map's height and width."""
+    """A layer whose output is a map of the face: its name in the network, and the map's height and width.
+
+    form: how the output lies, "BCHW" as in most networks, "BHWC" as in Swin, or "BNC", the places of a transformer in
+        one row behind `skip` tokens that are no place (of the class, registers).
+    """
 
     name: str
     side: tuple[int, int]
+    form: str = "BCHW"
+    skip: int = 0
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The layer's output, or anything of its shape, summed over channels: (B, 1, h, w)."""
+        if self.form == "BCHW":
+            return values.sum(1, keepdim=True)
+        return values[:, self.skip :].sum(-1).reshape(len(values), 1, *self.side)
 
 
 @dataclass(frozen=True)
@@ -55,24 +70,44 @@ def inputs_of(images: NDArray[np.uint8]) -> Tensor:
 
 
 def layers_with_maps(net: nn.Module) -> list[Layer]:
-    """Every module whose output is one map (B, C, h, w) with h and w of 2 and more, in the order they finish."""
+    """Every module whose output is one map with a height and width of 2 and more, in the order they finish."""
     found: list[Layer] = []
+    skip = getattr(net.body, "num_prefix_tokens", None) if isinstance(net, Backbone) else None
 
     def hook(name: str) -> Callable[[nn.Module, object, object], None]:
         def look(module: nn.Module, given: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-                found.append(Layer(name, (output.shape[2], output.shape[3])))
+            if isinstance(output, Tensor) and (layer := layer_of(name, tuple(output.shape), skip)) is not None:
+                found.append(layer)
 
         return look
 
-    with _hooks(net, {name: hook(name) for name, _ in net.named_modules() if name}), torch.inference_mode():
+    # inside of an attention, squares are weights between places and no maps
+    names = [name for name, _ in net.named_modules() if name and ".attn." not in name]
+    with _hooks(net, {name: hook(name) for name in names}), torch.inference_mode():
         net.eval()(inputs_of(np.zeros((1, SIDE_PX, SIDE_PX), np.uint8)))
     return found
 
 
+def layer_of(name: str, shape: tuple[int, ...], skip: int | None) -> Layer | None:
+    """The layer with an output of this shape for one face, where that is a map: faces are square, and so are maps.
+
+    skip: how many tokens of a transformer are no place; None for other networks, whose rows of places are not known.
+    """
+    if len(shape) == 4 and shape[0] == 1 and shape[2] == shape[3] > 1:
+        return Layer(name, (shape[2], shape[3]))
+    if len(shape) == 4 and shape[0] == 1 and shape[1] == shape[2] > 1:
+        return Layer(name, (shape[1], shape[2]), "BHWC")
+    if len(shape) == 3 and shape[0] == 1 and skip is not None:
+        side = math.isqrt(max(shape[1] - skip, 0))
+        if side > 1 and side * side == shape[1] - skip:
+            return Layer(name, (side, side), "BNC", skip)
+    return None
+
+
 def choose_layer(net: nn.Module, wanted: str | None = None) -> Layer:
     """The layer called `wanted`, else the last one whose map has `SMALLEST_PX` fields a side: after it the network
-    pools or flattens, and place is lost.
+    pools or flattens, and place is lost. Where a transformer answers by its class token alone, that is what the last
+    attention looks at: behind it the places no longer count.
 
     Raises:
         FerKitError: no such layer, or none that gives a map.
@@ -82,6 +117,8 @@ def choose_layer(net: nn.Module, wanted: str | None = None) -> Layer:
         large = [layer for layer in layers if min(layer.side) >= SMALLEST_PX] or layers
         if not large:
             raise FerKitError(f"{type(net).__name__}: no layer gives a map of the face, so there is nothing to show")
+        if large[-1].form == "BNC" and getattr(net.body, "global_pool", "") == "token":
+            large = [layer for layer in large if re.search(r"blocks\.\d+\.norm1$", layer.name)] or large
         return large[-1]
     for layer in reversed(layers):
         if layer.name == wanted:
@@ -109,20 +146,29 @@ def class_maps(
 
     Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Draelos and Carin, "HiResCAM", arXiv 2011.08891: with one
     dense layer behind a global average both are the same. Gradients and activations by captum.
+
+    Raises:
+        FerKitError: "gradcam" for a layer whose channels do not come first: captum's averages over the wrong axes.
     """
     from captum.attr import LayerGradCam, LayerGradientXActivation
 
+    if method == "gradcam" and layer.form != "BCHW":
+        raise FerKitError(
+            f"--method gradcam: the output of layer {layer.name} lies as {layer.form}, and gradcam needs BCHW; use "
+            "--method hirescam"
+        )
     module = net.get_submodule(layer.name)
     maps = []
-    for rows in range(0, len(images), BATCH):
-        x, target = inputs_of(images[rows : rows + BATCH]), torch.from_numpy(classes[rows : rows + BATCH])
+    size = LARGE_BATCH if isinstance(net, Backbone) else BATCH
+    for rows in range(0, len(images), size):
+        x, target = inputs_of(images[rows : rows + size]), torch.from_numpy(classes[rows : rows + size])
         total = torch.zeros(len(x), 1, SIDE_PX, SIDE_PX)
         for view in VIEWS[views]:
             seen = view.see(x)
             if method == "gradcam":
                 raw = LayerGradCam(net, module).attribute(seen, target)
             else:
-                raw = LayerGradientXActivation(net, module).attribute(seen, target).sum(1, keepdim=True)
+                raw = layer.summed(LayerGradientXActivation(net, module).attribute(seen, target))
             total += view.undo(upsampled(raw.detach().clamp_(min=0)))
         maps.append(total[:, 0] / len(VIEWS[views]))
         on_batch(len(x))
