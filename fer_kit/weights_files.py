@@ -19,7 +19,7 @@ HUB, NONE = "hub", "none"
 TIMM = "timm/"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 MODEL_FORM = "owner/model/framework/variation/version"
-DATASET_FORM = "datasets/owner/name"
+DATASET_FORM = "datasets/owner/name/file"
 WAYS = (
     "a file as --weights FILE (safetensors, or a state dict saved by torch), a Kaggle model that is attached as "
     f"--weights {MODEL_FORM}, or the hub as --weights {HUB}"
@@ -101,9 +101,9 @@ def of_run(run: Path, fold: fold_names.Fold) -> Source:
 
 
 def is_model(text: str) -> bool:
-    """Whether `text` has the form of a Kaggle model, owner/model/framework/variation/version."""
+    """Whether `text` has the form of a Kaggle model, owner/model/framework/variation/version, or of a file in it."""
     parts = text.split("/")
-    return len(parts) == 5 and all(map(_PART.fullmatch, parts)) and parts[-1].isdigit()
+    return len(parts) >= 5 and all(map(_PART.fullmatch, parts)) and parts[4].isdigit()
 
 
 def is_dataset(text: str) -> bool:
@@ -120,8 +120,8 @@ def mounted(inputs: Path, text: str) -> Path:
     """
     parts = text.split("/")
     if is_model(text):
-        owner, model, framework, variation, version = parts
-        tail = Path(model, framework.lower(), variation, version)
+        owner, model, framework, *inside = parts
+        tail = Path(model, framework.lower(), *inside)
         places = [inputs / "models" / owner / tail, inputs / tail]
     else:
         places = [inputs / text, inputs.joinpath(*parts[2:])]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, recipes, runs
+from fer_kit import cli, recipes, runs, weights_files
 from fer_kit.kaggle_cli import Client
 from fer_kit.kaggle_errors import NoCredentials
 from kernels import accelerators, build, notebook, plan, push, record, weights
@@ -60,7 +60,7 @@ def _add(
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}")
+    add("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME")
     add("--folds", default="0-4", help="which folds to train: 0-4 or 0,2")
     add("--set", action="extend", nargs="+", default=[], metavar="K=V", help="change settings; needs --tag")
     add("--tag", help="names the changed run: <recipe>-<tag>")
@@ -68,7 +68,10 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("--limit-minutes", type=float, default=plan.DEFAULT_MINUTES, help="everything is saved before this is over")
     add("--resume", metavar="OWNER/SLUG", help="go on with what this earlier kernel left unfinished")
     add(
-        "--weights", metavar=weights.FORM.upper(), help="a Kaggle model with pretrained weights, attached to the kernel"
+        "--weights",
+        metavar=weights.FORM.upper(),
+        help=f"pretrained weights: a Kaggle model that is attached to the kernel, or {weights_files.DATASET_FORM}, hub "
+        "or none; needs --tag",
     )
     add("--internet", action="store_true", help="let the kernel reach the internet")
     add("--owner", help="Kaggle account; that of the credentials where not given")

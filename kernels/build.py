@@ -16,7 +16,7 @@ from typing import Any
 from fer_kit import files
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_cli import COMPETITION
-from kernels import accelerators, bundle, fold_table, leaks
+from kernels import accelerators, bundle, fold_table, leaks, weights
 from kernels.plan import Plan
 
 SIZE_CAP, SIZE_WARNING = 1_000_000, 900_000  # bytes of script that Kaggle takes
@@ -89,6 +89,7 @@ def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
 def metadata_of(plan: Plan) -> dict[str, Any]:
     """kernel-metadata.json; every boolean is written, since the client's defaults are not those of its manual."""
     with_gpu = plan.accelerator != accelerators.NONE
+    models, datasets = weights.sources(plan.weights)
     return {
         "id": plan.ref,
         "title": plan.title,
@@ -101,9 +102,9 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
         "enable_internet": plan.internet,
         **({"machine_shape": plan.accelerator} if with_gpu else {}),
         "competition_sources": [COMPETITION],
-        "dataset_sources": [],
+        "dataset_sources": datasets,
         "kernel_sources": [plan.earlier] if plan.earlier else [],
-        "model_sources": [plan.weights] if plan.weights else [],
+        "model_sources": models,
         "keywords": [],
     }
 

@@ -66,9 +66,11 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
     words = ["--fold", "0", "--recipe", args.recipe]
     words += ["--set", *args.set] if args.set else []
     words += ["--tag", args.tag] if args.tag is not None else []
-    _, run = train.resolve(train.build_parser().parse_args(words))
-    if args.weights is not None:
-        _check_weights(args.weights)
+    config, run = train.resolve(train.build_parser().parse_args(words))
+    source = None if args.weights is None else weights.check(args.weights)
+    if source is not None and source != config.weights and args.tag is None:
+        raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
+    weights.check_reachable(config, source, args.internet)
     accelerators.get(args.accelerator)
     if not SHORTEST_MINUTES <= args.limit_minutes <= LONGEST_MINUTES:
         raise FerKitError(
@@ -90,7 +92,7 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
         owner=owner,
         title=title,
         internet=args.internet,
-        weights=args.weights,
+        weights=source,
         limit_minutes=args.limit_minutes,
         earlier=args.resume,
         commit=revision.commit(),
@@ -166,13 +168,3 @@ def default_title(run: str, folds: Sequence[int], earlier: str | None) -> str:
 def new_run_id() -> str:
     """Unlike any other, and in order of time: 20260131T120000-1a2b3c4d."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-
-
-def _check_weights(source: str) -> None:
-    weights.check(source)
-    known = {word for action in train.build_parser()._actions for word in action.option_strings}
-    if weights.OPTION not in known:
-        raise FerKitError(
-            f"{weights.OPTION} {source}: `python -m fer_kit.train` of this version takes no {weights.OPTION}, so the "
-            f"model would be attached and never used; leave {weights.OPTION} out"
-        )

@@ -24,7 +24,7 @@ ALLOW_CPU = False  # train on the CPU where the GPU that was asked for is missin
 
 # --- What this push is; leave it as it is --------------------------------------------------------------------------
 ACCELERATOR = ""  # what the metadata asks for; checked first thing
-WEIGHTS: str | None = None  # attached model with pretrained weights, owner/model/framework/variation/version
+WEIGHTS: str | None = None  # what is trained on from: an attached model or dataset, hub, none; else the recipe's
 EARLIER: str | None = None  # attached kernel (owner/slug) whose unfinished run goes on here
 RUN_ID = ""  # how `fetch` knows the output of this push
 COMMIT = ""  # of the code below

@@ -116,7 +116,7 @@ def run(settings: Settings, places: Places, began: float) -> int:
     if settings.weights is not None:
         file = weights.find(places.inputs, settings.weights)
         say(f"weights  {file}")
-        options += [weights.OPTION, str(file)]
+        options += [weights.OPTION, file]
 
     slots = slots_for(found, environ)
     deadline = began + 60 * settings.limit_minutes

@@ -1,44 +1,68 @@
-"""Pretrained weights from a Kaggle model: how they are named, and where they are mounted."""
+"""Pretrained weights for a kernel: what of Kaggle's is attached, and what its trainers are then given."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from fer_kit import weights_files
+from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 
 OPTION = "--weights"
-FORM = "owner/model/framework/variation/version"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+FORM = weights_files.MODEL_FORM
+ALLOWED = (
+    f"{FORM} (a Kaggle model, e.g. timm/convnext/pyTorch/atto/1), {weights_files.DATASET_FORM} (in a Kaggle dataset)"
+)
+_MOUNT = re.compile(r"/kaggle/input/(?:models/)?")
 
 
 def check(source: str) -> str:
-    """`source` if it has the form owner/model/framework/variation/version.
+    """What `--weights source` asks for, as the script keeps it: a Kaggle model or dataset, `hub` or `none`.
+
+    A path below /kaggle/input may be given too, where it tells whose model or dataset it is.
 
     Raises:
-        FerKitError: it has another.
+        FerKitError: anything else, such as a file here: only what is on Kaggle can be attached.
     """
-    parts = source.split("/")
-    if len(parts) != 5 or not all(_PART.fullmatch(part) for part in parts) or not parts[-1].isdigit():
-        raise FerKitError(f"{OPTION} {source}: write {FORM}, e.g. timm/convnext/pyTorch/atto/1")
-    return source
+    text = _MOUNT.sub("", source, count=1) if source.startswith("/kaggle/input/") else source
+    if (
+        text in (weights_files.HUB, weights_files.NONE)
+        or weights_files.is_model(text)
+        or weights_files.is_dataset(text)
+    ):
+        return text
+    if Path(source).expanduser().exists():
+        raise FerKitError(
+            f"{OPTION} {source}: a file here does not travel with a kernel; upload it as a Kaggle dataset or model and "
+            f"write {ALLOWED}"
+        )
+    raise FerKitError(f"{OPTION} {source}: write {ALLOWED}, {weights_files.HUB} or {weights_files.NONE}")
 
 
-def find(inputs: Path, source: str) -> Path:
-    """The one weights file of a mounted model, under either layout.
+def check_reachable(config: TrainConfig, source: str | None, internet: bool) -> None:
+    """Raise FerKitError where the network would have to be fetched in a kernel that cannot reach the hub."""
+    if internet or (source or config.weights) != weights_files.HUB:
+        return
+    raise FerKitError(
+        f"recipe {config.recipe} starts from weights of the hub, and the kernel has no internet; attach them with "
+        f"{OPTION} {FORM} --tag NAME, or let it out with --internet"
+    )
+
+
+def sources(source: str | None) -> tuple[list[str], list[str]]:
+    """The model_sources and dataset_sources of kernel-metadata.json."""
+    parts = (source or "").split("/")
+    if weights_files.is_dataset(source or ""):
+        return [], ["/".join(parts[1:3])]
+    return (["/".join(parts[:5])], []) if weights_files.is_model(source or "") else ([], [])
+
+
+def find(inputs: Path, source: str) -> str:
+    """What the trainers are given as `--weights`: the one file of what is attached, in either layout of the mounts.
 
     Raises:
         FerKitError: not mounted, or not exactly one file that could be weights.
     """
-    owner, model, framework, variation, version = check(source).split("/")
-    tail = Path(model, framework.lower(), variation, version)
-    places = [inputs / "models" / owner / tail, inputs / tail]
-    for place in places:
-        if place.is_dir():
-            found = sorted(path for path in place.rglob("*") if path.suffix in SUFFIXES and path.is_file())
-            if len(found) == 1:
-                return found[0]
-            names = ", ".join(path.name for path in found) or "none"
-            raise FerKitError(f"{place}: one file of {', '.join(SUFFIXES)} is needed, found: {names}")
-    raise FerKitError(f"model {source} is not mounted; looked in {' and '.join(map(str, places))}")
+    text = check(source)
+    return text if text in (weights_files.HUB, weights_files.NONE) else str(weights_files.mounted(inputs, text))

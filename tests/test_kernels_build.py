@@ -109,7 +109,9 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
         (["--limit-minutes", "5"], "--limit-minutes 5: give 15 to 690"),
         (["--title", "été à Kaggle"], "use ASCII letters, digits, spaces and hyphens, 5 to 50 of them"),
         (["--title", "a- b"], "use ASCII letters"),
-        (["--weights", "timm/resnet"], "write owner/model/framework/variation/version, e.g. timm/"),
+        (["--weights", "timm/resnet"], "write owner/model/framework/variation/version (a Kaggle model, e.g. timm/"),
+        (["--weights", "/kaggle/input/nets/a.pth"], "write owner/model/framework/variation/version"),
+        (["--weights", "me/x/pytorch/y/1"], "changes the recipe; name the changed run with --tag NAME"),
         (["--title", "mine", "--resume", "player/mine-on-2"], "5 to 50 of them"),
         (["--title", "again", "--resume", "player/again"], "a kernel cannot take up its own output; name another one"),
     ],
@@ -121,26 +123,39 @@ def test_refusals(argv, message, capsys):
     assert not Path("kernels").exists()
 
 
-def test_weights_are_attached_where_training_takes_them(monkeypatch):
-    source = "timm/resnet/pyTorch/resnet18/1"
-    whole = plan.train.build_parser
+@pytest.mark.parametrize(
+    ("given", "kept", "models", "datasets"),
+    [
+        ("timm/resnet/pyTorch/resnet18/1", None, ["timm/resnet/pyTorch/resnet18/1"], []),
+        ("timm/resnet/pyTorch/resnet18/1/a.bin", None, ["timm/resnet/pyTorch/resnet18/1"], []),
+        ("datasets/me/nets/a/b.safetensors", None, [], ["me/nets"]),
+        ("/kaggle/input/models/timm/x/pytorch/y/2", "timm/x/pytorch/y/2", ["timm/x/pytorch/y/2"], []),
+        ("/kaggle/input/datasets/me/nets/b.pth", "datasets/me/nets/b.pth", [], ["me/nets"]),
+        ("none", None, [], []),
+    ],
+)
+def test_weights_are_attached_and_named_in_the_script(given, kept, models, datasets):
+    plan = planned("--recipe", "timm/resnet50", "--tag", "x", "--weights", given)
+    made = build.make(plan, {})
+    assert (made.metadata["model_sources"], made.metadata["dataset_sources"]) == (models, datasets)
+    assert constants(made.script)["WEIGHTS"] == plan.weights == (kept or given)
+    assert constants(made.script)["RECIPE"] == "timm/resnet50" and plan.run == "timm_resnet50-x"
+    assert plan.slug == "fer-kit-timm-resnet50-x-folds-0-4"
 
-    def knows(takes: bool):
-        parser = whole()
-        has = "--weights" in parser._option_string_actions
-        if takes and not has:
-            parser.add_argument("--weights")
-        elif has and not takes:
-            del parser._option_string_actions["--weights"]
-            parser._actions = [action for action in parser._actions if "--weights" not in action.option_strings]
-        return parser
 
-    monkeypatch.setattr(plan.train, "build_parser", lambda: knows(False))
-    with pytest.raises(FerKitError, match=r"of this version takes no --weights, so the model would be attached and"):
-        planned("--weights", source)
-    monkeypatch.setattr(plan.train, "build_parser", lambda: knows(True))
-    made = build.make(planned("--weights", source), {})
-    assert made.metadata["model_sources"] == [source] and constants(made.script)["WEIGHTS"] == source
+def test_the_hub_is_for_kernels_with_internet(capsys):
+    assert planned("--recipe", "timm/resnet50", "--internet").weights is None
+    assert planned("--recipe", "timm/resnet50", "--internet", "--weights", "hub").weights == "hub"
+    assert commands.main(["build", "--owner", "player", "--recipe", "timm/resnet50"]) == 2
+    assert "starts from weights of the hub, and the kernel has no internet; attach them with" in capsys.readouterr().err
+
+
+def test_a_file_at_home_does_not_travel(capsys):
+    Path("w.pth").write_bytes(b"")
+    assert commands.main(["build", "--owner", "player", "--tag", "x", "--weights", "w.pth"]) == 2
+    assert (
+        "a file here does not travel with a kernel; upload it as a Kaggle dataset or model" in capsys.readouterr().err
+    )
 
 
 def test_local_folds_decide_how_many_there_are():
