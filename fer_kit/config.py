@@ -118,6 +118,15 @@ class TrainConfig:
                 f"average_decay={self.average_decay} and average_epochs={self.average_epochs} are two averages of the "
                 "same weights; set one of them to 0"
             )
+        if self.average_epochs > self.epochs:
+            raise FerKitError(
+                f"average_epochs={self.average_epochs} of epochs={self.epochs}: give no more than there are epochs"
+            )
+        if self.average_epochs and self.early_stop_epochs:
+            raise FerKitError(
+                f"average_epochs={self.average_epochs} with early_stop_epochs={self.early_stop_epochs}: which epochs "
+                "are the last is known beforehand only where none stops early; set one of them to 0"
+            )
         if self.progressive_px and not self.image_px > self.progressive_px:
             raise FerKitError(
                 f"progressive_px={self.progressive_px} grows to image_px={self.image_px}; give a larger image_px"

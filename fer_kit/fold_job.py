@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from fer_kit import (
-    batches,
     data,
     files,
     folds,
     precision,
+    pretrained,
     revision,
     runs,
     soft_targets,
     splits,
     tracking,
     training_rows,
+    user_batches,
     wandb_log,
 )
 from fer_kit.config import TrainConfig
@@ -49,6 +50,9 @@ class Options:
     compile: bool = False
     wandb: str = wandb_log.OFF
     targets: Path | None = None  # where the config's targets lie
+    augment: str | None = None  # where the config's pipeline lies, or the name of a built-in one
+    workers: int | None = None  # processes that run it; None: one a core
+    weights: Path | None = None  # where the file lies that the config's weights name
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,9 @@ class Job:
     folds: folds.Folds
     images: Tensor  # uint8 (N, 48, 48), all train rows, on the device
     rows: training_rows.TrainingRows
+    feed: user_batches.Epoch
     code: str  # commit
+    start: pretrained.Start | None  # what a fresh network starts from, where not from random weights
 
     @property
     def seed_number(self) -> int:
@@ -115,6 +121,11 @@ def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
     parts = splits.split(table, options.fold, config)
     soft = soft_targets.open_named(options.targets, config.targets) if config.targets else None
     rows = training_rows.gather(config, options.fold, parts, competition, table, soft, device)
+    feed = user_batches.epochs_of(config, options.augment, options.workers, np.array(competition.train.images[0]))
+    identity = {"folds_digest": table.digest, "data_digest": competition.digest}
+    start = None
+    if not (folder / "last.pt").exists():  # a run that goes on has its weights in there
+        start = pretrained.prepare(config, options.weights, options.fold, identity)
     if options.deterministic:
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not options.deterministic
@@ -134,7 +145,9 @@ def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
         folds=table,
         images=torch.from_numpy(np.array(competition.train.images)).to(device),
         rows=rows,
+        feed=feed,
         code=code,
+        start=start,
     )
 
 
@@ -149,4 +162,4 @@ def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Itera
     """The batches of epoch `epoch` (from 1), with torch seeded for it; `config` in place of the job's, for trials."""
     rng = seed_everything(job.config, job.seed_number, epoch, job.images.device)
     rows = job.rows
-    return batches.epoch(rows.images, rows.labels, config or job.config, rng, rows.targets)
+    return job.feed(rows.images, rows.labels, config or job.config, rng, rows.targets)

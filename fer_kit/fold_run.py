@@ -76,7 +76,7 @@ def begin_or_resume(job: Job) -> engine.State:
     config, device = job.config, job.precision.device
     seed_everything(config, job.seed_number, 0, device)
     steps = batches.steps(len(job.rows.labels), config)
-    state = engine.start(config, job.precision, steps, compile_net=job.options.compile)
+    state = engine.start(config, job.precision, steps, weights=job.start, compile_net=job.options.compile)
     name = f"{job.options.run} {in_words(job.options.fold)} on {tracking.device_name(device)}, {job.precision.name}"
     last = job.folder / "last.pt"
     if last.exists():

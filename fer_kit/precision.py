@@ -51,8 +51,7 @@ def choose(wanted: str, device: torch.device) -> Precision:
         FerKitError: the wanted format is emulated or missing on the device.
     """
     if device.type == "cuda":
-        native = ["bf16"] if torch.cuda.is_bf16_supported(including_emulation=False) else []
-        native += ["fp16", "fp32"]
+        native = ["bf16", "fp16", "fp32"] if gpu_has_bf16(device) else ["fp16", "fp32"]
     else:
         native = ["bf16", "fp32"] if cpu_has_bf16() else ["fp32"]
     if wanted == "auto":
@@ -60,6 +59,14 @@ def choose(wanted: str, device: torch.device) -> Precision:
     if wanted not in native:
         raise FerKitError(f"precision={wanted}: {device} computes in {', '.join(native)}; choose one of them or auto")
     return Precision(wanted, device)
+
+
+def gpu_has_bf16(device: torch.device) -> bool:
+    """Whether this GPU multiplies bfloat16 itself: since compute capability 8.0. A T4 has 7.5 and emulates it, slowly.
+
+    torch.cuda.is_bf16_supported is asked of the current device, which may be another.
+    """
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def cpu_has_bf16() -> bool:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, fold_names, model_cost, recipes, runs, soft_targets, wandb_log
+from fer_kit import augment_files, cli, fold_names, model_cost, recipes, runs, soft_targets, wandb_log, weights_files
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
 
@@ -33,14 +33,45 @@ def build_parser() -> argparse.ArgumentParser:
         help="the fold to leave out and predict, from 0; all: train on every row and predict the test rows alone; "
         "1+3: leave out two, for a teacher (see ensembles.targets)",
     )
-    parser.add_argument("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}")
+    parser.add_argument(
+        "--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME for any of timm's"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FROM",
+        help="what the network starts from, in place of the recipe's: a file (safetensors or a state dict), the folder "
+        "of a run of ours, a Kaggle model, hub, or none; needs --tag",
+    )
+    parser.add_argument(
+        "--augment",
+        metavar="FILE",
+        help="a pipeline saved by albumentations (.json or .yaml), or v3, in place of the recipe's augmentation; "
+        "needs --tag",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that run the pipeline; one a core, 16 at most, if not given"
+    )
     parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
     parser.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="K=V", help="change settings; needs --tag"
     )
     parser.add_argument("--tag", help="names the changed run: <recipe>-<tag>")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="another seed, as a run of its own: <recipe>[-<tag>]-seed<N>"
+    )
+    parser.add_argument(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="cut each step's batch in N parts, to save memory: sets batch_size and accumulate; needs --tag",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile the network for training; other bits, nearly the same numbers",
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
     again.add_argument("--restart", action="store_true", help="throw an unfinished run away and begin anew")
@@ -61,17 +92,86 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
         FerKitError: unknown recipe or setting, a changed config without a name of its own, a bad limit.
     """
     settings = [soft_targets.named(setting)[0] for setting in args.set]
-    config = override(recipes.get(args.recipe), settings)
-    tag = args.tag
+    recipe = recipes.get(args.recipe)
+    pipeline = pipeline_of(args)
+    config = override(recipe if pipeline is None else augment_files.in_place(recipe, pipeline), settings)
+    config = reseeded(in_parts(config, args.accumulate), args)
+    tags = [args.tag, None if args.seed is None else f"seed{args.seed}", "smoke" if args.smoke else None]
+    tag = "-".join(tag for tag in tags if tag is not None) or None
     if args.smoke:
-        batch = min(config.batch_size, SMOKE_BATCH)
-        config = dataclasses.replace(config, epochs=SMOKE_EPOCHS, limit_rows=SMOKE_ROWS, batch_size=batch)
-        tag = "smoke" if tag is None else f"{tag}-smoke"
-    elif args.set and tag is None:
-        raise FerKitError(f"--set {' '.join(args.set)} changes the recipe; name the changed run with --tag NAME")
+        config = for_trial(config)
+    elif args.tag is None:
+        for option, value in (("set", " ".join(args.set)), ("augment", args.augment), ("accumulate", args.accumulate)):
+            if value:
+                raise FerKitError(f"--{option} {value} changes the recipe; name the changed run with --tag NAME")
+    run = runs.run_name(args.recipe, tag)
+    weights = weights_of(args, run)
+    if weights is not None:
+        if weights.name != recipe.weights and args.tag is None and not args.smoke:
+            raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
+        config = dataclasses.replace(config, weights=weights.name)
     if args.limit_minutes is not None and not args.limit_minutes > 0:
         raise FerKitError(f"--limit-minutes {args.limit_minutes:g}: give a number above 0")
-    return config, runs.run_name(args.recipe, tag)
+    return config, run
+
+
+def for_trial(config: TrainConfig) -> TrainConfig:
+    """`config` cut down to a trial."""
+    return dataclasses.replace(
+        config,
+        epochs=SMOKE_EPOCHS,
+        limit_rows=SMOKE_ROWS,
+        batch_size=min(config.batch_size, SMOKE_BATCH),
+        average_epochs=min(config.average_epochs, SMOKE_EPOCHS),
+    )
+
+
+def reseeded(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
+    """`config` with the seed of `--seed`, where it is given.
+
+    Raises:
+        FerKitError: `--set seed=…` gives one, too.
+    """
+    if args.seed is None:
+        return config
+    if any(setting.partition("=")[0].strip() == "seed" for setting in args.set):
+        raise FerKitError(f"--seed {args.seed} and --set seed=… are two seeds; keep one")
+    return dataclasses.replace(config, seed=args.seed)
+
+
+def in_parts(config: TrainConfig, parts: int | None) -> TrainConfig:
+    """`config` with as many images a step as before, in `parts` batches; as it is for None.
+
+    Raises:
+        FerKitError: the images of a step cannot be cut in so many even parts of two and more.
+    """
+    if parts is None:
+        return config
+    images = config.batch_size * config.accumulate
+    if not 1 <= parts <= images // 2 or images % parts:
+        some = [str(count) for count in range(1, images // 2 + 1) if images % count == 0][:6]
+        raise FerKitError(
+            f"--accumulate {parts}: the {images} images of a step cannot be cut in {parts} even parts; give one of "
+            f"{', '.join(some)}, or --set batch_size=… accumulate=…"
+        )
+    return dataclasses.replace(config, batch_size=images // parts, accumulate=parts)
+
+
+def pipeline_of(args: argparse.Namespace) -> augment_files.AugmentFile | None:
+    """What `--augment` names; None where it is not given."""
+    if args.workers is not None and (args.augment is None or args.workers < 0):
+        why = "give 0 or more" if args.augment is not None else "only a pipeline of --augment runs in workers"
+        raise FerKitError(f"--workers {args.workers}: {why}")
+    return None if args.augment is None else augment_files.open_file(args.augment)
+
+
+def weights_of(args: argparse.Namespace, run: str) -> weights_files.Source | None:
+    """What `--weights` names; None where it is not given, so that the recipe's own hold."""
+    if args.weights is None:
+        return None
+    if args.resume:
+        return weights_files.resumed(args.weights, args.fold, runs.fold_folder(args.runs, run, args.fold))
+    return weights_files.find(args.weights, args.fold)
 
 
 def cost_of(config: TrainConfig) -> model_cost.Cost:
@@ -105,10 +205,14 @@ def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
 def body(args: argparse.Namespace) -> None:
     """Train, or with --dry-run tell what would be done."""
     config, run = resolve(args)
+    pipeline = pipeline_of(args)
+    if pipeline is not None:
+        print(augment_files.told(recipes.get(args.recipe), pipeline))
     if args.dry_run:
         return plan(args, config, run)
     from fer_kit import fold_job, fold_run  # these bring torch
 
+    weights = weights_of(args, run)
     options = fold_job.Options(
         fold=args.fold,
         run=run,
@@ -120,7 +224,11 @@ def body(args: argparse.Namespace) -> None:
         trial=args.smoke,
         limit_minutes=args.limit_minutes,
         targets=next((path for _, path in map(soft_targets.named, args.set) if path is not None), None),
+        weights=None if weights is None else weights.path,
+        augment=args.augment,
+        workers=args.workers,
         deterministic=args.deterministic,
+        compile=args.compile,
         wandb=args.wandb,
         command=f"python -m fer_kit.train {shlex.join(args.typed)}",
     )

@@ -187,7 +187,10 @@ def test_devices_and_formats_that_are_not_there_are_refused(monkeypatch):
         precision.choose("fp16", CPU)
 
 
-@pytest.mark.parametrize(("bf16", "name"), [(True, "bf16"), (False, "fp16")])
-def test_a_gpu_takes_bf16_where_it_has_it_and_else_fp16(monkeypatch, bf16, name):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)
-    assert precision.choose("auto", torch.device("cuda:0")).name == name
+@pytest.mark.parametrize(("gpu", "name"), [(0, "fp16"), (1, "bf16")])
+def test_a_gpu_takes_bf16_where_it_has_it_and_else_fp16(monkeypatch, gpu, name):
+    """A T4 beside an H200: each is asked for itself, not the one that is current."""
+    capabilities = {torch.device("cuda:0"): (7, 5), torch.device("cuda:1"): (9, 0)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    chosen = precision.choose("auto", torch.device(f"cuda:{gpu}"))
+    assert chosen.name == name

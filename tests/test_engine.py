@@ -1,13 +1,32 @@
-"""The loop itself: what it counts."""
+"""The loop itself: what it counts, and that its techniques do what they say and nothing where they are off."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+
+import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torchvision.transforms.v2 import MixUp
 
-from fer_kit import engine, losses, optim, precision, recipes
+from fer_kit import averaging, batches, engine, losses, mixing, optim, precision, recipes
+from fer_kit.config import override
+from fer_kit.errors import FerKitError
 
 CPU = torch.device("cpu")
+EXACT = precision.Precision("fp32", CPU)
+PLAIN = dataclasses.replace(  # the step is the gradient times the rate
+    recipes.get("residual"),
+    momentum=1e-9,
+    weight_decay=0.0,
+    lr=0.5,
+    schedule="constant",
+    mixup_alpha=0.0,
+    label_smoothing=0.0,
+    average_decay=0.0,
+)
 
 
 class Oracle(nn.Module):
@@ -21,15 +40,174 @@ class Oracle(nn.Module):
         return x[:, 0, 0, :7] * self.weight
 
 
+def small_net(seed=0, *, norm=True):
+    """A network with all that draws or remembers: batch norm and dropout (or, without `norm`, neither)."""
+    torch.manual_seed(seed)
+    between = [nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3)] if norm else [nn.ReLU()]
+    return nn.Sequential(nn.Conv2d(1, 4, 5, stride=8), *between, nn.Flatten(), nn.Linear(4 * 36, 7))
+
+
+def start(net, config, steps=8, form=EXACT):
+    """A state around a network of the test's own."""
+    optimizer = optim.make_optimizer(net, config)
+    schedule = optim.make_schedule(optimizer, config, steps)
+    return engine.State(net, optimizer, schedule, form.scaler(), averaging.make(net, config))
+
+
+def drawn(sizes, seed=1):
+    """Batches of random images and labels, of the given sizes."""
+    rng = torch.Generator().manual_seed(seed)
+    return [
+        (torch.randn(size, 1, 48, 48, generator=rng), torch.randint(0, 7, (size,), generator=rng)) for size in sizes
+    ]
+
+
+def train(net, config, groups, form=EXACT, seed=2):
+    """One epoch of `net`, in place; gives state, loss and accuracy."""
+    labels = torch.cat([labels if labels.ndim == 1 else labels.argmax(1) for _, labels in groups])
+    state = start(net, config, form=form)
+    torch.manual_seed(seed)
+    loss, accuracy = engine.train_epoch(state, groups, losses.make_loss(config, labels.numpy(), CPU), config, form)
+    return state, loss, accuracy
+
+
+def weights(net):
+    return torch.cat([value.flatten().double() for value in net.state_dict().values()])
+
+
 def test_accuracy_under_mixup_counts_the_heavier_image():
     torch.manual_seed(0)
     config = recipes.get("residual")
-    net, exact = Oracle(), precision.choose("fp32", CPU)
-    optimizer = optim.make_optimizer(net, config)
-    state = engine.State(net, optimizer, optim.make_schedule(optimizer, config, 40), exact.scaler(), None)
     labels = torch.arange(56) % 7
     images = torch.zeros(56, 1, 48, 48)
     images[torch.arange(56), 0, 0, labels] = 1.0  # mixed images hold the mixed targets
-    loss_of = losses.make_loss(config, labels.numpy(), CPU)
-    _, accuracy = engine.train_epoch(state, [(images, labels)] * 40, loss_of, config, exact)
+    _, _, accuracy = train(Oracle(), config, [(images, labels)] * 40)
     assert accuracy == 1.0
+
+
+def test_without_techniques_the_loop_is_the_plain_one_bit_for_bit():
+    """What finished runs were trained with, written out: same weights, same average, same draws."""
+    config = recipes.get("residual")
+    groups = drawn([16, 16, 15])
+    state, loss, _ = train(small_net(), config, groups)
+    after = torch.get_rng_state()
+
+    net = small_net()
+    average = copy.deepcopy(net)
+    optimizer = optim.make_optimizer(net, config)
+    schedule = optim.make_schedule(optimizer, config, 8)
+    torch.manual_seed(2)
+    mixup = MixUp(alpha=0.2, num_classes=7)
+    total = 0.0
+    net.train()
+    for step, (x, labels) in enumerate(groups):
+        schedule.before_step(step)
+        inputs, targets = mixup(x, labels)
+        batch_loss = F.cross_entropy(net(inputs).float(), targets, torch.ones(7), label_smoothing=0.1)
+        batch_loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        total += batch_loss.item() * len(x)
+        decay = min(0.998, 1 - (1 + step) ** (-2 / 3))  # timm's ModelEmaV3 with warm-up
+        with torch.no_grad():
+            for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+                mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
+    assert torch.equal(weights(state.net), weights(net))
+    assert torch.equal(weights(state.smooth), weights(average))
+    assert torch.equal(after, torch.get_rng_state())
+    assert loss == pytest.approx(total / 47, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["loss_weights=none", "loss_weights=balanced", "loss=focal", "mixed"])
+def test_accumulated_batches_are_one_large_batch(loss):
+    """Also in the last step, which has fewer batches than the others."""
+    config = override(PLAIN, [] if loss == "mixed" else [loss])
+    groups = drawn([9, 8, 8, 8, 7])
+    large = [tuple(map(torch.cat, zip(*part, strict=True))) for part in (groups[:3], groups[3:])]
+    if loss == "mixed":
+        groups, large = ([(x, F.one_hot(y, 7).float()) for x, y in some] for some in (groups, large))
+    one, one_loss, one_hits = train(small_net(norm=False), config, large)
+    some, loss_of_all, hits = train(small_net(norm=False), override(config, ["accumulate=3"]), groups)
+    assert (one.step, some.step) == (2, 2)
+    torch.testing.assert_close(weights(some.net), weights(one.net), rtol=1e-5, atol=1e-6)
+    assert hits == one_hits
+    if loss != "loss_weights=balanced":  # whose mean over a batch is weighted, and its mean over images is not
+        assert loss_of_all == pytest.approx(one_loss, rel=1e-5)
+    alone, _, _ = train(small_net(norm=False), config, groups)
+    assert (weights(alone.net) - weights(one.net)).abs().max() > 1e-3  # five steps go elsewhere
+
+
+def test_schedules_count_steps_and_not_batches():
+    config = override(recipes.get("residual"), ["batch_size=10", "accumulate=4"])
+    assert (batches.count(95, 10), batches.steps(95, config)) == (10, 3)
+    assert batches.steps(95, recipes.get("residual")) == batches.count(95, 64)
+
+
+@pytest.mark.parametrize("form", [EXACT, precision.Precision("fp16", CPU)])
+def test_a_clipped_gradient_has_the_norm_asked_for(form):
+    """In fp16 too, where the gradient is scaled until the step."""
+    for setting, bound in (("grad_clip_norm=0.01", 0.01), ("grad_clip_norm=1000", None)):
+        net = small_net()
+        before = nn.utils.parameters_to_vector(net.parameters()).clone()
+        train(net, override(PLAIN, ["lr=1", setting]), drawn([32]), form)
+        moved = (nn.utils.parameters_to_vector(net.parameters()) - before).norm().item()
+        assert moved > 0.1 if bound is None else moved == pytest.approx(bound, rel=1e-3)
+
+
+@pytest.mark.parametrize(("settings", "kinds"), [(["cutmix_alpha=1"], {"cut"}), (["mixup_alpha=1"], {"mix"})])
+def test_mixed_images_have_the_targets_of_what_is_in_them(settings, kinds):
+    kind, shares = looked_at(settings, 20)
+    assert kind == kinds
+    assert not all(share.max() == 1 for share in shares)
+
+
+def test_with_both_a_batch_is_either_mixed_or_cut():
+    kinds = [looked_at(["cutmix_alpha=1", "mixup_alpha=1"], 1, seed)[0] for seed in range(40)]
+    assert 10 < sum(kind == {"cut"} for kind in kinds) < 30 and all(len(kind) == 1 for kind in kinds)
+
+
+def looked_at(settings, rounds, seed=0):
+    """How batches of even images, as bright as their label, came out mixed; targets are checked by the pixels."""
+    torch.manual_seed(seed)
+    mix = mixing.make(override(PLAIN, settings))
+    labels = torch.arange(7)
+    images = labels.float()[:, None, None, None].expand(7, 1, 48, 48).contiguous()
+    kinds, found = set(), []
+    for _ in range(rounds):
+        mixed, targets = mix(images, labels)
+        parts = torch.stack([(mixed == label).float().mean((1, 2, 3)) for label in range(7)], 1)
+        cut = bool(torch.allclose(parts, targets, atol=1e-6))
+        if not cut:
+            torch.testing.assert_close(mixed.mean((1, 2, 3)), targets @ labels.float())
+        kinds.add("cut" if cut else "mix")
+        found.append(targets)
+    return kinds, found
+
+
+def test_the_mean_of_the_last_epochs_with_statistics_of_its_own():
+    config = override(recipes.get("residual"), ["average_decay=0", "epochs=4", "average_epochs=3"])
+    net, groups = small_net(), drawn([16, 16])
+    state = start(net, config)
+    loss_of = losses.make_loss(config, groups[0][1].numpy(), CPU)
+    seen = []
+    for _ in range(4):
+        engine.train_epoch(state, groups, loss_of, config, EXACT)
+        seen.append(nn.utils.parameters_to_vector(net.parameters()).detach().clone())
+    mean = torch.stack(seen[1:]).mean(0)
+    torch.testing.assert_close(nn.utils.parameters_to_vector(state.smooth.parameters()), mean)
+    averaging.renew_statistics(state.average, (x for x, _ in groups), EXACT)
+    outputs = torch.stack([state.smooth[0](x).mean((0, 2, 3)) for x, _ in groups]).mean(0)
+    torch.testing.assert_close(state.smooth[1].running_mean, outputs)
+    assert not torch.allclose(net[1].running_mean, outputs, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["average_epochs=41"], "average_epochs=41 of epochs=40: give no more than there are epochs"),
+        (["average_epochs=5", "early_stop_epochs=3"], "which epochs are the last is known beforehand only where none"),
+    ],
+)
+def test_a_mean_over_epochs_that_there_may_not_be_is_refused(settings, words):
+    with pytest.raises(FerKitError, match=words):
+        override(recipes.get("residual"), ["average_decay=0", *settings])
