@@ -134,7 +134,9 @@ def body(args: argparse.Namespace) -> None:
 
 def _made(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Of the page itself: when, by which code, by which command."""
-    options = [f"--runs {shlex.quote(str(args.runs))}", *(["--no-faces"] if args.no_faces else [])]
+    given = {"--runs": args.runs, "--data": args.data, "--ledger": args.ledger, "--sheets": args.sheets}
+    options = [f"{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+    options += ["--no-faces"] * args.no_faces
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     command = " ".join(["python -m fer_kit.report", *options])
     return [("page made", when), ("by commit", revision.commit()), ("by command", command)]

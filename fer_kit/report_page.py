@@ -40,7 +40,7 @@ h4 { font-size: .85rem; margin: .6rem 0 .2rem; color: var(--soft); font-weight: 
 details { border-top: 1px solid var(--line); padding: .4rem 0; } details details { border: 0; }
 summary { cursor: pointer; font-weight: 600; padding: .25rem 0; } details details summary { font-weight: 400; }
 dd, code { overflow-wrap: anywhere; } .origin table { font-size: .85rem; }
-dl { grid-template-columns: fit-content(22rem) 1fr; } .pair figure { max-width: 26rem; }
+dl { grid-template-columns: fit-content(22rem) 1fr; } .pair { margin-top: .8rem; } .pair figure { max-width: 26rem; }
 .pair { grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)); }
 @media (max-width: 40rem) { body { padding: .8rem; } dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
 @media print { .stop, .skip, nav { display: none; } }
@@ -86,7 +86,7 @@ def page(content: Content) -> str:
         ("origin", "Where each number came from", _origin(content)),
     ]
     when = dict(content.made).get("page made", "")
-    where = f"The folder of runs {content.runs_dir.resolve()}, {when}"
+    where = f"From the folder {content.runs_dir}, {when}"
     parts = [html.paragraph(where, soft=True), html.cards(_cards(content))]
     for anchor, name, inside in sections:
         parts.append(f'<section aria-labelledby="{anchor}">{html.heading(name, anchor)}{inside}</section>')

@@ -14,7 +14,7 @@ STYLE = """
 table.board { min-width: 100%; } table.board td { vertical-align: middle; }
 .board th:first-child, .heat th:first-child, .heat thead td, .sticky th:first-child { position: sticky; left: 0;
   background: var(--paper); z-index: 1; }
-.board tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; max-width: 12rem; }
+.board tbody th { white-space: normal; overflow-wrap: anywhere; min-width: 11rem; max-width: 15rem; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: .35rem .1rem; cursor: pointer; }
 th button::after { content: "\\2195"; display: inline-block; width: 1em; opacity: .45; }
 th[aria-sort] button { color: var(--ink); } th[aria-sort] button::after { opacity: 1; }
