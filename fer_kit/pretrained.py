@@ -30,7 +30,9 @@ class Start:
     about: str
 
     def put_into(self, net: nn.Module) -> None:
-        """Copy the tensors into a network of the config that they were made for."""
+        """Copy the tensors, where there are any, into a network of the config that they were made for."""
+        if not self.tensors:
+            return
         left = net.load_state_dict(self.tensors, strict=False)
         assert not left.unexpected_keys and all(
             transfer.belongs(key, transfer.classifier(net)) for key in left.missing_keys
@@ -38,7 +40,7 @@ class Start:
 
 
 def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mapping[str, str]) -> Start | None:
-    """What the network of `config` starts from; None where it starts from random weights.
+    """What the network of `config` starts from; None for one of ours that starts from random weights.
 
     path: the file that `config.weights` names. identity: folds_digest and data_digest of the fold to be trained.
 
@@ -49,7 +51,7 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
     net = models.build(config)
     transfer.check(config, net)
     if not config.weights:
-        return None
+        return Start({}, "weights random, as --weights none asks for") if isinstance(net, Backbone) else None
     if config.weights == weights_files.HUB:
         tensors, about = from_hub(config, net)
     else:
