@@ -155,7 +155,8 @@ def test_broken_and_missing_parts_are_named_and_the_rest_stands(world, capsys):
     assert "weak/fold1/oof.npz: changed since result.json was written" in why["weak"]
     assert why["blends/half"] == "not finished: blend.json is missing; blend it again"
     assert "blend.json: not a readable JSON file" in why["blends/broken"]
-    assert why["<b>other"].startswith("made with other folds or other data") and "&lt;b&gt;other" in page and "<b>other" not in page
+    assert why["<b>other"].startswith("made with other folds or other data")
+    assert "&lt;b&gt;other" in page and "<b>other" not in page
     words = plain(page)
     assert "middle: accuracy over the epochs, 3 folds" in page  # its curves are there all the same
     assert "fold2: metrics.jsonl is damaged" in words and "fold1: env.json is no JSON object" in words
