@@ -46,13 +46,14 @@ def scaled_groups(net: nn.Module, trunk: nn.Module, config: TrainConfig) -> Iter
 
     Layers are timm's. Source of the decay: Bao et al., "BEiT", ICLR 2022.
     """
-    options: dict[str, Any] = {
-        "weight_decay": config.weight_decay,
-        "weight_decay_exclude_1d": not config.decay_norms,
-        "no_weight_decay_list": getattr(trunk, "no_weight_decay", set)(),
-    }
+    kept: set[str] = getattr(trunk, "no_weight_decay", set)()  # tokens and position embeddings of transformers
+    options: dict[str, Any] = {"weight_decay": config.weight_decay, "no_weight_decay_list": kept}
+    groups: list[dict[str, Any]]
     if config.layer_decay != 1.0:
-        groups = param_groups_layer_decay(trunk, layer_decay=config.layer_decay, **options)
+        rates = {"layer_decay": config.layer_decay, "weight_decay_exclude_1d": not config.decay_norms}
+        groups = param_groups_layer_decay(trunk, **options, **rates)
+    elif config.decay_norms:
+        groups = [{"params": list(trunk.parameters()), "weight_decay": config.weight_decay}]
     else:
         groups = param_groups_weight_decay(trunk, **options)
     modules = transfer.classifier(net)

@@ -79,7 +79,6 @@ def test_stochastic_depth_rises_to_what_was_asked():
             {"image_px": 97},
             r"timm/test_vit takes no images of 97 pixels \(.*\); its own size is image_px=160",
         ),
-        ("test_coatnet", {"image_px": 100}, r"timm/test_coatnet takes no images of 100 pixels"),
     ],
 )
 def test_what_a_network_cannot_be_is_refused_in_one_line(name, options, words):
