@@ -13,9 +13,8 @@ from fer_kit import (
     checkpoints,
     engine,
     files,
-    metrics,
+    fold_predict,
     out_of_memory,
-    precision,
     predictions,
     runs,
     tracking,
@@ -25,6 +24,7 @@ from fer_kit.config import TrainConfig
 from fer_kit.fold_epochs import settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.fold_names import in_words, recorded
+from fer_kit.fold_predict import Asked
 from fer_kit.predictions import Predictions
 
 
@@ -119,45 +119,22 @@ def finish(job: Job, state: engine.State) -> None:
 
 
 def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
-    """Logits of the fold's rows, with their labels, and of the test rows; in fp32, since bf16 logits tie.
-
-    None for the rows of a full fit, which leaves none out.
-    """
-    exact = precision.Precision("fp32", job.precision.device)
-    out, train, test = job.split.out, job.competition.train, job.competition.test
-    meta = predictions.build_meta(
-        recipe=job.config.recipe,
-        run=job.options.run,
-        fold=recorded(job.options.fold),
-        epoch=epoch,
-        views=job.config.views,
-        commit=job.code,
-        **job.identity,
-    )
-    test_images = torch.from_numpy(np.array(test.images)).to(job.images.device)
-    oof = None
-    if len(out):
-        oof_logits = engine.predict(net, job.images[torch.from_numpy(out)], job.config.views, exact)
-        oof = Predictions(train.ids[out], oof_logits, meta, np.array(train.labels[out]))
-    return oof, Predictions(test.ids, engine.predict(net, test_images, job.config.views, exact), meta)
+    """Predictions of the fold's rows, None for a full fit, and of the test rows."""
+    options = job.options
+    device, out = job.precision.device, job.split.out
+    asked = Asked(job.config, options.run, options.fold, job.competition, out, device, job.identity, job.code)
+    return fold_predict.predict(asked, net, epoch)
 
 
 def result_of(job: Job, state: engine.State, oof: Predictions | None) -> dict[str, Any]:
     """result.json but for the hashes of the files and what only `finish` knows."""
-    scores: dict[str, Any] = {"oof_rows": 0}
-    if oof is not None and oof.labels is not None:
-        scores = {
-            "oof_accuracy": metrics.accuracy(oof.logits, oof.labels),
-            "oof_log_loss": metrics.log_loss(oof.logits, oof.labels),
-            "oof_rows": len(oof),
-        }
     return {
         "schema": 1,
         "run": job.options.run,
         "recipe": job.config.recipe,
         "fold": recorded(job.options.fold),
         "folds": job.folds.count,
-        **scores,
+        **fold_predict.scores(oof),
         "epochs_trained": state.epoch,
         "train_seconds": round(state.seconds, 1),
         "seconds_an_epoch": float(np.median([record["seconds"] for record in state.history])),

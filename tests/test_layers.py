@@ -19,7 +19,7 @@ LAYERS = [
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
     | {"twin_candidates", "twin_alignment", "twins", "fold_names", "fold_files", "folds", "splits", "recipes"}
-    | {"runs", "full_fit", "soft_targets"}
+    | {"runs", "full_fit", "soft_targets", "augment_files"}
     | {
         "unzip",
         "download",
@@ -31,12 +31,15 @@ LAYERS = [
     }
     | {"wandb_log", "wandb_content", "wandb_run", "explain_pictures"}
     | {f"report_{part}" for part in ("charts", "tables", "sources", "board", "curves", "errors", "maps", "ledger")}
-    | {"report_blends", "report_origin", "report_page"},
+    | {"report_blends", "report_origin", "report_page"}
+    | {"recipes_timm", "weights_files"},
     {"augment", "views", "batches", "losses", "optim", "precision", "models"}
-    | {"mixing", "sam", "averaging", "compiling"},
+    | {"user_augment", "albumentations_v3", "user_batches"}
+    | {"mixing", "sam", "averaging", "compiling"}
+    | {"transfer", "pretrained", "pretrained_files", "pretrained_fit"},
     {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run", "out_of_memory"}
-    | {"explain_maps", "explain_sheets"},
-    {"train", "track", "explain", "explore", "evaluate", "report", "report_content", "__main__"},
+    | {"fold_predict", "repredict", "explain_maps", "explain_sheets"},
+    {"train", "predict", "track", "explain", "explore", "evaluate", "report", "report_content", "__main__"},
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}

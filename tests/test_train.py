@@ -230,7 +230,7 @@ def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
 
 def test_early_stopping_predicts_with_the_best_epoch(command, runs_dir, monkeypatch, capsys):
     accuracies = iter([0.2, 0.5, 0.3, 0.3])
-    monkeypatch.setattr(fold_run.metrics, "accuracy", lambda *_: next(accuracies, 0.3))
+    monkeypatch.setattr("fer_kit.metrics.accuracy", lambda *_: next(accuracies, 0.3))
     kept = {}
     weights_of = fold_run.checkpoints.weights_of
 

@@ -1,0 +1,71 @@
+"""What a fold leaves: logits of the rows that it left out and of the test rows, and their scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fer_kit import engine, metrics, predictions
+from fer_kit.config import TrainConfig
+from fer_kit.data import Competition
+from fer_kit.fold_names import Fold, recorded
+from fer_kit.precision import Precision
+from fer_kit.predictions import Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is to be predicted, and by whom. out: positions of train rows, int64, ascending; none for a full fit.
+
+    identity: config_digest, folds_digest, data_digest. code: commit.
+    """
+
+    config: TrainConfig
+    run: str
+    fold: Fold
+    competition: Competition
+    out: NDArray[np.int64]
+    device: torch.device
+    identity: dict[str, Any]
+    code: str
+
+
+def predict(asked: Asked, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
+    """Logits of the fold's rows, with their labels, and of the test rows; in fp32, since bf16 logits tie.
+
+    None for the rows of a full fit, which leaves none out.
+    """
+    train, test, out = asked.competition.train, asked.competition.test, asked.out
+    meta = predictions.build_meta(
+        recipe=asked.config.recipe,
+        run=asked.run,
+        fold=recorded(asked.fold),
+        epoch=epoch,
+        views=asked.config.views,
+        commit=asked.code,
+        **asked.identity,
+    )
+
+    def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        on_device = torch.from_numpy(np.array(images)).to(asked.device)
+        return engine.predict(net, on_device, asked.config.views, Precision("fp32", asked.device))
+
+    oof = None
+    if len(out):
+        oof = Predictions(train.ids[out], logits(train.images[out]), meta, np.array(train.labels[out]))
+    return oof, Predictions(test.ids, logits(test.images), meta)
+
+
+def scores(oof: Predictions | None) -> dict[str, Any]:
+    """For result.json: what the fold's rows say of its network."""
+    if oof is None or oof.labels is None:
+        return {"oof_rows": 0}
+    return {
+        "oof_accuracy": metrics.accuracy(oof.logits, oof.labels),
+        "oof_log_loss": metrics.log_loss(oof.logits, oof.labels),
+        "oof_rows": len(oof),
+    }

@@ -1,0 +1,92 @@
+"""Predict finished folds again with other test-time views; the result is a run of its own.
+
+python -m fer_kit.predict attention --views ten_crops
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_kit import cli, fold_names, runs
+from fer_kit.config_limits import CHOICES
+from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.fold_names import Fold
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `python -m fer_kit.predict`."""
+    parser = cli.parser(
+        "python -m fer_kit.predict",
+        "Predict the finished folds of a run again with other test-time views, from their weights, without training. "
+        "The result is a run of its own, RUN-TAG; the source stays as it is.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run by name")
+    parser.add_argument("--views", required=True, choices=CHOICES["views"], help="what to average over")
+    parser.add_argument("--tag", help="names the new run: <run>-<tag>; the views where not given")
+    parser.add_argument("--fold", type=fold_names.parse, metavar="K", help="this fold alone; every finished one if not")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
+    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    return parser
+
+
+def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str]]:
+    """The folds of `run` to predict, and the names of those that are not finished; teachers' folds are left out.
+
+    Raises:
+        FerKitError: no such run, or none of its folds is finished.
+    """
+    known = runs.list_runs(runs_dir)
+    if run not in known:
+        hint = did_you_mean(run, known)
+        raise FerKitError(f"{runs_dir}: no run '{run}'{hint}; there are: {', '.join(known) or 'no runs yet'}")
+    state = runs.status(runs_dir, run)
+    full = runs.fold_folder(runs_dir, run, fold_names.ALL)
+    finished: list[Fold] = [*state.finished, *([fold_names.ALL] if runs.is_finished(full) else [])]
+    if not finished:
+        raise FerKitError(runs.unfinished_message(runs_dir, state))
+    there = sorted(path.name for path in (runs_dir / run).glob("fold*") if "+" not in path.name)
+    return tuple(finished), [name for name in there if name not in map(fold_names.folder_name, finished)]
+
+
+def body(args: argparse.Namespace) -> None:
+    """Choose the folds, predict, tell."""
+    tag = args.views if args.tag is None else args.tag
+    target = runs.safe_name(f"{args.run}-{runs.safe_name(tag, 'tag')}", "run")
+    chosen, missing = finished_folds(args.runs, args.run)
+    if args.fold is not None:
+        folder = runs.fold_folder(args.runs, args.run, args.fold)
+        if not runs.is_finished(folder):
+            raise FerKitError(f"{folder} is not a finished fold; train it first")
+        chosen = (args.fold,)
+    elif missing:
+        print(f"left out, not finished: {', '.join(missing)}")
+    from fer_kit import repredict  # this brings torch
+
+    words = [args.run, "--views", args.views, "--runs", f"{args.runs}"]
+    words += ["--tag", args.tag] if args.tag is not None else []
+    words += ["--data", args.data] if args.data is not None else []
+    wish = repredict.Wish(
+        runs=args.runs,
+        source=args.run,
+        target=target,
+        views=args.views,
+        folds=chosen,
+        data=args.data,
+        device=args.device,
+        command=f"python -m fer_kit.predict {shlex.join(words)}",
+    )
+    for line in repredict.write(wish):
+        print(line, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; exit code 0, 2 for a user error, 130 when interrupted."""
+    return cli.run(build_parser, body, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

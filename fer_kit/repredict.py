@@ -1,0 +1,192 @@
+"""Finished folds predicted again with other test-time views, as a run of its own beside the untouched source."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fer_kit import (
+    checkpoints,
+    config,
+    data,
+    files,
+    fold_names,
+    fold_predict,
+    folds,
+    models,
+    precision,
+    predictions,
+    revision,
+    runs,
+    splits,
+    tracking,
+)
+from fer_kit.errors import FerKitError
+from fer_kit.fold_names import Fold
+
+WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which folds of run `source` to predict with which views, as which run. command: for env.json, without a fold."""
+
+    runs: Path
+    source: str
+    target: str
+    views: str
+    folds: tuple[Fold, ...]
+    data: str | None
+    device: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished fold. result: result.json."""
+
+    folder: Path
+    config: config.TrainConfig
+    result: dict[str, Any]
+
+
+def write(wish: Wish) -> Iterator[str]:
+    """Predict and write each fold, whole or not at all; yields the lines to tell. Folds that are there already stay.
+
+    Raises:
+        FerKitError: a fold is not finished, was predicted so already, or is of other data or folds than these; another
+            run has the target's name.
+    """
+    device = precision.choose_device(wish.device)
+    todo = []
+    for fold in wish.folds:
+        there = runs.fold_folder(wish.runs, wish.target, fold)
+        if is_there(there, wish):
+            yield f"{there} is finished already; nothing to do"
+        else:
+            todo.append(fold)
+    if not todo:
+        return
+    competition = data.load(data.find(wish.data), wish.runs / runs.CACHE)
+    table = folds.read(wish.runs / "folds.csv")
+    here = {"data_digest": competition.digest, "folds_digest": table.digest}
+    for fold in todo:
+        source = read(runs.fold_folder(wish.runs, wish.source, fold))
+        check(source, wish.views, here)
+        changed = dataclasses.replace(source.config, views=wish.views)
+        asked = fold_predict.Asked(
+            config=changed,
+            run=wish.target,
+            fold=fold,
+            competition=competition,
+            out=splits.split(table, fold, changed).out,
+            device=device,
+            identity={"config_digest": changed.digest, **here},
+            code=revision.commit(),
+        )
+        began = time.monotonic()
+        net = models.build(source.config)
+        checkpoints.load_weights(source.folder / WEIGHTS, net)
+        net = net.to(device, memory_format=torch.channels_last)
+        oof, test = fold_predict.predict(asked, net, source.result["epoch"])
+        yield save(wish, asked, source, oof, test, time.monotonic() - began)
+
+
+def read(folder: Path) -> Source:
+    """A finished fold's config and result."""
+    settings = config.from_json(files.read_json(folder / CONFIG), f"{folder / CONFIG}")
+    return Source(folder, settings, files.read_json(folder / runs.RESULT))
+
+
+def is_there(folder: Path, wish: Wish) -> bool:
+    """Whether `folder` holds what `wish` asks for; False where nothing lies there.
+
+    Raises:
+        FerKitError: something else lies there.
+    """
+    if not folder.exists():
+        return False
+    result = files.read_json(folder / runs.RESULT) if runs.is_finished(folder) else {}
+    if result.get("source", {}).get("run") == wish.source and read(folder).config.views == wish.views:
+        return True
+    raise FerKitError(f"{folder} holds another run; name the new one with --tag")
+
+
+def check(source: Source, views: str, here: dict[str, str]) -> None:
+    """Refuse a fold that cannot be predicted, or need not be."""
+    if source.config.digest != source.result["config_digest"]:
+        raise FerKitError(f"{source.folder / CONFIG}: not the one that the fold was trained with; put it back")
+    if source.config.views == views:
+        raise FerKitError(f"{source.folder} was predicted with --views {views} already; take other views")
+    for key, digest in here.items():
+        if digest != source.result[key]:
+            raise FerKitError(
+                f"{source.folder}: {key} is {source.result[key][:12]}, that of the files here is {digest[:12]}; give "
+                "what it was trained with by --data and --runs"
+            )
+
+
+def save(
+    wish: Wish,
+    asked: fold_predict.Asked,
+    source: Source,
+    oof: predictions.Predictions | None,
+    test: predictions.Predictions,
+    seconds: float,
+) -> str:
+    """Write the folder aside and rename it, so that there is never half a fold; the line to tell."""
+    target = runs.fold_folder(wish.runs, wish.target, asked.fold)
+    result = {
+        **source.result,
+        "run": wish.target,
+        **fold_predict.scores(oof),
+        **asked.identity,
+        "commit": asked.code,
+        "predict_seconds": round(seconds, 1),
+        "source": {
+            "run": wish.source,
+            "views": source.config.views,
+            "config_digest": source.config.digest,
+            "weights_sha256": files.sha256_of(source.folder / WEIGHTS),
+        },
+    }
+    with aside(target) as folder:
+        for name in (WEIGHTS, HISTORY):  # the network, and how it was trained: the same as in the source
+            shutil.copyfile(source.folder / name, folder / name)
+        command = f"{wish.command} --fold {fold_names.folder_name(asked.fold).removeprefix('fold')}"
+        exact = precision.Precision("fp32", asked.device)
+        files.write_json(folder / "env.json", tracking.environment(exact, command, asked.code))
+        files.write_json(folder / CONFIG, asked.config.to_json())
+        told = f"{source.folder} predicted with the views {wish.views} in place of {source.config.views}"
+        files.write_text(folder / "log.txt", f"{tracking.utc_now()} {told}\n")
+        for file, key, rows in ((runs.OOF, "oof_sha256", oof), (runs.TEST, "test_sha256", test)):
+            if rows is not None:
+                predictions.write(folder / file, rows)
+                result[key] = files.sha256_of(folder / file)
+        files.write_json(folder / runs.RESULT, result)
+    if oof is None:
+        return f"{target}: full fit, nothing out of fold"
+    before = f"{source.result['oof_accuracy']:.2%} with {source.config.views}"
+    return f"{target}: out of fold {result['oof_accuracy']:.2%} with {wish.views}, {before}"
+
+
+@contextlib.contextmanager
+def aside(target: Path) -> Iterator[Path]:
+    """A new folder beside `target` that becomes it on a clean exit, and is gone after any other."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=files.TEMPORARY_SUFFIX, dir=target.parent))
+    try:
+        folder.chmod(0o755)
+        yield folder
+        folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,171 @@
+"""Predicting again with other views: a run of its own that everything else accepts, and a source that stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ensembles import blend, members
+from fer_kit import config, engine, files, fold_names, precision, predict, predictions, repredict, runs, train
+
+RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): files.sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(competition_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with every fold and the full fit of one run."""
+    from fer_kit import folds
+
+    runs_dir = tmp_path_factory.mktemp("runs")
+    place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
+    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    for fold in ("0", "1", "2", "all"):
+        assert train.main([*RECIPE, *place, "--fold", fold]) == 0
+    return runs_dir
+
+
+@pytest.fixture
+def place(trained: Path, competition_dir: Path, tmp_path: Path) -> list[str]:
+    """The options that name a copy of it and its data."""
+    import shutil
+
+    shutil.copytree(trained, tmp_path / "runs")
+    return ["--data", str(competition_dir), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
+
+
+def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, tmp_path, capsys):
+    runs_dir = tmp_path / "runs"
+    before = contents(runs_dir / "baseline_v1-t")
+    assert predict.main(["baseline_v1-t", "--views", "flip_shifts", *place]) == 0
+    out = capsys.readouterr().out
+    assert contents(runs_dir / "baseline_v1-t") == before
+    new, old = runs.load(runs_dir, "baseline_v1-t-flip_shifts"), runs.load(runs_dir, "baseline_v1-t")
+    assert new.folds == (0, 1, 2) and np.array_equal(new.oof.ids, old.oof.ids)
+    assert new.oof.meta["views"] == new.test.meta["views"] == "flip_shifts"
+    assert new.oof.meta["config_digest"] != old.oof.meta["config_digest"]
+    assert not np.array_equal(new.oof.logits, old.oof.logits)
+    assert f"fold0: out of fold {new.accuracies[0]:.2%} with flip_shifts, {old.accuracies[0]:.2%} with flip" in out
+    assert f"{runs.fold_folder(runs_dir, new.name, fold_names.ALL)}: full fit, nothing out of fold" in out
+
+    folder, source = new.folder / "fold1", old.folder / "fold1"
+    settings = config.from_json(files.read_json(folder / "config.json"), "")
+    assert settings.views == "flip_shifts" and settings.digest == new.oof.meta["config_digest"]
+    result, was = files.read_json(folder / "result.json"), files.read_json(source / "result.json")
+    assert result["source"] == {
+        "run": "baseline_v1-t",
+        "views": "flip",
+        "config_digest": was["config_digest"],
+        "weights_sha256": files.sha256_of(source / "model.safetensors"),
+    }
+    assert result["epoch"] == was["epoch"] and result["run"] == new.name
+    assert {path.name for path in folder.iterdir()} == {path.name for path in source.iterdir()}
+    command = files.read_json(folder / "env.json")["command"]
+    assert command.startswith("python -m fer_kit.predict baseline_v1-t --views flip_shifts --runs")
+    assert command.endswith("--fold 1")
+    predict.build_parser().parse_args(command.split()[3:])
+
+
+def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_dir):
+    from fer_kit import checkpoints, data, models
+
+    assert predict.main(["baseline_v1-t", "--views", "none", "--tag", "plain", "--fold", "2", *place]) == 0
+    folder = tmp_path / "runs" / "baseline_v1-t-plain" / "fold2"
+    net = models.build(config.from_json(files.read_json(folder / "config.json"), ""))
+    checkpoints.load_weights(folder / "model.safetensors", net)
+    oof = predictions.read(folder / "oof.npz")
+    images = data.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]
+    exact = precision.choose("fp32", torch.device("cpu"))
+    expected = engine.predict(net, torch.from_numpy(np.array(images)), "none", exact)
+    np.testing.assert_allclose(oof.logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_views_again_give_the_bits_of_training(place, tmp_path):
+    """There and back: with the recipe's views, a fold is predicted as it was when it was trained."""
+    words = ["--fold", "0", *place]
+    assert predict.main(["baseline_v1-t", "--views", "none", "--tag", "plain", *words]) == 0
+    assert predict.main(["baseline_v1-t-plain", "--views", "flip", "--tag", "back", *words]) == 0
+    back, first = (tmp_path / "runs" / name / "fold0" for name in ("baseline_v1-t-plain-back", "baseline_v1-t"))
+    for file in ("oof.npz", "test.npz"):
+        one, other = predictions.read(back / file), predictions.read(first / file)
+        assert np.array_equal(one.logits, other.logits)
+        assert one.meta["config_digest"] == other.meta["config_digest"]
+
+
+def test_a_blend_takes_both(place, tmp_path):
+    runs_dir = tmp_path / "runs"
+    assert predict.main(["baseline_v1-t", "--views", "rotations", *place]) == 0
+    both = members.load(runs_dir, [runs_dir / "baseline_v1-t", runs_dir / "baseline_v1-t-rotations"])
+    assert len(members.by_recipe(both)) == 2  # not two seeds of one recipe
+    words = ["both", "--members", "baseline_v1-t*", "--method", "mean", "--full-fit", "beside", "--runs", str(runs_dir)]
+    assert blend.main([*words, "--data", place[1]]) == 0
+
+
+def test_what_is_there_stays_and_what_is_missing_is_added(place, tmp_path, capsys, monkeypatch):
+    runs_dir = tmp_path / "runs"
+    (runs_dir / "baseline_v1-t" / "fold1" / "result.json").rename(tmp_path / "result.json")
+    assert predict.main(["baseline_v1-t", "--views", "none", *place]) == 0
+    assert "left out, not finished: fold1" in capsys.readouterr().out
+    before = contents(runs_dir / "baseline_v1-t-none")
+    (tmp_path / "result.json").rename(runs_dir / "baseline_v1-t" / "fold1" / "result.json")
+
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(repredict.files, "write_json", fails)
+    assert predict.main(["baseline_v1-t", "--views", "none", *place]) == 130
+    monkeypatch.undo()
+    assert contents(runs_dir / "baseline_v1-t-none") == before  # nothing half
+    assert not runs.status(runs_dir, "baseline_v1-t-none").complete
+    message = runs.unfinished_message(runs_dir, runs.status(runs_dir, "baseline_v1-t-none"))
+    assert "fold 1 of 3 not finished; finish with: python -m fer_kit.predict baseline_v1-t --views none" in message
+    assert message.endswith("--fold 1")
+    assert predict.main(["baseline_v1-t", "--views", "none", *place]) == 0
+    assert "fold0 is finished already; nothing to do" in capsys.readouterr().out
+    assert runs.status(runs_dir, "baseline_v1-t-none").complete
+    assert before.items() <= contents(runs_dir / "baseline_v1-t-none").items()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["baseline_v1-s", "--views", "none"],
+            "no run 'baseline_v1-s' (did you mean 'baseline_v1-t'?); there are: base",
+        ),
+        (["baseline_v1-t", "--views", "flip"], "fold0 was predicted with --views flip already; take other views"),
+        (["baseline_v1-t", "--views", "none", "--fold", "7"], "fold7 is not a finished fold; train it first"),
+        (["baseline_v1-t", "--views", "none", "--tag", "../x"], "tag '../x' cannot name a folder"),
+        (["baseline_v1-t", "--views", "some"], "argument --views: invalid choice: 'some'"),
+        (
+            ["baseline_v1-t", "--views", "none", "--tag", "taken"],
+            "fold0 holds another run; name the new one with --tag",
+        ),
+    ],
+)
+def test_refusals(place, tmp_path, words, message, capsys):
+    taken = tmp_path / "runs" / "baseline_v1-t-taken" / "fold0"
+    taken.mkdir(parents=True)
+    assert predict.main([*words, *place]) == 2
+    assert message in capsys.readouterr().err
+    assert list(taken.iterdir()) == []
+
+
+def test_other_data_folds_or_configs_are_refused(place, tmp_path, capsys):
+    folder = tmp_path / "runs" / "baseline_v1-t" / "fold0"
+    for name, key, message in (
+        ("result.json", "data_digest", "data_digest is 0123, that of the files here is"),
+        ("config.json", "lr", "config.json: not the one that the fold was trained with; put it back"),
+    ):
+        kept = (folder / name).read_text()
+        (folder / name).write_text(json.dumps(json.loads(kept) | {key: "0123" if key != "lr" else 0.5}))
+        assert predict.main(["baseline_v1-t", "--views", "none", "--fold", "0", *place]) == 2
+        assert message in capsys.readouterr().err
+        (folder / name).write_text(kept)
