@@ -27,7 +27,7 @@ def exponential(net: nn.Module, decay: float) -> AveragedModel:
     """Exponential average of parameters and batch-norm statistics.
 
     Its decay after n steps is 1 - (1 + n)^(-2/3) until that reaches `decay`, so that early weights are forgotten: the
-    warm-up of timm's ModelEmaV3, whose results these are bit for bit. (timm's own cannot be imported without wandb.)
+    warm-up of timm's ModelEmaV3, whose results these are bit for bit.
     """
     average = AveragedModel(net, use_buffers=True)
 

@@ -35,7 +35,7 @@ LAYERS = [
     | {"recipes_timm", "weights_files"},
     {"augment", "views", "batches", "losses", "optim", "precision", "models"}
     | {"user_augment", "albumentations_v3", "user_batches"}
-    | {"mixing", "sam", "averaging", "compiling"}
+    | {"timm_alone", "mixing", "sam", "averaging", "compiling"}
     | {"transfer", "pretrained", "pretrained_files", "pretrained_fit"},
     {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run", "out_of_memory"}
     | {"fold_predict", "repredict", "explain_maps", "explain_sheets"},
@@ -154,6 +154,13 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_training_brings_along_nothing_that_it_was_not_asked_for():
+    program = f"import sys, fer_kit.fold_run; print(sorted({HEAVY - TORCH - {'PIL'}!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_one_word_for_all_commands(capsys):

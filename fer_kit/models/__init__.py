@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from fer_kit import timm_alone  # noqa: F401 (before timm)
 from fer_kit.config import TrainConfig
 from fer_kit.config_limits import TIMM_NAME
 from fer_kit.models.attention import Attention
