@@ -56,7 +56,7 @@ class ConvNext(nn.Module):
         self.features = nn.Sequential(*layers, LayerNorm2d(inputs))
         self.head = place_head(inputs, SIDE_PX // 2 ** len(widths), dropout)
         for module in self.features.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.trunc_normal_(module.weight, std=0.02)  # as in the paper
                 nn.init.zeros_(module.bias)
 
