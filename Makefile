@@ -50,6 +50,10 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 test: $(VENV)/installed  ## run the tests
 	$(PY) -m pytest
 
+FUZZ ?= 10000
+fuzz: $(VENV)/installed  ## 10,000 broken files for each reader; FUZZ=n for another number
+	$(PY) -m tests.fuzz_run $(FUZZ)
+
 lint: $(VENV)/installed  ## style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -59,9 +63,10 @@ bench: $(VENV)/installed  ## measure speed: reading, folds, training
 	$(PY) -m tests.benchmarks.bench_data
 	$(PY) -m tests.benchmarks.bench_folds
 	$(PY) -m tests.benchmarks.bench_training
+	$(PY) -m tests.benchmarks.bench_augment
 	$(PY) -m tests.benchmarks.bench_blend
 
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test fuzz lint bench clean

@@ -12,6 +12,7 @@ blend is better than the best member alone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +29,7 @@ from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
 from ensembles.twin_blend import Twins
 from ensembles.twin_pairs import MODES, OFF
-from fer_kit import cli, runs, wandb_log
+from fer_kit import cli, lock, runs, wandb_log
 from fer_kit.errors import FerKitError
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, TEST
@@ -90,9 +91,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def body(args: argparse.Namespace) -> None:
+    """Lock the names that are written to, then blend."""
+    name = runs.safe_name(args.name, "blend")
+    with contextlib.ExitStack() as locks:
+        for one in [name] if args.twins == OFF else [name, name + twin_blend.SUFFIX]:
+            folder = Path(args.runs) / BLENDS / one
+            locks.enter_context(lock.held(folder, "another process makes this blend"))
+        blend(args, name)
+
+
+def blend(args: argparse.Namespace, name: str) -> None:
     """Choose, check, fit, score, write, report."""
     runs_dir = Path(args.runs)
-    name = runs.safe_name(args.name, "blend")
     folder = runs_dir / BLENDS / name
     places, left_out = choice.choose(runs_dir, args.members)
     if name in runs.list_runs(runs_dir):

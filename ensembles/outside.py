@@ -5,9 +5,7 @@ Rows may stand in any order in these files: they are put in order of their ids.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -45,8 +43,7 @@ def _read(path: Path) -> Predictions:
     except FerKitError as error:
         if _OUT_OF_ORDER not in str(error):
             raise
-    with np.load(path, allow_pickle=False) as archive:  # its arrays were read once already: only their order is off
-        arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
+    arrays = predictions.read_arrays(path)  # they were read once already: only their order is off
     ids, counts = np.unique(arrays["ids"], return_counts=True)
     if (counts > 1).any():
         raise FerKitError(f"{path}: id {ids[np.argmax(counts > 1)]} stands there twice; predict each row once")
@@ -55,7 +52,7 @@ def _read(path: Path) -> Predictions:
         if arrays[name].shape[:1] != order.shape:
             raise FerKitError(f"{path}: {len(order):,} ids but {name} of shape {arrays[name].shape}; write it again")
         arrays[name] = arrays[name][order]
-    meta = json.loads(arrays["meta"].item())
+    meta = files.parse_json(arrays["meta"].item())
     try:
         return Predictions(arrays["ids"], arrays["logits"], meta, arrays.get("labels"))
     except FerKitError as error:

@@ -129,13 +129,16 @@ def is_there(folder: Path, record: dict[str, Any], force: bool) -> bool:
 
 
 def write(folder: Path, oof: Predictions, test: Predictions, record: dict[str, Any]) -> None:
-    """Write the blend, blend.json last: it is the finished mark."""
-    mark = folder / BLEND
-    mark.unlink(missing_ok=True)  # first, so that a kill leaves an unfinished blend and not a mixed one
-    predictions.write(folder / OOF, oof)
-    predictions.write(folder / TEST, test)
-    hashes = {"oof_sha256": files.sha256_of(folder / OOF), "test_sha256": files.sha256_of(folder / TEST)}
-    files.write_json(mark, {**record, **hashes})
+    """Write the blend, blend.json last: it is the finished mark. A kill leaves an unfinished blend, no mixed one.
+
+    Raises:
+        FerKitError: the folder cannot be written; a blend that it held is still there.
+    """
+    with files.together(folder, BLEND) as aside:
+        predictions.write(aside / OOF, oof)
+        predictions.write(aside / TEST, test)
+        hashes = {"oof_sha256": files.sha256_of(aside / OOF), "test_sha256": files.sha256_of(aside / TEST)}
+        files.write_json(aside / BLEND, {**record, **hashes})
 
 
 def _score_json(score: Score) -> dict[str, Any]:

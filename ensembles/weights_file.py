@@ -14,6 +14,7 @@ from fer_kit import files
 from fer_kit.errors import FerKitError, did_you_mean
 
 SUM_TOLERANCE = 1e-6
+_MOST = 1e9  # whatever does not sum to 1 is refused with its sum, which has to be a number that can be read
 
 
 def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
@@ -24,7 +25,7 @@ def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
     """
     weights = _by_name(path, files.read_json(path))
     for name, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= _MOST:
             raise FerKitError(f"{path}: the weight of '{name}' is {weight!r}, allowed are numbers from 0 to 1")
         if name not in names:
             raise FerKitError(

@@ -20,14 +20,23 @@ COUNTERS = ("epoch", "step", "best_epoch", "best_weights", "seconds", "history")
 
 
 def save(path: Path, state: State, identity: dict[str, Any]) -> None:
-    """Replace `path` by the whole state. `identity` says whose it is; `load` checks it."""
+    """Replace `path` by the whole state. `identity` says whose it is; `load` checks it.
+
+    Raises:
+        FerKitError: it cannot be written; the one before is still there, whole.
+    """
     record: dict[str, Any] = {"schema": SCHEMA, "identity": identity}
     record |= {part: getattr(state, part).state_dict() for part in PARTS}
     record |= {counter: getattr(state, counter) for counter in COUNTERS}
     record["average"] = None if state.average is None else state.average.module.state_dict()
     record["averaged"] = 0 if state.average is None else int(state.average.n_averaged)
     with files.replacing(path) as file:
-        torch.save(record, file)
+        try:
+            torch.save(record, file)
+        except RuntimeError as error:  # torch's word for a file that took less than it was given
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load(path: Path, state: State, identity: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from fer_kit import files
 from fer_kit.errors import FerKitError
 
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
@@ -37,8 +38,9 @@ def run(
 ) -> int:
     """Parse `argv`, run `body` and give the exit code.
 
-    0 when `body` returns None; 2 and one line on stderr for a FerKitError or a usage error; 130 when
-    interrupted. Any other exception is a bug of ours and keeps its traceback.
+    0 when `body` returns None; 2 and one line on stderr for a FerKitError, a usage error or what the system
+    refuses (full disk, missing rights, a folder that vanished); 130 when interrupted. Any other exception is a bug
+    of ours and keeps its traceback.
     """
     try:
         args = build().parse_args(argv)
@@ -55,5 +57,28 @@ def run(
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `… | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_OK
+    except OSError as error:
+        if error.errno is None:  # no word of the system's
+            raise
+        print(f"error: {_refused(error)}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _refused(error: OSError) -> str:
+    """One line for what the system refused outside of `files.replacing`, which has words of its own."""
+    what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if not what:
+        try:
+            sys.stdout.flush()
+            what = "a file"
+        except OSError:
+            what = "the output"
+            _drop_output()
+    return f"{what}: {files.reason_of(error)}; {files.way_out(error)}"
+
+
+def _drop_output() -> None:
+    """Let what is still to be written to stdout go nowhere, else Python complains about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -185,7 +184,7 @@ def check_field(name: str, value: Any) -> None:
         raise FerKitError(f"{name}={value!r} is not one of {', '.join(allowed)}{did_you_mean(str(value), allowed)}")
     if name in RANGES:
         low, high = RANGES[name]
-        if not (math.isfinite(value) and low <= value <= high):
+        if not low <= value <= high:  # nor is NaN between them
             raise FerKitError(f"{name}={value!r} is out of range; give {describe(name)}")
 
 

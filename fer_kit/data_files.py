@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from fer_kit import unzip
 from fer_kit.errors import FerKitError
 from fer_kit.labels import COMPETITION as SLUG
 
@@ -51,10 +51,12 @@ class Source:
             else:
                 with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
                     yield file
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise FerKitError(f"{self.name}: damaged or unreadable zip ({error}); download it again") from None
         except OSError as error:
             raise FerKitError(f"{self.name}: cannot be read ({error.strerror or error})") from None
+        except unzip.FAULTS as error:
+            if self.member is None:
+                raise
+            raise FerKitError(f"{self.name}: damaged or unreadable zip ({error}); download it again") from None
 
 
 def find(explicit: str | Path | None = None) -> Path:
@@ -157,7 +159,7 @@ def _in_zip(path: Path, must_hold: tuple[str, ...]) -> dict[str, Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (OSError, *unzip.FAULTS) as error:
         raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
     found: dict[str, Source] = {}
     for member in members:
@@ -168,6 +170,8 @@ def _in_zip(path: Path, must_hold: tuple[str, ...]) -> dict[str, Source]:
             raise FerKitError(f"{path}: {member.filename} is encrypted; unpack it first")
         if name in found:
             raise FerKitError(f"{path}: holds both {found[name].member} and {member.filename}; unpack the right one")
+        if fault := unzip.bomb(member.file_size, path):
+            raise FerKitError(f"{path}: {member.filename} {fault}; download it again")
         found[name] = Source(path, member.filename, member.file_size)
     if must_hold and not found.keys() & set(must_hold):
         inside = ", ".join(member.filename for member in members[:5]) or "nothing"

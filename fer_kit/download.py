@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, data_files, unzip
+from fer_kit import cli, data_files, lock, unzip
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_cli import COMPETITION, RULES_URL, Client
 
@@ -49,7 +49,8 @@ def body(args: argparse.Namespace) -> None:
     if not args.force and _is_complete(out):
         print(f"{out} holds the competition's files already (--force fetches them again)")
     else:
-        _fetch(out, again=args.force, keep_zip=args.keep_zip)
+        with lock.held(out / _WORKSHOP, "another process downloads into this folder"):
+            _fetch(out, again=args.force, keep_zip=args.keep_zip)
         if not _is_complete(out):
             raise FerKitError(f"{out}: Kaggle's zip held no {' and '.join((data_files.TRAIN, data_files.TEST))}")
     for line in verdicts(out):

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+MOST_CHARACTERS = 4_000
 
 
 class FerKitError(Exception):
     """A fault that the user can mend.
 
     The message is one line: the value found, what is allowed, what to do. Command lines print it
-    without a traceback and exit with 2 (see `fer_kit.cli.run`).
+    without a traceback and exit with 2 (see `fer_kit.cli.run`). What a faulty file puts into it cannot break that:
+    line ends become spaces, characters that a terminal would obey are spelt out, and the middle of a very long
+    message is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_one_line(message))
+
+
+def _one_line(message: str) -> str:
+    if len(message) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        message = f"{message[:half]} … {message[-half:]}"
+    if message.isprintable():
+        return message
+    return "".join(one if one.isprintable() else _spelt(one) for one in re.sub("[\t\n\v\f\r]+", " ", message))
+
+
+def _spelt(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def did_you_mean(value: str, allowed: Iterable[str]) -> str:

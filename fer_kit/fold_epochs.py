@@ -26,8 +26,7 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
         record = one_epoch(job, state, loss_of)
         state.seconds += record["seconds"]
         state.history.append(record)
-        checkpoints.save(job.folder / "last.pt", state, job.identity)
-        tracking.write_metrics(job.folder / "metrics.jsonl", state.history)
+        save(job, state)
         job.log(tell(record, job.config, state))
         if out_of_time(job.options, began, state):
             job.log(
@@ -36,6 +35,25 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
             )
             return False
     return True
+
+
+def save(job: Job, state: engine.State) -> None:
+    """Save last.pt and metrics.jsonl.
+
+    Raises:
+        FerKitError: they cannot be written, and the ones before are still whole; the folder was moved or removed since
+            the last time, which ends the training but not without saving it, unless another process trains there now.
+    """
+    gone = not job.folder.is_dir()
+    if not job.mine.ours():
+        raise FerKitError(f"{job.folder}: was removed, and another process trains this fold now; this one ends here")
+    checkpoints.save(job.folder / "last.pt", state, job.identity)
+    tracking.write_metrics(job.folder / "metrics.jsonl", state.history)
+    if gone:
+        raise FerKitError(
+            f"{job.folder}: was moved or removed during the training; epochs 1 to {state.epoch} are saved there again: "
+            "go on with --resume, or remove it for good"
+        )
 
 
 def one_epoch(job: Job, state: engine.State, loss_of: Loss) -> dict[str, Any]:

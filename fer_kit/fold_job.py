@@ -16,6 +16,7 @@ from fer_kit import (
     data,
     files,
     folds,
+    lock,
     precision,
     pretrained,
     revision,
@@ -62,6 +63,7 @@ class Job:
     config: TrainConfig
     options: Options
     folder: Path
+    mine: lock.Lock  # of the folder
     log: tracking.Log
     precision: precision.Precision
     competition: data.Competition
@@ -111,7 +113,7 @@ def claim(folder: Path, options: Options) -> str:
     return "resume"
 
 
-def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
+def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock) -> Job:
     """Read data and folds, put the images on the device, and write config.json and env.json."""
     device = precision.choose_device(options.device)
     fast = precision.choose(config.precision, device)
@@ -138,6 +140,7 @@ def prepare(config: TrainConfig, options: Options, folder: Path) -> Job:
         config=config,
         options=options,
         folder=folder,
+        mine=mine,
         log=tracking.Log(folder / "log.txt"),
         precision=fast,
         competition=competition,

@@ -14,6 +14,7 @@ from fer_kit import (
     engine,
     files,
     fold_predict,
+    lock,
     out_of_memory,
     predictions,
     runs,
@@ -21,7 +22,7 @@ from fer_kit import (
     wandb_log,
 )
 from fer_kit.config import TrainConfig
-from fer_kit.fold_epochs import settle, train_epochs
+from fer_kit.fold_epochs import save, settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.fold_names import in_words, recorded
 from fer_kit.fold_predict import Asked
@@ -32,17 +33,17 @@ def train_fold(config: TrainConfig, options: Options) -> None:
     """Train fold `options.fold` and finish its folder, or stop at the time limit, resumable.
 
     Raises:
-        FerKitError: something asked for is missing or contradicts what lies there; the loss is no longer finite;
-            there is not enough memory.
+        FerKitError: something asked for is missing or contradicts what lies there; another process trains the fold;
+            the loss is no longer finite; there is not enough memory or disk.
         KeyboardInterrupt: Ctrl-C; everything up to the last finished epoch is saved.
     """
     began = time.monotonic()
     folder = runs.fold_folder(options.runs, options.run, options.fold)
-    if claim(folder, options) == "finished":
-        print(f"{folder} is finished already; nothing to do")
-        return
-    with out_of_memory.told(folder):
-        job = prepare(config, options, folder)
+    with lock.held(folder, "another process trains this fold") as mine, out_of_memory.told(folder):
+        if claim(folder, options) == "finished":
+            print(f"{folder} is finished already; nothing to do")
+            return
+        job = prepare(config, options, folder, mine)
         state = begin_or_resume(job)
         with wandb_log.following(folder, options.wandb, options.data, facts(job, state)):
             try:
@@ -81,6 +82,7 @@ def begin_or_resume(job: Job) -> engine.State:
     last = job.folder / "last.pt"
     if last.exists():
         checkpoints.load(last, state, job.identity)
+        tracking.write_metrics(job.folder / "metrics.jsonl", state.history)  # the last write can have failed there
         job.log(f"{name}: going on after epoch {state.epoch} of {config.epochs}")
     else:
         rows = job.split
@@ -100,6 +102,8 @@ def finish(job: Job, state: engine.State) -> None:
         epoch = state.best_epoch
     started = time.monotonic()
     oof, test = predict(job, state.smooth, epoch)
+    if not (job.folder / "last.pt").exists():  # moved or removed during the predictions: a folder without it is half
+        save(job, state)
     checkpoints.save_weights(job.folder / "model.safetensors", state.smooth, test.meta | {"model": job.config.model})
     result = result_of(job, state, oof) | {
         "epoch": epoch,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import cli, files, twins
+from fer_kit import cli, files, lock, twins
 from fer_kit.errors import FerKitError
 from fer_kit.fold_files import COLUMNS, TEST_COLUMNS, Folds, check, read, read_test_groups, table_of
 from fer_kit.labels import CLASSES, NUM_CLASSES
@@ -176,25 +176,23 @@ def write(folder: Path, made: Made, force: bool = False) -> bool:
     Wherever a folds.csv lies, the other two fit it: it is written last, and removed first when replaced.
 
     Raises:
-        FerKitError: other folds lie there and `force` is not set.
+        FerKitError: other folds lie there and `force` is not set; the folder cannot be written, and is as it was.
     """
     path, test_path = folder / "folds.csv", folder / "folds-test.csv"
     before = path.read_bytes() if path.exists() else None
     other_test = test_path.exists() and test_path.read_bytes() != made.test_table
     new = before != made.table
-    if before is not None and (new or other_test):
-        if not force:
-            what = f"{path} (digest {hashlib.sha256(before).hexdigest()[:12]})" if new else str(test_path)
-            raise FerKitError(
-                f"{what} holds other folds than these (digest {made.folds.digest[:12]}), and runs trained on them do"
-                " not blend with new ones; choose another --runs, or --force to replace them"
-            )
-        path.unlink()
-    with files.replacing(test_path) as file:
-        file.write(made.test_table)
-    files.write_json(folder / "folds.json", made.record)
-    with files.replacing(path) as file:
-        file.write(made.table)
+    if before is not None and (new or other_test) and not force:
+        what = f"{path} (digest {hashlib.sha256(before).hexdigest()[:12]})" if new else str(test_path)
+        raise FerKitError(
+            f"{what} holds other folds than these (digest {made.folds.digest[:12]}), and runs trained on them do"
+            " not blend with new ones; choose another --runs, or --force to replace them"
+        )
+    with files.together(folder, path.name) as aside:
+        for name, content in ((test_path.name, made.test_table), (path.name, made.table)):
+            with files.replacing(aside / name) as file:
+                file.write(content)
+        files.write_json(aside / "folds.json", made.record)
     return new or other_test
 
 
@@ -245,10 +243,11 @@ def _body(args: argparse.Namespace) -> None:
             " memorises; good only to measure that, in a run folder of its own",
             file=sys.stderr,
         )
-    competition = data.load(data.find(args.data), args.runs / "cache")
-    made = make(competition, args.folds, args.seed, args.method, progress=True)
-    print(report(made))
-    verb = "wrote" if write(args.runs, made, args.force) else "the same folds already lie in"
+    with lock.held(args.runs / "folds.csv", "another process makes folds or fetches here"):
+        competition = data.load(data.find(args.data), args.runs / "cache")
+        made = make(competition, args.folds, args.seed, args.method, progress=True)
+        print(report(made))
+        verb = "wrote" if write(args.runs, made, args.force) else "the same folds already lie in"
     print(f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), with folds-test.csv and folds.json")
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fer_kit import files
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_errors import OutputIncomplete
 
@@ -50,9 +51,7 @@ def fetch_into(folder: Path, ref: str, fetch: Callable[[Path], None]) -> list[Pa
             _refuse_pages(target, names, ref)
             os.replace(target, folder)
     except OSError as error:
-        raise FerKitError(
-            f"{folder}: cannot be written ({error.strerror or error}); free space or choose another"
-        ) from None
+        raise files.unwritable(folder, error) from None
     return [folder / name for name in names]
 
 

@@ -14,8 +14,6 @@ at 65,504, float64 only doubles the file.
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files
+from fer_kit import files, npz
 from fer_kit.errors import FerKitError
 from fer_kit.labels import CLASSES, NUM_CLASSES
 
@@ -44,6 +42,7 @@ META_KEYS = (
 )
 _TEXT_KEYS = ("recipe", "run", "config_digest", "folds_digest", "data_digest")
 _SAME_IN_A_RUN = ("recipe", "run", "config_digest", "folds_digest", "data_digest", "views")
+_AGAIN = "predict these rows again"
 _ARRAYS = {"ids": True, "logits": True, "meta": True, "labels": False}  # name: must be there
 
 
@@ -135,7 +134,7 @@ def read(path: Path | str) -> Predictions:
         FerKitError: missing, cut short, not an .npz, or against the contract; never any other error.
     """
     try:
-        arrays = _read_arrays(Path(path))
+        arrays = read_arrays(Path(path))
         return Predictions(arrays["ids"], arrays["logits"], _parse_meta(arrays["meta"]), arrays.get("labels"))
     except FerKitError as error:
         raise FerKitError(f"{path}: {error}") from None
@@ -238,32 +237,24 @@ def _check_meta(meta: Any) -> None:
         ) from None
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise FerKitError("no such file" if not path.exists() else "not a file")
-    try:
-        if not zipfile.is_zipfile(path):
-            raise FerKitError("not a whole .npz file (cut short, or something else); predict these rows again")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            unknown = [name for name in archive.files if name not in _ARRAYS]
-            if unknown:
-                raise FerKitError(f"holds '{unknown[0]}', allowed are {', '.join(_ARRAYS)}")
-            for name, required in _ARRAYS.items():
-                if required and name not in archive.files:
-                    raise FerKitError(f"lacks '{name}', allowed are {', '.join(_ARRAYS)}; predict these rows again")
-            return {name: np.asarray(archive[name]) for name in archive.files}
-    # what zipfile and numpy raise on damaged bytes: RuntimeError is an "encrypted" member, SyntaxError a bad header
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, MemoryError, OverflowError) as error:
-        raise FerKitError(f"cannot be read as plain arrays ({_one_line(error)}); predict these rows again") from None
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise FerKitError(f"damaged ({_one_line(error)}); predict these rows again") from None
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a prediction file by name, before their values are checked.
+
+    Raises:
+        FerKitError: missing, cut short, not an .npz of plain arrays, other names; the message does not name the file.
+    """
+    arrays = npz.read(path, _ARRAYS, _AGAIN)
+    for name, required in _ARRAYS.items():
+        if required and name not in arrays:
+            raise FerKitError(f"lacks '{name}', allowed are {', '.join(_ARRAYS)}; {_AGAIN}")
+    return arrays
 
 
 def _parse_meta(value: NDArray[Any]) -> Any:
     if value.dtype.kind != "U" or value.ndim != 0:
         raise FerKitError(f"meta is {value.dtype} of shape {value.shape}, allowed is one JSON string")
     try:
-        return json.loads(value.item())
+        return files.parse_json(value.item())
     except (ValueError, RecursionError) as error:
         raise FerKitError(f"meta is not JSON ({_one_line(error)})") from None
 

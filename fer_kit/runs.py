@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, fold_names, metrics, predictions
+from fer_kit import files, fold_names, metrics, predictions, run_records
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.predictions import Predictions
+from fer_kit.run_records import BLEND, OOF, RESULT, STORED_SCORE_TOLERANCE, TEST
 
-RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"
 BLENDS, CACHE = "blends", "cache"  # folders beside the runs that are no runs
-STORED_SCORE_TOLERANCE = 1e-6  # a mix-up of rows moves an accuracy by more than rounding ever does
+MOST_FOLDS = 10_000
 
-_HASHED = {OOF: "oof_sha256", TEST: "test_sha256"}
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FOLD_OPTION = r" --fold[= ]\S+"
 _FOLD_FOLDER = re.compile(r"fold(0|[1-9][0-9]*)")
+
+
+__all__ = ["BLEND", "OOF", "RESULT", "STORED_SCORE_TOLERANCE", "TEST"]  # of `run_records`, for those who read runs
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,17 @@ def safe_name(name: str, what: str) -> str:
     Raises:
         FerKitError: it cannot; `what` says whose name it is ("tag", "blend").
     """
-    if not _SAFE_NAME.fullmatch(name) or name.endswith(".") or name in (BLENDS, CACHE):
+    if not is_safe_name(name):
         raise FerKitError(
             f"{what} '{name}' cannot name a folder; allowed are letters, digits, '.', '_' and '-', "
             f"a letter or digit first, at most 100, and not '{BLENDS}' or '{CACHE}'"
         )
     return name
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether `name` can be a folder on every system and is no name of ours."""
+    return bool(_SAFE_NAME.fullmatch(name)) and not name.endswith(".") and name not in (BLENDS, CACHE)
 
 
 def run_name(recipe: str, tag: str | None = None) -> str:
@@ -122,7 +129,7 @@ def list_blends(runs_dir: Path | str) -> list[str]:
 def is_finished(folder: Path | str) -> bool:
     """Whether a fold folder holds result.json and the very prediction files it was written for."""
     try:
-        return _read_record(Path(folder), RESULT) is not None
+        return run_records.read(Path(folder), RESULT) is not None
     except FerKitError:
         return False
 
@@ -134,11 +141,13 @@ def status(runs_dir: Path | str, name: str) -> Status:
         FerKitError: no such run, a damaged fold, folds that disagree on how many there are.
     """
     folder, results = _results(Path(runs_dir), name)
-    counts = sorted({_field(folder / f"fold{k}" / RESULT, results[k], "folds", int) for k in results})
+    counts = sorted({run_records.field(folder / f"fold{k}" / RESULT, results[k], "folds", int) for k in results})
     if len(counts) > 1:
         raise FerKitError(f"{folder}: some folds are of {counts[0]} and some of {counts[1]}; keep one set of folds")
     if not counts:
         return Status(name, None, (), ())
+    if not 1 <= counts[0] <= MOST_FOLDS:
+        raise FerKitError(f"{folder}: says it has {counts[0]} folds, allowed are 1 to {MOST_FOLDS:,}; train it again")
     beyond = [fold for fold in results if fold >= counts[0]]
     if beyond:
         raise FerKitError(
@@ -174,8 +183,8 @@ def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
     for fold, result in results.items():
         rows = fold_of_row == fold
         accuracies.append(metrics.accuracy(oof.logits[rows], oof.labels[rows]))
-        _check_stored(folder / f"fold{fold}" / RESULT, result, accuracies[-1])
-    sha256 = {f"fold{fold}/{name}": results[fold][key] for fold in results for name, key in _HASHED.items()}
+        run_records.check_accuracy(folder / f"fold{fold}" / RESULT, result, accuracies[-1])
+    sha256 = {f"fold{fold}/{name}": results[fold][key] for fold in results for name, key in run_records.HASHED.items()}
     test = _average(tests, oof.meta, f"{folder}")
     return Run(name, folder, state.finished, state.count or 0, oof, fold_of_row, tuple(accuracies), test, sha256)
 
@@ -187,13 +196,14 @@ def load_blend(runs_dir: Path | str, name: str) -> Blend:
         FerKitError: no such blend, or its files are not the ones that blend.json was written for.
     """
     folder = Path(runs_dir) / BLENDS / name
-    record = _read_record(folder, BLEND)
+    record = run_records.read(folder, BLEND)
     if record is None:
         raise FerKitError(_unknown(f"{folder.parent}", "blend", name, list_blends(runs_dir)))
+    run_records.check_blend(folder / BLEND, record)
     oof, test = predictions.read(folder / OOF), predictions.read(folder / TEST)
     if oof.labels is None:
         raise FerKitError(f"{folder / OOF}: no labels; blend again with --force")
-    _check_stored(folder / BLEND, record, metrics.accuracy(oof.logits, oof.labels))
+    run_records.check_accuracy(folder / BLEND, record, metrics.accuracy(oof.logits, oof.labels))
     return Blend(name, folder, oof, test, record)
 
 
@@ -212,7 +222,8 @@ def _train_command(folder: Path, state: Status, fold: int) -> str:
     resume = " --resume" if (folder / f"fold{fold}").exists() else ""
     for sister in (fold, *state.finished):
         env = folder / f"fold{sister}" / "env.json"
-        command = files.read_json(env).get("command") if env.is_file() else None
+        told = files.read_json(env) if env.is_file() else None
+        command = told.get("command") if isinstance(told, dict) else None
         if isinstance(command, str) and re.search(_FOLD_OPTION, command):
             command = re.sub(r" --(resume|restart)\b", "", command)
             return re.sub(_FOLD_OPTION, f" --fold {fold}", command) + resume
@@ -235,32 +246,8 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
     folds = {} if name in (BLENDS, CACHE) else _fold_folders(folder)
     if not folds:
         raise FerKitError(_unknown(f"{runs_dir}", "run", name, list_runs(runs_dir)))
-    records = {fold: _read_record(path, RESULT) for fold, path in folds.items()}
+    records = {fold: run_records.read(path, RESULT) for fold, path in folds.items()}
     return folder, {fold: record for fold, record in records.items() if record is not None}
-
-
-def _read_record(folder: Path, name: str) -> dict[str, Any] | None:
-    """result.json or blend.json, once the two prediction files beside it are the ones it names; None without it."""
-    path = folder / name
-    if not path.is_file():
-        return None
-    record = files.read_json(path)
-    if not isinstance(record, dict):
-        raise FerKitError(f"{path}: not a JSON object; make this folder again")
-    for file, key in _HASHED.items():
-        full = file == OOF and record.get("fold") == fold_names.FULL
-        if not full and not (folder / file).is_file():
-            raise FerKitError(f"{folder / file}: missing, though {name} says it was written; make this folder again")
-        if not full and files.sha256_of(folder / file) != _field(path, record, key, str):
-            raise FerKitError(f"{folder / file}: changed since {name} was written; make this folder again")
-    return record
-
-
-def _field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
-    value = record.get(key)
-    if type(value) is not kind:
-        raise FerKitError(f"{path}: '{key}' is {value!r}, allowed is {kind.__name__}; make this folder again")
-    return value
 
 
 def _read_part(folder: Path, file: str, result: dict[str, Any], fold: int) -> Predictions:
@@ -272,15 +259,6 @@ def _read_part(folder: Path, file: str, result: dict[str, Any], fold: int) -> Pr
         if result.get(key) != part.meta[key]:
             raise FerKitError(f"{folder / file}: {key} is not the one of {RESULT}; train this fold again")
     return part
-
-
-def _check_stored(path: Path, record: dict[str, Any], accuracy: float) -> None:
-    stored = _field(path, record, "oof_accuracy", float)
-    if not abs(stored - accuracy) <= STORED_SCORE_TOLERANCE:  # `not <=`, so that NaN is refused too
-        raise FerKitError(
-            f"{path}: oof_accuracy is {stored:.6f}, the rows of {OOF} give {accuracy:.6f}; "
-            "rows, labels or files were mixed up: make this folder again"
-        )
 
 
 def _average(tests: list[Predictions], meta: dict[str, Any], where: str) -> Predictions:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files
+from fer_kit import files, npz
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold
 from fer_kit.labels import NUM_CLASSES
@@ -44,14 +43,20 @@ class SoftTargets:
     meta: dict[str, Any]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.meta, dict):
+            raise FerKitError(f"meta is a {type(self.meta).__name__}, allowed is a JSON object; {_AGAIN}")
         missing = [key for key in META_KEYS if key not in self.meta]
         if missing or self.meta["schema"] != SCHEMA:
             raise FerKitError(f"meta lacks {', '.join(missing) or f'schema {SCHEMA}'}; {_AGAIN}")
+        if type(self.meta["folds"]) is not int or self.meta["folds"] < 2:
+            raise FerKitError(f"meta 'folds' is {self.meta['folds']!r}, allowed is a whole number from 2; {_AGAIN}")
+        if not isinstance(self.meta["name"], str):
+            raise FerKitError(f"meta 'name' is {self.meta['name']!r}, allowed is a text; {_AGAIN}")
         if self.train is None and self.test is None:
             raise FerKitError(f"holds neither train nor test rows; {_AGAIN}")
         for what, shares in (("train", self.train), ("test", self.test)):
             if shares is not None:
-                _check(what, shares, int(self.meta["folds"]))
+                _check(what, shares, self.meta["folds"])
 
     def of(self, fold: Fold) -> tuple[Shares | None, Shares | None]:
         """Train shares (N, 7) and test shares (M, 7) for the student of `fold`.
@@ -87,11 +92,12 @@ def read(path: Path) -> SoftTargets:
     if not path.is_file():
         raise FerKitError(f"{path}: no such file; make targets with python -m ensembles.targets")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
-        meta = json.loads(arrays["meta"].item())
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise FerKitError(f"{path}: no targets file ({' '.join(str(error).split())}); {_AGAIN}") from None
+        arrays = npz.read(path, ("train", "test", "meta"), _AGAIN)
+        meta = files.parse_json(arrays["meta"].item())
+    except FerKitError as error:
+        raise FerKitError(f"{path}: no targets file: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FerKitError(f"{path}: no targets file (no meta that can be read: {error}); {_AGAIN}") from None
     try:
         return SoftTargets(arrays.get("train"), arrays.get("test"), meta)
     except FerKitError as error:
@@ -129,5 +135,8 @@ def _check(what: str, shares: Any, folds: int) -> None:
         found = f"{shares.dtype} of shape {shares.shape}" if isinstance(shares, np.ndarray) else type(shares).__name__
         raise FerKitError(f"{what} is {found}, allowed is float32 (1 or {folds + 1}, rows, {NUM_CLASSES}); {_AGAIN}")
     given = ~np.isnan(shares).all(axis=2)
-    if not (np.abs(shares[given].sum(axis=1) - 1) < 1e-3).all() or (shares[given] < 0).any():
+    if (
+        not ((shares[given] >= 0) & (shares[given] <= 1.001)).all()
+        or (np.abs(shares[given].sum(axis=1) - 1) >= 1e-3).any()
+    ):
         raise FerKitError(f"{what} holds rows that are no shares: they must be 0 or more and sum to 1; {_AGAIN}")

@@ -64,11 +64,18 @@ class Log:
         self.path = path
 
     def __call__(self, line: str) -> None:
-        """Tell one line."""
+        """Tell one line.
+
+        Raises:
+            FerKitError: log.txt cannot be written.
+        """
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{utc_now()} {line}\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{utc_now()} {line}\n")
+        except OSError as error:
+            raise files.unwritable(self.path, error) from error
 
 
 def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:

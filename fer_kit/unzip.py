@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import lzma
 import shutil
 import stat
 import struct
@@ -14,8 +15,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fer_kit import files
 from fer_kit.errors import FerKitError
 
-# zipfile trusts the offsets of a damaged zip: ValueError and struct.error come from there, OSError from seeking to them
-_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, struct.error)
+# What zipfile raises on damaged bytes. It trusts the offsets in them: ValueError, OverflowError and struct.error come
+# from there, OSError from seeking to them; RuntimeError is an encrypted or unknown kind of member.
+FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError, struct.error)
+FAULTS += (RuntimeError, KeyError, IndexError)
+
+_MOST_TIMES, _FREE_BYTES = 200, 1 << 30  # digits shrink to a third; beyond both a zip is a bomb
 
 
 def members(path: Path) -> list[zipfile.ZipInfo]:
@@ -28,10 +33,10 @@ def members(path: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
             found = [member for member in archive.infolist() if not member.is_dir()]
-            fault = _fault_of_names(found)
+            fault = bomb(sum(member.file_size for member in found), path) or _fault_of_names(found)
             if not fault and (damaged := archive.testzip()):
                 fault = f"'{damaged}' is damaged"
-    except _FAULTS as error:
+    except FAULTS as error:
         fault = f"damaged ({error})"
     except OSError as error:
         if error.errno != errno.EINVAL:
@@ -56,6 +61,13 @@ def unpack(path: Path, chosen: Sequence[zipfile.ZipInfo], folder: Path) -> None:
                 raise FerKitError(f"{target.parent}: is a link out of {folder}; remove it")
             with archive.open(member) as source, files.replacing(target) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
+
+
+def bomb(unpacked_bytes: int, path: Path) -> str:
+    """What is wrong with a zip at `path` that unpacks to so many bytes; "" where nothing is."""
+    if unpacked_bytes <= max(_FREE_BYTES, _MOST_TIMES * path.stat().st_size):
+        return ""
+    return f"unpacks to {unpacked_bytes:,} bytes, more than {_MOST_TIMES} times its size"
 
 
 def _fault_of_names(found: Sequence[zipfile.ZipInfo]) -> str:

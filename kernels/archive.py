@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import struct
 import tarfile
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +12,8 @@ from fer_kit import files, runs
 from fer_kit.errors import FerKitError
 
 FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: where it lies, the others fit it
+# what tarfile raises on damaged bytes; RecursionError comes from a header of a header of a header …
+_FAULTS = (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, OverflowError, RecursionError, struct.error)
 _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,2})")
 
 
@@ -38,21 +42,43 @@ def unpack(path: Path, folder: Path, run: str) -> None:
     Raises:
         FerKitError: not a tar, or a member that `pack` would not have written: a path that leaves the folder, a link,
             a device, a run other than `run`, the same name twice.
+        OSError: `folder` cannot be written.
     """
     try:
-        with tarfile.open(path, mode="r:") as archive:
+        with tarfile.open(path, mode="r:", tarinfo=_Member) as archive:
             members = archive.getmembers()
-            _check(members, path.name, run)
+            _check(members, path, run)
             archive.extractall(folder, members, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except _FAULTS as error:
         raise FerKitError(f"{path.name}: not an archive that can be unpacked ({error})") from None
+    except OSError as error:
+        if error.errno in (None, errno.EINVAL):  # a short read, or a place outside of the file
+            raise FerKitError(f"{path.name}: not an archive that can be unpacked ({error})") from None
+        raise  # the disk's, not the archive's
 
 
-def _check(members: list[tarfile.TarInfo], where: str, run: str) -> None:
+class _Member(tarfile.TarInfo):
+    """A member whose size is no less than 0: with one below, Python's tarfile reads the same members without end."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
+
+    @size.setter
+    def size(self, value: int) -> None:
+        if value < 0:
+            raise tarfile.ReadError(f"a member of {value} bytes")
+        self._size = value
+
+
+def _check(members: list[tarfile.TarInfo], path: Path, run: str) -> None:
     runs.safe_name(run, "run")
-    seen: set[str] = set()
+    where, seen = path.name, set[str]()
+    if sum(member.size for member in members) > path.stat().st_size:
+        raise FerKitError(f"{where}: holds more bytes than it has; it was not made by this kit")
     for member in members:
-        if not member.isfile():
+        if not member.isfile() or member.issparse():
             raise FerKitError(f"{where}: holds {member.name!r}, which is no plain file; it was not made by this kit")
         if member.name in seen or not _allowed(member.name, run):
             raise FerKitError(f"{where}: holds {member.name!r}, a name out of place; it was not made by this kit")

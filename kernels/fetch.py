@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import files, fold_files, runs
+from fer_kit import files, fold_files, lock, runs
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_cli import Client, KernelState
 from fer_kit.kaggle_errors import KernelFailed, OutputIncomplete
@@ -59,10 +59,15 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
         except FerKitError as error:
             raise OutputIncomplete(f"{push.name}: {error}; fetch again") from None
         check_runs(unpacked, told)
-        moves, kept = plan_moves(unpacked, runs_dir, told.run, replace)
-        bring_folds(unpacked, runs_dir)
-        for source, target in moves:
-            put_in_place(source, target)
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(lock.held(runs_dir / "folds.csv", "another process makes folds or fetches here"))
+            for fold in fold_folders(unpacked, told.run):
+                target = runs_dir / told.run / fold.name
+                locks.enter_context(lock.held(target, "another process trains or fetches this fold"))
+            moves, kept = plan_moves(unpacked, runs_dir, told.run, replace)
+            bring_folds(unpacked, runs_dir)
+            for source, target in moves:
+                put_in_place(source, target)
     record.put(runs_dir, dataclasses.replace(push, state=record.FETCHED, seen=True))
     return Fetched(tuple(_number(target) for _, target in moves), kept, told)
 

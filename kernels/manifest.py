@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
+from fer_kit import files, runs
 from fer_kit.errors import FerKitError
 
 NAME = "manifest.json"
 SCHEMA = 1
 _ARCHIVE = re.compile(r"runs-[0-9]{1,6}\.tar")  # a new number for each save, so that no manifest names a half of one
 _TEXTS = ("run_id", "bundle_sha256", "commit", "run", "device", "written", "archive", "sha256")
+_MOST_CHARACTERS = 200
 _FOLDS = ("asked", "finished", "stopped", "failed")
 
 
@@ -92,11 +93,13 @@ def check_archive(folder: Path, manifest: Manifest) -> Path:
 
 def _valid(key: str, value: Any) -> bool:
     if key in _FOLDS:
-        return isinstance(value, list) and all(type(fold) is int and fold >= 0 for fold in value)
+        return isinstance(value, list) and all(type(fold) is int and 0 <= fold < runs.MOST_FOLDS for fold in value)
     if key == "archive":
         return isinstance(value, str) and _ARCHIVE.fullmatch(value) is not None
     if key == "final":
         return type(value) is bool
     if key == "bytes":
         return type(value) is int and value >= 0
-    return key in _TEXTS and isinstance(value, str)
+    if not (key in _TEXTS and isinstance(value, str) and value.isprintable() and len(value) <= _MOST_CHARACTERS):
+        return False  # these are shown on terminals and put into paths
+    return key != "run" or runs.is_safe_name(value)

@@ -6,12 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from fer_kit import files
+from fer_kit import files, lock
 from fer_kit.errors import FerKitError, did_you_mean
 
 FILE = "kernels.json"
 SCHEMA = 1
+_LOCK_PATIENCE_SECONDS = 20.0
 BUILT, PUSHED, FETCHED = "built", "pushed", "fetched"
 
 
@@ -53,21 +55,38 @@ def read(runs_dir: Path) -> list[Push]:
         return []
     record = files.read_json(path)
     try:
-        assert record["schema"] == SCHEMA
-        return [Push(**{**entry, "folds": tuple(entry["folds"])}) for entry in record["pushes"]]
-    except (AssertionError, KeyError, TypeError):
+        if record["schema"] != SCHEMA:
+            raise ValueError(record["schema"])
+        return [_push(entry) for entry in record["pushes"]]
+    except (KeyError, TypeError, ValueError):
         raise FerKitError(f"{path}: not a record of this version; move it away and name the kernel by hand") from None
 
 
+def _push(entry: dict[str, Any]) -> Push:
+    """The entry of kernels.json as a record; KeyError, TypeError or ValueError where it is none."""
+    push = Push(**{**entry, "folds": tuple(entry["folds"])})
+    for field in dataclasses.fields(Push):
+        value = getattr(push, field.name)
+        kinds = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}.get(str(field.type), (tuple,))
+        if type(value) not in kinds or (isinstance(value, str) and not value.isprintable()):
+            raise TypeError(field.name)
+    if any(type(fold) is not int for fold in push.folds):
+        raise TypeError("folds")
+    minutes_since(push.utc)
+    return push
+
+
 def put(runs_dir: Path, push: Push) -> None:
-    """Add `push`, or replace the entry with its run id."""
-    pushes = read(runs_dir)
-    places = [index for index, entry in enumerate(pushes) if entry.run_id == push.run_id]
-    if places:
-        pushes[places[0]] = push
-    else:
-        pushes.append(push)
-    files.write_json(runs_dir / FILE, {"schema": SCHEMA, "pushes": [dataclasses.asdict(entry) for entry in pushes]})
+    """Add `push`, or replace the entry with its run id; entries of other processes stay."""
+    with lock.held(runs_dir / FILE, "another process writes to it", _LOCK_PATIENCE_SECONDS):
+        pushes = read(runs_dir)
+        places = [index for index, entry in enumerate(pushes) if entry.run_id == push.run_id]
+        if places:
+            pushes[places[0]] = push
+        else:
+            pushes.append(push)
+        content = {"schema": SCHEMA, "pushes": [dataclasses.asdict(entry) for entry in pushes]}
+        files.write_json(runs_dir / FILE, content)
 
 
 def choose(runs_dir: Path, name: str | None) -> Push:

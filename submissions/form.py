@@ -11,7 +11,6 @@ import itertools
 import os
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data
+from fer_kit import data, files, unzip
 from fer_kit.errors import FerKitError
 from fer_kit.labels import NUM_CLASSES
 
 EXAMPLE = "example_submission.csv"
 ORGANISERS = "the organiser's: one integer a line, no header, no id"
+MOST_BYTES = 8 << 20  # the competition's 7,178 rows take 100 kB at most
 MOVE_IT = "write the organiser's form with --plain if you know better"
 
 _PREDICTION_NAMES = {
@@ -157,8 +157,8 @@ def _test_rows(where: str, ids: tuple[str, ...]) -> NDArray[np.int64] | None:
     if len(set(ids)) < len(ids):
         [(repeated, _)] = Counter(ids).most_common(1)
         raise _not_understood(where, f"id {repeated!r} is there twice")
-    if any(not text or re.search(r'[",\s]', text) for text in ids):
-        raise _not_understood(where, "an id is empty or holds a quote, comma or space")
+    if any(not text or not text.isprintable() or re.search(r'[",\s]', text) for text in ids):
+        raise _not_understood(where, "an id is empty or holds a quote, comma or space, or an unprintable character")
     if not all(_INTEGER.fullmatch(text) for text in ids):
         return None
     numbers = [int(text) for text in ids]
@@ -181,7 +181,7 @@ def _read_example(place: Path) -> tuple[str, bytes] | None:
         if found is not None:
             return found
     if (folder / EXAMPLE).is_file():
-        return f"{folder / EXAMPLE}", (folder / EXAMPLE).read_bytes()
+        return f"{folder / EXAMPLE}", files.read_bytes(folder / EXAMPLE, MOST_BYTES)
     for path in sorted(folder.glob("*.zip")):
         found = None if path == place else _example_in_zip(path)
         if found is not None:
@@ -194,10 +194,13 @@ def _example_in_zip(path: Path) -> tuple[str, bytes] | None:
         return None
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
+            for member in archive.infolist():
+                name = member.filename
                 if name.rpartition("/")[2] == EXAMPLE and not name.startswith("__MACOSX/"):
-                    return f"{path}:{name}", archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                    if member.file_size > MOST_BYTES:
+                        raise FerKitError(f"{path}:{name}: larger than {MOST_BYTES:,} bytes; {MOVE_IT}")
+                    return f"{path}:{name}", archive.read(member)
+    except (OSError, *unzip.FAULTS) as error:
         raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
     return None
 

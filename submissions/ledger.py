@@ -10,18 +10,15 @@ import contextlib
 import csv
 import dataclasses
 import datetime
-import fcntl
 import io
 import math
-import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
+from fer_kit import files, lock
 from fer_kit.errors import FerKitError
 
 LEDGER = "submissions/ledger.csv"
@@ -30,6 +27,7 @@ STATUSES = (UPLOADING, PENDING, COMPLETE, ERROR, UNKNOWN)
 UTC = "%Y-%m-%dT%H:%M:%SZ"
 
 _LOCK_PATIENCE_SECONDS = 20.0
+_MOST_BYTES = 16 << 20  # an entry has some 500
 
 
 @dataclass(frozen=True)
@@ -80,22 +78,24 @@ def read(path: Path) -> list[Entry]:
         FerKitError: a line that is not an entry; it names file, line and fault.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read_bytes(path, _MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise FerKitError(f"{path}: cannot be read ({error}); restore it from your last copy") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     entries: list[Entry] = []
+    tags: set[str] = set()
     try:
         header = next(reader, [])
         if tuple(header) != COLUMNS:
             raise FerKitError(f"{path}, line 1: {','.join(header)!r}, allowed is '{','.join(COLUMNS)}'; restore it")
         for cells in reader:
             entry = _entry(cells, f"{path}, line {reader.line_num}")
-            if any(entry.tag == other.tag for other in entries):
+            if entry.tag in tags:
                 raise FerKitError(f"{path}, line {reader.line_num}: tag {entry.tag!r} is there twice; remove one line")
             entries.append(entry)
+            tags.add(entry.tag)
     except csv.Error as error:
         raise FerKitError(f"{path}, line {reader.line_num}: not CSV ({error}); mend or remove this line") from None
     return entries
@@ -118,23 +118,8 @@ def locked(path: Path, patience_seconds: float = _LOCK_PATIENCE_SECONDS) -> Iter
     Raises:
         FerKitError: another process keeps it longer than `patience_seconds`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)  # the folder stays, the ledger is a new file after each write
-    try:
-        end = time.monotonic() + patience_seconds
-        while True:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise FerKitError(
-                        f"{path}: another upload is under way and holds the ledger; try again when it has ended"
-                    ) from None
-                time.sleep(0.1)
+    with lock.held(path, "another upload is under way and holds the ledger", patience_seconds):
         yield
-    finally:
-        os.close(folder)
 
 
 def change(path: Path, entry: Entry) -> None:
@@ -175,7 +160,7 @@ def _number(cell: str) -> float | None:
 
 
 def _time(cell: str) -> str:
-    datetime.datetime.strptime(cell, UTC)
+    datetime.datetime.strptime(_matching("2[0-9]{3}-[0-9-]{5}T[0-9:]{8}Z")(cell), UTC)
     return cell
 
 

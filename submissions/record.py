@@ -86,7 +86,7 @@ def read(file: Path, sha256: str) -> Record:
             sha256={name: _typed(digest, str) for name, digest in value["predictions"].items()},
         )
         written_for = _typed(value["sha256"], str)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:  # the last two from odd paths
         raise FerKitError(f"{path}: damaged ({error!r}); build the file again") from None
     if written_for != sha256:
         raise FerKitError(

@@ -266,12 +266,22 @@ def test_members_trained_again_make_another_blend(two, capsys):
 
 def test_a_half_written_blend_is_none(two, capsys, monkeypatch):
     run(capsys, "all", "--members", "weak")
+    whole = files.os.replace
 
     def killed(*_):
         raise KeyboardInterrupt
 
+    def killed_between(source, target):
+        whole(source, target)
+        if str(target).endswith("blends/all/oof.npz"):
+            raise KeyboardInterrupt
+
     with monkeypatch.context() as patched:
         patched.setattr(files, "write_json", killed)
+        assert run(capsys, "all", "--force")[0] == 130
+    assert [member["run"] for member in runs.load_blend(two, "all").record["members"]] == ["weak"]  # untouched so far
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "replace", killed_between)
         assert run(capsys, "all", "--force")[0] == 130
     assert runs.list_blends(two) == []
     assert run(capsys, "all")[0] == 0

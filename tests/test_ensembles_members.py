@@ -210,7 +210,7 @@ def test_given_weights(two, capsys, tmp_path):  # noqa: F811
     [
         ('{"weak": 0.5, "strong": 0.4}', "w.json: the weights sum to 0.9, allowed is 1; divide each by 0.9"),
         ('{"weak": 1.5, "strong": -0.5}', "w.json: the weight of 'strong' is -0.5, allowed are numbers from 0 to 1"),
-        ('{"weak": NaN, "strong": 1}', "w.json: the weight of 'weak' is nan, allowed are numbers from 0 to 1"),
+        ('{"weak": NaN, "strong": 1}', "w.json: not a readable JSON file (NaN is not a finite number)"),
         ('{"weak": true, "strong": 0}', "w.json: the weight of 'weak' is True, allowed are numbers from 0 to 1"),
         ('{"strong": 1}', "w.json: no weight for 'weak'; add it (0 leaves it out), or name members by --members"),
         ('{"weka": 0.5, "strong": 0.5}', "w.json: weighs 'weka', which is no member (did you mean 'weak'?); members"),

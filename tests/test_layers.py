@@ -14,12 +14,13 @@ from fer_kit.__main__ import main as fer_kit_main
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"errors", "labels", "files", "cli", "revision"},
+    {"errors", "labels", "files", "cli", "revision", "lock"},
     {"config", "config_limits", "model_cost", "metrics", "predictions", "text_table", "html_page", "pictures"}
+    | {"npz"}
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
     | {"twin_candidates", "twin_alignment", "twins", "fold_names", "fold_files", "folds", "splits", "recipes"}
-    | {"runs", "full_fit", "soft_targets", "augment_files"}
+    | {"runs", "run_records", "full_fit", "soft_targets", "augment_files"}
     | {
         "unzip",
         "download",
@@ -44,6 +45,7 @@ LAYERS = [
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
 SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit", "soft_targets", "fold_names", "wandb_log", "text_table"}
+SHARED |= {"lock", "unzip"}
 LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 

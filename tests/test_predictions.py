@@ -102,7 +102,7 @@ FAULTS = {
     "meta a list": ({"meta": np.array("[1]")}, "meta is a list, allowed is a JSON object"),
     "meta with NaN": (
         {"meta": np.array(json.dumps({**meta(), "epoch": float("nan")}))},
-        "meta is not plain JSON (Out of",
+        "meta is not JSON (NaN is not a finite number)",
     ),
     "meta deep": ({"meta": np.array("[" * 100_000)}, "meta is not JSON"),
     "schema": ({"meta": np.array(json.dumps(meta() | {"schema": 2}))}, "meta has schema 2, this version reads 1"),

@@ -1,0 +1,145 @@
+"""Locks between processes: whoever comes second is told so at once, and a killed process holds nothing.
+
+A lock is a small file beside what it guards, `.NAME.lock`, held by flock(2): the system lets go when the process
+ends, however it ends, so no lock can be stale. Its text says who holds it, for messages alone. Whoever lets go removes
+the file; a file left by a kill is taken over by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer_kit import files
+from fer_kit.errors import FerKitError
+
+_POLL_SECONDS = 0.1
+_MOST_CHARACTERS = 200  # of who holds it
+_NO_LOCKS = -1  # in place of a handle where the file system has none
+
+_handles: set[int] = set()
+
+
+def _let_go_in_child() -> None:
+    """A forked child shares its parent's locks and would hold them on after the parent was killed."""
+    while _handles:
+        os.close(_handles.pop())
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+class Lock:
+    """A lock that this process holds, or held until somebody removed its file."""
+
+    def __init__(self, file: Path, handle: int) -> None:
+        self._file, self._handle = file, handle
+
+    def ours(self) -> bool:
+        """Whether this process holds it; where somebody removed the file, it is taken again if nobody else took it.
+
+        Raises:
+            FerKitError: the file cannot be made again.
+        """
+        if self._handle == _NO_LOCKS or _is_at(self._handle, self._file):
+            return True
+        try:
+            handle = _take(self._file)
+        except OSError as error:
+            raise files.unwritable(self._file, error) from error
+        if handle is None:
+            return False
+        self.release()
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Let go, and remove the file."""
+        if self._handle in _handles:  # in a forked child it is not
+            if _is_at(self._handle, self._file):
+                with contextlib.suppress(OSError):  # in a folder that went read-only: a file without a holder is free
+                    self._file.unlink()
+            _handles.discard(self._handle)
+            os.close(self._handle)
+
+
+@contextlib.contextmanager
+def held(guarded: Path, refusal: str, patience_seconds: float = 0.0) -> Iterator[Lock]:
+    """Hold the lock of the file or folder `guarded`, which need not exist.
+
+    refusal: what another process does that holds it ("another process trains this fold").
+
+    Raises:
+        FerKitError: another process holds it longer than `patience_seconds`, or the folder cannot be written.
+    """
+    file = guarded.with_name(f".{guarded.name}.lock")
+    made = [folder for folder in file.parents if not folder.exists()]
+    end = time.monotonic() + patience_seconds
+    try:
+        while (handle := _take(file)) is None:
+            if time.monotonic() >= end:
+                raise FerKitError(f"{guarded}: {refusal}; try again when it has ended{_holder(file)}")
+            time.sleep(_POLL_SECONDS)
+    except OSError as error:
+        raise files.unwritable(file, error) from error
+    mine = Lock(file, handle)
+    try:
+        yield mine
+    finally:
+        mine.release()
+        with contextlib.suppress(OSError):  # what was made and holds something now stays
+            for folder in made:
+                folder.rmdir()
+
+
+def _take(file: Path) -> int | None:
+    """The handle of `file`, locked; None while another process holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)  # NFS locks only what is open for writing
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError as error:  # ENOLCK, ENOTSUP, …
+            os.close(handle)
+            print(f"warning: {file}: no locks here ({error.strerror}); start nothing twice", file=sys.stderr)
+            return _NO_LOCKS
+        if _is_at(handle, file):  # else its holder removed it between the two calls above
+            _handles.add(handle)
+            with contextlib.suppress(OSError):  # on a full disk: the lock holds without words
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, _myself().encode(), 0)
+            return handle
+        os.close(handle)
+
+
+def _is_at(handle: int, file: Path) -> bool:
+    """Whether `file` is still the one that was opened as `handle`."""
+    try:
+        there = os.stat(file)
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(handle), there)
+
+
+def _myself() -> str:
+    now = datetime.datetime.now(datetime.UTC)
+    return f"process {os.getpid()} on {platform.node()}, since {now:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _holder(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_MOST_CHARACTERS).decode("utf-8", "replace").strip()
+    except OSError:
+        text = ""
+    return f" ({text})" if text else ""
