@@ -1,0 +1,240 @@
+"""What each training technique is worth: one change at a time against the same base, same folds, same seeds.
+
+    python -m tests.benchmarks.ablation --rows 6000 --epochs 8 --seeds 3 --out ablation.json
+
+Rounds go seed by seed through the whole table, so that a run cut off anywhere has whole rounds; started again with the
+same --out it goes on where it was. The scored rows are those of a fold that no network saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_kit import cli, files, recipes
+from fer_kit.config import TrainConfig, override
+from fer_kit.errors import FerKitError, did_you_mean
+from tests.benchmarks import bench_record
+
+BASE = "base"
+MEASURED = ("fer_kit/*.py", "fer_kit/models/*.py", "tests/benchmarks/ablation.py")
+PACKAGES = ("torch", "torchvision", "timm", "numpy")
+AUGMENT_OFF = ("flip_prob=0", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0", "contrast_frac=0")
+
+
+def table_of(base: TrainConfig) -> dict[str, tuple[str, ...]]:
+    """Name → settings of each change to `base`; those that change nothing there, or do not go with it, are left out."""
+    last = f"average_epochs={max(2, base.epochs // 4)}"
+    changes: dict[str, tuple[str, ...]] = {
+        "no-mixup": ("mixup_alpha=0",),
+        "cutmix": ("mixup_alpha=0", "cutmix_alpha=1"),
+        "mixup-or-cutmix": ("cutmix_alpha=1",),
+        "no-label-smoothing": ("label_smoothing=0",),
+        "no-weight-average": ("average_decay=0",),
+        "last-epochs": ("average_decay=0", last),
+        "sam": ("sam_rho=0.05",),
+        "drop-path": ("drop_path_prob=0.1",),
+        "clip": ("grad_clip_norm=1",),
+        "soft-copies": ("soft_copies=true",),
+        "drop-constant": ("drop_constant=true",),
+        "balanced-sampler": ("sampler=balanced",),
+        "balanced-weights": ("loss_weights=balanced",),
+        "effective-weights": ("loss_weights=effective",),
+        "focal": ("loss=focal",),
+        "erasing": ("erase_prob=0.25",),
+        "no-flip": ("flip_prob=0",),
+        "no-augmentation": AUGMENT_OFF,
+    }
+    return {name: settings for name, settings in changes.items() if fits(base, settings)}
+
+
+def fits(base: TrainConfig, settings: Sequence[str]) -> bool:
+    """Whether `settings` make another config of `base`."""
+    try:
+        return override(base, settings) != base
+    except FerKitError:  # the base's network has no such part, or its schedule does not go with it
+        return False
+
+
+def chosen(table: Mapping[str, tuple[str, ...]], only: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """The base and the rows of `table` that are asked for; all where `only` is None."""
+    for name in only or ():
+        if name not in table:
+            raise FerKitError(f"--only {name}: no such row{did_you_mean(name, table)}; there are: {', '.join(table)}")
+    return {BASE: (), **{name: table[name] for name in table if only is None or name in only}}
+
+
+def plan(
+    base: TrainConfig, table: Mapping[str, tuple[str, ...]], seeds: int, done: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, TrainConfig]]:
+    """Rows and configs that are still to be trained, round by round."""
+    there = {run["config_digest"] for run in done}
+    for seed in range(seeds):
+        for name, settings in table.items():
+            config = dataclasses.replace(override(base, settings), seed=seed)
+            if config.digest not in there:
+                yield name, config
+
+
+def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Train in `folder`, going on where it was cut off, and score the rows out of fold."""
+    import numpy as np
+    import torch
+
+    from fer_kit import engine, fold_epochs, fold_job, fold_run, lock, metrics, tracking
+
+    words = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
+    options = fold_job.Options(args.fold, folder.name, args.runs, words, data=args.data, device=args.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock.held(folder, "another process trains this row") as mine:
+        job = fold_job.prepare(config, options, folder, mine)
+        state = fold_run.begin_or_resume(job)
+        fold_epochs.train_epochs(job, state, time.monotonic())
+        fold_epochs.settle(job, state)
+    out = job.split.out
+    labels = np.array(job.competition.train.labels[out])
+    logits = engine.predict(state.smooth, job.images[torch.from_numpy(out)], config.views, job.precision)
+    return {
+        "accuracy": metrics.accuracy(logits, labels),
+        "log_loss": metrics.log_loss(logits, labels),
+        "scored_rows": len(out),
+        "train_seconds": round(state.seconds, 1),
+        "device": tracking.device_name(job.precision.device),
+        "precision": job.precision.name,
+        **job.identity,
+    }
+
+
+def summary(runs: Sequence[Mapping[str, Any]], table: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """A record for each row: mean accuracy, mean difference to the base over the seeds that both have, and its noise.
+
+    standard_error: of the mean difference, from the spread of the row's own differences; None for one seed.
+    pooled_error: the same from the mean variance of all rows' differences, which few seeds estimate better.
+    """
+    found = {(run["row"], run["seed"]): run for run in runs}
+    rows: list[dict[str, Any]] = []
+    for name, settings in table.items():
+        seeds = sorted(seed for row, seed in found if row == name and (BASE, seed) in found)
+        if not seeds:
+            continue
+        mine, base = ([found[row, seed] for seed in seeds] for row in (name, BASE))
+        gains = [a["accuracy"] - b["accuracy"] for a, b in zip(mine, base, strict=True)]
+        spread = statistics.stdev(gains) if name != BASE and len(seeds) > 1 else None
+        rows.append(
+            {
+                "row": name,
+                "settings": list(settings),
+                "seeds": seeds,
+                "accuracy": statistics.mean(run["accuracy"] for run in mine),
+                "difference": statistics.mean(gains),
+                "standard_error": None if spread is None else spread / len(seeds) ** 0.5,
+                "pooled_error": None,
+                "seconds_over_base": sum(r["train_seconds"] for r in mine) / sum(r["train_seconds"] for r in base),
+            }
+        )
+    variances = [row["standard_error"] ** 2 * len(row["seeds"]) for row in rows if row["standard_error"] is not None]
+    for row in rows:
+        if variances and row["row"] != BASE:
+            row["pooled_error"] = (statistics.mean(variances) / len(row["seeds"])) ** 0.5
+    return rows
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The summary as a table; differences in points."""
+    lines = [
+        "| change | settings | accuracy | difference | ± its own | ± pooled | seeds | time |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+
+    def error(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.2f}"
+
+    for row in rows:
+        difference = "–" if row["row"] == BASE else f"{100 * row['difference']:+.2f}"
+        lines.append(
+            f"| {row['row']} | {' '.join(row['settings']) or '–'} | {row['accuracy']:.2%} | {difference} | "
+            f"{error(row['standard_error'])} | {error(row['pooled_error'])} | {len(row['seeds'])} | "
+            f"{row['seconds_over_base']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def opened(path: Path, base: TrainConfig) -> list[dict[str, Any]]:
+    """The runs that a record at `path` holds already.
+
+    Raises:
+        FerKitError: they have another base.
+    """
+    if not path.exists():
+        return []
+    record = files.read_json(path)
+    if record.get("base") != base.to_json():
+        raise FerKitError(f"{path}: holds runs of another base (recipe, rows or epochs); give another file as --out")
+    return list(record["runs"])
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(
+        "python -m tests.benchmarks.ablation", "Train a base and, one change at a time, what differs from it; compare."
+    )
+    parser.add_argument("--recipe", default="residual", help="the base")
+    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with folds.csv")
+    parser.add_argument("--fold", type=int, default=0, help="whose rows are scored")
+    parser.add_argument("--rows", type=int, default=6000, help="to train on; 0 = all")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3, help="0 to N-1; every row with each")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows of the table, and the base")
+    parser.add_argument("--minutes", type=float, help="start no training after this time; the next call goes on")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the record, a JSON file; half-done work lies beside it"
+    )
+    return parser
+
+
+def body(args: argparse.Namespace) -> None:
+    """Train what is missing, write the record after each training, print the table."""
+    base = override(
+        recipes.get(args.recipe), [f"epochs={args.epochs}", f"limit_rows={args.rows}", "views=none"]
+    )  # one view: half the time of the scoring, and the rows keep their order
+    table = chosen(table_of(base), args.only)
+    done = opened(args.out, base)
+    work = args.out.with_suffix(".work")
+    began = time.monotonic()
+    for name, config in plan(base, table, args.seeds, done):
+        if args.minutes is not None and time.monotonic() - began > 60 * args.minutes:
+            print(f"{args.minutes:g} minutes are over; the same command goes on")
+            break
+        folder = work / f"{name}-seed{config.seed}"
+        result = train(config, args, folder)
+        for key, what in (("folds_digest", "folds"), ("data_digest", "data"), ("device", "device")):
+            if done and done[0][key] != result[key]:
+                raise FerKitError(
+                    f"{args.out}: begun with {what} {done[0][key]}, now it is {result[key]}; use that again"
+                )
+        done.append({"row": name, "seed": config.seed, "commit": bench_record.commit(MEASURED), **result})
+        keep(args.out, base, done, table)
+        shutil.rmtree(folder)
+        print(f"{name}, seed {config.seed}: {result['accuracy']:.2%} on {result['scored_rows']:,} rows out of fold")
+    shutil.rmtree(work, ignore_errors=True)
+    print(markdown(summary(done, table)))
+    print("differences in points, paired by seed; ± standard errors; time as a multiple of the base's")
+
+
+def keep(path: Path, base: TrainConfig, runs: list[dict[str, Any]], table: Mapping[str, tuple[str, ...]]) -> None:
+    """Write the record."""
+    head = bench_record.head("ablation", bench_record.machine(), MEASURED, PACKAGES)
+    record = head | {"device": runs[-1]["device"], "base": base.to_json(), "runs": runs, "table": summary(runs, table)}
+    files.write_json(path, record)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(build_parser, body))

@@ -1,0 +1,89 @@
+"""The ablation harness: rounds, pairs, noise, and going on after a cut."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+
+from fer_kit import recipes
+from fer_kit.config import override
+from tests.benchmarks import ablation
+
+IDENTITY = {"folds_digest": "f", "data_digest": "d", "device": "a machine", "scored_rows": 100, "log_loss": 1.0}
+ACCURACY = {
+    ("base", 0): 0.50,
+    ("base", 1): 0.52,
+    ("sam", 0): 0.53,
+    ("sam", 1): 0.53,
+    ("clip", 0): 0.50,
+    ("clip", 1): 0.5,
+}
+ASKED = ["--rows", "100", "--epochs", "4", "--seeds", "2", "--only", "sam", "clip"]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The trainings asked for, in order; each takes a second (SAM two) and scores as the table above says."""
+    calls = []
+
+    def train(config, args, folder):
+        row, seed = folder.name.rsplit("-seed", 1)
+        assert config.seed == int(seed) and (config.limit_rows, config.epochs) == (100, 4)
+        folder.mkdir(parents=True)
+        calls.append((row, int(seed)))
+        seconds = 2.0 if row == "sam" else 1.0
+        return {**IDENTITY, "accuracy": ACCURACY[calls[-1]], "train_seconds": seconds, "config_digest": config.digest}
+
+    monkeypatch.setattr(ablation, "train", train)
+    return calls
+
+
+def run(out, *words):
+    return ablation.cli.run(ablation.build_parser, ablation.body, [*ASKED, "--out", str(out), *words])
+
+
+def test_rounds_of_the_whole_table_pairs_by_seed_and_noise(trained, tmp_path, capsys):
+    assert run(tmp_path / "a.json") == 0
+    assert trained == [(row, seed) for seed in (0, 1) for row in ("base", "sam", "clip")]
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert {"commit", "versions", "machine", "date", "base"} <= set(record) and record["device"] == "a machine"
+    base, sam, clip = record["table"]
+    assert base["difference"] == 0 and base["standard_error"] is None and sam["seeds"] == [0, 1]
+    assert sam["difference"] == pytest.approx(0.02)  # of 3 and 1 points
+    assert sam["standard_error"] == pytest.approx(statistics.stdev([0.03, 0.01]) / 2**0.5)
+    assert clip["difference"] == pytest.approx(-0.01)
+    pooled = (statistics.mean([statistics.variance([0.03, 0.01]), statistics.variance([0, -0.02])]) / 2) ** 0.5
+    assert sam["pooled_error"] == clip["pooled_error"] == pytest.approx(pooled)
+    assert sam["seconds_over_base"] == 2.0
+    assert "| sam | sam_rho=0.05 | 53.00% | +2.00 | 1.00 | 1.00 | 2 | 2.00 |" in capsys.readouterr().out
+
+
+def test_a_cut_off_run_goes_on_and_tells_of_whole_pairs(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablation.time, "monotonic", lambda: 60.0 * len(trained))
+    assert run(tmp_path / "a.json", "--minutes", "3.5") == 0
+    assert "3.5 minutes are over; the same command goes on" in capsys.readouterr().out
+    assert len(trained) == 4  # a round and the base of the next
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert [row["seeds"] for row in record["table"]] == [[0, 1], [0], [0]]
+    assert run(tmp_path / "a.json") == 0 and len(trained) == 6
+    assert run(tmp_path / "a.json") == 0 and len(trained) == 6
+    assert not (tmp_path / "a.work").exists()
+
+
+def test_what_does_not_belong_together_is_refused(trained, tmp_path, monkeypatch, capsys):
+    assert run(tmp_path / "a.json") == 0
+    assert run(tmp_path / "a.json", "--epochs", "5") == 2
+    assert "a.json: holds runs of another base (recipe, rows or epochs)" in capsys.readouterr().err
+    assert run(tmp_path / "b.json", "--only", "sma") == 2
+    assert "--only sma: no such row (did you mean 'sam'?); there are: no-mixup, cutmix" in capsys.readouterr().err
+
+
+def test_every_row_changes_the_base_and_only_what_it_names():
+    base = override(recipes.get("residual"), ["epochs=8"])
+    table = ablation.table_of(base)
+    assert len(table) >= 15
+    digests = {override(base, settings).digest for settings in table.values()}
+    assert len(digests) == len(table) and base.digest not in digests
+    assert "drop-path" not in ablation.table_of(recipes.get("deep_v1"))  # which has no residual branch
