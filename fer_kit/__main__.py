@@ -17,6 +17,7 @@ COMMANDS = {
     "explore": ("fer_kit.explore", "look at the data: classes, copies, twins, faces"),
     "folds": ("fer_kit.folds", "find twins and deal the train rows into folds"),
     "train": ("fer_kit.train", "train one fold of a recipe"),
+    "pipelines": ("fer_kit.pipelines", "save and see pipelines of albumentations, for train --augment"),
     "predict": ("fer_kit.predict", "predict finished folds again with other test-time views"),
     "blend": ("ensembles.blend", "blend finished runs"),
     "explain": ("fer_kit.explain", "show where a network looks: class activation and attention maps"),

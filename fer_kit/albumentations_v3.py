@@ -12,7 +12,7 @@ import albumentations
 import numpy as np
 
 
-class Warp(albumentations.Affine):
+class Warp(albumentations.Affine):  # type: ignore[misc]
     """`albumentations.Affine` with the order and the shifts of `augment.warp`: scale, shear, rotate, shift.
 
     Affine shears after it rotates, and cuts shifts off to whole pixels, which on 48 pixels takes 15% off their spread.
@@ -41,7 +41,7 @@ class Warp(albumentations.Affine):
         }
 
 
-class Erase(albumentations.Erasing):
+class Erase(albumentations.Erasing):  # type: ignore[misc]
     """`albumentations.Erasing` with the rectangles of `augment.erase`, which are those of Zhong et al., AAAI 2020.
 
     Erasing draws the aspect evenly, so that most of its rectangles are wide, and no area above that which the most

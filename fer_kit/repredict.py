@@ -96,7 +96,7 @@ def write(wish: Wish) -> Iterator[str]:
         began = time.monotonic()
         net = models.build(source.config)
         checkpoints.load_weights(source.folder / WEIGHTS, net)
-        net = net.to(device, memory_format=torch.channels_last)
+        net = net.to(device).to(memory_format=torch.channels_last)
         oof, test = fold_predict.predict(asked, net, source.result["epoch"])
         yield save(wish, asked, source, oof, test, time.monotonic() - began)
 

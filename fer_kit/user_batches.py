@@ -129,7 +129,7 @@ class Augmented(Dataset[Pixels | str]):
         return np.stack(made)
 
 
-def as_it_is(batch: Pixels | str) -> Pixels | str:
+def as_it_is(batch: Any) -> Any:
     """Arrays go through a pipe; tensors would need shared memory, which containers often have little of."""
     return batch
 

@@ -19,6 +19,7 @@ SHORTEST_TITLE, LONGEST_TITLE = 5, 50
 FOLD_COUNT = 5  # what `fer_kit.folds` makes where no local folds are sent along
 SHORTEST_MINUTES, LONGEST_MINUTES = 15.0, 690.0  # 10 are kept for saving; sessions end after 9 to 12 hours
 DEFAULT_MINUTES = 500.0
+STAY_HOME = {"targets": "a file of soft targets", "augment": "a pipeline of albumentations"}  # settings that name files
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,10 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
         FerKitError: a recipe, setting, fold, accelerator, title or model that cannot be; one line says why.
     """
     for setting in args.set:
-        if setting.partition("=")[0].strip() == "targets" and setting.partition("=")[2].strip():
+        name, _, value = setting.partition("=")
+        if value.strip() and name.strip() in STAY_HOME:
             raise FerKitError(
-                f"--set {setting}: a file of soft targets does not travel with a kernel; train this run here"
+                f"--set {setting}: {STAY_HOME[name.strip()]} does not travel with a kernel; train this run here"
             )
     words = ["--fold", "0", "--recipe", args.recipe]
     words += ["--set", *args.set] if args.set else []

@@ -16,10 +16,10 @@ from fer_kit import augment, recipes, user_augment
 from fer_kit.augment_files import V3, AugmentFile
 from fer_kit.config_limits import DEVICE_AUGMENT
 
-DRAWS = 4000
-LIKELY, UNLIKELY = 1e-3, 1e-5  # p of the Kolmogorov-Smirnov test: alike above the first, different below the second
+DRAWS = 3000
+LIKELY, UNLIKELY = 1e-3, 1e-4  # p of the Kolmogorov-Smirnov test: alike above the first, different below the second
 DEVICE = recipes.get("deep_v3")
-FLIP, WARP, LIGHT, ERASE = range(4)  # places in the pipeline
+FLIP, WARP, FLOAT, LIGHT, ERASE = range(5)  # places in the pipeline
 Draws = dict[str, np.ndarray]
 
 
@@ -86,9 +86,9 @@ def holes(erased: np.ndarray) -> Draws:
 
 
 def drawn_holes(**changes: Any) -> Draws:
-    erase = v3(ERASE, **({"p": 1.0} | changes))
+    erase = v3(FLOAT, ERASE, **({"p": 1.0} | changes))
     white = np.full((48, 48), 255, np.uint8)
-    return holes(np.stack([erase(white, seed) != 255 for seed in range(DRAWS)]))
+    return holes(np.stack([erase(white, seed) < 0.9 for seed in range(DRAWS)]))
 
 
 def device_holes() -> Draws:
@@ -96,8 +96,8 @@ def device_holes() -> Draws:
 
 
 def drawn_lights(**changes: Any) -> Draws:
-    light = v3(LIGHT, **changes)
-    return lights(np.stack([light(two_tones(), seed) for seed in range(DRAWS)]).astype(np.float64))
+    light = v3(FLOAT, LIGHT, **changes)
+    return lights(255.0 * np.stack([light(two_tones(), seed) for seed in range(DRAWS)]))
 
 
 def device_lights() -> Draws:
@@ -140,12 +140,12 @@ def test_a_range_that_is_wider_by_30_percent_is_noticed(stage, name, change):
 
 
 def test_how_often_faces_are_mirrored_and_erased():
-    """Counted over draws; a probability higher by 30% would be 9 and 5 standard errors away."""
+    """Counted over draws; a probability higher by 30% would be 16 and 5 standard errors away."""
     even = np.full((48, 48), 200, np.uint8)
     ramp = np.arange(48, dtype=np.uint8)[None].repeat(48, axis=0)
-    flip, erase = v3(FLIP), v3(ERASE)
+    flip, erase = v3(FLIP), v3(FLOAT, ERASE)
     mirrored = np.mean([flip(ramp, seed)[0, 0] > 0 for seed in range(DRAWS)])
-    erased = np.mean([(erase(even, seed) != 200).any() for seed in range(DRAWS)])
+    erased = np.mean([np.ptp(erase(even, seed)) > 0.1 for seed in range(DRAWS)])
     assert mirrored == pytest.approx(DEVICE.flip_prob, abs=3 * math.sqrt(0.25 / DRAWS))
     assert erased == pytest.approx(DEVICE.erase_prob, abs=3 * math.sqrt(0.09 / DRAWS))
 
@@ -177,23 +177,23 @@ def test_pictures_show_what_was_drawn():
 
 
 def test_pixels_of_the_whole_flow_have_the_same_moments():
-    images = np.random.default_rng(0).integers(60, 256, (DRAWS // 2, 6, 6), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
-    pipeline = v3(FLIP, WARP, LIGHT, ERASE)
-    ours = np.stack([pipeline(image, seed) for seed, image in enumerate(images)]) / 255.0
+    images = np.random.default_rng(0).integers(60, 256, (2000, 6, 6), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    pipeline = v3(FLIP, WARP, FLOAT, LIGHT, ERASE)
+    ours = np.stack([pipeline(image, seed) for seed, image in enumerate(images)])
     x = augment.augment(torch.from_numpy(images), DEVICE, rng(2))
     theirs = x[:, 0].double().numpy() * augment.PIXEL_STD + augment.PIXEL_MEAN
     for moment in (np.mean, np.std):
         a, b = moment(ours, axis=(1, 2)), moment(theirs, axis=(1, 2))  # of each image
         assert a.mean() == pytest.approx(b.mean(), rel=0.01)
         assert a.std() == pytest.approx(b.std(), rel=0.1)
-        np.testing.assert_allclose(moment(ours, axis=0), moment(theirs, axis=0), atol=0.03)  # of each pixel
+        np.testing.assert_allclose(moment(ours, axis=0), moment(theirs, axis=0), atol=0.04)  # of each pixel
     dark = [(pictures < 0.01).mean() for pictures in (ours, theirs)]  # what the warp left empty
-    assert dark[0] == pytest.approx(dark[1], rel=0.05)
+    assert dark[0] == pytest.approx(dark[1], rel=0.15)  # four standard errors
 
 
 def test_the_file_says_what_the_recipe_says():
     """deep_v3's numbers stand in the pipeline as numbers, so that people can edit them."""
-    flip, warp, light, erase = V3["transform"]["transforms"]
+    flip, warp, _, light, erase = V3["transform"]["transforms"]
     assert (flip["p"], erase["p"]) == (DEVICE.flip_prob, DEVICE.erase_prob)
     around = {"rotate": DEVICE.rotation_deg, "translate_percent": DEVICE.shift_frac}
     assert {name: warp[name] for name in around} == {name: [-most, most] for name, most in around.items()}
@@ -202,4 +202,4 @@ def test_the_file_says_what_the_recipe_says():
     assert light["brightness"] == [1 - DEVICE.brightness_frac, 1 + DEVICE.brightness_frac]
     assert light["contrast"] == [1 - DEVICE.contrast_frac, 1 + DEVICE.contrast_frac]
     assert (erase["scale"], erase["ratio"]) == (list(augment.ERASED_SHARE), list(augment.ERASED_RATIO))
-    assert erase["fill"] == pytest.approx(255 * augment.PIXEL_MEAN, abs=0.5) and DEVICE.edges == "zeros"
+    assert erase["fill"] == augment.PIXEL_MEAN and (warp["fill"], DEVICE.edges) == (0, "zeros")

@@ -99,6 +99,7 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
         (["--set", "lr=1e-4"], "--set lr=1e-4 changes the recipe; name the changed run with --tag NAME"),
         (["--set", "lr=fast", "--tag", "x"], "--set lr=fast: 'fast' is no float"),
         (["--set", "targets=soft.npz", "--tag", "x"], "a file of soft targets does not travel with a kernel"),
+        (["--set", "augment=mine.yaml", "--tag", "x"], "a pipeline of albumentations does not travel with a kernel"),
         (["--folds", "0-5"], "--folds 0-5: fold 5 does not exist: choose 0 to 4"),
         (["--folds", "4-0"], "--folds 4-0: 4-0 runs backwards; write 0-4"),
         (["--folds", "0,0-1"], "fold 0 is named twice"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import augment_files, batches, config_limits, recipes, train, user_batches
+from fer_kit import augment_files, batches, config_limits, pipelines, recipes, train, user_batches
 from fer_kit.augment import PIXEL_MEAN, PIXEL_STD, normalise
 from fer_kit.augment_files import V3, AugmentFile
 from fer_kit.config import TrainConfig
@@ -78,7 +78,7 @@ def test_the_built_in_pipeline_can_be_saved_and_edited(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("mine.txt", "", r"--augment .*mine.txt: allowed are a file .json, .yaml, .yml and v3; save a pipeline with"),
+        ("mine.txt", "", r"mine.txt: allowed are a file .json, .yaml, .yml and v3; save a pipeline with"),
         ("none.json", None, r"none.json: no such file; save a pipeline with albumentations.save\(pipeline, FILE\)"),
         ("mine.json", "{half", r"mine.json: no JSON that can be read \(Expecting property name"),
         ("mine.json", b"\xff\xfe\x00", r"mine.json: no JSON that can be read"),
@@ -220,7 +220,6 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
     assert f"augment  {name}, instead of the recipe's {gone}" in capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())
     assert config["augment"] == name and not any(config[field] for field in config_limits.DEVICE_AUGMENT)
-    whole = (folder / "model.safetensors").read_bytes()
 
     command[-1] = "b"
     interrupted = [*command, "--augment", str(path), "--workers", "2"]
@@ -235,13 +234,12 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
     resumed = runs_dir / "deep_v3-b" / "fold1" / "model.safetensors"
     with safe_open(folder / "model.safetensors", "pt") as a, safe_open(resumed, "pt") as b:
         assert all(torch.equal(a.get_tensor(key), b.get_tensor(key)) for key in a.keys())  # noqa: SIM118
-    assert len(whole) > 0
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "lr=1e-3", "--augment", "v4"], "--augment v4: allowed are a file .json, .yaml, .yml and v3"),
+        (["--set", "lr=1e-3", "--augment", "v4"], "v4: allowed are a file .json, .yaml, .yml and v3"),
         (["--set", "rotation_deg=3", "--augment", "v3"], "takes the place of rotation_deg; set rotation_deg=0 too"),
         (["--augment", "v3", "--workers", "-1"], "--workers -1: give 0 or more"),
         (["--workers", "3"], "--workers 3: only a pipeline of --augment runs in workers"),
@@ -267,33 +265,27 @@ def test_a_pipeline_that_does_not_work_leaves_no_folder(command, runs_dir, tmp_p
     assert not (runs_dir / "deep_v3-a").exists()
 
 
-def test_neither_a_dry_run_nor_plain_training_imports_albumentations(command):
+def test_albumentations_is_imported_only_where_asked_for_and_then_asks_no_network(command):
+    """Left to itself it looks for a newer version of itself when it is imported."""
     program = f"""
-import sys
+import sys, urllib.request
 from fer_kit import train
 assert train.main({[*command, "--augment", "v3", "--dry-run"]!r}) == 0
 assert "torch" not in sys.modules
 import fer_kit.fold_run
 assert not {{"albumentations", "cv2"}} & set(sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert "augment                  v3@" in done.stdout and "instead of the recipe's flip_prob=0.5" in done.stdout
 
+def refuse(*args, **kwargs):
+    raise AssertionError("network")
 
-def test_no_question_goes_out_for_a_newer_version():
-    """albumentations asks the network when it is imported, unless told not to."""
-    program = """
-import sys, urllib.request
-def refuse(*args, **kwargs): raise AssertionError("network")
 urllib.request.build_opener = refuse
 from fer_kit import augment_files, user_augment
 user_augment.Pipeline(augment_files.open_file("v3"))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", program], capture_output=True, text=True, cwd=ROOT
-    )
+    words = [sys.executable, "-W", "error::UserWarning", "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    assert "augment                  v3@" in done.stdout and "instead of the recipe's flip_prob=0.5" in done.stdout
 
 
 def test_a_recipe_without_augmentation_loses_none():
@@ -301,3 +293,32 @@ def test_a_recipe_without_augmentation_loses_none():
     assert augment_files.told(recipe, file) == f"augment  {file.name}, and nothing on the device"
     assert augment_files.in_place(recipe, file) == dataclasses.replace(recipe, augment=file.name)
     assert float(normalise(torch.zeros(1))) < 0
+
+
+# --- saving and seeing ----------------------------------------------------------------------------------------------
+def test_a_pipeline_is_saved_to_be_edited_and_drawn(competition_dir, tmp_path, capsys):
+    place = ["--data", str(competition_dir), "--runs", str(tmp_path / "runs")]
+    saved, picture = tmp_path / "mine.yaml", tmp_path / "mine.png"
+    assert pipelines.main(["v3", "--out", str(saved)]) == 0
+    name = augment_files.open_file(str(saved)).name
+    assert f"wrote {saved} ({name})" in capsys.readouterr().out and augment_files.open_file(str(saved)).content == V3
+    assert pipelines.main([str(saved), "--picture", str(picture), *place]) == 0
+    assert f"wrote {picture}: each face, then 8 draws by {name}" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert pipelines.main(["v3", "--out", str(saved)]) == 2
+    assert "mine.yaml: is there already; name another file, or remove that one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["v3"], "nothing to do: give --out FILE to save the pipeline, --picture FILE to see what it does"),
+        (["v3", "--out", "mine.txt"], "--out mine.txt: name a file .json, .yaml, .yml"),
+        (["v3", "--picture", "mine.jpg"], "--picture mine.jpg: name a file .png"),
+        (["v4", "--out", "mine.json"], "v4: allowed are a file .json, .yaml, .yml and v3"),
+    ],
+)
+def test_what_cannot_be_saved_or_drawn(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert pipelines.main(words) == 2
+    assert message in capsys.readouterr().err

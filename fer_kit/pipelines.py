@@ -1,0 +1,87 @@
+"""Look at a pipeline of albumentations before training with it, or save the built-in one to edit it.
+
+python -m fer_kit.pipelines v3 --out mine.yaml
+python -m fer_kit.pipelines mine.yaml --picture mine.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_kit import augment_files, cli, data, files, runs
+from fer_kit.errors import FerKitError
+
+FACES, DRAWS = 6, 8  # rows of the picture, and what the pipeline makes of each
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `python -m fer_kit.pipelines`."""
+    parser = cli.parser(
+        "python -m fer_kit.pipelines",
+        "A pipeline of albumentations for train --augment: save the built-in one to edit it, and see on faces "
+        "what a pipeline does. A pipeline that would not work is refused as it would be there.",
+    )
+    built_in = ", ".join(augment_files.BUILT_IN)
+    parser.add_argument("pipeline", metavar="PIPELINE", help=f"a file (.json or .yaml), or a built-in one: {built_in}")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="save it there, as .json or .yaml")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it there, as .png: faces, and draws of each")
+    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, which keeps the parsed data")
+    return parser
+
+
+def body(args: argparse.Namespace) -> None:
+    """Save, draw, tell."""
+    if args.out is None and args.picture is None:
+        raise FerKitError("nothing to do: give --out FILE to save the pipeline, --picture FILE to see what it does")
+    file = augment_files.open_file(args.pipeline)
+    if args.out is not None:
+        save(file, args.out)
+        print(f"wrote {args.out} ({augment_files.open_file(f'{args.out}').name})")
+    if args.picture is not None:
+        draw(file, args)
+        print(f"wrote {args.picture}: each face, then {DRAWS} draws by {file.name}")
+
+
+def save(file: augment_files.AugmentFile, out: Path) -> None:
+    """Write the pipeline; a file that is there may have been edited, and stays."""
+    if out.suffix.lower() not in augment_files.SUFFIXES:
+        raise FerKitError(f"--out {out}: name a file {', '.join(augment_files.SUFFIXES)}")
+    if out.exists():
+        raise FerKitError(f"--out {out}: is there already; name another file, or remove that one")
+    files.write_text(out, augment_files.text_of(file.content, out.suffix.lower() != ".json"))
+
+
+def draw(file: augment_files.AugmentFile, args: argparse.Namespace) -> None:
+    """A sheet of train faces: each as it is, then what the pipeline makes of it."""
+    if args.picture.suffix.lower() != ".png":
+        raise FerKitError(f"--picture {args.picture}: name a file .png")
+    import numpy as np
+
+    from fer_kit import pictures
+    from fer_kit.user_augment import Pipeline
+
+    pipeline = Pipeline(file)
+    train = data.load(data.find(args.data), args.runs / runs.CACHE).train
+    pipeline.try_on(np.array(train.images[0]))
+    cells: list[Any] = []
+    for row in range(min(FACES, len(train.images))):
+        face = np.array(train.images[row])
+        cells.append(face)
+        for seed in range(DRAWS):
+            made = pipeline(face, DRAWS * row + seed)
+            cells.append(made if made.dtype == np.uint8 else np.rint(made * 255).astype(np.uint8))
+    captions = (["as it is", *[""] * DRAWS] * FACES)[: len(cells)]
+    pictures.save(pictures.face_sheet(np.stack(cells), captions, DRAWS + 1, f"{file.name}"), args.picture)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; exit code 0, 2 for a user error, 130 when interrupted."""
+    return cli.run(build_parser, body, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
