@@ -105,6 +105,15 @@ def test_what_does_not_fit_is_listed_by_key(model, tmp_path):
         start(config, tmp_path / "w.safetensors")
 
 
+def test_keys_that_timm_itself_would_leave_random_are_missed(tmp_path):
+    """timm loads its DLA networks without asking for every key."""
+    state = rgb("dla46x_c").state_dict()
+    del state["level2.tree1.conv2.weight"]
+    safetensors.torch.save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(FerKitError, match="not the weights of timm/dla46x_c: 1 missing: level2.tree1.conv2.weight$"):
+        start(small("timm/dla46x_c", "image_px=64"), tmp_path / "w.safetensors")
+
+
 def test_another_network_is_refused_with_the_first_keys_and_how_many_more(tmp_path):
     with pytest.raises(
         FerKitError, match=r"not the weights of timm/test_vit: \d+ missing: cls_token, .* and \d+ more; "
