@@ -65,22 +65,36 @@ class UserBatches:
         """Batches of one epoch, as `batches.epoch` gives them; other images than before start the workers anew.
 
         Raises:
-            FerKitError: the pipeline fails on an image.
+            FerKitError: the pipeline fails on an image, or a worker was killed.
         """
         rows = batches.draw_rows(labels, config.sampler, rng)
         seeds = torch.randint(2**62, (len(rows),), generator=rng, device=rng.device)
         count = batches.count(len(rows), config.batch_size)
         parts, seed_parts = rows.tensor_split(count), seeds.tensor_split(count)
         self.orders.now = [(p.tolist(), s.tolist()) for p, s in zip(parts, seed_parts, strict=True)]
-        for picked, pixels in zip(parts, self._loader(images), strict=True):
-            if isinstance(pixels, str):
-                raise FerKitError(pixels)
+        for picked, pixels in zip(parts, self._made(images), strict=True):
             x = torch.from_numpy(pixels)[:, None].to(images.device)  # (B, 1, 48, 48)
             x = normalise(x.float().div_(255.0) if x.dtype == torch.uint8 else x)
             yield (
                 x.contiguous(memory_format=torch.channels_last),
                 labels[picked] if targets is None else targets[picked],
             )
+
+    def _made(self, images: Tensor) -> Iterator[Pixels]:
+        """What the workers make of the orders."""
+        try:
+            for pixels in self._loader(images):
+                if isinstance(pixels, str):
+                    raise FerKitError(pixels)
+                yield pixels
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            reason = " ".join(str(error).split())
+            raise FerKitError(
+                f"a worker of --augment is gone ({reason}); go on with --resume, and with fewer "
+                "--workers where memory is short"
+            ) from None
 
     def _loader(self, images: Tensor) -> DataLoader[Any]:
         """The workers, started by the first epoch and kept."""

@@ -203,6 +203,15 @@ def test_a_failure_in_a_worker_is_one_line(workers):
     assert "\n" not in str(error.value)
 
 
+def test_a_worker_that_is_killed_is_told_in_one_line():
+    feed = user_batches.UserBatches(pipeline(), 1)
+    found = feed.epoch(numbered(200), torch.zeros(200, dtype=torch.int64), PLAIN, rng(), None)
+    next(found)
+    feed.loader._iterator._workers[0].kill()
+    with pytest.raises(FerKitError, match=r"a worker of --augment is gone \(DataLoader .*\); go on with"):
+        list(found)
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 @pytest.fixture
 def command(competition_dir: Path, runs_dir: Path) -> list[str]:
