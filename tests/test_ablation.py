@@ -75,7 +75,9 @@ def test_a_cut_off_run_goes_on_and_tells_of_whole_pairs(trained, tmp_path, monke
 def test_what_does_not_belong_together_is_refused(trained, tmp_path, monkeypatch, capsys):
     assert run(tmp_path / "a.json") == 0
     assert run(tmp_path / "a.json", "--epochs", "5") == 2
-    assert "a.json: holds runs of another base (recipe, rows or epochs)" in capsys.readouterr().err
+    assert "a.json: holds runs of another base (recipe, settings, rows or epochs)" in capsys.readouterr().err
+    assert run(tmp_path / "a.json", "--set", "lr=0.1") == 2
+    assert "a.json: holds runs of another base" in capsys.readouterr().err
     assert run(tmp_path / "b.json", "--only", "sma") == 2
     assert "--only sma: no such row (did you mean 'sam'?); there are: no-mixup, cutmix" in capsys.readouterr().err
 

@@ -175,7 +175,9 @@ def opened(path: Path, base: TrainConfig) -> list[dict[str, Any]]:
         return []
     record = files.read_json(path)
     if record.get("base") != base.to_json():
-        raise FerKitError(f"{path}: holds runs of another base (recipe, rows or epochs); give another file as --out")
+        raise FerKitError(
+            f"{path}: holds runs of another base (recipe, settings, rows or epochs); give another file as --out"
+        )
     return list(record["runs"])
 
 
@@ -185,6 +187,9 @@ def build_parser() -> argparse.ArgumentParser:
         "python -m tests.benchmarks.ablation", "Train a base and, one change at a time, what differs from it; compare."
     )
     parser.add_argument("--recipe", default="residual", help="the base")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="K=V", help="change the base; e.g. a cheaper model"
+    )
     parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with folds.csv")
     parser.add_argument("--fold", type=int, default=0, help="whose rows are scored")
@@ -202,9 +207,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def body(args: argparse.Namespace) -> None:
     """Train what is missing, write the record after each training, print the table."""
-    base = override(
-        recipes.get(args.recipe), [f"epochs={args.epochs}", f"limit_rows={args.rows}", "views=none"]
-    )  # one view: half the time of the scoring, and the rows keep their order
+    # one view: half the time of the scoring, and no change to which row of the table is better
+    settings = [f"epochs={args.epochs}", f"limit_rows={args.rows}", "views=none", *args.set]
+    base = override(recipes.get(args.recipe), settings)
     table = chosen(table_of(base), args.only)
     done = opened(args.out, base)
     work = args.out.with_suffix(".work")
