@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="torch.compile the network for training; other bits, nearly the same numbers",
+        help="torch.compile the network for training: faster on GPUs; the numbers differ as between seeds",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
@@ -196,7 +196,10 @@ def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
     print(f"network  {config.model}: {cost_of(config)}")
     print(f"data     {place}")
     print(f"folds    {args.runs / 'folds.csv'} ({table.count} folds, digest {table.digest[:12]})")
-    print(f"rows     {len(parts.train):,} to train on, {len(parts.watch):,} watched, {len(parts.out):,} out of fold")
+    less = " less those of one grey value" if config.drop_constant else ""
+    print(
+        f"rows     {len(parts.train):,}{less} to train on, {len(parts.watch):,} watched, {len(parts.out):,} out of fold"
+    )
     print(f"config   {config.digest[:12]}")
     print(f"folder   {runs.fold_folder(args.runs, run, args.fold)}")
     print("dry run: nothing was trained or written")
