@@ -45,10 +45,10 @@ RESIDUAL = TrainConfig(
 )
 
 # For a GPU: long enough for mixup and averages to pay, after what others report; nobody has tuned it on these folds.
-# The rates of vgg (that of Khaireddin and Chen, see models.vgg), wide and convnext were tried for 105 steps only, on 2,250
-# faces with one seed: 1,000 others read 32.2%, 32.9% and 28.4%, and 31.1% by residual at its own rate, where the largest
-# class has 26.2% and one standard error is 1.5. At residual's rate wide read no more than the largest class after 142
-# steps on 4,500 faces (24.6% of 1,500 others, with 24.4% in the largest class).
+# The rates of vgg (that of Khaireddin and Chen, see models.vgg), wide and convnext were tried for 105 steps only, on
+# 2,250 faces with one seed: 1,000 others read 32.2%, 32.9% and 28.4%, and 31.1% by residual at its own rate, where the
+# largest class has 26.2% and one standard error is 1.5. At residual's rate wide read no more than the largest class
+# after 142 steps on 4,500 faces (24.6% of 1,500 others, with 24.4% in the largest class).
 LONG = dataclasses.replace(RESIDUAL, epochs=100, average_decay=0.999)
 
 RECIPES: dict[str, TrainConfig] = {
