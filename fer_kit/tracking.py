@@ -20,7 +20,7 @@ from tqdm import tqdm
 from fer_kit import files
 from fer_kit.precision import Precision
 
-PACKAGES = ("fer_kit", "torch", "torchvision", "timm", "numpy")
+PACKAGES = ("fer_kit", "torch", "torchvision", "timm", "numpy", "albumentations")
 
 
 def utc_now() -> str:
