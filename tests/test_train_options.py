@@ -113,6 +113,8 @@ def test_all_techniques_at_once_resume_bit_for_bit(place, runs_dir, capsys):
         load_file(runs_dir / f"baseline_v2-{tag}" / "fold1" / "model.safetensors") for tag in ("whole", "parts")
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
+    counted = {int(value) for name, value in one.items() if name.endswith("num_batches_tracked")}
+    assert counted == {6}  # the statistics of the mean are those of one epoch of 90 rows
 
 
 def test_compile_is_for_the_steps_alone_and_recorded(place, runs_dir, monkeypatch, capsys):
