@@ -79,8 +79,7 @@ def gather(
         shares = mean_over_copies(images, shares)
     counts = {"constant": len(split.train) - len(train_rows), "softened": int((shares.max(axis=1) < 1).sum())}
     if soft is None:
-        targets = shares if config.soft_copies else None
-        return on_device(images, labels, targets, device, **counts)
+        return on_device(images, labels, shares if config.soft_copies else None, device, **counts)
     for key, digest, what in (("folds_digest", table.digest, "folds"), ("data_digest", competition.digest, "data")):
         if soft.meta[key] != digest:
             raise FerKitError(
@@ -113,8 +112,8 @@ def mean_over_copies(images: NDArray[np.uint8], shares: NDArray[np.float32]) -> 
     numbers = np.array([number_of.setdefault(image.tobytes(), len(number_of)) for image in images], dtype=np.int64)
     sums = np.zeros((len(number_of), NUM_CLASSES), np.float32)
     np.add.at(sums, numbers, shares)
-    means: NDArray[np.float32] = (sums / np.bincount(numbers)[:, None].astype(np.float32))[numbers]
-    return means
+    sums /= np.bincount(numbers)[:, None]
+    return sums[numbers]
 
 
 def on_device(
