@@ -68,14 +68,11 @@ def run(
 
 def _refused(error: OSError) -> str:
     """One line for what the system refused outside of `files.replacing`, which has words of its own."""
-    what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-    if not what:
-        try:
-            sys.stdout.flush()
-            what = "a file"
-        except OSError:
-            what = "the output"
-            _drop_output()
+    what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "the output"
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     return f"{what}: {files.reason_of(error)}; {files.way_out(error)}"
 
 

@@ -23,12 +23,18 @@ class FerKitError(Exception):
 
 
 def _one_line(message: str) -> str:
-    if len(message) > MOST_CHARACTERS:
-        half = MOST_CHARACTERS // 2
-        message = f"{message[:half]} … {message[-half:]}"
-    if message.isprintable():
+    message = _cut(message)
+    if not message.isprintable():
+        words = re.sub("[\t\n\v\f\r]+", " ", message)
+        message = _cut("".join(one if one.isprintable() else _spelt(one) for one in words))
+    return message
+
+
+def _cut(message: str) -> str:
+    if len(message) <= MOST_CHARACTERS:
         return message
-    return "".join(one if one.isprintable() else _spelt(one) for one in re.sub("[\t\n\v\f\r]+", " ", message))
+    half = (MOST_CHARACTERS - 3) // 2
+    return f"{message[:half]} … {message[-half:]}"
 
 
 def _spelt(character: str) -> str:

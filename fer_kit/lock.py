@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import itertools
 import os
 import platform
 import sys
@@ -22,6 +23,8 @@ from fer_kit.errors import FerKitError
 
 _POLL_SECONDS = 0.1
 _MOST_CHARACTERS = 200  # of who holds it
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC  # NFS locks only what is open for writing
+_TRIES = 10
 _NO_LOCKS = -1  # in place of a handle where the file system has none
 
 _handles: set[int] = set()
@@ -101,9 +104,15 @@ def held(guarded: Path, refusal: str, patience_seconds: float = 0.0) -> Iterator
 
 def _take(file: Path) -> int | None:
     """The handle of `file`, locked; None while another process holds it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    tries = itertools.count()
     while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)  # NFS locks only what is open for writing
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(file, _FLAGS, 0o644)
+        except FileNotFoundError:  # whoever let go removed the empty folder between the two calls above
+            if next(tries) < _TRIES:
+                continue
+            raise
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

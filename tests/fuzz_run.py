@@ -20,11 +20,14 @@ from pathlib import Path
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from tests import fuzz_records  # noqa: F401 (puts its readers into TARGETS)
+from tests.fuzz_inputs import havoc
 from tests.fuzz_targets import TARGETS, Target
 
+A_DRAW, AT_ONCE = 5, 1000  # files for each drawn one; files for each run of hypothesis, which remembers all of them
 MOST_BYTES = 100 << 20  # a reader may need at once; the files have some kilobytes
 MOST_SECONDS = 20.0  # of the processor, so that a busy machine changes nothing
 
@@ -36,6 +39,10 @@ class Tally:
     files: int = 0
     refused: int = 0
     peak_bytes: int = 0
+
+    def __add__(self, more: Tally) -> Tally:
+        peak = max(self.peak_bytes, more.peak_bytes)
+        return Tally(self.files + more.files, self.refused + more.refused, peak)
 
 
 @contextmanager
@@ -64,7 +71,7 @@ def read_one(target: Target, folder: Path, content: bytes, tally: Tally) -> None
     except FerKitError as error:
         tally.refused += 1
         message = str(error)
-        assert message.isprintable() and 0 < len(message) <= MOST_CHARACTERS + 3, repr(message)
+        assert message.isprintable() and 0 < len(message) <= MOST_CHARACTERS, repr(message)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -72,26 +79,31 @@ def read_one(target: Target, folder: Path, content: bytes, tally: Tally) -> None
     assert peak < MOST_BYTES, f"{peak:,} bytes of memory"
 
 
-def fuzz(target: Target, examples: int, derandomize: bool, folder: Path) -> Tally:
-    """Give the reader `examples` broken files.
+def fuzz(target: Target, count: int, derandomize: bool, folder: Path) -> Tally:
+    """Give the reader about `count` broken files: those that hypothesis draws, and each with its bytes broken further.
 
     Raises:
-        Exception: the first fault, with the smallest file that hypothesis finds for it.
+        Exception: the first fault, with the file as a note.
     """
     tally = Tally()
     target.once(folder)
 
     @settings(
-        max_examples=examples,
+        max_examples=count // A_DRAW,
         derandomize=derandomize,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate,),
     )
-    @given(target.make())
-    def reads(content: bytes) -> None:
-        read_one(target, folder, content, tally)
+    @given(target.make(), st.integers(0, 2**48))
+    def reads(content: bytes, seed: int) -> None:
+        for further in [content, *(havoc(content, seed + step, [content]) for step in range(1, A_DRAW))]:
+            try:
+                read_one(target, folder, further, tally)
+            except BaseException as error:
+                error.add_note(f"the file: {further!r}")
+                raise
 
     reads()
     return tally
@@ -111,10 +123,12 @@ def main() -> int:
     )
     faults = 0
     for name in args.readers or TARGETS:
-        hypothesis.core.global_force_seed = seed  # what --hypothesis-seed of pytest sets
         folder, began = Path(tempfile.mkdtemp(prefix="fuzz-")), time.monotonic()
         try:
-            tally = fuzz(TARGETS[name], args.examples, False, folder)
+            tally = Tally()
+            while tally.files < args.examples:
+                hypothesis.core.global_force_seed = seed + tally.files  # what --hypothesis-seed of pytest sets
+                tally += fuzz(TARGETS[name], min(AT_ONCE, args.examples), False, folder)
             numbers = (
                 f"{tally.files:>8,}{tally.refused:>9,}{tally.peak_bytes / 1e6:>9.1f}{time.monotonic() - began:>7.0f}"
             )

@@ -14,10 +14,13 @@ import pytest
 
 from fer_kit import files, fold_files, lock, runs
 from fer_kit.errors import FerKitError
+from kernels import record
 from submissions import ledger
 from tests import fake_runs
 from tests.fake_runs import TEST_ROWS
 from tests.fake_submissions import run
+from tests.pushed_kernels import RUN
+from tests.test_kernels_fetch import direct, evening, refused  # noqa: F401 (the first two are fixtures)
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 120  # for a process to begin on a machine that has much else to do
@@ -191,6 +194,36 @@ sys.exit(__main__.main(["upload", "submissions/2030-01-02-a.csv", "-m", "a try",
     assert len(kaggle_site.submissions) == 1
     [entry] = ledger.read(here / "submissions/ledger.csv")
     assert entry.ref == "50000001"
+
+
+def test_two_pushes_recorded_at_once(tmp_path):
+    program = """
+import dataclasses, sys
+from pathlib import Path
+from kernels import record
+from tests.pushed_kernels import entry
+for number in range(10):
+    record.put(Path("."), dataclasses.replace(entry(), run_id=f"{sys.argv[1]}-{number}"))
+"""
+    for process in [start("-c", program, name, cwd=tmp_path) for name in ("a", "b")]:
+        assert process.communicate(timeout=PATIENCE_SECONDS)[1] == ""
+    assert len(record.read(tmp_path)) == 20
+
+
+@pytest.mark.usefixtures("direct")
+def test_a_fetch_into_a_fold_that_is_being_trained(capsys):
+    with lock.held(runs.fold_folder("runs", RUN, 1), ""):
+        assert f"runs/{RUN}/fold1: another process trains or fetches this fold; try again" in refused(capsys)
+    with lock.held(Path("runs/folds.csv"), ""):
+        assert "runs/folds.csv: another process makes folds or fetches here; try again when" in refused(capsys)
+
+
+def test_two_downloads_into_one_folder(tmp_path, capsys):
+    from fer_kit import download
+
+    with lock.held(tmp_path / "data/.download", ""):
+        assert download.main(["--out", str(tmp_path / "data")]) == 2
+    assert "another process downloads into this folder; try again when it has ended" in capsys.readouterr().err
 
 
 TRAIN = [
