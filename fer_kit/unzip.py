@@ -17,8 +17,10 @@ from fer_kit.errors import FerKitError
 
 # What zipfile raises on damaged bytes. It trusts the offsets in them: ValueError, OverflowError and struct.error come
 # from there, OSError from seeking to them; RuntimeError is an encrypted or unknown kind of member.
-FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OverflowError, struct.error)
-FAULTS += (RuntimeError, KeyError, IndexError)
+FAULTS: tuple[type[Exception], ...] = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, ValueError, OverflowError, RuntimeError, KeyError, IndexError),
+)
 
 _MOST_TIMES, _FREE_BYTES = 200, 1 << 30  # digits shrink to a third; beyond both a zip is a bomb
 

@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz_run import fuzz  # brings all TARGETS
 from tests.fuzz_targets import TARGETS
 
-FILES = 300
+FILES = 200
 
 
 @pytest.mark.parametrize("name", TARGETS)
