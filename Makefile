@@ -54,6 +54,9 @@ FUZZ ?= 10000
 fuzz: $(VENV)/installed  ## 10,000 broken files for each reader; FUZZ=n for another number
 	$(PY) -m tests.fuzz_run $(FUZZ)
 
+faults: $(VENV)/installed  ## kill every command at every write and go on; nothing may be lost (takes half an hour)
+	$(PY) -m tests.faults
+
 lint: $(VENV)/installed  ## style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -69,4 +72,4 @@ bench: $(VENV)/installed  ## measure speed: reading, folds, training
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test fuzz lint bench clean
+.PHONY: help install demo test fuzz faults lint bench clean

@@ -29,7 +29,7 @@ from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
 from ensembles.twin_blend import Twins
 from ensembles.twin_pairs import MODES, OFF
-from fer_kit import cli, lock, runs, wandb_log
+from fer_kit import cli, files, lock, runs, wandb_log
 from fer_kit.errors import FerKitError
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, TEST
@@ -97,6 +97,7 @@ def body(args: argparse.Namespace) -> None:
         for one in [name] if args.twins == OFF else [name, name + twin_blend.SUFFIX]:
             folder = Path(args.runs) / BLENDS / one
             locks.enter_context(lock.held(folder, "another process makes this blend"))
+            files.sweep(folder)
         blend(args, name)
 
 

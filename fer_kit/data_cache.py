@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files
+from fer_kit import files, lock
 from fer_kit.data_files import Source
 from fer_kit.errors import FerKitError
 
 SCHEMA = 1  # raise it when the reader's result for the same bytes changes
 PIECE_BYTES = 16 << 20
+PATIENCE_SECONDS = 60.0  # for another process that writes the same cache
 MAX_THREADS = 8  # each holds a piece in memory
 
 Arrays = dict[str, NDArray[Any]]
@@ -103,9 +104,11 @@ def read(folder: Path, names: Sequence[str]) -> tuple[Arrays, str] | None:
 def write(folder: Path, arrays: Arrays, digest: str) -> None:
     """Keep the arrays; where the folder cannot be written, say so on stderr and go on without."""
     try:
-        for name, array in arrays.items():
-            with files.replacing(folder / f"{name}.npy") as file:
-                np.save(file, array, allow_pickle=False)
-        files.write_json(folder / "cache.json", {"digest": digest})
+        with lock.held(folder, "another process writes this cache", PATIENCE_SECONDS):
+            files.sweep(folder)
+            for name, array in arrays.items():
+                with files.replacing(folder / f"{name}.npy") as file:
+                    np.save(file, array, allow_pickle=False)
+            files.write_json(folder / "cache.json", {"digest": digest})
     except FerKitError as error:
         print(f"warning: no cache, every start will read the csv files again: {error}", file=sys.stderr)

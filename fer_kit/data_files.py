@@ -159,7 +159,7 @@ def _in_zip(path: Path, must_hold: tuple[str, ...]) -> dict[str, Source]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (OSError, *unzip.FAULTS) as error:
+    except unzip.UNREADABLE as error:
         raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
     found: dict[str, Source] = {}
     for member in members:

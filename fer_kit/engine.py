@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from fer_kit import averaging, compiling, mixing, models, optim, sam, transfer, views
 from fer_kit.augment import normalise
 from fer_kit.config import TrainConfig
+from fer_kit.errors import FerKitError
 from fer_kit.losses import Loss
 from fer_kit.precision import Precision
 from fer_kit.pretrained import Start
@@ -46,6 +48,10 @@ class State:
         """The network to predict with: the weight average where there is one."""
         network: nn.Module = self.net if self.average is None else self.average.module
         return network
+
+
+class NotFiniteError(FerKitError):
+    """Loss or weights became infinite or NaN; the message says in which step."""
 
 
 def start(
@@ -82,11 +88,15 @@ def train_epoch(
     after each step, the images so far and the sums of loss and hits as tensors on the device: reading them waits for
     the device, so not every step.
     The accuracy of mixed images (see `mixing`) counts the label of the heavier of the two.
+
+    Raises:
+        NotFiniteError: the loss was not finite in some step, or the weights are not after the last one.
     """
     state.net.train()
     transfer.begin_epoch(state.net, state.epoch, config)
     mix = mixing.make(config)
-    images = 0
+    images, first = 0, state.step + 1
+    sound = torch.zeros((), dtype=torch.int64, device=precision.device)  # steps before the first without a finite loss
     loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
     hits = torch.zeros((), dtype=torch.int64, device=precision.device)
     for group in in_groups(batches, config.accumulate):
@@ -106,10 +116,28 @@ def train_epoch(
             images += len(targets)
             loss_sum += loss * len(targets)
             hits += (logits.argmax(1) == (targets.argmax(1) if targets.ndim == 2 else targets)).sum()
+        sound += loss_sum.isfinite()  # a sum stays what it is once it is not; counted on the device, where none waits
         on_step(images, loss_sum, hits)
     state.epoch += 1
     averaging.after_epoch(state.average, state.net, config, state.epoch)
+    refuse_not_finite(state, float(loss_sum) / images, first, int(sound))
     return float(loss_sum) / images, float(hits) / images
+
+
+def refuse_not_finite(state: State, loss: float, first: int, sound: int) -> None:
+    """Raise NotFiniteError unless mean loss and weights are finite after an epoch from step `first` on.
+
+    sound: how many of its steps came before the first whose loss was not. The weights count, too: what the last step
+    did to them no loss of this epoch has seen, and they would be saved.
+    """
+    steps = f"of its {state.step - first + 1}"
+    if not math.isfinite(loss):
+        when = f"step {first + sound}, number {sound + 1} {steps}"
+        raise NotFiniteError(f"the loss of epoch {state.epoch} is {loss}, not finite since {when}")
+    values = [value for value in state.net.state_dict().values() if value.is_floating_point()]
+    if not torch.stack([value.isfinite().all() for value in values]).all():
+        when = f"step {state.step}, the last {steps} in epoch {state.epoch}"
+        raise NotFiniteError(f"the weights are not finite after {when}")
 
 
 def in_groups(batches: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:

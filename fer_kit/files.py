@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +46,7 @@ def replacing(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; on a clean exit it is flushed to disk and becomes `path`.
 
     After an exception, and after a kill at any moment, `path` holds what it held before. A kill can
-    leave `.<name>.<random>.part` behind, which no reader of this package looks at.
+    leave `.<name>.<random>.part` behind, which no reader of this package looks at; see `sweep`.
 
     Raises:
         FerKitError: the folder cannot be written (missing rights, full disk).
@@ -82,13 +84,24 @@ def together(folder: Path | str, mark: str) -> Iterator[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(TEMPORARY_SUFFIX, ".", folder) as aside:
+        with tempfile.TemporaryDirectory(TEMPORARY_SUFFIX, f".{mark}.", folder) as aside:
             yield Path(aside)
             (folder / mark).unlink(missing_ok=True)
             for name in sorted(os.listdir(aside), key=lambda name: name == mark):
                 os.replace(os.path.join(aside, name), folder / name)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def sweep(folder: Path | str, name: str | None = None) -> None:
+    """Remove what killed processes left in `folder`: temporary files of the file `name`, of all files where None.
+
+    For those who hold the lock of what is written there: nobody else may be writing it.
+    """
+    begin = "" if name is None else f"{glob.escape(name)}."
+    for path in Path(folder).glob(f".{begin}*{TEMPORARY_SUFFIX}"):
+        with contextlib.suppress(OSError):  # it only takes up room
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def unwritable(path: Path | str, error: OSError) -> FerKitError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -59,12 +58,10 @@ def save(job: Job, state: engine.State) -> None:
 def one_epoch(job: Job, state: engine.State, loss_of: Loss) -> dict[str, Any]:
     """Train one epoch and look at the watched rows; gives its line of metrics.jsonl."""
     started = time.monotonic()
-    loss, accuracy = train(job, state, loss_of)
-    if not math.isfinite(loss):
-        raise FerKitError(
-            f"{job.folder}: the loss of epoch {state.epoch} is {loss}; the epoch before is saved in last.pt;"
-            " train anew as a run of its own with a lower rate or in fp32: --set lr=… precision=fp32 --tag NAME"
-        )
+    try:
+        loss, accuracy = train(job, state, loss_of)
+    except engine.NotFiniteError as error:
+        raise FerKitError(f"{job.folder}: {error}; {ways_out(job, state)}") from None
     trained = time.monotonic()
     record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
     if job.config.watches:
@@ -73,6 +70,15 @@ def one_epoch(job: Job, state: engine.State, loss_of: Loss) -> dict[str, Any]:
     images = len(job.rows.labels)
     speed = round(images / (trained - started), 1)
     return record | {"seconds": round(time.monotonic() - started, 3), "images_per_second": speed}
+
+
+def ways_out(job: Job, state: engine.State) -> str:
+    """What to do about a loss that is no longer finite, and what is saved."""
+    saved = "the epoch before is saved in last.pt" if state.epoch > 1 else "nothing is saved yet"
+    way = f"with a lower rate: --set lr={job.config.lr / 10:g} --tag NAME"
+    if job.precision.name != "fp32":
+        way = f"with a lower rate or in fp32: --set lr={job.config.lr / 10:g} precision=fp32 --tag NAME"
+    return f"{saved}; train anew as a run of its own {way}"
 
 
 def train(job: Job, state: engine.State, loss_of: Loss) -> tuple[float, float]:

@@ -133,6 +133,7 @@ def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock
     torch.backends.cudnn.benchmark = not options.deterministic
 
     code = revision.commit()
+    files.sweep(folder)
     files.write_json(folder / "config.json", config.to_json())
     environment = tracking.environment(fast, options.command, code) | {"compile": options.compile}
     files.write_json(folder / "env.json", environment)

@@ -188,6 +188,7 @@ def write(folder: Path, made: Made, force: bool = False) -> bool:
             f"{what} holds other folds than these (digest {made.folds.digest[:12]}), and runs trained on them do"
             " not blend with new ones; choose another --runs, or --force to replace them"
         )
+    files.sweep(folder, path.name)
     with files.together(folder, path.name) as aside:
         for name, content in ((test_path.name, made.test_table), (path.name, made.table)):
             with files.replacing(aside / name) as file:

@@ -82,6 +82,8 @@ def fits(job: Job, state: engine.State, config: TrainConfig, loss_of: Loss) -> b
     batches = islice(batches_of(job, state.epoch + 1, config), TRIED_STEPS * config.accumulate)
     try:
         engine.train_epoch(state, batches, loss_of, config, job.precision)
+    except engine.NotFiniteError:  # which has nothing to do with memory
+        return True
     except (RuntimeError, MemoryError) as error:
         if not caused(error):
             raise

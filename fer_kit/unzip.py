@@ -21,6 +21,7 @@ FAULTS: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, ValueError, OverflowError, RuntimeError, KeyError, IndexError),
 )
+UNREADABLE: tuple[type[Exception], ...] = (OSError, *FAULTS)
 
 _MOST_TIMES, _FREE_BYTES = 200, 1 << 30  # digits shrink to a third; beyond both a zip is a bomb
 

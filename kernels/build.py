@@ -6,14 +6,13 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
+from fer_kit import files, lock
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_cli import COMPETITION
 from kernels import accelerators, bundle, fold_table, leaks, weights
@@ -110,22 +109,27 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
 
 
 def write(built: Built, folder: Path = FOLDER) -> Path:
-    """Write the kernel's folder below `folder`, replacing an older one as a whole; its path."""
+    """Write the kernel's folder below `folder`, replacing an older one as a whole; its path.
+
+    Raises:
+        FerKitError: the folder cannot be written, or another process writes this kernel.
+    """
     target = folder / built.plan.slug
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{built.plan.slug}.", dir=folder))
-    except OSError as error:
-        raise FerKitError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from None
-    try:
-        aside.chmod(0o755)
-        files.write_text(aside / f"{built.plan.slug}.py", built.script)
-        files.write_json(aside / METADATA, built.metadata)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    aside, old = (folder / f".{built.plan.slug}.{word}" for word in ("new", "old"))
+    with lock.held(target, "another process builds this kernel"):
+        try:
+            for left in (aside, old):  # by a kill
+                shutil.rmtree(left, ignore_errors=True)
+            files.write_text(aside / f"{built.plan.slug}.py", built.script)
+            files.write_json(aside / METADATA, built.metadata)
+            if target.exists():
+                os.replace(target, old)  # moved, not removed file by file: a kill leaves a whole kernel or none
+            os.replace(aside, target)
+        except OSError as error:
+            raise files.unwritable(target, error) from error
+        finally:
+            for left in (aside, old):
+                shutil.rmtree(left, ignore_errors=True)
     return target
 
 

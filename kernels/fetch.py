@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import filecmp
 import json
 import os
 import re
 import shutil
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +48,8 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
     state, _ = look(client, push, runs_dir)
     if state.word not in ENDED:
         raise FerKitError(f"{push.name} has not ended ({state.raw.lower() or state.word}); wait, then fetch again")
-    runs_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=runs_dir) as aside:
-        output, unpacked = Path(aside, "output"), Path(aside, "runs")
+    with folder_aside(runs_dir, push) as aside:
+        output, unpacked = aside / "output", aside / "runs"
         output.mkdir()
         unpacked.mkdir()
         client.kernel_output(push.ref, output)
@@ -70,6 +70,23 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
                 put_in_place(source, target)
     record.put(runs_dir, dataclasses.replace(push, state=record.FETCHED, seen=True))
     return Fetched(tuple(_number(target) for _, target in moves), kept, told)
+
+
+@contextlib.contextmanager
+def folder_aside(runs_dir: Path, push: Push) -> Iterator[Path]:
+    """An empty folder in `runs_dir` for the output of `push`, gone afterwards; what a killed fetch left there goes too.
+
+    Raises:
+        FerKitError: another process fetches the same push, or the folder cannot be written.
+    """
+    folder = runs_dir / f".fetch-{files.digest_of(push.run_id)[:12]}"
+    with lock.held(folder, "another process fetches this kernel"):
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Manifest:
@@ -156,7 +173,7 @@ def plan_moves(
         target = runs_dir / run / source.name
         if runs.is_finished(target):
             kept.append(_number(target))
-        elif target.exists() and not replace:
+        elif target.exists() and not replace and not _same(source, target):
             raise FerKitError(
                 f"{target} is unfinished here, and the kernel's is {_how_far(source)}; finish yours elsewhere, or let "
                 "the kernel's take its place with --replace-unfinished"
@@ -199,6 +216,14 @@ def log_lines(output: Path) -> list[str]:
     with contextlib.suppress(ValueError, TypeError):  # else it is plain text
         text = "".join(str(part.get("data", "")) for part in json.loads(text) if isinstance(part, dict))
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files: a fetch that was killed had moved the first one here."""
+    names = {path.name for path in one.iterdir()}
+    if names != {path.name for path in other.iterdir()}:
+        return False
+    return not any(filecmp.cmpfiles(one, other, names, shallow=False)[1:])
 
 
 def _config(folder: Path) -> str:

@@ -79,6 +79,7 @@ def _push(entry: dict[str, Any]) -> Push:
 def put(runs_dir: Path, push: Push) -> None:
     """Add `push`, or replace the entry with its run id; entries of other processes stay."""
     with lock.held(runs_dir / FILE, "another process writes to it", _LOCK_PATIENCE_SECONDS):
+        files.sweep(runs_dir, FILE)
         pushes = read(runs_dir)
         places = [index for index, entry in enumerate(pushes) if entry.run_id == push.run_id]
         if places:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data, files, metrics, runs
+from fer_kit import data, files, lock, metrics, runs
 from fer_kit.errors import FerKitError
 from submissions import check, record, sources
 from submissions import form as forms
@@ -45,9 +45,13 @@ def body(args: argparse.Namespace) -> None:
     form = forms.choose(place, args.plain)
     check.refuse_other_rows(form, rows, origin)
     out = Path(args.out) if args.out else Path(FOLDER) / f"{_today()}-{source.name}.csv"
-    changed = write(out, render(form, metrics.predicted(source.test.logits)), args.force)
-    checked = check.check_file(out, form, rows, origin)
-    record.write(out, checked.sha256, source)
+    if out.is_dir():
+        raise FerKitError(f"{out}: is a folder; give a file name with --out")
+    with lock.held(out, "another process builds this file"):
+        files.sweep(out.parent, out.name)
+        changed = write(out, render(form, metrics.predicted(source.test.logits)), args.force)
+        checked = check.check_file(out, form, rows, origin)
+        record.write(out, checked.sha256, source)
 
     lines = [
         ("source", source.origin),
@@ -76,8 +80,6 @@ def write(out: Path, text: str, force: bool) -> bool:
     Raises:
         FerKitError: `out` holds something else and `force` is not given, or cannot be written.
     """
-    if out.is_dir():
-        raise FerKitError(f"{out}: is a folder; give a file name with --out")
     if out.exists():
         if out.read_bytes() == text.encode():
             return False

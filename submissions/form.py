@@ -200,7 +200,7 @@ def _example_in_zip(path: Path) -> tuple[str, bytes] | None:
                     if member.file_size > MOST_BYTES:
                         raise FerKitError(f"{path}:{name}: larger than {MOST_BYTES:,} bytes; {MOVE_IT}")
                     return f"{path}:{name}", archive.read(member)
-    except (OSError, *unzip.FAULTS) as error:
+    except unzip.UNREADABLE as error:
         raise FerKitError(f"{path}: damaged or unreadable zip ({error}); download it again") from None
     return None
 

@@ -40,12 +40,23 @@ LAYERS = [
     | {"transfer", "pretrained", "pretrained_files", "pretrained_fit"},
     {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run", "out_of_memory"}
     | {"fold_predict", "repredict", "explain_maps", "explain_sheets"},
-    {"train", "pipelines", "predict", "track", "explain", "explore", "evaluate", "report", "report_content", "__main__"},
+    {
+        "train",
+        "pipelines",
+        "predict",
+        "track",
+        "explain",
+        "explore",
+        "evaluate",
+        "report",
+        "report_content",
+        "__main__",
+    },
 ]
 LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
-SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit", "soft_targets", "fold_names", "wandb_log", "text_table"}
 SHARED |= {"lock", "unzip"}
+SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit", "soft_targets", "fold_names", "wandb_log", "text_table"}
 LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
 

@@ -165,12 +165,15 @@ def test_a_loss_that_is_not_finite_stops_with_a_way_out(command, runs_dir, monke
     whole = engine.train_epoch
 
     def diverges(state, *args):
-        loss, accuracy = whole(state, *args)
-        return (float("nan"), accuracy) if state.epoch == 2 else (loss, accuracy)
+        if state.epoch == 1:
+            next(state.net.parameters()).data.fill_(float("nan"))
+        return whole(state, *args)
 
     monkeypatch.setattr(engine, "train_epoch", diverges)
     assert train.main(command) == 2
-    assert "the loss of epoch 2 is nan; " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "the loss of epoch 2 is nan, not finite since step " in error
+    assert "the epoch before is saved in last.pt; train anew as a run of its own with a lower rate" in error
     saved = torch.load(runs_dir / "deep_v3-t" / "fold1" / "last.pt", weights_only=True)
     assert saved["epoch"] == 1  # the last good state is kept
 
