@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -246,10 +247,25 @@ def test_stopped_half_way_no_folds_file_lies_beside_foreign_groups(
     made: folds.Made, competition: Competition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folds.write(tmp_path, made)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("folds*")}
     other = folds.make(competition, count=4, method="exact")
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "write_json", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
+
+    replace = os.replace
+
+    def stopped_before(folder: Path) -> None:
+        """Interrupted before the first file takes its place in `folder`."""
+
+        def stop(source: str, target: Path) -> None:
+            if Path(target).parent.parent == folder.parent and Path(target).parent.name.startswith(folder.name):
+                raise KeyboardInterrupt
+            replace(source, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "replace", stop)
             folds.write(tmp_path, other, force=True)
+
+    stopped_before(tmp_path / ".folds.csv.")  # aside
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("folds*")} == before
+    stopped_before(tmp_path)
     assert not (tmp_path / "folds.csv").exists()
     assert folds.write(tmp_path, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -53,11 +54,12 @@ def tree(folder: Path, base: Path) -> Tree:
 
 
 def content(path: Path) -> object:
-    """Bytes, or what JSON holds that must repeat."""
-    if path.suffix == ".json":
-        return steady(json.loads(path.read_text()))
-    if path.suffix == ".jsonl":
-        return [steady(json.loads(line)) for line in path.read_text().splitlines()]
+    """Bytes, or what JSON holds that must repeat; half a JSON text is bytes."""
+    with contextlib.suppress(ValueError):
+        if path.suffix == ".json":
+            return steady(json.loads(path.read_text()))
+        if path.suffix == ".jsonl":
+            return [steady(json.loads(line)) for line in path.read_text().splitlines()]
     return path.read_bytes()
 
 
