@@ -48,7 +48,7 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 
 # --- checks --------------------------------------------------------------------------------------------------------
 test: $(VENV)/installed  ## run the tests
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile
 
 FUZZ ?= 10000
 fuzz: $(VENV)/installed  ## 10,000 broken files for each reader; FUZZ=n for another number
@@ -62,12 +62,9 @@ lint: $(VENV)/installed  ## style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/installed  ## measure speed: reading, folds, training
-	$(PY) -m tests.benchmarks.bench_data
-	$(PY) -m tests.benchmarks.bench_folds
-	$(PY) -m tests.benchmarks.bench_training
-	$(PY) -m tests.benchmarks.bench_augment
-	$(PY) -m tests.benchmarks.bench_blend
+BENCH ?=
+bench: $(VENV)/installed  ## speed and memory against others and the machine's limits; BENCH="--only reading" for a part
+	$(PY) -m tests.benchmarks $(BENCH)
 
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache

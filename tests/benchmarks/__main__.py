@@ -1,0 +1,104 @@
+"""The whole suite: one table and one record.
+
+    python -m tests.benchmarks --record tests/benchmarks/records/suite.json
+    python -m tests.benchmarks --only startup reading
+    python -m tests.benchmarks --quick
+
+Each line sets a figure of ours beside another's, measured in turn with it, and beside what the machine allows at
+most, measured too. Times by the clock are for a machine that does nothing else; the load stands in the record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import platform
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fer_kit import cli, synthetic
+from fer_kit.errors import FerKitError
+from tests.benchmarks import bench_record, rows, topics
+from tests.benchmarks.rows import QUICK, Plan, Row
+
+PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "torch", "torchvision", "timm")
+MEASURED = ("fer_kit", "ensembles", "submissions", "tests/benchmarks/*.py")
+
+
+@contextlib.contextmanager
+def competition(asked: Path | None, plan: Plan, needed: bool) -> Iterator[Plan]:
+    """The plan with its data: the folder asked for, or a competition drawn for as long as it is needed.
+
+    Raises:
+        FerKitError: the folder lacks train.csv or test.csv.
+    """
+    if asked is not None:
+        if not all((asked / name).is_file() for name in ("train.csv", "test.csv")):
+            raise FerKitError(
+                f"--data {asked}: torchvision needs a plain train.csv here, and load a test.csv beside it"
+            )
+        yield dataclasses.replace(plan, data=str(asked.resolve()), drawn=False)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if needed:
+            synthetic.write(folder, synthetic.draw(plan.rows, plan.test_rows))
+        yield dataclasses.replace(plan, data=folder)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of the suite."""
+    parser = cli.parser(
+        "python -m tests.benchmarks", "Speed and memory against others and against the machine's limits."
+    )
+    parser.add_argument("--only", nargs="+", choices=topics.TOPICS, metavar="TOPIC", help=", ".join(topics.TOPICS))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all works, not how fast")
+    parser.add_argument("--data", type=Path, help="folder with train.csv and test.csv; without it faces are drawn")
+    parser.add_argument("--rounds", type=int, help="how often each is timed")
+    parser.add_argument("--recipe", help="whose network and augmentation are trained; default deep_v3")
+    parser.add_argument("--device", default="auto", help="of training and prediction: auto, cpu, cuda")
+    parser.add_argument("--record", type=Path, help="write a JSON record here")
+    parser.add_argument("--note", help="what to say in the record, such as other work on the machine")
+    return parser
+
+
+def body(args: argparse.Namespace) -> None:
+    """Measure topic by topic, print the table, write the record."""
+    chosen = [topic for topic in topics.TOPICS if topic in (args.only or topics.TOPICS)]
+    asked = {name: getattr(args, name) for name in ("rounds", "recipe", "device") if getattr(args, name)}
+    plan = Plan("", **{**(QUICK if args.quick else {}), **asked})
+    host, found, loads = bench_record.machine(), {}, {}
+    with competition(args.data, plan, bool(topics.OF_DATA.intersection(chosen))) as plan:
+        for topic in chosen:
+            print(f"measuring {topic} …", flush=True)
+            found[topic] = topics.measured(topic, plan)
+            loads[topic] = bench_record.machine()["load_average"][0]
+    lines: list[Row] = [row for one in found.values() for row in rows.rows_of(one)]
+    print(bench_record.headline(host))
+    print("\n".join(rows.table(lines)))
+    for text in (text for one in found.values() for text in one["left_out"]):
+        print(f"left out: {text}")
+    bench_record.keep(args.record, record(args, plan, host, loads, found))
+
+
+def record(
+    args: argparse.Namespace, plan: Plan, host: dict[str, Any], loads: dict[str, float], found: dict[str, Any]
+) -> dict[str, Any]:
+    """All that was found and under which circumstances; no path of this machine."""
+    asked = {name: value for name, value in dataclasses.asdict(plan).items() if name != "data"}
+    device = next((one["details"]["device"] for one in found.values() if "device" in one["details"]), "cpu")
+    return {
+        **bench_record.head("suite", host, MEASURED, PACKAGES),
+        "system": platform.platform(),
+        "device": device,
+        "load_average_after": loads,
+        "note": args.note,
+        "plan": asked,
+        "topics": found,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(build_parser, body))

@@ -1,0 +1,72 @@
+"""Prediction with test-time views against bare forward passes, and its memory at its highest."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from fer_kit import engine, models, recipes, tracking, views
+from fer_kit.model_cost import COSTS
+from fer_kit.precision import DTYPES, choose, choose_device
+from tests.benchmarks import limits
+from tests.benchmarks.bench_training import peak_memory_mb
+from tests.benchmarks.rows import RATE, Found, Plan, Row, ratio
+
+MOST_BATCHES = 4
+BARE = "as many forward passes on one fixed batch"
+
+
+def measure(plan: Plan) -> Found:
+    device = choose_device(plan.device)
+    fast, config = choose("auto", device), recipes.get(plan.recipe)
+    batches, size = min(plan.steps, MOST_BATCHES), min(engine.PREDICT_BATCH, plan.rows // 10)
+    images = torch.randint(0, 256, (batches * size, 48, 48), dtype=torch.uint8, device=device)
+    net = models.build(config).to(device).to(memory_format=torch.channels_last).eval()
+    fixed = torch.rand(size, 1, 48, 48, device=device).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def bare(passes: int) -> None:
+        with fast.autocast():
+            for _ in range(passes):
+                net(fixed)
+
+    def speed(call: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return len(images) / (time.perf_counter() - began)
+
+    ours: dict[str, list[float]] = {name: [] for name in views.VIEWS}
+    other: dict[str, list[float]] = {name: [] for name in views.VIEWS}
+    peaks: dict[str, float] = {}
+    for turn in range(plan.rounds + 1):  # the first turn warms up
+        for name, ways in views.VIEWS.items():
+            one = speed(partial(engine.predict, net, images, name, fast))
+            two = speed(partial(bare, batches * len(ways)))
+            peaks.setdefault(name, peak_memory_mb(device))
+            if turn:
+                ours[name].append(one)
+                other[name].append(two)
+    peak = limits.torch_flops(device, DTYPES[fast.name])
+    limit = f"FLOPs of the forward passes at the rate of {fast.name} matrix products of torch, measured"
+    rows = [
+        Row(
+            f"prediction {plan.recipe}, views {name} ({len(ways)}), {device.type}",
+            statistics.median(ours[name]),
+            RATE,
+            BARE,
+            statistics.median(other[name]),
+            ratio(ours[name], other[name]),
+            limit,
+            peak / COSTS[config.model].flops / len(ways),
+            peaks[name],
+        )
+        for name, ways in views.VIEWS.items()
+    ]
+    about = {"device": tracking.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
+    return Found(rows, {**about, "images": len(images), "ours": ours, "bare": other, "peak_flops": peak})
