@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from fer_kit import __version__
+from fer_kit import __version__, cli
 from fer_kit.cli import EXIT_OK, EXIT_USER_ERROR
 from fer_kit.errors import did_you_mean
 
@@ -20,6 +20,8 @@ COMMANDS = {
     "pipelines": ("fer_kit.pipelines", "save and see pipelines of albumentations, for train --augment"),
     "predict": ("fer_kit.predict", "predict finished folds again with other test-time views"),
     "blend": ("ensembles.blend", "blend finished runs"),
+    "targets": ("ensembles.targets", "soft targets for the train rows, from networks that did not see them"),
+    "twin-gain": ("ensembles.twin_gain", "what labels of train twins are worth to a run, out of fold"),
     "explain": ("fer_kit.explain", "show where a network looks: class activation and attention maps"),
     "track": ("fer_kit.track", "send finished runs and blends to Weights & Biases"),
     "evaluate": ("fer_kit.evaluate", "score runs and blends out of fold, alone or side by side"),
@@ -37,7 +39,11 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command named first; its exit code, or 2 for an unknown one."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    return cli.answered(lambda: dispatch(list(sys.argv[1:] if argv is None else argv)))
+
+
+def dispatch(words: Sequence[str]) -> int:
+    """What `main` does with the words behind `fer-kit`."""
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return EXIT_OK if words else EXIT_USER_ERROR

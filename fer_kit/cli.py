@@ -42,12 +42,21 @@ def run(
     refuses (full disk, missing rights, a folder that vanished); 130 when interrupted. Any other exception is a bug
     of ours and keeps its traceback.
     """
+
+    def command() -> int | None:
+        try:
+            args = build().parse_args(argv)
+        except SystemExit as stop:  # argparse: 0 after --help, 2 after a usage error
+            return int(stop.code or 0)
+        return body(args)
+
+    return answered(command)
+
+
+def answered(command: Callable[[], int | None]) -> int:
+    """Call `command` and give the exit code, see `run`."""
     try:
-        args = build().parse_args(argv)
-    except SystemExit as stop:  # argparse: 0 after --help, 2 after a usage error
-        return int(stop.code or 0)
-    try:
-        code = body(args)
+        code = command()
         sys.stdout.flush()
         return EXIT_OK if code is None else code
     except FerKitError as error:

@@ -21,13 +21,16 @@ WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-u
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD with Nesterov's correction, in the fused form."""
-    extra: dict[str, Any] = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    kind, extra = config.optimizer, dict[str, Any]()
+    if kind == "sgd":
+        extra["momentum"] = config.momentum
+        kind = "sgd" if config.momentum else "momentum"  # timm's name without Nesterov's, which needs some momentum
     # A frozen part stays out of the classifier's groups: torch's fused SGD takes no group in which some have momentum.
     if config.head_lr_mult != 1.0 or config.layer_decay != 1.0 or config.freeze_epochs:
         extra["param_group_fn"] = lambda trunk: list(scaled_groups(net, trunk, config))
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
         net.body if isinstance(net, Backbone) else net,  # timm's own knows which of its weights must not decay
-        opt=config.optimizer,
+        opt=kind,
         lr=config.lr,
         weight_decay=config.weight_decay,
         filter_bias_and_bn=not config.decay_norms,

@@ -172,6 +172,12 @@ def test_weight_decay_spares_norms_where_the_recipe_says_so():
     assert sum(len(g["params"]) for g in study.param_groups if g["weight_decay"] == 1e-4) == 4
 
 
+def test_sgd_without_momentum_is_plain_descent():
+    net = torch.nn.Linear(2, 2)
+    plain = optim.make_optimizer(net, dataclasses.replace(recipes.get("residual"), momentum=0.0))
+    assert not any(g["nesterov"] or g["momentum"] for g in plain.param_groups)
+
+
 def test_devices_and_formats_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert precision.choose_device("auto") == CPU

@@ -87,12 +87,13 @@ def test_what_the_system_refuses_anywhere_is_one_sentence(tmp_path, capsys):
         cli.run(parser, bug, [])
 
 
-def test_output_into_a_full_disk_is_one_sentence():
+@pytest.mark.parametrize("words", [("submissions", "status"), ("fer_kit", "--help")])
+def test_output_into_a_full_disk_is_one_sentence(words):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "submissions", "status"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-m", *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
     assert done.returncode == 2
     assert (

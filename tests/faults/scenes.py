@@ -44,8 +44,9 @@ def hidden(path: Path, folder: Path) -> bool:
 
 
 def left_over(folder: Path) -> list[str]:
-    """Temporary files, folders and locks below `folder`."""
-    return sorted(os.path.relpath(path, folder) for path in folder.rglob("*") if path.name.startswith("."))
+    """Temporary files and folders below `folder`. An empty lock is none: whoever comes next takes it, see `lock`."""
+    found = [path for path in folder.rglob(".*") if not path.name.endswith(".lock")]
+    return sorted(os.path.relpath(path, folder) for path in found)
 
 
 def tree(folder: Path, base: Path) -> Tree:
