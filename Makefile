@@ -13,7 +13,7 @@ help:  ## show the targets
 $(VENV)/installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python %d.%d is too old: fer_kit needs 3.11 or newer, e.g. make demo PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(addprefix --constraint ,$(PINS))
 	@touch $@
 
 install: $(VENV)/installed  ## make .venv with everything in it
@@ -50,6 +50,12 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 test: $(VENV)/installed  ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile
 
+test-lowest:  ## the tests on the lowest versions that setup.cfg claims, in .venv-lowest
+	$(MAKE) test VENV=.venv-lowest PINS=tests/versions/lowest.txt PYTHON=python3.11
+
+test-kaggle-image:  ## the tests on the pins of Kaggle's image, in .venv-kaggle
+	$(MAKE) test VENV=.venv-kaggle PINS=tests/versions/kaggle_image.txt PYTHON=python3.12
+
 FUZZ ?= 10000
 fuzz: $(VENV)/installed  ## 10,000 broken files for each reader; FUZZ=n for another number
 	$(PY) -m tests.fuzz_run $(FUZZ)
@@ -69,4 +75,4 @@ bench: $(VENV)/installed  ## speed and memory against others and the machine's l
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test fuzz faults lint bench clean
+.PHONY: help install demo test test-lowest test-kaggle-image fuzz faults lint bench clean
