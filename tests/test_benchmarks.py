@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 
 from tests.benchmarks import __main__ as suite
 from tests.benchmarks import bench_training, loaders, topic_startup, topic_training, topics
-from tests.benchmarks.rows import CPU_SECONDS, QUICK, RATE, SECONDS, Plan, Row, ratio, table
+from tests.benchmarks.rows import CPU_SECONDS, QUICK, RATE, SECONDS, Found, Plan, Row, ratio, table
 
 GENEROUS_SECONDS = 3.0  # 0.15 on a machine that does nothing else
 
@@ -54,13 +55,30 @@ def test_one_table_and_one_record(tmp_path, tiny, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "training baseline_v1, cpu" in shown and "left out: Lightning's Trainer: lightning is not installed" in shown
     record = json.loads((tmp_path / "r.json").read_text())
-    assert {"commit", "versions", "device", "machine", "plan", "load_average_after"} <= set(record)
-    assert record["note"] == "x" and "data" not in record["plan"]
+    assert {"versions", "machine", "system"} <= set(record)
     training = record["topics"]["training"]
+    assert {"commit", "date", "load_average", "threads"} <= set(training)
+    assert training["note"] == "x" and "data" not in training["plan"] and "device" in training["details"]
     assert [row["ratio"] for row in training["rows"]] == [
         training["details"][f"loop_over_{other}"] for other in ("bare", "plain", "timm")
     ]
-    assert all(0 < row["of_limit"] for row in training["rows"])
+    assert all(row["of_limit"] > 0 for row in training["rows"])
+
+
+def test_a_part_is_added_to_a_record_of_the_same_machine_alone(tmp_path, monkeypatch, capsys):
+    line = Row("start", 1.0, SECONDS)
+    monkeypatch.setattr(
+        topics, "measured", lambda topic, plan: Found([dataclasses.replace(line, what=topic)]).to_json()
+    )
+    words = ["--quick", "--record", str(tmp_path / "r.json"), "--only"]
+    assert suite.cli.run(suite.build_parser, suite.body, [*words, "folds"]) == 0
+    assert suite.cli.run(suite.build_parser, suite.body, [*words, "startup"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [text.split()[0] for text in shown if text.endswith("–")] == ["folds", "startup", "folds"]
+    record = json.loads((tmp_path / "r.json").read_text())
+    (tmp_path / "r.json").write_text(json.dumps({**record, "machine": {"cpu": "abacus"}}))
+    assert suite.cli.run(suite.build_parser, suite.body, [*words, "startup"]) == 2
+    assert "r.json: holds other machine ({'cpu': 'abacus'}) than here; give another --record" in capsys.readouterr().err
 
 
 def test_lightning_trains_the_same_network(monkeypatch):

@@ -4,8 +4,9 @@
     python -m tests.benchmarks --only startup reading
     python -m tests.benchmarks --quick
 
-Each line sets a figure of ours beside another's, measured in turn with it, and beside what the machine allows at
-most, measured too. Times by the clock are for a machine that does nothing else; the load stands in the record.
+A record that is there is added to, so that a part can be measured again; the table shows the whole of it. Each line
+sets a figure of ours beside another's, measured in turn with it, and beside what the machine allows at most, measured
+too. Times by the clock are for a machine that does nothing else; the load stands in the record.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, synthetic
+from fer_kit import cli, files, synthetic
 from fer_kit.errors import FerKitError
 from tests.benchmarks import bench_record, rows, topics
 from tests.benchmarks.rows import QUICK, Plan, Row
@@ -59,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="how often each is timed")
     parser.add_argument("--recipe", help="whose network and augmentation are trained; default deep_v3")
     parser.add_argument("--device", default="auto", help="of training and prediction: auto, cpu, cuda")
-    parser.add_argument("--record", type=Path, help="write a JSON record here")
+    parser.add_argument("--record", type=Path, help="write a JSON record here, or add to the one that is there")
     parser.add_argument("--note", help="what to say in the record, such as other work on the machine")
     return parser
 
@@ -69,35 +71,52 @@ def body(args: argparse.Namespace) -> None:
     chosen = [topic for topic in topics.TOPICS if topic in (args.only or topics.TOPICS)]
     asked = {name: getattr(args, name) for name in ("rounds", "recipe", "device") if getattr(args, name)}
     plan = Plan("", **{**(QUICK if args.quick else {}), **asked})
-    host, found, loads = bench_record.machine(), {}, {}
+    host, record = bench_record.machine(), begun(args.record)
+    found: dict[str, Any] = record["topics"]
     with competition(args.data, plan, bool(topics.OF_DATA.intersection(chosen))) as plan:
         for topic in chosen:
+            before = bench_record.machine()["load_average"][0]
             print(f"measuring {topic} …", flush=True)
-            found[topic] = topics.measured(topic, plan)
-            loads[topic] = bench_record.machine()["load_average"][0]
-    lines: list[Row] = [row for one in found.values() for row in rows.rows_of(one)]
+            answer = topics.measured(topic, plan)
+            load = {"before": before, "after": bench_record.machine()["load_average"][0]}
+            found[topic] = circumstances(plan, args.note) | {"load_average": load} | answer
+    lines: list[Row] = [row for topic in topics.TOPICS if topic in found for row in rows.rows_of(found[topic])]
     print(bench_record.headline(host))
     print("\n".join(rows.table(lines)))
-    for text in (text for one in found.values() for text in one["left_out"]):
+    for text in dict.fromkeys(text for one in found.values() for text in one["left_out"]):
         print(f"left out: {text}")
-    bench_record.keep(args.record, record(args, plan, host, loads, found))
+    bench_record.keep(args.record, record)
 
 
-def record(
-    args: argparse.Namespace, plan: Plan, host: dict[str, Any], loads: dict[str, float], found: dict[str, Any]
-) -> dict[str, Any]:
-    """All that was found and under which circumstances; no path of this machine."""
-    asked = {name: value for name, value in dataclasses.asdict(plan).items() if name != "data"}
-    device = next((one["details"]["device"] for one in found.values() if "device" in one["details"]), "cpu")
-    return {
-        **bench_record.head("suite", host, MEASURED, PACKAGES),
+def begun(path: Path | None) -> dict[str, Any]:
+    """The record so far, or a new one without topics.
+
+    Raises:
+        FerKitError: the record is of another machine or of other versions.
+    """
+    head = bench_record.head("suite", bench_record.machine(), MEASURED, PACKAGES)
+    fresh = {
+        "benchmark": head["benchmark"],
+        "machine": {name: head["machine"][name] for name in ("cpu", "cores")},
         "system": platform.platform(),
-        "device": device,
-        "load_average_after": loads,
-        "note": args.note,
-        "plan": asked,
-        "topics": found,
+        "versions": head["versions"],
+        "topics": {},
     }
+    if path is None or not path.exists():
+        return fresh
+    record: dict[str, Any] = files.read_json(path)
+    for name in ("machine", "versions"):
+        if record.get(name) != fresh[name]:
+            raise FerKitError(f"{path}: holds other {name} ({record.get(name)}) than here; give another --record")
+    return record
+
+
+def circumstances(plan: Plan, note: str | None) -> dict[str, Any]:
+    """When and at which commit a topic was measured, and how much of it; no path of this machine."""
+    asked = {name: value for name, value in dataclasses.asdict(plan).items() if name != "data"}
+    head = bench_record.head("suite", {}, MEASURED, ())
+    threads = os.environ.get("OMP_NUM_THREADS", "all cores")
+    return {"date": head["date"], "commit": head["commit"], "threads": threads, "note": note, "plan": asked}
 
 
 if __name__ == "__main__":
