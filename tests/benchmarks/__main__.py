@@ -6,7 +6,8 @@
 
 A record that is there is added to, so that a part can be measured again; the table shows the whole of it. Each line
 sets a figure of ours beside another's, measured in turn with it, and beside what the machine allows at most, measured
-too. Times by the clock are for a machine that does nothing else; the load stands in the record.
+too. Times by the wall are for a machine that does nothing else; with --clock processor they are the work that is done,
+of all processes and threads together. The load stands in the record.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from fer_kit import cli, files, synthetic
 from fer_kit.errors import FerKitError
 from tests.benchmarks import bench_record, rows, topics
+from tests.benchmarks.clocks import CLOCKS
 from tests.benchmarks.rows import QUICK, Plan, Row
 
 PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "torch", "torchvision", "timm")
@@ -61,6 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="how often each is timed")
     parser.add_argument("--recipe", help="whose network and augmentation are trained; default deep_v3")
     parser.add_argument("--device", default="auto", help="of training and prediction: auto, cpu, cuda")
+    about = "by the wall, or of the processor, where the machine does more than this; default wall"
+    parser.add_argument("--clock", choices=CLOCKS, help=about)
     parser.add_argument("--record", type=Path, help="write a JSON record here, or add to the one that is there")
     parser.add_argument("--note", help="what to say in the record, such as other work on the machine")
     return parser
@@ -69,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Measure topic by topic, print the table, write the record."""
     chosen = [topic for topic in topics.TOPICS if topic in (args.only or topics.TOPICS)]
-    asked = {name: getattr(args, name) for name in ("rounds", "recipe", "device") if getattr(args, name)}
+    asked = {name: getattr(args, name) for name in ("rounds", "recipe", "device", "clock") if getattr(args, name)}
     plan = Plan("", **{**(QUICK if args.quick else {}), **asked})
     host, record = bench_record.machine(), begun(args.record)
     found: dict[str, Any] = record["topics"]

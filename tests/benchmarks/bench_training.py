@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,12 @@ from fer_kit.augment import augment
 from fer_kit.losses import make_loss
 from fer_kit.precision import choose, choose_device
 from tests.benchmarks import bench_record, loaders
+from tests.benchmarks.clocks import CLOCKS, WALL
 
 
-def arms(recipe: str, rows: int, device: torch.device, workers: int) -> dict[str, Callable[[], float | None]]:
+def arms(
+    recipe: str, rows: int, device: torch.device, workers: int, clock: str = WALL
+) -> dict[str, Callable[[], float | None]]:
     """Name → a function that goes through `rows` images once; its seconds where it has a clock of its own."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (rows, 48, 48), dtype=np.uint8)
@@ -68,25 +70,28 @@ def arms(recipe: str, rows: int, device: torch.device, workers: int) -> dict[str
     found: dict[str, Callable[[], float | None]] = {"loop": loop, "bare": bare_steps, "data": data}
     found |= {"plain": loaders.plain_training(plain_loader, config, device), "timm": timm}
     if loaders.has_lightning():
-        found["lightning"] = loaders.lightning_training(plain_loader, config, loss_of, fast)
-        found["trainer"] = loaders.lightning_training(loaders.Fed(epoch, steps), config, loss_of, fast)
+        found["lightning"] = loaders.lightning_training(plain_loader, config, loss_of, fast, CLOCKS[clock])
+        found["trainer"] = loaders.lightning_training(loaders.Fed(epoch, steps), config, loss_of, fast, CLOCKS[clock])
     return found
 
 
-def measure(recipe: str, rows: int, rounds: int, device: torch.device, workers: int) -> dict[str, Any]:
+def measure(
+    recipe: str, rows: int, rounds: int, device: torch.device, workers: int, clock: str = WALL
+) -> dict[str, Any]:
     """Images per second of each arm (median), the ratios, each the median over rounds, and where the time goes."""
-    run = arms(recipe, rows, device, workers)
+    run = arms(recipe, rows, device, workers, clock)
+    now = CLOCKS[clock]
     speeds: dict[str, list[float]] = {name: [] for name in run}
     peak_mb = 0.0
     for turn in range(rounds + 1):  # the first turn warms up
         for name, arm in run.items():
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            began = time.perf_counter()
+            began = now()
             own_clock = arm()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            seconds = time.perf_counter() - began if own_clock is None else own_clock
+            seconds = now() - began if own_clock is None else own_clock
             if turn:
                 speeds[name].append(rows / seconds)
             elif name == "loop":  # the first: nothing of the other arms has run yet

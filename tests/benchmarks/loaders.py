@@ -7,7 +7,7 @@ epochs: each the way its documentation shows. Lightning also gets our batches, w
 from __future__ import annotations
 
 import importlib.util
-import time
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -133,13 +133,15 @@ def has_lightning() -> bool:
 
 
 def lightning_training(
-    loader: Batches, config: TrainConfig, loss_of: Loss, precision: Precision
+    loader: Batches, config: TrainConfig, loss_of: Loss, precision: Precision, now: Callable[[], float]
 ) -> Callable[[], float]:
     """An epoch of Lightning's Trainer on the network, optimizer, loss and number format of the recipe, in seconds.
 
-    Its own clock: from the start of training to the end of the epoch, without what `fit` prepares.
+    Its own times by the clock `now`: from the start of training to the end of the epoch, without what `fit` prepares.
     """
     import lightning
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     class Module(lightning.LightningModule):
         def __init__(self) -> None:
@@ -157,12 +159,12 @@ def lightning_training(
         began = seconds = 0.0
 
         def on_train_start(self, *_: Any) -> None:
-            self.began = time.perf_counter()
+            self.began = now()
 
         def on_train_epoch_end(self, *_: Any) -> None:
             if precision.device.type == "cuda":
                 torch.cuda.synchronize(precision.device)
-            self.seconds = time.perf_counter() - self.began
+            self.seconds = now() - self.began
 
     module, clock = Module(), Clock()
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)

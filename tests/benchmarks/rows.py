@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fer_kit import text_table
+from tests.benchmarks.clocks import WALL
 
-SECONDS, CPU_SECONDS, RATE = "s", "s of processor", "images/s"
+SECONDS, CPU_SECONDS = "s", "s of processor"
+RATE, CPU_RATE = "images/s", "images/s of processor"
+RATES = (RATE, CPU_RATE)
 HEAD = ("what", "ours", "other", "ratio", "limit", "of limit", "peak")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured. `data`: folder with train.csv and test.csv, drawn or the competition's own."""
+    """How much is measured, and by which clock (of `clocks.CLOCKS`).
+
+    data: folder with train.csv and test.csv, drawn or the competition's own
+    """
 
     data: str
     drawn: bool = True
@@ -27,6 +33,17 @@ class Plan:
     members: int = 60
     device: str = "auto"
     recipe: str = "deep_v3"
+    clock: str = WALL
+
+    @property
+    def seconds(self) -> str:
+        """The unit of its times."""
+        return SECONDS if self.clock == WALL else CPU_SECONDS
+
+    @property
+    def rate(self) -> str:
+        """The unit of its speeds."""
+        return RATE if self.clock == WALL else CPU_RATE
 
 
 QUICK = {"rows": 300, "test_rows": 100, "rounds": 1, "steps": 1, "members": 4}
@@ -56,7 +73,7 @@ class Row:
         """The share of the possible that is reached, 0 to 1."""
         if self.limit is None:
             return None
-        return self.ours / self.limit if self.unit == RATE else self.limit / self.ours
+        return self.ours / self.limit if self.unit in RATES else self.limit / self.ours
 
 
 @dataclass(frozen=True)
@@ -111,7 +128,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def figure(value: float, unit: str) -> str:
     """The value with its unit, to three digits or so."""
-    if unit == RATE:
-        return f"{value:,.0f} /s"
+    if unit in RATES:
+        return f"{value:,.0f} /s{' cpu' if unit == CPU_RATE else ''}"
     text = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
     return f"{text if value >= 1 else f'{value:.3f}'} {'s cpu' if unit == CPU_SECONDS else unit}"

@@ -22,6 +22,7 @@ import numpy as np
 
 from fer_kit import cli, folds, synthetic, twin_alignment, twin_candidates, twins
 from tests.benchmarks import bench_record, limits
+from tests.benchmarks.clocks import PROCESSOR
 from tests.benchmarks.rows import CPU_SECONDS, Found, Plan, Row
 
 ARMS = ("folds",)
@@ -66,7 +67,7 @@ def row(plan: Plan, times: int, runs: Sequence[dict[str, Any]]) -> Row:
         statistics.median(one["cpu_seconds"] for one in runs),
         CPU_SECONDS,
         limit_is=PRODUCTS,
-        limit=products / limits.numpy_flops(),
+        limit=products / limits.numpy_flops(PROCESSOR),
         peak_mb=max(one["peak_mb"] for one in runs),
     )
 

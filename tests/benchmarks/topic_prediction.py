@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -14,7 +13,8 @@ from fer_kit.model_cost import COSTS
 from fer_kit.precision import DTYPES, choose, choose_device
 from tests.benchmarks import limits
 from tests.benchmarks.bench_training import peak_memory_mb
-from tests.benchmarks.rows import RATE, Found, Plan, Row, ratio
+from tests.benchmarks.clocks import CLOCKS
+from tests.benchmarks.rows import Found, Plan, Row, ratio
 
 MOST_BATCHES = 4
 BARE = "as many forward passes on one fixed batch"
@@ -23,6 +23,7 @@ BARE = "as many forward passes on one fixed batch"
 def measure(plan: Plan) -> Found:
     device = choose_device(plan.device)
     fast, config = choose("auto", device), recipes.get(plan.recipe)
+    now = CLOCKS[plan.clock]
     batches, size = min(plan.steps, MOST_BATCHES), min(engine.PREDICT_BATCH, plan.rows // 10)
     images = torch.randint(0, 256, (batches * size, 48, 48), dtype=torch.uint8, device=device)
     net = models.build(config).to(device).to(memory_format=torch.channels_last).eval()
@@ -35,11 +36,11 @@ def measure(plan: Plan) -> Found:
                 net(fixed)
 
     def speed(call: Callable[[], object]) -> float:
-        began = time.perf_counter()
+        began = now()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return len(images) / (time.perf_counter() - began)
+        return len(images) / (now() - began)
 
     ours: dict[str, list[float]] = {name: [] for name in views.VIEWS}
     other: dict[str, list[float]] = {name: [] for name in views.VIEWS}
@@ -52,13 +53,13 @@ def measure(plan: Plan) -> Found:
             if turn:
                 ours[name].append(one)
                 other[name].append(two)
-    peak = limits.torch_flops(device, DTYPES[fast.name])
+    peak = limits.torch_flops(device, DTYPES[fast.name], plan.clock)
     limit = f"FLOPs of the forward passes at the rate of {fast.name} matrix products of torch, measured"
     rows = [
         Row(
             f"prediction {plan.recipe}, views {name} ({len(ways)}), {device.type}",
             statistics.median(ours[name]),
-            RATE,
+            plan.rate,
             BARE,
             statistics.median(other[name]),
             ratio(ours[name], other[name]),

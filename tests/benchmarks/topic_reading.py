@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.benchmarks import bench_data, limits
-from tests.benchmarks.rows import SECONDS, Found, Plan, Row, ratio
+from tests.benchmarks.clocks import WALL
+from tests.benchmarks.rows import Found, Plan, Row, ratio
 
 READ = "the file's bytes read from the page cache, measured"
 DIGEST = "sha256 of the bytes of both files and of the cached arrays, on all cores, rate measured"
@@ -16,15 +17,16 @@ IMAGE_BYTES = 48 * 48
 def measure(plan: Plan) -> Found:
     folder = Path(plan.data)
     results = bench_data.measure(folder, plan.rounds)
-    seconds = {arm: [run["seconds"] for run in runs] for arm, runs in results.items()}
+    key = "seconds" if plan.clock == WALL else "cpu_seconds"
+    seconds = {arm: [run[key] for run in runs] for arm, runs in results.items()}
     medians = bench_data.summary(results)["medians"]
     paths = [folder / name for name in ("train.csv", "test.csv")]
     text_bytes = sum(path.stat().st_size for path in paths)
     array_bytes = sum(lines_in(path) - 1 for path in paths) * IMAGE_BYTES
-    digests = (text_bytes + array_bytes) / limits.digest_rate()
+    digests = (text_bytes + array_bytes) / limits.digest_rate(plan.clock)
     possible = {
-        "reader": (READ, limits.read_seconds(paths[0])),
-        "first load": (FIRST, digests + limits.read_seconds(*paths)),
+        "reader": (READ, limits.read_seconds(plan.clock, paths[0])),
+        "first load": (FIRST, digests + limits.read_seconds(plan.clock, *paths)),
         "cached load": (DIGEST, digests),
     }
     others = {
@@ -35,10 +37,10 @@ def measure(plan: Plan) -> Found:
     rows = [
         Row(
             what,
-            medians[arm]["seconds"],
-            SECONDS,
+            medians[arm][key],
+            plan.seconds,
             others[other],
-            medians[other]["seconds"],
+            medians[other][key],
             ratio(seconds[other], seconds[arm]),
             *possible[arm],
             peak_mb=medians[arm]["peak_mb"],

@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Sequence
 
 from fer_kit.__main__ import COMMANDS
-from tests.benchmarks import limits
+from tests.benchmarks import clocks
 from tests.benchmarks.bench_record import ROOT
-from tests.benchmarks.rows import SECONDS, Found, Plan, Row, ratio
+from tests.benchmarks.rows import Found, Plan, Row, ratio
 
 HEAVY = ("torch", "torchvision", "timm", "pandas", "scipy", "sklearn", "matplotlib", "cv2", "wandb", "kaggle")
 MOST_SECONDS = 0.15
@@ -32,12 +32,14 @@ def measure(plan: Plan) -> Found:
     helps = {module: ("-m", module, "--help") for module in modules()}
     commands = [NOTHING, NUMPY, TORCH, IMPORT, HELP, *helps.values()]
     with tempfile.TemporaryDirectory() as compiled:
-        spent = dict(zip(commands, limits.median_wall(commands, plan.rounds, Runner(compiled)), strict=True))
+        spent = dict(
+            zip(commands, clocks.interleaved(commands, plan.rounds, Runner(compiled), plan.clock), strict=True)
+        )
     medians = {command: statistics.median(seconds) for command, seconds in spent.items()}
     slowest = max(helps.values(), key=lambda command: medians[command])
 
     def row(what: str, command: Sequence[str], limit: Sequence[str], limit_is: str) -> Row:
-        times = medians[tuple(command)], SECONDS, "import torch", medians[TORCH]
+        times = medians[tuple(command)], plan.seconds, "import torch", medians[TORCH]
         return Row(what, *times, ratio(spent[TORCH], spent[tuple(command)]), limit_is, medians[tuple(limit)])
 
     python, numpy = "Python that starts and ends, measured", "Python that imports numpy and ends, measured"

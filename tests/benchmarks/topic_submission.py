@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fer_kit import data, predictions
-from tests.benchmarks import limits
+from tests.benchmarks import clocks, limits
 from tests.benchmarks.bench_record import ROOT
-from tests.benchmarks.rows import SECONDS, Found, Plan, Row, ratio
+from tests.benchmarks.rows import Found, Plan, Row, ratio
 
 NOTEBOOK = """
 import sys, numpy, pandas
@@ -46,7 +46,7 @@ def measure(plan: Plan) -> Found:
         ours = ("-m", "submissions", "build", f"{folder / 'test.npz'}", *words)
         notebook = ("-c", NOTEBOOK, f"{folder / 'test.npz'}", f"{folder / 'notebook.csv'}")
         commands = (ours, notebook, ("-c", "import numpy"))
-        mine, theirs, numpy = limits.median_wall(commands, plan.rounds, quietly)
+        mine, theirs, numpy = clocks.interleaved(commands, plan.rounds, quietly, plan.clock)
         if (folder / "ours.csv").read_bytes() != (folder / "notebook.csv").read_bytes():
             raise AssertionError("the two files differ")
         paths = [Path(plan.data) / name for name in ("train.csv", "test.csv")]
@@ -55,12 +55,12 @@ def measure(plan: Plan) -> Found:
     row = Row(
         f"submission of {count:,} rows, built and checked",
         statistics.median(mine),
-        SECONDS,
+        plan.seconds,
         "pandas: argmax and to_csv, nothing checked; the same bytes",
         statistics.median(theirs),
         ratio(theirs, mine),
         "Python that imports numpy, and sha256 of the data that the file must fit, on all cores, both measured",
-        statistics.median(numpy) + read / limits.digest_rate(),
+        statistics.median(numpy) + read / limits.digest_rate(plan.clock),
     )
     return Found([row], {"ours": mine, "pandas": theirs, "import numpy": numpy, "bytes_digested": read})
 

@@ -8,7 +8,7 @@ from fer_kit import batches, recipes, tracking
 from fer_kit.model_cost import COSTS
 from fer_kit.precision import DTYPES, choose, choose_device
 from tests.benchmarks import bench_training, limits, loaders
-from tests.benchmarks.rows import RATE, Found, Plan, Row
+from tests.benchmarks.rows import Found, Plan, Row
 
 WORKERS = 2
 OTHERS = {
@@ -27,16 +27,16 @@ def measure(plan: Plan) -> Found:
     device = choose_device(plan.device)
     fast, config = choose("auto", device), recipes.get(plan.recipe)
     rows = plan.steps * config.batch_size
-    found = bench_training.measure(plan.recipe, rows, plan.rounds, device, WORKERS)
+    found = bench_training.measure(plan.recipe, rows, plan.rounds, device, WORKERS, plan.clock)
     speeds = found["images_per_second"]
-    peak = limits.torch_flops(device, DTYPES[fast.name])
+    peak = limits.torch_flops(device, DTYPES[fast.name], plan.clock)
     cost = COSTS[config.model].flops * FORWARD_AND_BACKWARD
     limit = f"FLOPs of forward and backward pass at the rate of {fast.name} matrix products of torch, measured"
     lines = [
         Row(
             f"training {plan.recipe}, {device.type}",
             speeds["loop"],
-            RATE,
+            plan.rate,
             about,
             speeds[other],
             found[f"loop_over_{other}"],
