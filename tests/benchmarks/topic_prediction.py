@@ -16,7 +16,7 @@ from tests.benchmarks.bench_training import peak_memory_mb
 from tests.benchmarks.clocks import CLOCKS
 from tests.benchmarks.rows import Found, Plan, Row, ratio
 
-MOST_BATCHES = 4
+MOST_BATCHES = 2
 BARE = "as many forward passes on one fixed batch"
 
 
