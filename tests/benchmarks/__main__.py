@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that all works, not how fast")
     parser.add_argument("--data", type=Path, help="folder with train.csv and test.csv; without it faces are drawn")
     parser.add_argument("--rounds", type=int, help="how often each is timed")
+    parser.add_argument("--steps", type=int, help="of each training arm in a round; default 20")
     parser.add_argument("--recipe", help="whose network and augmentation are trained; default deep_v3")
     parser.add_argument("--device", default="auto", help="of training and prediction: auto, cpu, cuda")
     about = "by the wall, or of the processor, where the machine does more than this; default wall"
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Measure topic by topic, print the table, write the record."""
     chosen = [topic for topic in topics.TOPICS if topic in (args.only or topics.TOPICS)]
-    asked = {name: getattr(args, name) for name in ("rounds", "recipe", "device", "clock") if getattr(args, name)}
+    asked = {name: getattr(args, name) for name in ("rounds", "steps", "recipe", "device", "clock") if getattr(args, name)}
     plan = Plan("", **{**(QUICK if args.quick else {}), **asked})
     host, record = bench_record.machine(), begun(args.record)
     found: dict[str, Any] = record["topics"]
