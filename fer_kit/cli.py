@@ -6,9 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from fer_kit import files
 from fer_kit.errors import FerKitError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
@@ -20,9 +24,17 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if action.default else action.help
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, but for help that could not be printed: it passes over a full disk in silence, `answered` tells."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Print the help."""
+        print(self.format_help(), end="", file=file)
+
+
 def parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """An argument parser that shows defaults and never guesses an abbreviated flag."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog=prog,
         description=description,
         epilog=epilog,

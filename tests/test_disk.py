@@ -87,12 +87,14 @@ def test_what_the_system_refuses_anywhere_is_one_sentence(tmp_path, capsys):
         cli.run(parser, bug, [])
 
 
-@pytest.mark.parametrize("words", [("submissions", "status"), ("fer_kit", "--help")])
-def test_output_into_a_full_disk_is_one_sentence(words):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [("submissions", "status"), ("fer_kit", "--help"), ("kernels", "push", "--help")])
+def test_output_into_a_full_disk_is_one_sentence(words, unbuffered):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
+    command, environ = [sys.executable, "-m", *words], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environ)
     assert done.returncode == 2
     assert (
         done.stderr.startswith("error: the output: No space left on device; free space")
