@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import data, files, folds, predictions, recipes, runs, soft_targets, splits, train, training_rows
+from fer_kit import (
+    data,
+    files,
+    folds,
+    predictions,
+    recipes,
+    recipes_timm,
+    runs,
+    soft_targets,
+    splits,
+    train,
+    training_rows,
+)
 from fer_kit.config import from_json, override
 from fer_kit.errors import FerKitError
 from fer_kit.soft_targets import SoftTargets
@@ -23,6 +35,18 @@ DIGESTS = {
     "deep_v3": "290dc4954d2d3db6",
     "attention": "5ff3730073de9545",
     "residual": "045e860856565c48",
+    "vgg": "613c9aefeb049eec",
+    "wide": "fe6239e74201a944",
+    "convnext": "68efa03e63c37d6b",
+    "timm/resnet50": "7b32943d2ea44ced",
+    "timm/efficientnet_b0": "5d60c795f2d3face",
+    "timm/convnextv2_nano": "6873c397ddc8e98d",
+    "timm/vit_small_patch16_224": "65e289ce8a20c670",
+    "timm/swin_tiny_patch4_window7_224": "589c9d2f3b836393",
+    # not made ready: the values of families, and of none
+    "timm/beit_base_patch16_224": "f864ab399477de3d",
+    "timm/mobilenetv3_small_100": "b890af30151e3ba0",
+    "timm/resnet18": "3f23489b51a98af5",
 }
 NAME = "soft@0123456789abcdef"
 
@@ -64,6 +88,10 @@ def test_recipes_without_targets_keep_their_digest(name):
     assert recipe.digest.startswith(DIGESTS[name])
     assert not {"targets", "targets_share"} & set(recipe.to_json())
     assert from_json(recipe.to_json(), "config.json") == recipe
+
+
+def test_every_recipe_is_pinned():
+    assert {*recipes.RECIPES, *(recipes_timm.PREFIX + name for name in recipes_timm.READY)} <= set(DIGESTS)
 
 
 def test_targets_are_part_of_the_digest():
