@@ -32,6 +32,8 @@ FACE_DOTS = 96  # a face of 48 px is shown twice as large
 GAP_FRAC = 0.06  # of a face, between faces
 LINE_FRAC = 0.16  # of a face, the height of one line of caption
 CAPTION_POINTS = 7.5
+TITLE_FRAC = 0.21  # of a face, the height of one line of title
+TITLE_POINTS = 10.0
 MATRIX_NUMBERS = 20  # names up to which a matrix has numbers
 
 
@@ -62,7 +64,7 @@ def face_sheet(
     """Faces in rows of `columns`, each with its caption (lines split by a newline) below.
 
     images: uint8 (N, 48, 48), read row by row; a row that is shorter than the others is filled up with gaps by
-    `padded`. row_names: names of the rows, at their left.
+    `padded`. title: in as many lines as the width of the faces asks for. row_names: names of the rows, at their left.
     """
     if len(images) != len(captions):
         raise ValueError(f"{len(images)} images and {len(captions)} captions")
@@ -72,8 +74,11 @@ def face_sheet(
     lines = max([caption.count("\n") + 1 for caption in captions if caption], default=0)
     across, down = 1 + GAP_FRAC, 1 + GAP_FRAC + lines * LINE_FRAC  # of a cell, in faces
     left = 0.28 + 0.11 * max(map(len, row_names)) if row_names else 0.1
-    top = 0.4 if title else 0.1
-    width, height = left + used * across + 0.05, top + rows * down + 0.05
+    width = left + used * across + 0.05
+    title_lines, longest = _fitted(title, width - 0.2)
+    width = max(width, longest + 0.2)
+    top = 0.4 + (len(title_lines) - 1) * TITLE_FRAC if title else 0.1
+    height = top + rows * down + 0.05
     figure = _figure(width * FACE_DOTS / DOTS_PER_INCH, height * FACE_DOTS / DOTS_PER_INCH, colours, constrained=False)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -87,10 +92,29 @@ def face_sheet(
             axes.text(x + 0.5, at, text, ha="center", va="center", fontsize=CAPTION_POINTS, color=colours.ink)
     for row, name in enumerate(row_names):
         axes.text(left - 0.1, top + row * down + 0.5, name, ha="right", va="center", fontsize=9, color=colours.ink)
-    if title:
-        axes.text(0.1, 0.2, title, ha="left", va="center", fontsize=10, color=colours.ink)
+    for line, text in enumerate(title_lines):
+        at = 0.2 + line * TITLE_FRAC
+        axes.text(0.1, at, text, ha="left", va="center", fontsize=TITLE_POINTS, color=colours.ink)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     return figure
+
+
+def _fitted(title: str, room: float) -> tuple[list[str], float]:
+    """A title in lines no wider than `room`, in faces, but for a word that is wider alone; the widest line's width."""
+    from matplotlib.textpath import TextPath
+
+    def width_of(text: str) -> float:
+        points = float(TextPath((0, 0), text, size=TITLE_POINTS).get_extents().width)
+        return points / 72 * DOTS_PER_INCH / FACE_DOTS
+
+    lines: list[str] = []
+    for word in title.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and width_of(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines, max(map(width_of, lines), default=0.0)
 
 
 def padded(rows: Sequence[tuple[Images, Sequence[str]]], columns: int) -> tuple[Images, list[str]]:

@@ -142,6 +142,23 @@ def test_a_sheet_draws_faces_where_they_belong():
     assert grey.shape[1] < 2.5 * pictures.FACE_DOTS  # an empty last column takes no room
 
 
+@pytest.mark.parametrize(
+    "title", ["short", "a run, wrong answers: what spoke for the answer, and what for the truth", "w" * 80]
+)
+@pytest.mark.parametrize("columns", [1, 2, 8])
+def test_all_of_a_sheets_title_is_on_it(title, columns):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    sheet = pictures.face_sheet(np.full((columns, 48, 48), 255, np.uint8), ["x"] * columns, columns, title)
+    shown = FigureCanvasAgg(sheet).get_renderer()
+    lines = [text for text in sheet.axes[0].texts if text.get_text() != "x"]
+    assert " ".join(line.get_text() for line in lines) == title
+    boxes = [line.get_window_extent(shown) for line in lines]
+    assert all(sheet.bbox.x0 <= box.x0 and box.x1 <= sheet.bbox.x1 and box.y1 <= sheet.bbox.y1 for box in boxes)
+    below = [*boxes[1:], sheet.axes[0].images[0].get_window_extent(shown)]
+    assert all(under.y1 <= box.y0 + 1 for box, under in zip(boxes, below, strict=True))
+
+
 def test_real_faces(real_faces, tmp_path):
     unpack = runpy.run_path(str(real_faces / "unpack.py"))
     pool, train, test = unpack["faces"](), unpack["index"]("train"), unpack["index"]("test")
