@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,5 +16,7 @@ def over(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     threads = int(limit) if limit.isdigit() and int(limit) > 0 else os.cpu_count() or 1
     if threads == 1:
         return [function(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor  # late: it brings logging along, which --help need not pay
+
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))

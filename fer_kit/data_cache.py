@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,6 +62,8 @@ def digest_of(arrays: Arrays) -> str:
 
 def _digest(heads: Sequence[str], pieces: Sequence[Piece]) -> str:
     """sha256 over heads and the pieces' own sha256, these taken on all cores (hashlib lets go of the interpreter)."""
+    from concurrent.futures import ThreadPoolExecutor  # late: it brings logging along, which --help need not pay
+
     digest = hashlib.sha256("\n".join(heads).encode())
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:
         for part in threads.map(lambda piece: piece(), pieces):

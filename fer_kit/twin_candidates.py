@@ -7,12 +7,15 @@ projected on their principal axes with variances partly evened out, as unit vect
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.errors import FerKitError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Images = NDArray[np.uint8]  # (N, 48, 48)
 Ints = NDArray[np.int64]

@@ -16,9 +16,9 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 from fer_kit import twin_alignment, twin_candidates
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.labels import PIXELS
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Images = NDArray[np.uint8]  # (N, 48, 48)
 Ints = NDArray[np.int64]
@@ -87,6 +90,8 @@ def find(images: Images, method: str = "auto", threads: int | None = None, progr
     Raises:
         FerKitError: an unknown method, "aligned" without OpenCV, or a group of more than 100 images.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     method = chosen(method)
     if method == "none":
         return Twins(np.arange(len(images)), np.empty((0, 2), np.int64), method, {}, {"images": len(images)}, {})
