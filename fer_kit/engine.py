@@ -19,11 +19,15 @@ from fer_kit import averaging, compiling, mixing, models, optim, sam, transfer, 
 from fer_kit.augment import normalise
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
+from fer_kit.labels import SIDE_PX
 from fer_kit.losses import Loss
+from fer_kit.models.backbone import Backbone
 from fer_kit.precision import Precision
 from fer_kit.pretrained import Start
 
 PREDICT_BATCH = 256  # images that the network holds at a time, however many views there are
+PREDICT_PX = 112  # side up to which it holds so many; of larger images as many pixels in all: 64 of 224 px, 0.7 GB of
+# memory by timm's resnet50 in fp32, where 256 took more than 3 GB
 
 
 @dataclass
@@ -168,10 +172,16 @@ def predict(net: nn.Module, images: Tensor, view_set: str, precision: Precision)
     """Logits (N, 7) of uint8 images (N, 48, 48) on the device, mean over the test-time views of a set."""
     net.eval()
     logits = []
-    for rows in images.split(PREDICT_BATCH):
+    for rows in images.split(predict_batch(net)):
         x = normalise(rows[:, None].float().div_(255.0)).contiguous(memory_format=torch.channels_last)
         with precision.autocast():
             seen = torch.stack([net(view).float() for view in views.seen(x, view_set)])  # (V, B, 7)
         logits.append(seen.mean(0))
     result: NDArray[np.float32] = torch.cat(logits).cpu().numpy()
     return result
+
+
+def predict_batch(net: nn.Module) -> int:
+    """How many images `net` holds at a time in `predict`: fewer where it sees them larger than `PREDICT_PX`."""
+    side = net.image_px if isinstance(net, Backbone) else SIDE_PX
+    return max(1, min(PREDICT_BATCH, PREDICT_BATCH * PREDICT_PX**2 // side**2))

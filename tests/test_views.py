@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -130,6 +131,21 @@ def test_the_network_never_holds_more_than_the_bound(name, monkeypatch):
     net = Recorder()
     assert engine.predict(net, faces(21), name, EXACT).shape == (21, 7)
     assert [len(x) for x in net.shown] == [8] * 2 * COUNTS[name] + [5] * COUNTS[name]
+
+
+def test_a_network_that_sees_larger_images_holds_fewer():
+    """As many pixels at most; those of 48 pixels, and with them the bits of every run of ours, stay together."""
+    net = models.build(dataclasses.replace(recipes.get("timm/test_resnet"), weights=""))
+    held = {}
+    for side in (32, 48, 112, 113, 224, 448, 5000):
+        net.image_px = side
+        held[side] = engine.predict_batch(net)
+    assert held == {32: 256, 48: 256, 112: 256, 113: 251, 224: 64, 448: 16, 5000: 1}
+    assert {engine.predict_batch(models.build(config)) for config in recipes.RECIPES.values()} == {256}
+    net.image_px, shown = 448, []
+    net.body.register_forward_pre_hook(lambda _, given: shown.append(tuple(given[0].shape)))
+    assert engine.predict(net, faces(18), "none", EXACT).shape == (18, 7)
+    assert shown == [(16, 1, 448, 448), (2, 1, 448, 448)]
 
 
 @pytest.mark.parametrize("model", ["deep_v2", "attention"])
