@@ -67,11 +67,20 @@ BUILT_IN = {"v3": V3}
 
 @dataclass(frozen=True, eq=False)
 class AugmentFile:
-    """A pipeline's file. name: as a config names it, NAME@digits. where: for messages. content: what is in it."""
+    """A pipeline's file. name: as a config names it, NAME@digits. where: for messages. content: what is in it.
+
+    written: the bytes that the digits are of; nothing else gives a config the same name.
+    """
 
     name: str
     where: str
     content: dict[str, Any]
+    written: bytes
+
+    @property
+    def file_name(self) -> str:
+        """What to call a copy of it; a built-in one has no file of its own."""
+        return f"{self.where}.json" if self.where in BUILT_IN else Path(self.where).name
 
 
 def text_of(content: dict[str, Any], yaml_wanted: bool = False) -> str:
@@ -91,7 +100,8 @@ def open_file(typed: str) -> AugmentFile:
         FerKitError: no such file, not a .json or .yaml that can be read, or not as albumentations writes it.
     """
     if typed in BUILT_IN:
-        return AugmentFile(_named(typed, text_of(BUILT_IN[typed]).encode()), typed, BUILT_IN[typed])
+        written = text_of(BUILT_IN[typed]).encode()
+        return AugmentFile(_named(typed, written), typed, BUILT_IN[typed], written)
     path = Path(typed)
     if path.suffix.lower() not in SUFFIXES:
         raise FerKitError(f"{typed}: allowed are a file {', '.join(SUFFIXES)} and {', '.join(BUILT_IN)}; {_SAVE_IT}")
@@ -105,7 +115,7 @@ def open_file(typed: str) -> AugmentFile:
     transform = content.get("transform") if isinstance(content, dict) else None
     if not isinstance(transform, dict) or "__class_fullname__" not in transform:
         raise FerKitError(f"{path}: no pipeline of albumentations (no 'transform' with a class); {_SAVE_IT}")
-    return AugmentFile(_named(path.stem, written), f"{path}", content)
+    return AugmentFile(_named(path.stem, written), f"{path}", content, written)
 
 
 def open_named(typed: str | None, name: str) -> AugmentFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 from fer_kit import cli, recipes, runs, weights_files
 from fer_kit.kaggle_cli import Client
 from fer_kit.kaggle_errors import NoCredentials
-from kernels import accelerators, build, notebook, plan, push, record, weights
+from kernels import accelerators, build, notebook, pipeline, plan, push, record, weights
 
 ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials
 
@@ -72,6 +72,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar=weights.FORM.upper(),
         help=f"pretrained weights: a Kaggle model that is attached to the kernel, or {weights_files.DATASET_FORM}, hub "
         "or none; needs --tag",
+    )
+    add(
+        pipeline.OPTION,
+        metavar="FILE",
+        help="a pipeline saved by albumentations (.json or .yaml), which travels in the script, or v3; needs --tag",
     )
     add("--internet", action="store_true", help="let the kernel reach the internet")
     add("--owner", help="Kaggle account; that of the credentials where not given")

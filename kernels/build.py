@@ -15,7 +15,7 @@ from typing import Any
 from fer_kit import files, lock
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle_cli import COMPETITION
-from kernels import accelerators, bundle, fold_table, leaks, weights
+from kernels import accelerators, bundle, fold_table, leaks, pipeline, weights
 from kernels.plan import Plan
 
 SIZE_CAP, SIZE_WARNING = 1_000_000, 900_000  # bytes of script that Kaggle takes
@@ -49,6 +49,8 @@ def make(plan: Plan, environ: Mapping[str, str]) -> Built:
     """
     secrets = leaks.known(environ)
     packed = bundle.make(secrets)
+    if plan.augment is not None:  # which would not show in the script, where it is compressed
+        leaks.refuse(plan.augment.written, plan.augment.where, secrets)
     script = fill(TEMPLATE.read_text(encoding="utf-8"), plan, packed)
     built = Built(plan, metadata_of(plan), script, packed.sha256, packed.files)
     for name, text in (("the script", script), (METADATA, json.dumps(built.metadata))):
@@ -73,6 +75,7 @@ def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
         "LIMIT_MINUTES": plan.limit_minutes,
         "ACCELERATOR": plan.accelerator,
         "WEIGHTS": plan.weights,
+        "AUGMENT": plan.augment and plan.augment.file_name,
         "EARLIER": plan.earlier,
         "RUN_ID": plan.run_id,
         "COMMIT": plan.commit,
@@ -82,6 +85,7 @@ def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
     for name, value in values.items():
         script = _put(script, name, literal(value))
     script = _put(script, "FOLDS_TABLE", _wrapped(fold_table.encode(plan.table)) if plan.table else '""')
+    script = _put(script, "AUGMENT_FILE", _wrapped(pipeline.encode(plan.augment)) if plan.augment else '""')
     return _put(script, "BUNDLE", _wrapped(packed.text))
 
 
@@ -150,6 +154,8 @@ def describe(built: Built) -> str:
     ]
     if plan.earlier:
         lines.insert(2, f"goes on      from the output of {plan.earlier}")
+    if plan.augment:
+        lines.insert(2, f"augment      {plan.augment.name}, sent along")
     if plan.weights:
         lines.insert(2, f"weights      {plan.weights}")
     if built.size_bytes >= SIZE_WARNING:

@@ -25,6 +25,7 @@ IN_KERNEL = (
     "earlier",
     "fold_table",
     "manifest",
+    "pipeline",
     "session",
     "training",
     "weights",

@@ -11,20 +11,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fer_kit import fold_files, revision, train
+from fer_kit.augment_files import AugmentFile
 from fer_kit.errors import FerKitError
 from fer_kit.fold_files import Folds
-from kernels import accelerators, weights
+from kernels import accelerators, pipeline, weights
 
 SHORTEST_TITLE, LONGEST_TITLE = 5, 50
 FOLD_COUNT = 5  # what `fer_kit.folds` makes where no local folds are sent along
 SHORTEST_MINUTES, LONGEST_MINUTES = 15.0, 690.0  # 10 are kept for saving; sessions end after 9 to 12 hours
 DEFAULT_MINUTES = 500.0
-STAY_HOME = {"targets": "a file of soft targets", "augment": "a pipeline of albumentations"}  # settings that name files
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A kernel to be: run is the name of the run folder, table the local folds, earlier a kernel to go on from."""
+    """A kernel to be: run is the name of the run folder, table the local folds, earlier a kernel to go on from.
+
+    augment: the pipeline that travels with it.
+    """
 
     recipe: str
     settings: tuple[str, ...]
@@ -37,6 +40,7 @@ class Plan:
     title: str
     internet: bool
     weights: str | None
+    augment: AugmentFile | None
     limit_minutes: float
     earlier: str | None
     commit: str
@@ -61,14 +65,17 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
     """
     for setting in args.set:
         name, _, value = setting.partition("=")
-        if value.strip() and name.strip() in STAY_HOME:
+        if value.strip() and name.strip() == "targets":
             raise FerKitError(
-                f"--set {setting}: {STAY_HOME[name.strip()]} does not travel with a kernel; train this run here"
+                f"--set {setting}: a file of soft targets does not travel with a kernel; train this run here, with "
+                "python -m fer_kit.train"
             )
     words = ["--fold", "0", "--recipe", args.recipe]
     words += ["--set", *args.set] if args.set else []
     words += ["--tag", args.tag] if args.tag is not None else []
-    config, run = train.resolve(train.build_parser().parse_args(words))
+    words += [pipeline.OPTION, args.augment] if args.augment is not None else []
+    asked = train.build_parser().parse_args(words)
+    config, run = train.resolve(asked)
     source = None if args.weights is None else weights.check(args.weights)
     if source is not None and source != config.weights and args.tag is None:
         raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
@@ -95,6 +102,7 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
         title=title,
         internet=args.internet,
         weights=source,
+        augment=train.pipeline_of(asked),
         limit_minutes=args.limit_minutes,
         earlier=args.resume,
         commit=revision.commit(),
@@ -113,6 +121,11 @@ def parse_folds(text: str, count: int) -> tuple[int, ...]:
     Raises:
         FerKitError: not of that form, a fold twice, or one that does not exist among `count`.
     """
+    if "all" in text:
+        raise FerKitError(
+            f"--folds {text}: a kernel trains folds by their numbers, write 0-4 or 0,2; train on every row here, with "
+            "python -m fer_kit.train --fold all"
+        )
     folds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?\s*", part)

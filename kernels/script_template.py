@@ -25,6 +25,7 @@ ALLOW_CPU = False  # train on the CPU where the GPU that was asked for is missin
 # --- What this push is; leave it as it is --------------------------------------------------------------------------
 ACCELERATOR = ""  # what the metadata asks for; checked first thing
 WEIGHTS: str | None = None  # what is trained on from: an attached model or dataset, hub, none; else the recipe's
+AUGMENT: str | None = None  # pipeline of albumentations in place of the recipe's augmentation; its file is below
 EARLIER: str | None = None  # attached kernel (owner/slug) whose unfinished run goes on here
 RUN_ID = ""  # how `fetch` knows the output of this push
 COMMIT = ""  # of the code below
@@ -33,8 +34,8 @@ BUNDLE_SHA256 = ""
 FOLDS_DIGEST: str | None = None
 
 SETTINGS = (
-    "RECIPE FOLDS SET TAG LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS EARLIER RUN_ID COMMIT BUNDLE_SHA256 "
-    "FOLDS_DIGEST FOLDS_TABLE"
+    "RECIPE FOLDS SET TAG LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS AUGMENT EARLIER RUN_ID COMMIT "
+    "BUNDLE_SHA256 FOLDS_DIGEST FOLDS_TABLE AUGMENT_FILE"
 )
 
 
@@ -56,8 +57,10 @@ def main() -> int:
         return session.main({name.lower(): globals()[name] for name in SETTINGS.split()}, Path(code))
 
 
-# --- The folds (group and fold of each train row, no label), then the package: text, compressed ---------------------
+# --- The folds (group and fold of each train row, no label), the pipeline, then the package: text, compressed --------
 FOLDS_TABLE = ""
+
+AUGMENT_FILE = ""
 
 BUNDLE = ""
 

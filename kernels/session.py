@@ -20,7 +20,7 @@ from typing import Any
 
 from fer_kit import data, data_files, fold_files, train
 from fer_kit.errors import FerKitError
-from kernels import archive, devices, earlier, fold_table, manifest, weights
+from kernels import archive, devices, earlier, fold_table, manifest, pipeline, weights
 from kernels.training import Outcome, Slot, Training
 
 # Where Kaggle mounts inputs and keeps outputs; the variables are for trying a built script elsewhere.
@@ -43,12 +43,14 @@ class Settings:
     allow_cpu: bool
     accelerator: str
     weights: str | None
+    augment: str | None
     earlier: str | None
     run_id: str
     commit: str
     bundle_sha256: str
     folds_digest: str | None
     folds_table: str
+    augment_file: str
 
     @property
     def options(self) -> list[str]:
@@ -95,7 +97,7 @@ def run(settings: Settings, places: Places, began: float) -> int:
     """One session, from top to bottom."""
     say(f"run id   {settings.run_id}")
     say(f"code     commit {settings.commit}, bundle {settings.bundle_sha256[:12]}")
-    _, name = train.resolve(train.build_parser().parse_args(["--fold", "0", *settings.options]))
+    name = run_name(settings, places)
     say(f"asked    run {name}, folds {told(settings.folds)}, on {settings.accelerator}")
     environ = environment(settings, places)
     found = devices.probe(environ)
@@ -112,13 +114,8 @@ def run(settings: Settings, places: Places, began: float) -> int:
         before = earlier.take_up(places.inputs, settings.earlier, name, places.runs)
         say(f"earlier  {settings.earlier}: finished {told(before.finished)}, stopped {told(before.stopped)}")
     make_folds(settings, places, environ)
-    options = settings.options
-    if settings.weights is not None:
-        file = weights.find(places.inputs, settings.weights)
-        say(f"weights  {file}")
-        options += [weights.OPTION, file]
-
     slots = slots_for(found, environ)
+    options = options_for(settings, places, max(1, found.cores // len(slots)))
     deadline = began + 60 * settings.limit_minutes
     training = Training(options, name, settings.folds, places.work, slots, deadline, say)
 
@@ -138,6 +135,36 @@ def run(settings: Settings, places: Places, began: float) -> int:
         say(f"result   fold {fold} FAILED: {reason}")
     say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
     return 1 if outcome.failed else 0
+
+
+def run_name(settings: Settings, places: Places) -> str:
+    """The run that the settings ask for; puts the file of its pipeline, which is part of its config, into `work`.
+
+    Raises:
+        FerKitError: no such run, or the file was damaged.
+    """
+    words = ["--fold", "0", *settings.options]
+    if settings.augment is not None:
+        pipeline.write(places.work / settings.augment, settings.augment_file)
+        words += [pipeline.OPTION, str(places.work / settings.augment)]
+    return train.resolve(train.build_parser().parse_args(words))[1]
+
+
+def options_for(settings: Settings, places: Places, cores: int) -> list[str]:
+    """The words for each trainer, which runs in `work` and has `cores` to itself.
+
+    Raises:
+        FerKitError: the weights are not attached.
+    """
+    words = settings.options
+    if settings.weights is not None:
+        file = weights.find(places.inputs, settings.weights)
+        say(f"weights  {file}")
+        words += [weights.OPTION, file]
+    if settings.augment is not None:
+        say(f"augment  {settings.augment}, {cores} workers a fold")
+        words += [pipeline.OPTION, settings.augment, "--workers", str(cores)]
+    return words
 
 
 def environment(settings: Settings, places: Places) -> dict[str, str]:

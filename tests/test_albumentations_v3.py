@@ -28,7 +28,7 @@ def v3(*places: int, **changes: Any) -> user_augment.Pipeline:
     content = copy.deepcopy(V3)
     content["transform"]["transforms"] = [content["transform"]["transforms"][place] for place in places]
     content["transform"]["transforms"][-1] |= changes
-    return user_augment.Pipeline(AugmentFile("v3@0", "v3", content))
+    return user_augment.Pipeline(AugmentFile("v3@0", "v3", content, b""))
 
 
 def device(*names: str) -> Any:

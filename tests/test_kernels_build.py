@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from fer_kit import augment_files
 from fer_kit.errors import FerKitError
 from kernels import __main__ as commands
-from kernels import accelerators, build, bundle, plan, record
+from kernels import accelerators, build, bundle, pipeline, plan, record, session
 from tests import fake_runs
 from tests.pushed_kernels import SMALL, constants, parsed
 from tests.test_layers import HEAVY, ROOT
@@ -99,11 +100,14 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
         (["--set", "lr=1e-4"], "--set lr=1e-4 changes the recipe; name the changed run with --tag NAME"),
         (["--set", "lr=fast", "--tag", "x"], "--set lr=fast: 'fast' is no float"),
         (["--set", "targets=soft.npz", "--tag", "x"], "a file of soft targets does not travel with a kernel"),
-        (["--set", "augment=mine.yaml", "--tag", "x"], "a pipeline of albumentations does not travel with a kernel"),
+        (["--set", "augment=mine.yaml", "--tag", "x"], "is no name of a file with a digest; give the file to python"),
+        (["--augment", "v3"], "--augment v3 changes the recipe; name the changed run with --tag NAME"),
+        (["--augment", "none.yaml", "--tag", "x"], "none.yaml: no such file; save a pipeline with albumentations"),
         (["--folds", "0-5"], "--folds 0-5: fold 5 does not exist: choose 0 to 4"),
         (["--folds", "4-0"], "--folds 4-0: 4-0 runs backwards; write 0-4"),
         (["--folds", "0,0-1"], "fold 0 is named twice"),
-        (["--folds", "all"], "--folds all: write 0-4 or 0,2"),
+        (["--folds", "all"], "by their numbers, write 0-4 or 0,2; train on every row here, with python -m"),
+        (["--folds", "x"], "--folds x: write 0-4 or 0,2"),
         (["--accelerator", "NvidiaTeslaP100"], "retired, and current torch does not run on it; use NvidiaTeslaT4"),
         (["--accelerator", "TpuV38"], "fer_kit trains on GPUs and CPUs only"),
         (["--accelerator", "NvidiaTesla4"], "not known (did you mean 'NvidiaTeslaT4'?), and Kaggle replaces unknown"),
@@ -157,6 +161,43 @@ def test_a_file_at_home_does_not_travel(capsys):
     assert (
         "a file here does not travel with a kernel; upload it as a Kaggle dataset or model" in capsys.readouterr().err
     )
+
+
+@pytest.fixture
+def no_package(monkeypatch):
+    """Nothing of the package in the script, which takes a second to compress."""
+    monkeypatch.setattr(bundle, "make", lambda secrets: bundle.Bundle("x", "0" * 64, ()))
+
+
+@pytest.mark.parametrize("typed", ["v3", "mine.yaml", "elsewhere/mine.json"])
+def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
+    if typed != "v3":
+        Path(typed).parent.mkdir(exist_ok=True)
+        Path(typed).write_text(augment_files.text_of(augment_files.V3, typed.endswith("yaml")) + "\n")
+    pushed = planned(*SMALL, "--augment", typed)
+    built = build.make(pushed, {})
+    assert f"augment      {pushed.augment.name}, sent along" in build.describe(built)
+    head = constants(built.script)
+    assert max(len(line) for line in built.script.splitlines()) <= 120
+    there = session.Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
+    there.work.mkdir()
+    settings = session.Settings(**{name.lower(): head[name] for name in head["SETTINGS"].split()})
+    assert session.run_name(settings, there) == pushed.run
+    words = session.options_for(settings, there, 2)
+    assert words[-4:] == ["--augment", "v3.json" if typed == "v3" else Path(typed).name, "--workers", "2"]
+    os.chdir(there.work)
+    assert plan.train.pipeline_of(plan.train.build_parser().parse_args(["--fold", "0", *words])).name == (
+        pushed.augment.name
+    )
+
+
+def test_a_pipeline_with_a_secret_or_damaged_is_refused(tmp_path, monkeypatch, no_package):
+    Path("mine.yaml").write_text(augment_files.text_of(augment_files.V3, True) + "# planted-secret-key\n")
+    monkeypatch.setenv("KAGGLE_KEY", "planted-secret-key")
+    with pytest.raises(FerKitError, match=r"mine.yaml: holds the secret value of \$KAGGLE_KEY; take it out"):
+        build.make(planned("--augment", "mine.yaml", "--tag", "x"), os.environ)
+    with pytest.raises(FerKitError, match="the pipeline in this script is damaged"):
+        pipeline.write(tmp_path / "x.yaml", "0" * 40)
 
 
 def test_local_folds_decide_how_many_there_are():

@@ -35,7 +35,7 @@ def one(name: str, **options: object) -> dict[str, object]:
 
 
 def pipeline(*transforms: object) -> Pipeline:
-    return Pipeline(AugmentFile("mine@0", "mine.json", content(*transforms)))
+    return Pipeline(AugmentFile("mine@0", "mine.json", content(*transforms), b""))
 
 
 def face(seed: int = 0) -> np.ndarray:
