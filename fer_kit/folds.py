@@ -69,11 +69,16 @@ def assign(keys: NDArray[np.bytes_], labels: Ints, groups: Ints, count: int = 5,
             f" for {count} folds; ask for fewer with --folds"
         )
     order = np.lexsort((labels, keys))
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    names = twins.by_first_appearance(groups[order])
+    # shuffled here: scikit-learn before 1.8 mixes up the groups where it shuffles (its pull request 32540), and its
+    # folds are then not stratified; this way every version deals as the mended ones do
+    shuffled = np.arange(names.max() + 1)
+    np.random.RandomState(seed).shuffle(shuffled)
+    splitter = StratifiedGroupKFold(count)
     folds = np.full(len(labels), -1)
     with warnings.catch_warnings():  # classes with fewer rows than folds: `report` says so in our words
         warnings.filterwarnings("ignore", "The (least populated class|number of unique classes)", UserWarning)
-        parts = splitter.split(np.zeros(len(labels)), labels[order], twins.by_first_appearance(groups[order]))
+        parts = splitter.split(np.zeros(len(labels)), labels[order], np.argsort(shuffled)[names])
         for fold, (_, out) in enumerate(parts):
             folds[order[out]] = fold
     if len(np.unique(folds)) < count:
