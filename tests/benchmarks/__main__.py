@@ -74,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Measure topic by topic, print the table, write the record."""
     chosen = [topic for topic in topics.TOPICS if topic in (args.only or topics.TOPICS)]
-    asked = {name: getattr(args, name) for name in ("rounds", "steps", "recipe", "device", "clock") if getattr(args, name)}
+    asked = {
+        name: getattr(args, name) for name in ("rounds", "steps", "recipe", "device", "clock") if getattr(args, name)
+    }
     plan = Plan("", **{**(QUICK if args.quick else {}), **asked})
     host, record = bench_record.machine(), begun(args.record)
     found: dict[str, Any] = record["topics"]
