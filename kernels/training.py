@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from fer_kit import runs
 
 RESERVE_SECONDS = 600.0  # kept for predicting, packing and an epoch that took longer than the one before
 LEAST_SECONDS = 60.0  # with less time than this left, a fold is not begun
-GRACE_SECONDS = 120.0  # from Ctrl-C to a kill
+GRACE_SECONDS = 120.0  # from SIGTERM to a kill
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,13 @@ class Training:
 
 
 def end(process: subprocess.Popen[str], cut: threading.Event) -> None:
-    """Ask a trainer to stop as Ctrl-C does, and kill it where it does not; `cut` tells that it was so."""
+    """End a trainer, which loses what is after its last epoch; `cut` tells that it was so.
+
+    By SIGTERM: what is started in the background of a shell script ignores SIGINT.
+    """
     if process.poll() is None:
         cut.set()
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         try:
             process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
