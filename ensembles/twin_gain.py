@@ -47,8 +47,10 @@ def body(args: argparse.Namespace) -> None:
     if len(run.folds) < run.count:
         print(f"folds {', '.join(map(str, run.folds))} of {run.count} are finished: measured on their rows alone")
     pairs = on_rows(table.train, run.oof.ids)
-    seen = run.fold_of_row[pairs.rows] != run.fold_of_row[pairs.twins]
-    print(f"{run.folder}: {len(run.oof):,} rows, {int(pairs.have.sum()):,} have twins among them")
+    fold_of = np.full(len(table.labels), -1)  # of train rows; a twin in an unfinished fold was trained on
+    fold_of[run.oof.ids] = run.fold_of_row
+    seen = run.fold_of_row[pairs.rows] != fold_of[pairs.twins]
+    print(f"{run.folder}: {len(run.oof):,} rows, {int(pairs.have.sum()):,} have twins among the train rows")
     if not len(pairs.rows):
         raise FerKitError(
             f"{groups_csv}: knows no twins among these rows; give the folder of the folds that do with --groups"
@@ -75,9 +77,9 @@ def measure(run: Run, pairs: Pairs, table: TwinTable) -> str:
 
 
 def on_rows(pairs: Pairs, ids: NDArray[np.int64]) -> Pairs:
-    """The pairs among the train rows `ids`, ascending, by their positions in it."""
-    kept = pairs.only(np.isin(pairs.rows, ids) & np.isin(pairs.twins, ids))
-    return Pairs(np.searchsorted(ids, kept.rows), np.searchsorted(ids, kept.twins), kept.labels, kept.exact, len(ids))
+    """The pairs of the train rows `ids`, ascending: their rows by the position in it, their twins any train rows."""
+    kept = pairs.only(np.isin(pairs.rows, ids))
+    return Pairs(np.searchsorted(ids, kept.rows), kept.twins, kept.labels, kept.exact, len(ids))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

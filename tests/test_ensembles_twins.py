@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -197,3 +198,11 @@ def test_gain_of_a_run_on_grouped_and_on_plain_folds(place, tmp_path, capsys):
     assert "knows no twins among these rows; give the folder" in capsys.readouterr().err
     assert twin_gain.main([*command, "--groups", str(runs_dir)]) == 0
     assert re.search(r"^near, that did: ", capsys.readouterr().out, re.M)
+    for fold in range(1, 5):  # one fold is enough: its rows' twins in the others were trained on
+        shutil.rmtree(plain / "net" / f"fold{fold}")
+    assert twin_gain.main([*command, "--groups", str(runs_dir)]) == 0
+    shown = capsys.readouterr().out
+    rows = int((table.folds == 0).sum())
+    twins_of = [(WORLD.photos[table.folds != 0] == photo).any() for photo in WORLD.photos[table.folds == 0]]
+    assert "folds 0 of 5 are finished" in shown
+    assert re.search(rf"^near, that did: .* {sum(twins_of)} of {rows} rows have twins", shown, re.M), shown
