@@ -9,6 +9,7 @@ nearly everywhere: an optimiser returns its start).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -131,7 +132,9 @@ def fit_stack(log_probs: Floats, labels: Ints) -> Stacked:
 
     classes = log_probs.shape[2]
     model = LogisticRegression(C=1 / (STACK_PULL * len(labels)), max_iter=STACK_STEPS, tol=1e-3)
-    model.fit(_features(log_probs), labels)
+    with warnings.catch_warnings():  # scikit-learn 1.6 gives scipy 1.18 an option that it no longer knows
+        warnings.filterwarnings("ignore", "Unknown solver options: iprint")
+        model.fit(_features(log_probs), labels)
     coefficients = np.zeros((classes, log_probs.shape[0] * classes))
     intercepts = np.full(classes, STACK_FLOOR)  # a class that no row has is never answered
     if len(model.classes_) == 2:  # scikit-learn keeps one row of coefficients then

@@ -139,7 +139,7 @@ class Program:
         missing = re.search(r"No module named '?(\w+)", answer.err)
         if missing:
             return UnknownAnswer(
-                f"the kaggle program cannot start ({missing[1]} is not installed); pip install 'kaggle>=2.2,<3' six"
+                f"the kaggle program cannot start ({missing[1]} is not installed); pip install 'kaggle>=2.2.4,<3' six"
             )
         kind = kaggle_faults.kind_of(answer.text, subject) or UnknownAnswer
         if kind is NoCredentials and not source:

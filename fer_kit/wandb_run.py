@@ -94,13 +94,14 @@ def start(folder: Path, story: Story, mode: str, known: str) -> Run:
     """wandb.init with everything said, so that no WANDB_ variable of another run slips in."""
     import wandb
 
+    patience = {"finish_timeout": UPLOAD_SECONDS}  # an older W&B waits for ever, until wandb_log ends this process
     settings = wandb.Settings(
+        **{name: value for name, value in patience.items() if name in wandb.Settings.model_fields},
         silent=True,
         console="off",
         disable_git=True,  # the commit is in the config
         disable_code=True,
         init_timeout=LOGIN_SECONDS,
-        finish_timeout=UPLOAD_SECONDS,
         x_stats_pid=os.getppid(),  # load and memory of the training, not of the tracker
     )
     return wandb.init(
@@ -111,7 +112,7 @@ def start(folder: Path, story: Story, mode: str, known: str) -> Run:
         job_type=story.job_type,
         tags=list(story.tags),
         config=story.config,
-        dir=folder,
+        dir=str(folder),  # a Path is refused by some versions
         mode="online" if mode == ONLINE else "offline",
         resume="allow" if mode == ONLINE else None,
         settings=settings,

@@ -24,6 +24,7 @@ tempfile.mkdtemp("wandb-media")  # as wandb does when it is imported
 def {name}(*args, **kwargs):
     {act}
 class Settings:
+    model_fields = ("silent",)
     def __init__(self, **kwargs): pass
 class Run:
     step, dir = 0, "."
