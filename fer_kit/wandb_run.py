@@ -94,9 +94,7 @@ def start(folder: Path, story: Story, mode: str, known: str) -> Run:
     """wandb.init with everything said, so that no WANDB_ variable of another run slips in."""
     import wandb
 
-    patience = {"finish_timeout": UPLOAD_SECONDS}  # an older W&B waits for ever, until wandb_log ends this process
     settings = wandb.Settings(
-        **{name: value for name, value in patience.items() if name in wandb.Settings.model_fields},
         silent=True,
         console="off",
         disable_git=True,  # the commit is in the config
@@ -104,6 +102,8 @@ def start(folder: Path, story: Story, mode: str, known: str) -> Run:
         init_timeout=LOGIN_SECONDS,
         x_stats_pid=os.getppid(),  # load and memory of the training, not of the tracker
     )
+    if "finish_timeout" in wandb.Settings.model_fields:  # an older W&B waits on, until wandb_log ends this process
+        settings.finish_timeout = UPLOAD_SECONDS
     return wandb.init(
         project=PROJECT,
         id=known,
