@@ -16,16 +16,17 @@ import argparse
 import contextlib
 import dataclasses
 import io
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import files
+from tests.benchmarks import bench_record
 from tests.faults.scenes import Scene
 from tests.faults.trials import KINDS, Tally, Trials
 
+MEASURED = ("fer_kit", "ensembles", "submissions", "kernels", "tests/faults")
+PACKAGES = ("torch", "numpy")
 FORM = "{:<37}{:>8}{:>7}" + "{:>12}" * len(KINDS) + "{:>9}{:>14}{:>7}"
 
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults = sum(len(tally.faults) for tally in tallies.values())
     print(f"{sum(sum(tally.kills.values()) for tally in tallies.values())} kills, {faults} faults")
     if args.record:
-        keep(args.record, tallies, args.seed)
+        keep(args.record, tallies, args)
     return min(1, faults)
 
 
@@ -72,19 +73,16 @@ def line(name: str, tally: Tally) -> str:
     )
 
 
-def keep(path: Path, tallies: dict[str, Tally], seed: int) -> None:
+def keep(path: Path, tallies: dict[str, Tally], args: argparse.Namespace) -> None:
     """Write the table as JSON."""
-    import torch
-
-    record = {
+    record = bench_record.head("faults", bench_record.machine(), MEASURED, PACKAGES) | {
         "what": "kills at every write, in steps and at random times; identical: trials that ended with the same bits",
-        "seed": seed,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, other work beside it",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "share": args.share,
+        "seed": args.seed,
         "kills": sum(sum(tally.kills.values()) for tally in tallies.values()),
         "scenes": {name: dataclasses.asdict(tally) for name, tally in tallies.items()},
     }
-    files.write_json(path, record)
+    bench_record.keep(path, record)
 
 
 if __name__ == "__main__":
