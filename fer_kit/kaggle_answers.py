@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fer_kit.kaggle_errors import UnknownAnswer
@@ -14,7 +14,8 @@ from fer_kit.kaggle_faults import last_line
 _PUSHED = re.compile(r"Kernel version ?(\d*) successfully pushed\.\s+Please check progress at (\S+)")
 _STATUS = re.compile(r'has status "(?:\w+\.)?(\w+)"')
 _FAILURE = re.compile(r'Failure message: "(.*)"', re.DOTALL)
-_UNREADABLE_WORD = re.compile(r"kagglesdk.*^KeyError: '(\w+)'\s*\Z", re.DOTALL | re.MULTILINE)
+# up to kaggle 2.2.4 the last line of a traceback, from 2.2.5 on the only one
+_UNREADABLE_WORD = re.compile(r"(?:kagglesdk.*|\A\s*)^KeyError: '(\w+)'\s*\Z", re.DOTALL | re.MULTILINE)
 _SOURCES = re.compile(r"not valid (\w+ sources?) and could not be added to the kernel: (\[.*\])")
 
 _KERNEL_WORDS = {
@@ -147,14 +148,15 @@ def limits(text: str) -> Limits:
 
 
 def quota(text: str) -> dict[str, Any] | None:
-    """Hours by resource from `quota --format json`, None where Kaggle says nothing.
+    """Hours by resource from `quota --format json`, None where Kaggle says nothing; refreshAt is in UTC.
 
     Raises:
         UnknownAnswer: not JSON.
     """
     if "No quota information" in text:
         return None
-    return {str(row.pop("resource")): row for row in _json(text, list, "quota")}
+    rows = _json(text, list, "quota")
+    return {str(row.pop("resource")): {**row, "refreshAt": _date(row.get("refreshAt"))} for row in rows}
 
 
 def _submission(row: dict[str, Any], slug: str) -> Submission:
@@ -181,11 +183,13 @@ def _score(value: Any) -> float | None:
 
 
 def _date(value: Any) -> str:
+    """Time in UTC without an offset, which the client prints for some times, and only from 2.2.5 on."""
     text = str(value or "")
     try:
-        return datetime.fromisoformat(text).isoformat(timespec="seconds")
+        time = datetime.fromisoformat(text)
     except ValueError:
         return text
+    return (time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time).isoformat(timespec="seconds")
 
 
 def _json(text: str, kind: type, command: str) -> Any:

@@ -15,6 +15,7 @@ TRANSIENT = (errors.RateLimited, errors.NotJson, errors.NetworkGone, errors.Serv
 # The client prints Kaggle's message, or requests' where there is none; the status code is often lost. The first
 # pattern that is found decides, so connection errors, whose text holds addresses, come before words of refusal.
 _PATTERNS: list[tuple[type[KaggleError], str]] = [
+    (errors.OutputIncomplete, r"^Refusing to download '"),
     (errors.NoCredentials, r"Authentication required to call the Kaggle API|\b401 Client Error|^unauth|invalid cred"),
     (errors.NetworkGone, r"ConnectionPool|Max retries exceeded|Connection (aborted|broken|reset|refused)|timed out"),
     (errors.NetworkGone, r"RemoteDisconnected|ConnectionError|IncompleteRead|ProxyError|SSLError|name resolution"),
@@ -30,6 +31,12 @@ _PATTERNS: list[tuple[type[KaggleError], str]] = [
     (errors.UnknownSlug, r"\b404\b|not ?found|Cannot access kernel|permission '?[\w.]+'? was (denied|not)"),
     (errors.UnknownSlug, r"could not find competition"),
 ]
+# What the client adds of its own from 2.2.5 on, below what Kaggle said: advice by status code, whatever the cause.
+_ADVICE = re.compile(
+    r"\n\s*\n(You don't have access to this resource|The resource was not found|You have been rate limited|"
+    r"This is a problem on Kaggle's side|If this is unexpected, you can re-run).*\Z",
+    re.DOTALL,
+)
 _NEVER_SENT = r"NewConnectionError|NameResolutionError|Failed to establish a new connection|Connection refused"
 _RETRY_AFTER = r"(?:retry|try again)[- ](?:after|in)\W{0,3}(\d+(?:\.\d+)?) ?(s\b|sec|m\b|min)?"
 
@@ -60,6 +67,11 @@ def kind_of(text: str, subject: Subject) -> type[KaggleError] | None:
             return errors.ServerTrouble  # the signed address of a file, not the API: it was out of date
         return errors.RulesNotAccepted if subject.kind == "competition" else errors.UnknownSlug
     return None
+
+
+def without_advice(text: str) -> str:
+    """`text`, all that the client printed on stderr, less its own advice: its words would be taken for Kaggle's."""
+    return _ADVICE.sub("\n", text)
 
 
 def never_sent(text: str) -> bool:
@@ -108,6 +120,8 @@ def sentence(kind: type[KaggleError], subject: Subject, said: str, source: str =
         "accept them there (no program can), then run this command again",
         errors.UnknownSlug: f"Kaggle knows no {subject}, or it is another's private one; check owner and slug in its "
         "address kaggle.com/code/OWNER/SLUG",
+        errors.OutputIncomplete: f"the output of {subject} holds names that lead out of its folder; nothing of it is "
+        "kept, see what that kernel runs",
         errors.CompetitionClosed: "the competition takes no submissions now; look at its page "
         f"https://www.kaggle.com/competitions/{slug}",
         errors.DailyLimitReached: "no entries are left today; Kaggle counts days in UTC, so try again after 00:00 UTC",

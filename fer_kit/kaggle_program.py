@@ -132,7 +132,7 @@ class Program:
             finally:
                 process.kill()  # does nothing where it has ended; after Ctrl-C it must not go on alone
         mask = Mask(self.environ)
-        return Answer(mask(out), mask(err), process.returncode)
+        return Answer(mask(out), mask(kaggle_faults.without_advice(err)), process.returncode)
 
     def fault(self, subject: Subject, answer: Answer, source: str = "", attempts: int = 1) -> KaggleError:
         """The error that `answer` tells of."""
