@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fer_kit import files
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -24,8 +25,65 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if action.default else action.help
 
 
+class Store(argparse.Action):
+    """argparse's, but a list given twice is refused: the first one would be lost in silence.
+
+    Of a single value the last one wins, so that an alias with --runs in it can still be given another.
+    """
+
+    list_of: argparse.Namespace | None = None
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep `values`."""
+        if option_string is not None and isinstance(values, list):
+            if self.list_of is namespace:
+                raise argparse.ArgumentError(self, "given twice; give all values after one")
+            self.list_of = namespace
+        setattr(namespace, self.dest, values)
+
+
+def word(text: str) -> str:
+    """`text`, unless it is empty: as a shell leaves a variable that is not set. For argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is empty (a variable that is not set?); give a value")
+    return text
+
+
+def path(text: str) -> Path:
+    """As `word`; Path('') would be the folder one stands in."""
+    return Path(word(text))
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse's, but for help that could not be printed: it passes over a full disk in silence, `answered` tells."""
+    """argparse's, but: errors are one line; no value is empty, no list given twice.
+
+    And help that could not be printed is no success: argparse passes over a full disk in silence, `answered` tells.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register("action", None, Store)
+        self.register("action", "store", Store)
+        self.register("type", None, word)
+        self.register("type", Path, path)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise it as a FerKitError."""
+        raise FerKitError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but here already an unknown option is refused, with the one that was meant."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Print the help."""
@@ -58,7 +116,7 @@ def run(
     def command() -> int | None:
         try:
             args = build().parse_args(argv)
-        except SystemExit as stop:  # argparse: 0 after --help, 2 after a usage error
+        except SystemExit as stop:  # argparse after --help
             return int(stop.code or 0)
         return body(args)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from fer_kit import (
     user_batches,
     wandb_log,
 )
-from fer_kit.config import TrainConfig
+from fer_kit.config import TrainConfig, from_json
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, seed_number
 
@@ -90,11 +91,12 @@ class Job:
         }
 
 
-def claim(folder: Path, options: Options) -> str:
+def claim(folder: Path, options: Options, config: TrainConfig) -> str:
     """Look at what lies in the folder: "finished", "resume" or "new". Throws an unfinished run away if asked to.
 
     Raises:
-        FerKitError: a run lies there and neither --resume nor --restart says what to do with it.
+        FerKitError: a run lies there and neither --resume nor --restart says what to do with it, or --resume is to go
+            on with other settings.
     """
     if runs.is_finished(folder):
         if options.resume:
@@ -110,7 +112,23 @@ def claim(folder: Path, options: Options) -> str:
         return "new"
     if not options.resume:
         raise FerKitError(f"{folder} holds an unfinished run; go on with --resume, or throw it away with --restart")
+    if (folder / "last.pt").exists():
+        refuse_other_settings(folder / "config.json", config)
     return "resume"
+
+
+def refuse_other_settings(path: Path, config: TrainConfig) -> None:
+    """Raise FerKitError where `path` says that the run was begun with others; the checkpoint has their digest alone."""
+    if not path.exists():
+        return
+    begun, now = dataclasses.asdict(from_json(files.read_json(path), str(path))), dataclasses.asdict(config)
+    others = [name for name in now if now[name] != begun[name]]
+    if others:
+        then, asked = (" ".join(f"{name}={values[name]}" for name in others) for values in (begun, now))
+        raise FerKitError(
+            f"{path.parent} was begun with {then}, now it is {asked}; give --resume the same settings, start anew with "
+            "--restart, or use --tag"
+        )
 
 
 def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock) -> Job:

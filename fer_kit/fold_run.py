@@ -40,7 +40,7 @@ def train_fold(config: TrainConfig, options: Options) -> None:
     began = time.monotonic()
     folder = runs.fold_folder(options.runs, options.run, options.fold)
     with lock.held(folder, "another process trains this fold") as mine, out_of_memory.told(folder):
-        if claim(folder, options) == "finished":
+        if claim(folder, options, config) == "finished":
             (folder / "last.pt").unlink(missing_ok=True)  # a kill came between the finished mark and this
             print(f"{folder} is finished already; nothing to do")
             return

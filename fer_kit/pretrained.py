@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def from_hub(config: TrainConfig, net: nn.Module) -> tuple[Tensors, str]:
             f"timm has no weights of {net.name}; give a file of your own as --weights FILE, or --weights none to train "
             "from random ones"
         )
+    print(f"weights of {config.model}: from the hub's cache, or fetched", flush=True)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it retries for a minute, with 22 lines on that
     try:
         body = net.create(pretrained=True, num_classes=config_of(net.name)["num_classes"])
     except FerKitError:

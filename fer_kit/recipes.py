@@ -111,5 +111,6 @@ def get(name: str) -> TrainConfig:
         return recipes_timm.get(name)
     if name not in RECIPES:
         there = ", ".join([*RECIPES, f"{recipes_timm.PREFIX}NAME for any network of timm"])
-        raise FerKitError(f"no recipe '{name}'{did_you_mean(name, RECIPES)}; there are: {there}")
+        ready = [f"{recipes_timm.PREFIX}{network}" for network in recipes_timm.READY]
+        raise FerKitError(f"no recipe '{name}'{did_you_mean(name, [*RECIPES, *ready])}; there are: {there}")
     return RECIPES[name]

@@ -44,9 +44,10 @@ def split(folds: Folds, fold: Fold, config: TrainConfig) -> Split:
     if config.limit_rows:
         rest = rest[: config.limit_rows]
     if len(rest) < config.batch_size:
+        of, way = (f" of limit_rows={config.limit_rows}", "a larger one") if config.limit_rows else ("", "fewer folds")
         raise FerKitError(
-            f"{in_words(fold)} leaves {len(rest)} rows to train on, fewer than one batch of {config.batch_size};"
-            " take fewer folds or --set batch_size=…"
+            f"{in_words(fold)} leaves {len(rest)} rows{of} to train on, fewer than one batch of {config.batch_size};"
+            f" take {way} or --set batch_size=…"
         )
     return Split(rest, watch, out)
 

@@ -17,6 +17,7 @@ from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
 
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
+MOST_WORKERS = 256
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -159,8 +160,8 @@ def in_parts(config: TrainConfig, parts: int | None) -> TrainConfig:
 
 def pipeline_of(args: argparse.Namespace) -> augment_files.AugmentFile | None:
     """What `--augment` names; None where it is not given."""
-    if args.workers is not None and (args.augment is None or args.workers < 0):
-        why = "give 0 or more" if args.augment is not None else "only a pipeline of --augment runs in workers"
+    if args.workers is not None and (args.augment is None or not 0 <= args.workers <= MOST_WORKERS):
+        why = "only a pipeline of --augment runs in workers" if args.augment is None else f"give 0 to {MOST_WORKERS}"
         raise FerKitError(f"--workers {args.workers}: {why}")
     return None if args.augment is None else augment_files.open_file(args.augment)
 
@@ -191,9 +192,10 @@ def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
     table = folds.read(args.runs / "folds.csv")
     parts = splits.split(table, args.fold, config)
     changed = dataclasses.asdict(recipes.get(args.recipe))
+    cost = cost_of(config)
     for name, value in config.to_json().items():
         print(f"  {name:<24} {value}" + ("" if value == changed[name] else f"   (recipe: {changed[name]})"))
-    print(f"network  {config.model}: {cost_of(config)}")
+    print(f"network  {config.model}: {cost}")
     print(f"data     {place}")
     print(f"folds    {args.runs / 'folds.csv'} ({table.count} folds, digest {table.digest[:12]})")
     less = " less those of one grey value" if config.drop_constant else ""

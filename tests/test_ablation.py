@@ -78,7 +78,8 @@ def test_what_does_not_belong_together_is_refused(trained, tmp_path, monkeypatch
     assert "a.json: holds runs of another base (recipe, settings, rows or epochs)" in capsys.readouterr().err
     assert run(tmp_path / "a.json", "--set", "lr=0.1") == 2
     assert "a.json: holds runs of another base" in capsys.readouterr().err
-    assert run(tmp_path / "b.json", "--only", "sma") == 2
+    only_sma = [*ASKED[: ASKED.index("--only")], "--only", "sma", "--out", str(tmp_path / "b.json")]
+    assert ablation.cli.run(ablation.build_parser, ablation.body, only_sma) == 2
     assert "--only sma: no such row (did you mean 'sam'?); there are: no-mixup, cutmix" in capsys.readouterr().err
 
 

@@ -42,7 +42,7 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
     assert train.main([*interrupted, "--limit-minutes", "1e-9"]) == 0
     path.write_text(augment_files.text_of(V3, True) + "\n")
     assert train.main([*interrupted, "--resume"]) == 2
-    assert "last.pt: saved with config_digest" in capsys.readouterr().err
+    assert f"deep_v3-b/fold1 was begun with augment={name}, now it is augment=mine@" in capsys.readouterr().err
     path.write_text(augment_files.text_of(V3, True))
     assert train.main([*interrupted, "--resume"]) == 0
     from safetensors import safe_open
@@ -57,7 +57,8 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
     [
         (["--set", "lr=1e-3", "--augment", "v4"], "v4: allowed are a file .json, .yaml, .yml and v3"),
         (["--set", "rotation_deg=3", "--augment", "v3"], "takes the place of rotation_deg; set rotation_deg=0 too"),
-        (["--augment", "v3", "--workers", "-1"], "--workers -1: give 0 or more"),
+        (["--augment", "v3", "--workers", "-1"], "--workers -1: give 0 to 256"),
+        (["--augment", "v3", "--workers", "100000"], "--workers 100000: give 0 to 256"),
         (["--workers", "3"], "--workers 3: only a pipeline of --augment runs in workers"),
         (["--set", "augment=mine.json"], "give the file to python -m fer_kit.train as --augment FILE"),
         (["--set", "augment=v3@0123456789abcdef", "rotation_deg=0"], "takes the place of flip_prob, shift_frac"),

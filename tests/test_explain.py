@@ -189,6 +189,7 @@ def test_the_command_writes_sheets_of_held_out_faces(trained, competition_dir, t
         ),
         (["--fold", "2"], "fold2 is not a finished fold; finished are: fold1"),
         (["--fold", "all"], "foldall is not a finished fold; finished are: fold1"),
+        (["--rows", "1", "--rows", "2"], "argument --rows: given twice; give all values after one; see python -m"),
         (["--faces", "0"], "--faces 0: give a number of 1 or more"),
     ],
 )

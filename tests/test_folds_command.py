@@ -105,7 +105,19 @@ def test_a_group_over_the_limit_stops_the_command(tmp_path: Path, capsys: pytest
     assert not (tmp_path / "runs" / "folds.csv").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--method", "alined"], ["--fold", "3"], ["--folds", "few"]])
-def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "alined"], "argument --method: invalid choice: 'alined' (choose from "),
+        (["--fold", "3"], "unrecognized arguments: --fold 3 (did you mean '--folds'?)"),
+        (["--folds", "few"], "argument --folds: invalid int value: 'few'"),
+        (["--data", ""], "argument --data: '' is empty (a variable that is not set?); give a value"),
+        (["--runs="], "argument --runs: '' is empty (a variable that is not set?); give a value"),
+        (["a\nb"], "unrecognized arguments: a b"),
+    ],
+)
+def test_usage_errors_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert folds.main(arguments) == 2
-    assert "usage: python -m fer_kit.folds" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {words}") and err.endswith("; see python -m fer_kit.folds --help\n")
+    assert err.count("\n") == 1

@@ -247,7 +247,7 @@ def test_what_is_refused_before_kaggle_is_asked(site, here, capsys, monkeypatch)
     refused(capsys, "message 'a\\nb' has 3 characters; allowed are 1 to 300", "upload", FILE, "-m", "a\nb")
     for wrong in ("-1", "0", "nan", "soon"):
         told = run(capsys, "upload", FILE, "-m", "a", "--wait", wrong)[2]
-        assert f"argument --wait: '{wrong}', allowed is a number of minutes above 0\n" in told
+        assert f"argument --wait: '{wrong}', allowed is a number of minutes above 0; see python -m" in told
     monkeypatch.setattr("submissions.check.COMPETITION_ROWS", 41)
     not_sent(capsys, f"{FILE}, line 40: the file ends after 40 rows, allowed are 41")
     (here / LEDGER).write_text("utc\n")

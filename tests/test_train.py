@@ -183,7 +183,8 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
     changed = [word if word != "epochs=3" else "epochs=4" for word in command]
     assert train.main([*changed, "--resume"]) == 2
     error = capsys.readouterr().err
-    assert "last.pt: saved with config_digest" in error and "start anew with --restart, or use --tag" in error
+    assert "fold1 was begun with epochs=3, now it is epochs=4; give --resume the same settings, start anew" in error
+    assert json.loads((runs_dir / "deep_v3-t" / "fold1" / "config.json").read_text())["epochs"] == 3
     (runs_dir / "deep_v3-t" / "fold1" / "last.pt").write_bytes(b"half a file")
     assert train.main([*command, "--resume"]) == 2
     assert "last.pt: not a checkpoint that can be read" in capsys.readouterr().err
@@ -195,7 +196,10 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
     [
         (["--set", "lr=1"], "--set lr=1 changes the recipe; name the changed run with --tag NAME"),
         (["--set", "lr=1", "--tag", "../x"], "tag '../x' cannot name a folder"),
+        (["--set", "lr=1", "--tag", ""], "argument --tag: '' is empty (a variable that is not set?); give a value"),
+        (["--set", "limit_rows=1", "--tag", "t"], "fold 0 leaves 1 rows of limit_rows=1 to train on, fewer than one"),
         (["--recipe", "residul"], "no recipe 'residul' (did you mean 'residual'?)"),
+        (["--recipe", "resnet50"], "no recipe 'resnet50' (did you mean 'timm/resnet50'?)"),
         (["--limit-minutes", "-1"], "--limit-minutes -1: give a number above 0"),
         (["--device", "tpu"], "--device tpu: this machine has cpu"),
         (["--fold", "9"], "fold 9 does not exist: choose 0 to 2"),
@@ -207,8 +211,9 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
 def test_refusals(competition_dir, runs_dir, flags, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "0"]
-    assert train.main([*place, *flags]) == 2
+    place = {"--data": str(competition_dir), "--runs": str(runs_dir), "--fold": "0"}
+    given = [word for option, value in place.items() if option not in flags for word in (option, value)]
+    assert train.main([*given, *flags]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
