@@ -169,6 +169,10 @@ def report(made: Made) -> str:
     for fold, classes in enumerate(s["fold_class_rows"]):
         cells = (f"{n:,} ({_share(n, sum(classes))})" for n in classes)
         lines.append(f"{fold:<5}{sum(classes):>9,}" + "".join(f"{cell:>15}" for cell in cells))
+    if "candidates_left_out" in search:
+        lines.append(
+            f"note: {search['candidates_left_out']:,} pairs were not aligned: of so many images only those most alike"
+        )
     for name, in_folds in zip(CLASSES, zip(*s["fold_class_rows"], strict=True), strict=True):
         if 0 < sum(in_folds) < len(in_folds):
             lines.append(f"note: {name} has {sum(in_folds)} rows, too few for every fold to have one")

@@ -7,6 +7,7 @@ projected on their principal axes with variances partly evened out, as unit vect
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,10 @@ BLOCK = 512  # rows of the similarity matrix held at once, and
 TILE = 1024  # columns: 2 MB, which stay in the cache between the product and the comparison, at half the time
 FEW = 32  # images whose pairs are all worth aligning
 MOST_PER_IMAGE = 50  # candidate pairs; FER2013 has 0.7 an image, and groups over 100 images are refused anyway
+# Candidates worth the time. Pairs of strangers that resemble each other grow with the square of the images, pairs of
+# the same photo with the images, and are the most alike. FER2013 has 0.7 and 0.05 an image: none is left out there.
+ALIGNED_PER_IMAGE, MIRRORED_PER_IMAGE = 1.0, 0.1
+ALWAYS_ALIGNED = 10_000  # pairs, however few the images are
 SMALL_SIDE = 16  # pixels, for brightness
 
 
@@ -93,23 +98,53 @@ def embedding(descriptions: Floats, axes: int = AXES) -> Callable[[Floats], Floa
     return embed
 
 
-def worth_aligning(descriptions: Floats, upright: float, flipped: float) -> tuple[Ints, Ints]:
-    """Pairs i < j that may be the same photo, and pairs that may be once j is mirrored: int64 (P, 2) each.
+@dataclass(frozen=True, eq=False)
+class Near:
+    """Pairs i < j of images that resemble each other.
 
-    upright, flipped: least cosines. Few images span few axes, on which nothing resembles anything: they get
-    fewer axes, and up to 32 images are all paired with each other.
+    pairs: int64 (P, 2), in order; cosines: float32 (P,)
+    least: every pair of this cosine or more is among them; left_out: pairs below that would have been near enough
+    """
+
+    pairs: Ints
+    cosines: Floats
+    least: float
+    left_out: int = 0
+
+    def most_alike(self, count: int) -> Near:
+        """At least `count` of the pairs, as many as are equally alike, chosen by their cosines alone."""
+        if len(self.pairs) <= count:
+            return self
+        least = np.partition(self.cosines, -count)[-count]
+        kept = self.cosines >= least
+        return Near(self.pairs[kept], self.cosines[kept], float(least), int((~kept).sum()))
+
+
+def worth_aligning(descriptions: Floats, upright: float, flipped: float) -> tuple[Near, Near]:
+    """Pairs i < j that may be the same photo, and pairs that may be once j is mirrored.
+
+    upright, flipped: least cosines, which rise where so many pairs reach them that one an image (one in ten of those
+    mirrored) is enough. Few images span few axes, on which nothing resembles anything: they get fewer axes, and up to
+    32 images are all paired with each other.
     """
     count = len(descriptions)
     if count <= FEW:
-        everyone = np.stack(np.triu_indices(count, 1), axis=1)
+        pairs = np.stack(np.triu_indices(count, 1), axis=1)
+        everyone = Near(pairs, np.ones(len(pairs), np.float32), -1.0)
         return everyone, everyone
     embed = embedding(descriptions, min(AXES, count // 4))
     rows, mirrored_rows = embed(descriptions), embed(mirrored(descriptions))
-    return near_pairs(rows, rows, upright), near_pairs(rows, mirrored_rows, flipped)
+    most, most_mirrored = (
+        max(ALWAYS_ALIGNED, int(count * an_image)) for an_image in (ALIGNED_PER_IMAGE, MIRRORED_PER_IMAGE)
+    )
+    return (
+        near_pairs(rows, rows, upright).most_alike(most),
+        near_pairs(rows, mirrored_rows, flipped).most_alike(most_mirrored),
+    )
 
 
-def near_pairs(rows: Floats, columns: Floats, least: float) -> Ints:
-    """Pairs i < j with cosine(rows[i], columns[j]) ≥ `least`: int64 (P, 2), in order.
+def near_pairs(rows: Floats, columns: Floats, least: float) -> Near:
+    """Pairs i < j with cosine(rows[i], columns[j]) ≥ `least`.
 
     rows, columns: what `embedding` gives, (N, A) both
 
@@ -117,29 +152,34 @@ def near_pairs(rows: Floats, columns: Floats, least: float) -> Ints:
         FerKitError: more than 50 N pairs.
     """
     threshold = np.float32(least * SCALE * SCALE)
-    found = [np.empty((0, 2), np.int64)]
+    found, products, count = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)], 0
     for start in range(0, len(rows), BLOCK):
-        found.append(_near_in_block(rows, columns, start, threshold))
-        if sum(map(len, found)) > MOST_PER_IMAGE * len(rows):
+        pairs, alike = _near_in_block(rows, columns, start, threshold)
+        found.append(pairs)
+        products.append(alike)
+        count += len(pairs)
+        if count > MOST_PER_IMAGE * len(rows):
             raise FerKitError(
                 f"over {MOST_PER_IMAGE} pairs for each of {len(rows):,} images look like the same photo: these are too"
                 " alike to tell twins apart; use --method exact"
             )
-    return np.concatenate(found)
+    return Near(np.concatenate(found), np.concatenate(products) / np.float32(SCALE * SCALE), least)
 
 
-def _near_in_block(rows: Floats, columns: Floats, start: int, threshold: np.float32) -> Ints:
-    """The pairs of `near_pairs` whose first is one of the `BLOCK` rows from `start` on: int64 (P, 2), in order."""
-    block, found = rows[start : start + BLOCK], []
+def _near_in_block(rows: Floats, columns: Floats, start: int, threshold: np.float32) -> tuple[Ints, Floats]:
+    """The pairs of `near_pairs` whose first is one of the `BLOCK` rows from `start` on, (P, 2), and products, (P,)."""
+    block, found, alike = rows[start : start + BLOCK], [], []
     for left in range(start, len(columns), TILE):
         products = block @ columns[left : left + TILE].T  # (BLOCK, TILE), both maybe fewer
-        first, second = np.divmod(np.flatnonzero(products >= threshold), products.shape[1])
+        where = np.flatnonzero(products >= threshold)
+        first, second = np.divmod(where, products.shape[1])
         first, second = first + start, second + left
         above = second > first
         found.append(np.stack([first[above], second[above]], axis=1))
+        alike.append(products.ravel()[where[above]])
     pairs = np.concatenate(found)
-    ordered: Ints = pairs[np.argsort(pairs[:, 0], kind="stable")]  # tiles came in the order of their columns
-    return ordered
+    order = np.argsort(pairs[:, 0], kind="stable")  # tiles came in the order of their columns
+    return pairs[order], np.concatenate(alike)[order]
 
 
 def brightness_correlations(images: Images, pairs: Ints) -> Floats:

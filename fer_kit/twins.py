@@ -139,7 +139,8 @@ def _aligned(pictures: Images, pool: Executor, progress: bool, notes: _Notes) ->
     with notes.timed("describe"):
         descriptions = twin_candidates.describe(pictures, pool)
     with notes.timed("candidates"):
-        upright, mirrored = twin_candidates.worth_aligning(descriptions, CANDIDATE_COSINE, MIRRORED_CANDIDATE_COSINE)
+        near, near_mirrored = twin_candidates.worth_aligning(descriptions, CANDIDATE_COSINE, MIRRORED_CANDIDATE_COSINE)
+    upright, mirrored = near.pairs, near_mirrored.pairs
     off = None if progress else True  # None: off where stderr is no terminal
     with tqdm(total=len(upright) + len(mirrored), desc="aligning pairs", unit="pair", disable=off) as bar:
         with notes.timed("align"):
@@ -153,9 +154,11 @@ def _aligned(pictures: Images, pool: Executor, progress: bool, notes: _Notes) ->
         mirrored_candidates=len(mirrored),
         mirrored_joined=len(joined_mirrored),
     )
+    if near.left_out or near_mirrored.left_out:
+        notes.counts["candidates_left_out"] = near.left_out + near_mirrored.left_out
     notes.thresholds.update(
-        candidate_cosine=CANDIDATE_COSINE,
-        mirrored_candidate_cosine=MIRRORED_CANDIDATE_COSINE,
+        candidate_cosine=near.least,
+        mirrored_candidate_cosine=near_mirrored.least,
         same_photo_correlation=SAME_PHOTO,
         mirrored_same_photo_correlation=MIRRORED_SAME_PHOTO,
     )
@@ -168,7 +171,7 @@ def _unaligned(pictures: Images, pool: Executor, notes: _Notes) -> Ints:
         descriptions = twin_candidates.describe(pictures, pool)
     with notes.timed("candidates"):
         rows = twin_candidates.embedding(descriptions)(descriptions)
-        pairs = twin_candidates.near_pairs(rows, rows, UNALIGNED_COSINE)
+        pairs = twin_candidates.near_pairs(rows, rows, UNALIGNED_COSINE).pairs
         joined = pairs[twin_candidates.brightness_correlations(pictures, pairs) >= UNALIGNED_BRIGHTNESS]
     notes.counts.update(candidates=len(pairs), joined=len(joined))
     notes.thresholds.update(candidate_cosine=UNALIGNED_COSINE, brightness_correlation=UNALIGNED_BRIGHTNESS)

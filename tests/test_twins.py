@@ -222,7 +222,24 @@ def test_too_many_candidates_are_refused_before_they_are_aligned() -> None:
     rows = np.full((200, 4), twin_candidates.SCALE / 2, np.float32)
     with pytest.raises(FerKitError, match="over 50 pairs for each of 200 images .* use --method exact"):
         twin_candidates.near_pairs(rows, rows, 0.5)
-    assert len(twin_candidates.near_pairs(rows[:100], rows[:100], 0.5)) == 100 * 99 / 2
+    assert len(twin_candidates.near_pairs(rows[:100], rows[:100], 0.5).pairs) == 100 * 99 / 2
+
+
+def test_among_many_images_the_pairs_most_alike_are_aligned(
+    drawn: SyntheticCompetition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = twins.find(drawn.images, "aligned")
+    assert "candidates_left_out" not in whole.counts and whole.thresholds["candidate_cosine"] == twins.CANDIDATE_COSINE
+    monkeypatch.setattr(twin_candidates, "ALWAYS_ALIGNED", 0)
+    share = whole.counts["candidates"] / whole.counts["images"] / 2
+    monkeypatch.setattr(twin_candidates, "ALIGNED_PER_IMAGE", share)
+    fewer = twins.find(drawn.images, "aligned")
+    assert fewer.counts["candidates_left_out"] > 0 and fewer.thresholds["candidate_cosine"] > twins.CANDIDATE_COSINE
+    assert 0.4 < fewer.counts["candidates"] / whole.counts["candidates"] < 0.6
+    assert fewer.counts["joined"] > 0.5 * whole.counts["joined"]  # strangers go first
+    order = np.random.default_rng(0).permutation(len(drawn.images))
+    again = twins.find(drawn.images[order], "aligned")  # the choice hangs on the images alone
+    assert (again.counts, again.thresholds) == (fewer.counts, fewer.thresholds)
 
 
 def test_an_unknown_method_is_named(drawn: SyntheticCompetition) -> None:
