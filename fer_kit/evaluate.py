@@ -182,7 +182,10 @@ def _body(args: argparse.Namespace) -> None:
         found.append(evaluate_scores.scores(source.oof.logits, source.labels, groups.of(source.oof.ids)))
         records.append(record_of(source, found[-1], groups))
     compared = evaluate_scores.compare_all(sources, groups) if len(sources) > 1 else None
-    test = [] if answers is None else [line for s in sources for line in evaluate_scores.on_test(s, answers, groups)]
+    test: list[dict[str, Any]] = []
+    if answers is not None:
+        for source in tqdm(sources, desc="scoring test rows", unit="source", **bar):
+            test += evaluate_scores.on_test(source, answers, groups)
 
     folds = [list(record["fold_accuracies"].values()) for record in records]
     lines = evaluate_report.summary(sources, found, folds)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.labels import CLASSES
 from fer_kit.pictures import LIGHT, Colours, face_sheet
 
 if TYPE_CHECKING:
@@ -56,8 +55,10 @@ def sheet(
     return face_sheet(images, [caption for _, caption in cells], columns, title, [name for name, _ in rows], colours)
 
 
-def channels(weights: Sequence[tuple[str, Floats]], title: str, colours: Colours = LIGHT) -> Figure:
-    """Mean channel attention of each class, one panel a stage: (name, (7, C)). Channels stand in order of their mean.
+def channels(
+    weights: Sequence[tuple[str, Floats]], classes: Sequence[str], title: str, colours: Colours = LIGHT
+) -> Figure:
+    """Mean channel attention of K classes, one panel a stage: (name, (K, C)). Channels stand in order of their mean.
 
     Shown is the difference to the mean over the classes: the weights themselves look alike.
     """
@@ -70,7 +71,7 @@ def channels(weights: Sequence[tuple[str, Floats]], title: str, colours: Colours
         shown = (values - mean)[:, np.argsort(-mean)]
         top = float(np.abs(shown).max()) or 1.0
         image = axes.imshow(shown, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
-        axes.set_yticks(range(len(CLASSES)), CLASSES, color=colours.ink, fontsize=8)
+        axes.set_yticks(range(len(classes)), classes, color=colours.ink, fontsize=8)
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
         axes.set_title(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fer_kit import checkpoints, config, data, explain_maps, files, fold_names, metrics, models, pictures, predictions
 from fer_kit import explain_pictures as draw
 from fer_kit import runs as run_folders
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.labels import CLASSES
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
@@ -57,9 +57,12 @@ def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | Non
         FerKitError: no such run or fold, not finished, without held-out rows, or trained on other data.
     """
     folder = run_folders.fold_folder(runs_dir, run, fold)
-    if run not in run_folders.list_runs(runs_dir):
-        known = run_folders.list_runs(runs_dir)
-        raise FerKitError(f"{runs_dir}: no run '{run}'; there are: {', '.join(known) or 'no runs yet'}")
+    known = run_folders.list_runs(runs_dir)
+    if run not in known:
+        what = f"no run '{run}'{did_you_mean(run, known)}"
+        if run.removeprefix(f"{run_folders.BLENDS}/") in run_folders.list_blends(runs_dir):
+            what = f"'{run}' is a blend and has no network of its own; explain one of its runs"
+        raise FerKitError(f"{runs_dir}: {what}; there are: {', '.join(known) or 'no runs yet'}")
     if not run_folders.is_finished(folder):
         there = sorted(path.name for path in folder.parent.glob("fold*") if run_folders.is_finished(path))
         raise FerKitError(f"{folder} is not a finished fold; finished are: {', '.join(there) or 'none'}")
@@ -106,9 +109,11 @@ def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
         maker.on_batch = bar.update
         titles = {RIGHT: "right answers", WRONG: "wrong answers: what spoke for the answer, and what for the truth"}
         for name, rows in ((RIGHT, right), (WRONG, wrong)):
-            cells = [(CLASSES[k], [cell for row in rows[k] for cell in maker.cells(row)]) for k in range(len(CLASSES))]
-            pictures.save(draw.sheet(cells, f"{subject.name}, {titles[name]}"), out / name)
             about[name] = {CLASSES[k]: subject.ids[rows[k]].tolist() for k in range(len(CLASSES))}
+            if not any(map(len, rows)):
+                yield f"no {name}: there are no {titles[name].partition(':')[0]}"
+                continue
+            pictures.save(answer_sheet(maker, rows, titles[name]), out / name)
             yield f"wrote {out / name}"
         if len(asked):
             cells = [("", maker.cells(row)) for row in asked]
@@ -148,10 +153,13 @@ class Maker:
         subject, truth, said = self.subject, int(self.subject.labels[row]), int(self.subject.said[row])
         classes = np.array([said] if said == truth else [said, truth])
         rows = np.full(len(classes), row)
-        lit = draw.lit(subject.images[rows], self.maps(rows, classes))
+        maps = self.maps(rows, classes)
+        lit = draw.lit(subject.images[rows], maps)
         odds = [f"{subject.probability[row, k]:.0%}" for k in classes]
-        notes = [f"→ {CLASSES[said]} {odds[0]}\n{'' if said == truth else 'for the answer'}"]
-        notes += [f"{CLASSES[truth]} {odd}\nfor the truth" for odd in odds[1:]]
+        below = ["" if said == truth else "for the answer", "for the truth"]
+        below = [words if found.any() else "nothing for it" for words, found in zip(below, maps, strict=False)]
+        notes = [f"→ {CLASSES[said]} {odds[0]}\n{below[0]}"]
+        notes += [f"{CLASSES[truth]} {odd}\n{below[1]}" for odd in odds[1:]]
         first = f"{CLASSES[truth]}\nrow {subject.ids[row]}"
         shown = list(zip(lit, notes, strict=True))
         return [(draw.bare(subject.images[[row]])[0], first), *shown]
@@ -182,6 +190,14 @@ def spread_out(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     if len(rows) <= count:
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
+
+
+def answer_sheet(maker: Maker, rows: Sequence[NDArray[np.int64]], title: str) -> Any:
+    """A line for each class that has any of these rows; the title names the classes that have none."""
+    cells = [(CLASSES[k], [cell for row in rows[k] for cell in maker.cells(row)]) for k in range(len(CLASSES))]
+    none = ", ".join(name for name, found in cells if not found)
+    named = f"{maker.subject.name}, {title}" + (f"; none of {none}" if none else "")
+    return draw.sheet([line for line in cells if line[1]], named)
 
 
 def average_sheet(subject: Subject, means: NDArray[np.float64], faces: NDArray[np.uint8], counts: Sequence[int]) -> Any:
@@ -233,16 +249,16 @@ def write_attention(
         if len(sheet) > 1:
             pictures.save(draw.sheet(sheet, f"{subject.name}, {title}"), out / name)
             yield f"wrote {out / name}"
-    there = [group for group in average if len(group)]
-    if len(there) == len(CLASSES):
-        by_class = [explain_maps.attention(subject.net, subject.images[group]) for group in there]
+    there = [k for k in range(len(CLASSES)) if len(average[k])]
+    if len(there) > 1:  # of classes that are never answered right there is nothing to show
+        by_class = [explain_maps.attention(subject.net, subject.images[average[k]]) for k in there]
         weights = [
             (f"stage {n + 1}", np.stack([of[n].channel.mean(axis=0) for of in by_class]))  # type: ignore[union-attr]
             for n in range(len(stages))
             if stages[n].channel is not None
         ]
-        title = f"{subject.name}, channel attention of each class against the mean of all"
-        pictures.save(draw.channels(weights, title), out / CHANNELS)
+        title = f"{subject.name}, channel attention of each class against the mean of those shown"
+        pictures.save(draw.channels(weights, [CLASSES[k] for k in there], title), out / CHANNELS)
         yield f"wrote {out / CHANNELS}"
 
 

@@ -6,6 +6,7 @@ python -m fer_kit.explore --data data
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,10 @@ def build_parser() -> argparse.ArgumentParser:
 def _body(args: argparse.Namespace) -> None:
     from fer_kit import data
 
-    competition = data.load(data.find(args.data), args.runs / "cache")
+    folder = data.find(args.data)
+    if sys.stderr.isatty():  # a first read of the csv files takes seconds
+        print(f"reading {folder} …", file=sys.stderr)
+    competition = data.load(folder, args.runs / "cache")
     groups = explore_facts.groups_of(competition, args.runs)
     facts = explore_facts.facts(competition, groups)
     print("\n".join(report(facts)))

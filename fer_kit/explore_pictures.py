@@ -1,4 +1,4 @@
-"""The pictures of `explore`: faces of each class, mean faces, twins with different labels, grey levels."""
+"""The pictures of `explore`: rows and faces of each class, mean faces, twins with different labels, grey levels."""
 
 from __future__ import annotations
 
@@ -35,9 +35,22 @@ class Picture:
 
 def all_of(competition: Competition, groups: Groups) -> list[Picture]:
     """Every picture, undrawn; the one of twins is missing where no twins differ in label."""
-    found = [samples(competition), mean_faces(competition), levels(competition)]
+    found = [class_counts(competition), samples(competition), mean_faces(competition), levels(competition)]
     twins = different_labels(competition, groups)
     return found if twins is None else [*found, twins]
+
+
+def class_counts(competition: Competition) -> Picture:
+    """Train rows of each class: a file for slides; the page has the same bars in a table that can be read out."""
+    counts = np.bincount(competition.train.labels, minlength=len(CLASSES))
+    texts = [f"{count:,} ({count / counts.sum():.1%})" for count in counts]
+    title = f"{counts.sum():,} train rows by class"
+    return Picture(
+        "classes.png",
+        f"Train rows of each class: {', '.join(map(' '.join, zip(CLASSES, texts, strict=True)))}",
+        "Train rows of each class",
+        lambda colours: pictures.bars(CLASSES, counts.tolist(), title, colours, texts),
+    )
 
 
 def samples(competition: Competition) -> Picture:

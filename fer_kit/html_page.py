@@ -30,7 +30,8 @@ p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .9rem
   list-style: none; }
 .cards li { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
 .cards b { display: block; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; position: relative; } .wide:focus-visible { outline: 2px solid var(--bar); }
+.wide { overflow-x: auto; position: relative; } .wide + .wide { margin-top: 1rem; }
+.wide:focus-visible { outline: 2px solid var(--bar); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom: .3rem; }
 caption span { position: sticky; left: 0; display: inline-block; max-width: min(100%, 90vw); }

@@ -140,8 +140,7 @@ def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -
         axes.imshow(shares, cmap=colours.heat, vmin=0, vmax=1)  # both by share: else the large classes hide the rest
         for place, text in enumerate(texts):
             row, column = divmod(place, len(CLASSES))
-            strong = shares[row, column] > 0.5
-            colour = colours.paper if strong else colours.ink
+            colour = _readable(shares[row, column], colours)
             weight = "bold" if row == column else "normal"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
         axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right", rotation_mode="anchor")
@@ -213,8 +212,7 @@ def intervals(
 
 def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colours = LIGHT) -> Figure:
     """Share of pixels at each of 256 grey levels, one line for each (name, shares (256,))."""
-    figure = _figure(7.0, 2.8, colours)
-    axes = figure.subplots()
+    axes = (figure := _figure(7.0, 2.8, colours)).subplots()
     for (name, values), colour in zip(shares, (colours.bar, colours.second), strict=False):
         axes.step(np.arange(256), 100 * values, color=colour, linewidth=1.2, where="mid", label=name)
     axes.set(xlim=(0, 255), ylim=(0, None))
@@ -232,10 +230,11 @@ def matrix(names: Sequence[str], values: Floats, title: str, colours: Colours = 
     figure = _figure(side + 2.2, side + 1.4, colours)
     axes = figure.subplots()
     top = max(float(values.max()), 1e-9)
-    axes.imshow(values, cmap=colours.heat, vmin=0, vmax=1.3 * top)  # ink stays readable on the strongest cell
+    axes.imshow(values, cmap=colours.heat, vmin=0, vmax=top)
     if len(names) <= MATRIX_NUMBERS:
         for (row, column), value in np.ndenumerate(values):
-            axes.text(column, row, f"{value + 0.0:.2f}", ha="center", va="center", fontsize=8, color=colours.ink)
+            colour = _readable(value / top, colours)
+            axes.text(column, row, f"{value + 0.0:.2f}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.set_title(title, fontsize=10, color=colours.ink)
@@ -244,15 +243,17 @@ def matrix(names: Sequence[str], values: Floats, title: str, colours: Colours = 
     return figure
 
 
-def bars(names: Sequence[str], values: Sequence[float], title: str, colours: Colours = LIGHT) -> Figure:
-    """A bar for each name, the first on top, with its value."""
+def bars(
+    names: Sequence[str], values: Sequence[float], title: str, colours: Colours = LIGHT, texts: Sequence[str] = ()
+) -> Figure:
+    """A bar for each name, the first on top, with its text, or its value where there are no texts."""
     figure = _figure(6.4, 1.0 + 0.3 * len(names), colours)
     axes = figure.subplots()
     drawn = axes.barh(range(len(names)), values, color=colours.bar)
-    axes.bar_label(drawn, [f"{value:.3f}" for value in values], padding=3, fontsize=8, color=colours.ink)
+    axes.bar_label(drawn, texts or [f"{value:.3f}" for value in values], padding=3, fontsize=8, color=colours.ink)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0, 1.15 * max(max(values), 1e-9))
+    axes.set_xlim(0, (1.3 if texts else 1.15) * max(max(values), 1e-9))  # room for the text of the longest
     axes.set_title(title, fontsize=10, color=colours.ink)
     _plain(axes, colours)
     return figure
@@ -277,6 +278,18 @@ def _figure(width: float, height: float, colours: Colours, constrained: bool = T
 
     layout: Any = "constrained" if constrained else None
     return Figure(figsize=(width, height), layout=layout, facecolor=colours.paper)
+
+
+def _readable(share: float, colours: Colours) -> str:
+    """Ink or paper, whichever stands out more on the heat of `share`, 0 to 1."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    def light(rgb: Sequence[float]) -> float:  # WCAG: contrast is the ratio of two of these
+        return float(np.power(rgb[:3], 2.2) @ (0.2126, 0.7152, 0.0722)) + 0.05
+
+    cell = light(colormaps[colours.heat](float(share)))
+    return max((colours.ink, colours.paper), key=lambda colour: abs(math.log(light(to_rgb(colour)) / cell)))
 
 
 def _plain(axes: Axes, colours: Colours) -> None:

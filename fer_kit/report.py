@@ -134,8 +134,8 @@ def body(args: argparse.Namespace) -> None:
 
 def _made(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Of the page itself: when, by which code, by which command."""
-    given = {"--runs": args.runs, "--data": args.data, "--ledger": args.ledger, "--sheets": args.sheets}
-    options = [f"{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+    given = [(name, getattr(args, name)) for name in ("runs", "out", "data", "ledger", "sheets")]
+    options = [f"--{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
     options += ["--no-faces"] * args.no_faces
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     command = " ".join(["python -m fer_kit.report", *options])

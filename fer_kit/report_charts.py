@@ -14,7 +14,7 @@ from itertools import pairwise
 from fer_kit.html_page import COLOURS, text
 
 WIDTH, HEIGHT = 340, 210  # as wide as a phone: there a unit is a pixel
-LEFT, RIGHT, TOP, BOTTOM = 42, 16, 20, 30
+LEFT, RIGHT, TOP, BOTTOM = 46, 16, 20, 30
 STRIP = 180, 24  # the size of a line of dots
 SHORT_NAME = 6  # letters that fit below the other axis, left of the numbers
 STOPS = 60  # most places that one can hover over
@@ -56,12 +56,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """name: of what is counted; low, high: its ends; share: whether values are shares, shown in percent."""
+    """name: of what is counted; low, high: its ends; share: whether values are shares, shown in percent; whole: whether
+    there is nothing between two whole numbers.
+    """
 
     name: str
     low: float
     high: float
     share: bool = False
+    whole: bool = False
 
     def shown(self, value: float, fine: bool = False) -> str:
         """A value in words: fine where it is read out, short beside the axis."""
@@ -75,6 +78,8 @@ class Axis:
     def ticks(self, most: int) -> list[float]:
         """At most `most` + 1 round values between the ends."""
         step = _round_step((self.high - self.low) / most)
+        if self.whole:
+            step = math.ceil(step)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
 
@@ -163,10 +168,10 @@ def _frame(x: Axis, y: Axis, across: Callable[[float], float], down: Callable[[f
         drawn.append(f'<text x="{LEFT - 5}" y="{down(value) + 4:.1f}" text-anchor="end">{text(y.shown(value))}</text>')
     for value in x.ticks(6):
         drawn.append(
-            f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">'
+            f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
             f"{text(x.shown(value))}</text>"
         )
-    at = (LEFT - 5, HEIGHT - BOTTOM + 14) if len(x.name) <= SHORT_NAME else (WIDTH - RIGHT, HEIGHT - 3)
+    at = (LEFT - 10, HEIGHT - BOTTOM + 16) if len(x.name) <= SHORT_NAME else (WIDTH - RIGHT, HEIGHT - 3)
     drawn.append(f'<text x="{at[0]}" y="{at[1]}" text-anchor="end">{text(x.name)}</text>')
     drawn.append(f'<text x="2" y="11">{text(y.name)}</text>')
     return "".join(drawn)

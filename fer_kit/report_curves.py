@@ -182,5 +182,5 @@ def _is_number(value: Any) -> bool:
 def _axes(series: Sequence[Line], name: str, share: bool, from_zero: bool = False) -> tuple[Axis, Axis]:
     epochs = [epoch for line in series for epoch, _ in line.points]
     values = [value for line in series for _, value in line.points]
-    x = Axis("epoch", min(epochs), max(max(epochs), min(epochs) + 1))
+    x = Axis("epoch", min(epochs), max(max(epochs), min(epochs) + 1), whole=True)
     return x, report_charts.axis_of(name, values, share, from_zero)

@@ -116,9 +116,19 @@ def _cards(content: Content) -> list[tuple[str, str]]:
     scored = report_ledger.best(content.ledger)
     if scored is not None:
         cards.append((f"{scored[0]:.2%}", f"best public score, {scored[1]}"))
-    folds = [fold for parts in content.found.folds.values() for fold in parts]
-    cards.append((f"{sum(fold.finished for fold in folds)} of {len(folds)}", "folds finished"))
+    cards.append(("{} of {}".format(*_folds_done(content)), "folds finished"))
     return cards
+
+
+def _folds_done(content: Content) -> tuple[int, int]:
+    """How many folds are finished, and how many there would be with all folds of every run, begun or not."""
+    cut = content.found.groups.folds
+    done = whole = 0
+    for parts in content.found.folds.values():
+        own = [fold for fold in parts if fold.name[4:].isdigit()]  # full fits and teachers leave out no fold
+        done += sum(fold.finished for fold in own)
+        whole += max(len(own), cut.count if own and cut is not None else 0)
+    return done, whole
 
 
 def _board(content: Content) -> str:

@@ -33,7 +33,7 @@ def body(args: argparse.Namespace) -> None:
 
 
 def folders(runs_dir: Path, name: str) -> list[Path]:
-    """The finished folds of run `name`, or the one folder of blend `name`.
+    """The finished folds of run `name`, or the one folder of blend `name`; `blends/name` is the blend in any case.
 
     Raises:
         FerKitError: there is no such run or blend, or nothing of the run is finished.
@@ -44,11 +44,12 @@ def folders(runs_dir: Path, name: str) -> list[Path]:
         if not found:
             raise FerKitError(f"{runs_dir / name}: no fold is finished; train one to its end first")
         return found
-    if name in blends:
-        return [runs_dir / runs.BLENDS / name]
+    blend = name.removeprefix(f"{runs.BLENDS}/")  # the other commands call it by either name
+    if blend in blends:
+        return [runs_dir / runs.BLENDS / blend]
     there = ", ".join([*known, *blends]) or "no runs yet"
     raise FerKitError(
-        f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, [*known, *blends])}; there are: {there}"
+        f"{runs_dir}: no run or blend '{name}'{did_you_mean(blend, [*known, *blends])}; there are: {there}"
     )
 
 

@@ -191,6 +191,8 @@ def log_results(run: Run, story: Story, data_folder: str | None) -> None:
             final[picture.removesuffix(".png")] = wandb.Image(str(story.folder / picture))
     run.log(final, step=max(run.step, story.result.get("epochs_trained", 0) + 1), commit=True)
     numbers = {key: value for key, value in story.result.items() if isinstance(value, int | float)}
+    if "epoch" in numbers:  # of the weights; the summary's own is the last one, to which its losses belong
+        numbers["weights_of_epoch"] = numbers.pop("epoch")
     run.summary.update(numbers)
     for bundle in story.uses:
         _use(run, _artifact(bundle))

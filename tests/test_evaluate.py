@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -189,13 +190,14 @@ def test_a_blend_reads_as_its_own_record_says(two, capsys):
     assert "blends/both" in out
 
 
-def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path):
+def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypatch):
     drawn = synthetic.draw(100, TEST_ROWS, seed=1)
     synthetic.write(tmp_path / "data", drawn, with_labels=True)
     loaded = data.load(tmp_path / "data", two / "cache")
     train_again(two, loaded.digest)
-    code, out, _, found = run(capsys, "strong", "weak", options=())
-    assert code == 0
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, error, found = run(capsys, "strong", "weak", options=())
+    assert code == 0 and "scoring test rows" in error  # at a terminal, a bar
     answers = data.load_answers(tmp_path / "data")
     source = evaluate_sources.load(two, ["strong"])[0]
     lines = {(line["usage"], line["part"]): line for line in found["test_rows"] if line["source"] == "strong"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fer_kit import explain, explain_maps, explain_pictures, folds, models, predictions, recipes, train
+from ensembles import blend
+from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, folds, models, predictions, recipes, train
 from fer_kit.labels import CLASSES
+from tests import fake_runs
 
 CORNER_PX = 12
 
@@ -179,6 +182,50 @@ def test_the_command_writes_sheets_of_held_out_faces(trained, competition_dir, t
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def written(trained, competition_dir, out, monkeypatch, said):
+    """What `write` tells and draws, as (title, names of the lines), where the network had answered `said(labels)`."""
+    subject = explain_sheets.load(trained, "attention-t", 1, str(competition_dir))
+    subject = dataclasses.replace(subject, said=said(subject.labels))
+    drawn, sheet = [], explain_pictures.sheet
+    monkeypatch.setattr(
+        explain_pictures,
+        "sheet",
+        lambda rows, title: drawn.append((title, [one for one, _ in rows])) or sheet(rows, title),
+    )
+    return list(explain_sheets.write(subject, out, explain_sheets.Wish(faces=1, average=2))), drawn
+
+
+def test_classes_that_are_never_answered_right_are_named_and_the_others_shown(
+    trained, competition_dir, tmp_path, monkeypatch
+):
+    def said(labels):
+        return np.where(labels < 2, 6, labels)
+
+    lines, drawn = written(trained, competition_dir, tmp_path, monkeypatch, said)
+    right, wrong = drawn[:2]
+    assert right == ("attention-t fold 1, right answers; none of Angry, Disgust", list(CLASSES[2:]))
+    assert wrong[0].endswith("for the truth; none of Fear, Happy, Sad, Surprise, Neutral")
+    assert wrong[1] == ["Angry", "Disgust"]
+    assert f"wrote {tmp_path / 'attention-channels-by-class.png'}" in lines
+
+
+def test_without_one_right_answer_it_says_so(trained, competition_dir, tmp_path, monkeypatch):
+    lines, _ = written(trained, competition_dir, tmp_path, monkeypatch, lambda labels: (labels + 1) % 7)
+    assert "no right.png: there are no right answers" in lines and not (tmp_path / "right.png").exists()
+    assert "no average maps: not one held-out row is answered right" in lines and (tmp_path / "wrong.png").exists()
+
+
+def test_a_face_without_light_says_why(trained, competition_dir, monkeypatch):
+    subject = explain_sheets.load(trained, "attention-t", 1, str(competition_dir))
+    maker = explain_sheets.Maker(subject, explain_maps.choose_layer(subject.net), "hirescam")
+    monkeypatch.setattr(
+        maker, "maps", lambda rows, classes: np.eye(48)[None] * np.arange(1, -1, -1)[: len(rows), None, None]
+    )
+    wrong = int(np.flatnonzero(subject.said != subject.labels)[0])
+    _, answer, truth = (words.split("\n")[1] for _, words in maker.cells(wrong))
+    assert (answer, truth) == ("for the answer", "nothing for it")
+
+
 @pytest.mark.parametrize(
     "more, told",
     [
@@ -201,4 +248,15 @@ def test_refusals(more, told, trained, competition_dir, tmp_path, capsys):
 
 def test_an_unknown_run_is_refused(trained, capsys):
     assert explain.main(["atention", "--runs", str(trained)]) == 2
-    assert f"{trained}: no run 'atention'; there are: attention-t" in capsys.readouterr().err
+    told = f"{trained}: no run 'atention' (did you mean 'attention-t'?); there are: attention-t"
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["both", "blends/both"])
+def test_a_blend_has_no_network(name, tmp_path, capsys):
+    fake_runs.save_run(tmp_path, "one", seed=1)
+    assert blend.main(["both", "--runs", str(tmp_path), "--method", "mean", "--no-pictures"]) == 0
+    capsys.readouterr()
+    assert explain.main([name, "--runs", str(tmp_path)]) == 2
+    told = f"{tmp_path}: '{name}' is a blend and has no network of its own; explain one of its runs; there are: one"
+    assert told in capsys.readouterr().err

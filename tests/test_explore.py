@@ -6,6 +6,7 @@ import io
 import json
 import re
 import runpy
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_the_command(competition_dir, runs_dir, tmp_path, capsys):
     out = tmp_path / "out"
     facts = json.loads((out / "explore.json").read_text())
     assert sum(facts["classes"].values()) == facts["rows"]["train"] == 360
-    for name in ("samples.png", "mean-faces.png", "grey-levels.png"):
+    for name in ("classes.png", "samples.png", "mean-faces.png", "grey-levels.png"):
         assert (out / name).read_bytes().startswith(PNG)
     text = (out / "explore.html").read_text()
     page = Page(text)
@@ -117,6 +118,13 @@ def test_the_command(competition_dir, runs_dir, tmp_path, capsys):
     assert all(address.startswith("data:") for address in page.addresses)  # no network
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
     assert "360" in text and "<script" not in text
+
+
+def test_at_a_terminal_it_tells_what_it_does(competition_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert explore.main(["--data", str(competition_dir), "--runs", str(tmp_path)]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith(f"reading {competition_dir} …\n") and "drawing" in error
 
 
 def test_without_folds_it_says_so(competition_dir, tmp_path, capsys):
@@ -128,6 +136,34 @@ def test_without_folds_it_says_so(competition_dir, tmp_path, capsys):
 def test_nothing_to_look_at(tmp_path, capsys):
     assert explore.main(["--data", str(tmp_path)]) == 2
     assert "holds no competition files (from --data)" in capsys.readouterr().err
+
+
+def test_the_bars_of_the_classes_are_their_counts(small):
+    [axes] = explore_pictures.class_counts(small).draw(pictures.LIGHT).axes
+    assert [round(bar.get_width()) for bar in axes.patches] == [0, 1, 0, 4, 0, 1, 0]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[3] == "4 (66.7%)" and len(texts) == 7
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASSES)
+
+
+@pytest.mark.parametrize("colours", [pictures.LIGHT, pictures.DARK])
+def test_numbers_on_heat_can_be_read(colours):
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    def light(rgb):  # WCAG 2.2, relative luminance
+        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb[:3]]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05
+
+    counts = np.array([[share] + [0] * 5 + [100 - share] for share in (0, 35, 45, 52, 58, 66, 100)])
+    for figure in (
+        pictures.confusion(counts, "", colours),
+        pictures.matrix(list("abcdefg"), counts / 100, "", colours),
+    ):
+        for text in figure.axes[-1].texts:
+            column, row = text.get_position()
+            pair = light(colormaps[colours.heat](counts[row, column] / 100)), light(to_rgb(text.get_color()))
+            assert max(pair) / min(pair) > 4, text.get_text()
 
 
 def test_a_sheet_draws_faces_where_they_belong():

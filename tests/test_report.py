@@ -99,6 +99,7 @@ def test_the_whole_page(written):
         assert wanted in words
     assert "&lt;best&gt; &amp; last" in page and "<best>" not in page
     assert strong["config_digest"][:12] in words or strong["config_digest"] in words
+    assert f" --out {out} --data " in words  # the command that made it
     assert len(page) < 5_000_000 and f"wrote {out}" in printed
 
 
@@ -253,6 +254,18 @@ def test_a_chart_reads_out_the_mean_of_a_group():
 )
 def test_ticks_are_round(low, high, expected):
     assert Axis("", low, high).ticks(5) == pytest.approx(expected)
+
+
+def test_there_is_no_half_epoch():
+    for last, expected in ((2, [1, 2]), (3, [1, 2, 3]), (14, [3, 6, 9, 12]), (40, [10, 20, 30, 40])):
+        assert Axis("epoch", 1, last, whole=True).ticks(6) == expected
+
+
+def test_folds_that_were_never_begun_count_as_not_finished(world, capsys):
+    shutil.rmtree(world.runs / "weak/fold2")
+    shutil.copytree(world.runs / "weak/fold1", world.runs / "weak/foldall")  # is no fold that a score is made of
+    words = plain(run(capsys, world)[3])
+    assert "8 of 9 folds finished" in words
 
 
 def test_an_axis_holds_its_values_and_small_ones_are_readable():

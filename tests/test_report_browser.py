@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from fer_kit import explore, report
+from fer_kit import explore, html_page, report
 from tests import report_world
 from tests.browser import DESKTOP_PX, PHONE_PX, missing
 
@@ -114,6 +114,15 @@ def test_a_chart_tells_its_values_under_the_pointer(browser, page):
     (told,) = browser.run(words)
     assert re.fullmatch(r"epoch 3: train \d\d\.\d\d% · watched \d\d\.\d\d%", told)
     assert browser.run("getComputedStyle(document.querySelector('.stop:hover text')).opacity") == "1"
+
+
+def test_tables_keep_apart(browser, tmp_path):
+    rows = html_page.table("one", ["a"], [["1"]])
+    (tmp_path / "two.html").write_text(html_page.page("two", rows, rows))
+    browser.open(tmp_path / "two.html")
+    tables = "[...document.querySelectorAll('.wide')].map(one => one.getBoundingClientRect())"
+    (above, below) = browser.run(f"{tables}.map(box => [box.top, box.bottom])")
+    assert below[0] - above[1] >= 12
 
 
 def test_a_missing_browser_is_named(monkeypatch):

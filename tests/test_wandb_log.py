@@ -109,6 +109,7 @@ def test_names_tags_and_config(tracked, logged):
     assert logged.config["parameters"] == result["parameters"]
     assert logged.config["network"] == "BaselineV1"
     assert any("Conv2d(1, 32" in layer for layer in logged.config["layers"])
+    assert logged.summary["weights_of_epoch"] == result["epoch"] and logged.summary["epoch"] == 3  # its losses' epoch
     assert logged.summary["oof_accuracy"] == logged.summary["out_of_fold/accuracy"] == result["oof_accuracy"]
 
 
@@ -230,6 +231,17 @@ def test_a_blend_is_a_run_that_uses_the_artifacts_of_its_members(tmp_path, capfd
 def test_a_name_that_is_nothing_is_refused(tmp_path, capsys):
     assert track.main(["attentoin", "--runs", str(tmp_path)]) == 2
     assert f"{tmp_path}: no run or blend 'attentoin'; there are: no runs yet" in capsys.readouterr().err
+
+
+def test_a_blend_is_found_by_both_of_its_names(tmp_path):
+    for name in ("both", "run"):
+        place = tmp_path / "blends" / name
+        place.mkdir(parents=True)
+        (place / "blend.json").write_text("{}")
+    fake_runs.save_run(tmp_path, "run", seed=1)
+    assert track.folders(tmp_path, "both") == track.folders(tmp_path, "blends/both") == [tmp_path / "blends/both"]
+    assert track.folders(tmp_path, "run") == [tmp_path / "run" / f"fold{fold}" for fold in range(3)]
+    assert track.folders(tmp_path, "blends/run") == [tmp_path / "blends/run"]
 
 
 def test_modes_are_off_offline_and_online(capsys):
