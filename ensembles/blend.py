@@ -35,7 +35,6 @@ from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, TEST
 
 FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
-WROTE, UNCHANGED = "wrote", "unchanged:"
 SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
 
 
@@ -67,7 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="take the weights of this JSON file ({member: weight} or a blend.json) for --method mean or logmean",
+        help="take the weights of this JSON file, {member: weight} or a blend.json, for --method mean or logmean; "
+        "without --method for that which a blend.json was made by, else for logmean",
     )
     parser.add_argument(
         "--twins",
@@ -93,8 +93,12 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Lock the names that are written to, then blend."""
     name = runs.safe_name(args.name, "blend")
+    names = [name] if args.twins == OFF else [name, runs.safe_name(name + twin_blend.SUFFIX, "blend")]
+    for one in names:
+        if one in runs.list_runs(args.runs):
+            raise FerKitError(f"blend '{one}': {args.runs} has a run of that name; choose another")
     with contextlib.ExitStack() as locks:
-        for one in [name] if args.twins == OFF else [name, name + twin_blend.SUFFIX]:
+        for one in names:
             folder = Path(args.runs) / BLENDS / one
             locks.enter_context(lock.held(folder, "another process makes this blend"))
             files.sweep(folder)
@@ -106,8 +110,6 @@ def blend(args: argparse.Namespace, name: str) -> None:
     runs_dir = Path(args.runs)
     folder = runs_dir / BLENDS / name
     places, left_out = choice.choose(runs_dir, args.members)
-    if name in runs.list_runs(runs_dir):
-        raise FerKitError(f"blend '{name}': {runs_dir} has a run of that name; choose another")
     members = choice.load(runs_dir, places)
     _refuse_itself(name, folder, members)
     rows = common_rows.common(runs_dir, members)
@@ -115,7 +117,7 @@ def blend(args: argparse.Namespace, name: str) -> None:
     members, full = full_fit.put(runs_dir, members, args.full_fit)
     members = choice.by_recipe(members)
     made, pool = make(members, rows, args)
-    twins = twin_blend.study(members, rows, made.oof, made.test, args.twins, table, why_none)
+    twins = twin_blend.study(members, rows, made.oof, made.test, args.twins, table, why_none, made.lines)
 
     meta = full_fit.marked(record.build_meta(name, members, rows, made), args.full_fit, full)
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)
@@ -124,24 +126,26 @@ def blend(args: argparse.Namespace, name: str) -> None:
     if full:
         about["full_fit"] = {"how": args.full_fit, "sha256": full}
     about["forecast"] = twin_blend.forecast_json(twins, with_lookup=False)
-    unchanged = record.is_there(folder, about, args.force)
-    if not unchanged:
-        record.write(folder, oof, test, about)
-    twinned = write_twinned(name, folder, oof, test, about, twins, args.force)
-    pictures = [] if args.no_pictures else draw(folder, name, members, made, unchanged)
+    for line in about["methods"]:
+        line["forecast"] = twins.methods[line["method"]].accuracy if twins.methods else None
+    blends = [(folder, oof, test, about), *with_twins(folder, oof, test, about, twins)]
+    unchanged = [record.is_there(place, told, args.force) for place, *_, told in blends]  # refusals before any file
+    for one, there in zip(blends, unchanged, strict=True):
+        if not there:
+            record.write(*one)
+    pictures = [] if args.no_pictures else draw(folder, name, members, made, unchanged[0])
 
     for state in left_out:
         print(f"left out: {runs.unfinished_message(runs_dir, state)}")
-    print("\n".join(report.report(name, members, rows, made, args.runs)))
-    print("\n".join([*([full_fit.line(args.full_fit, full)] if full else []), *twin_blend.lines(twins, name)]))
-    for note in report.doubles(members):
+    print("\n".join(report.report(name, members, rows, made, args.runs, twins.methods)))
+    print("\n".join([*([full_fit.line(args.full_fit, full, members)] if full else []), *twin_blend.lines(twins, name)]))
+    for note in [*report.doubles(members), *twin_blend.stale(folder, meta)]:
         print(note)
-    written = ",".join([OOF, TEST, BLEND, *pictures])
-    print(f"{'unchanged:' if unchanged else 'wrote'} {folder}/{{{written}}}")
-    if twinned is not None:
-        print(f"{twinned} {folder}{twin_blend.SUFFIX}/{{{OOF},{TEST},{BLEND}}}")
+    for (place, *_), there, more in zip(blends, unchanged, (pictures, []), strict=False):
+        written = ",".join([OOF, TEST, BLEND, *more])
+        print(f"{'unchanged:' if there else 'wrote'} {place}/{{{written}}}")
     print(f"next: {report.next_command(name, members, rows, made, args.runs)}")
-    for place in [folder] if twinned is None else [folder, folder.with_name(name + twin_blend.SUFFIX)]:
+    for place, *_ in blends:
         wandb_log.send(place, args.wandb, args.data)
 
 
@@ -151,8 +155,9 @@ def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tup
     if args.weights is not None:
         if method not in (AUTO, "mean", "logmean"):
             raise FerKitError(f"--weights with --method {method}, which fits its own; allowed are mean and logmean")
-        pool = "mean" if method == "mean" else "logmean"
-        weights, method = weights_file.read(Path(args.weights), [member.name for member in members]), nested.GIVEN
+        weights = weights_file.read(Path(args.weights), [member.name for member in members])
+        pool = weights_file.pool(Path(args.weights)) if method == AUTO else method
+        method = nested.GIVEN
     if len(members) == 1:
         return alone(members[0], rows), pool
     if method == AUTO and len(rows.fold_numbers) < FOLDS_TO_CHOOSE:
@@ -166,24 +171,16 @@ def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tup
     return study(members, rows, fits, method), pool
 
 
-def write_twinned(
-    name: str, folder: Path, oof: Predictions, test: Predictions, about: dict[str, Any], twins: Twins, force: bool
-) -> str | None:
-    """Write the blend with twin lookup beside the one without: WROTE, UNCHANGED, or None where there is none."""
+def with_twins(
+    folder: Path, oof: Predictions, test: Predictions, about: dict[str, Any], twins: Twins
+) -> list[tuple[Path, Predictions, Predictions, dict[str, Any]]]:
+    """What is to be written of the blend with twin lookup, beside the one without; nothing where there is none."""
     if twins.twinned is None:
-        return None
-    place = folder.with_name(name + twin_blend.SUFFIX)
+        return []
+    place = folder.with_name(folder.name + twin_blend.SUFFIX)
     meta = twin_blend.meta_of(oof.meta, place.name, twins.twinned.mode)
-    told = twin_blend.record_of(about, meta, twins)
-    if record.is_there(place, told, force):
-        return UNCHANGED
-    record.write(
-        place,
-        replace(oof, logits=twins.twinned.oof, meta=meta),
-        replace(test, logits=twins.twinned.test, meta=meta),
-        told,
-    )
-    return WROTE
+    looked_up = replace(oof, logits=twins.twinned.oof, meta=meta), replace(test, logits=twins.twinned.test, meta=meta)
+    return [(place, *looked_up, twin_blend.record_of(about, meta, twins))]
 
 
 def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchanged: bool) -> list[str]:
@@ -202,7 +199,7 @@ def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchan
 def _refuse_itself(name: str, folder: Path, members: Sequence[Member]) -> None:
     """A blend that is part of itself could never be made again."""
     for member in members:
-        inside = [source.path.resolve() for source in member.sources] + report.inside(member)
+        inside = [source.path.resolve() for source in member.sources] + member.inside
         if folder.resolve() in inside:
             raise FerKitError(f"blend '{name}' would be a part of itself, by '{member.name}'; choose another name")
 

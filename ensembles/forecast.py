@@ -7,6 +7,9 @@ accuracy with twins seen cannot be read off out-of-fold rows, whose twins are he
 should expect of the blend's answers on the test rows with twins, by a judge who does not know the blend: the networks
 of the one fold that did *not* see the row's twins, calibrated and then updated by the twins' labels as learned on train
 pairs (see `twin_lookup`). No test label is used, and nothing is chosen by it.
+
+Out of fold a row is answered by the network of one fold, on the leaderboard by the mean of all folds, which is a little
+better; how much, only labels could tell. So the forecast is rather too low than too high.
 """
 
 from __future__ import annotations

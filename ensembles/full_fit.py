@@ -57,7 +57,9 @@ def marked(meta: dict[str, Any], how: str, found: dict[str, str]) -> dict[str, A
     return {**meta, "config_digest": digest}
 
 
-def line(how: str, found: dict[str, str]) -> str:
+def line(how: str, found: dict[str, str], members: Sequence[Member]) -> str:
     """What the report says."""
+    names = [member.name for member in members if not {source.path.name for source in member.sources} & set(found)]
+    rest = f"; by their folds alone: {', '.join(names)}" if names else ""
     place = "instead of the mean of the folds" if how == INSTEAD else "as one more network beside those of the folds"
-    return f"test rows: the full fit of {', '.join(found)} {place}; scores are those of the folds"
+    return f"test rows: the full fit of {', '.join(found)} {place}{rest}; scores are those of the folds"

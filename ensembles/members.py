@@ -35,8 +35,7 @@ class Member:
     """One member: N out-of-fold rows with labels, M test rows.
 
     sources: what it was read from; several runs where they differ in nothing but the seed and were averaged.
-    fold_of_row: int64 (N,), for runs. record: blend.json of a blend; parts: its own members, where something was
-    fitted to them.
+    fold_of_row: int64 (N,), for runs and blends of them. record: blend.json of a blend; parts: its own members.
     """
 
     name: str
@@ -53,6 +52,19 @@ class Member:
         """Labels of the out-of-fold rows."""
         assert self.oof.labels is not None  # every way to load one refuses files without
         return self.oof.labels
+
+    @property
+    def learned(self) -> bool:
+        """Whether anything in it was fitted to out-of-fold rows, be it in a blend inside of this blend."""
+        return bool(self.record.get("learned")) or any(part.learned for part in self.parts)
+
+    @property
+    def inside(self) -> list[Path]:
+        """Resolved folders of all parts of a blend, however deep, by the records that lie there."""
+        found: list[Path] = []
+        if self.kind == OF_BLEND:
+            _add_parts(self.sources[0].path, self.record, found)
+        return found
 
 
 def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Path], list[Status]]:
@@ -158,7 +170,7 @@ def _of_run(run: Run, name: str) -> Member:
 
 
 def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
-    """A blend, with its own members where something was fitted to them."""
+    """A blend, with its own members; they must be there where something was fitted to them."""
     blend = runs.load_blend(runs_dir, place.name)
     if blend.record.get("twins"):
         raise FerKitError(
@@ -166,9 +178,15 @@ def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
             f"'{blend.record['twins']['blend']}' instead and give --twins"
         )
     sha256 = {file: blend.record[key] for file, key in ((OOF, "oof_sha256"), (TEST, "test_sha256"))}
-    parts = _parts(runs_dir, place, blend.record) if blend.record.get("learned") else ()
+    try:
+        parts = _parts(runs_dir, place, blend.record)
+    except (FerKitError, KeyError, TypeError):
+        if blend.record.get("learned"):
+            raise
+        parts = ()  # nothing to fit anew: the stored rows are as good, only a forecast may lack its runs
     source = Source(OF_BLEND, place, sha256)
-    return Member(name, OF_BLEND, blend.oof, blend.test, (source,), record=blend.record, parts=parts)
+    folds = next((part.fold_of_row for part in parts if part.fold_of_row is not None), None)
+    return Member(name, OF_BLEND, blend.oof, blend.test, (source,), folds, blend.record, parts)
 
 
 def _parts(runs_dir: Path, place: Path, record: dict[str, Any]) -> tuple[Member, ...]:
@@ -188,6 +206,17 @@ def _parts(runs_dir: Path, place: Path, record: dict[str, Any]) -> tuple[Member,
                 raise FerKitError(f"{place}: its member {where} has changed since; make this blend again with --force")
         members.append(replace(seeds[0] if len(seeds) == 1 else _mean(seeds), name=entry["run"]))
     return tuple(members)
+
+
+def _add_parts(place: Path, record: dict[str, Any], found: list[Path]) -> None:
+    """Add the folders that a blend in `place` was made of, and what these were made of, to `found`."""
+    for entry in record["members"]:
+        for source in entry.get("sources", ()):
+            folder = (place.parent.parent / str(source.get("path", "."))).resolve()
+            if folder not in found:
+                found.append(folder)
+                if folder.parent.name == BLENDS and (folder / BLEND).is_file():
+                    _add_parts(folder, runs.load_blend(folder.parent.parent, folder.name).record, found)
 
 
 def _recipe_digest(member: Member) -> str | None:

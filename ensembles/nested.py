@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.crossfit import AUTO, CrossFit, Inner
+from ensembles.crossfit import AUTO, ONE, CrossFit, Inner
 from ensembles.members import Member
 from ensembles.methods import METHODS, Method, given
 from ensembles.rows import Rows
@@ -22,21 +22,26 @@ GIVEN = "given"  # the method that takes weights from a file
 def cross_fit(members: Sequence[Member], rows: Rows, tempered: bool, weights: Floats | None, pool: str) -> CrossFit:
     """The fits of all methods to `members`; blends among them are blended anew for every fold left out.
 
-    weights: (M,) of a file, as the only method, "given", for a mean by `pool`: "mean" or "logmean"; or None.
+    weights: (M,) of a file, as the method "given", for a mean by `pool`: "mean" or "logmean"; or None.
     """
     raw = np.empty((len(members), *members[0].oof.logits.shape), dtype=np.float64)
     inner = {}
     for number, member in enumerate(members):
         raw[number] = metrics.log_softmax(member.oof.logits)
-        if member.parts:
+        if member.learned:
             inner[number] = _inner(member, rows)
-    methods = METHODS if weights is None else {GIVEN: Method(given(weights, pool == "logmean"), "weights of a file")}
+    methods = METHODS
+    if weights is not None:  # the plain mean is what they are held against
+        by_file = Method(given(weights, pool == "logmean"), "weights of a file")
+        methods = {"mean": METHODS["mean"], GIVEN: by_file}
     return CrossFit(raw, rows.labels, rows.folds, rows.groups, tempered=tempered, methods=methods, inner=inner)
 
 
 def _inner(member: Member, rows: Rows) -> Inner:
-    """How a blend among the members was made, by its record."""
+    """How a blend among the members was made, by its record; a blend of one was made as that one was."""
     record = member.record
+    if record["asked"] == ONE:
+        return _inner(member.parts[0], rows)
     weights = None
     if record["asked"] == GIVEN:
         weights = np.array([entry["weight"] for entry in record["members"]], dtype=np.float64)

@@ -30,6 +30,11 @@ def load(folder: Path) -> tuple[Predictions, Predictions, dict[str, str]]:
     if test.labels is not None:
         raise FerKitError(f"{folder / TEST}: carries labels, so it predicts train rows; put the test rows there")
     predictions.same_meta([oof, test], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
+    if oof.meta.get("twins") or test.meta.get("twins"):
+        raise FerKitError(
+            f"{folder}: had its twins looked up, so its out-of-fold rows know the labels of their twins; take the "
+            "files of the blend without, and give --twins"
+        )
     sha256 = {name: files.sha256_of(folder / name) for name in (OOF, TEST)}
     for name in (RESULT, BLEND):
         if (folder / name).is_file():

@@ -24,6 +24,7 @@ from fer_kit.runs import BLEND, OOF, TEST
 
 SCHEMA = 2
 RECIPE = "blend"
+ADDED_LATER = ("twin_groups", "forecast")  # known once the folds' files or the data are where they were not
 CONSTANTS = {  # what decides a blend's numbers besides its members and options
     "pull": methods.PULL,
     "stack": [methods.STACK_PULL, methods.STACK_FLOOR],
@@ -74,7 +75,7 @@ def build(
         "method": study.method,
         "pool": pool,
         "tempered": study.tempered,
-        "learned": study.learned,
+        "learned": study.learned or any(member.learned for member in members),
         "sharpness": study.sharpness,
         "members": [
             {
@@ -113,7 +114,7 @@ def build(
 
 
 def is_there(folder: Path, record: dict[str, Any], force: bool) -> bool:
-    """Whether the very same blend lies in `folder`, made from the same files with the same options.
+    """Whether the very same blend lies in `folder`, made from the same files with the same options, and tells as much.
 
     Raises:
         FerKitError: another blend is there and `force` is not given.
@@ -122,7 +123,7 @@ def is_there(folder: Path, record: dict[str, Any], force: bool) -> bool:
         return False
     there = runs.load_blend(folder.parent.parent, folder.name).record
     if there.get("config_digest") == record["config_digest"]:
-        return True
+        return all(there.get(key) is not None for key in ADDED_LATER if record.get(key) is not None)
     names = ", ".join(str(member["run"]) for member in there["members"])
     made = f"{there.get('asked', there.get('method'))} of {names}"
     raise FerKitError(f"{folder}: holds another blend ({made}); choose another name, or replace it with --force")

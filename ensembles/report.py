@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from ensembles.compare import Comparison, Score
 from ensembles.crossfit import AUTO, ONE
+from ensembles.forecast import Forecast
 from ensembles.members import RUN, Member
 from ensembles.methods import METHODS, SINGLE
 from ensembles.nested import GIVEN
@@ -25,11 +27,13 @@ ABOUT = {
 SURE = 0.05  # p below which two blends are told apart
 
 
-def report(name: str, members: Sequence[Member], rows: Rows, study: Study, runs_dir: str) -> list[str]:
-    """All lines but those on files."""
+def report(
+    name: str, members: Sequence[Member], rows: Rows, study: Study, runs_dir: str, forecasts: Mapping[str, Forecast]
+) -> list[str]:
+    """All lines but those on files. forecasts: by method, or none."""
     lines = [*member_table(members, rows, study), ""]
     if study.values is not None:
-        lines += [*method_table(study), ""]
+        lines += [*method_table(study, forecasts), ""]
     lines += headline(name, rows, study)
     lines += [comparison_line(comparison) for comparison in study.comparisons]
     lines += drop_lines(members, study)
@@ -63,9 +67,10 @@ def member_table(members: Sequence[Member], rows: Rows, study: Study) -> list[st
     return [*lines, *([] if study.values is None else [note])]
 
 
-def method_table(study: Study) -> list[str]:
-    """Fitted and cross-fitted scores side by side, one line a method."""
-    table = [["method", "fitted", "cross-fitted", "95% interval", "log loss", "optimism", ""]]
+def method_table(study: Study, forecasts: Mapping[str, Forecast]) -> list[str]:
+    """Fitted and cross-fitted scores side by side, and the leaderboard forecast where there is one; a line a method."""
+    ahead = ["forecast"] if forecasts else []
+    table = [["method", "fitted", "cross-fitted", "95% interval", *ahead, "log loss", "optimism", ""]]
     for line in study.lines:
         held = line.held_out
         table.append(
@@ -74,18 +79,24 @@ def method_table(study: Study) -> list[str]:
                 f"{line.fitted_accuracy:.2%}",
                 f"{held.accuracy:.2%}",
                 interval(held),
+                *([f"{forecasts[line.method].accuracy:.2%}"] if forecasts else []),
                 f"{held.log_loss:.4f}",
                 f"{100 * line.optimism:+.2f}",
                 ABOUT[line.method],
             ]
         )
-    return [*aligned(table, left=(0, 6)), "cross-fitted: on rows that weights, temperatures and choices never saw"]
+    return [
+        *aligned(table, left=(0, len(table[0]) - 1)),
+        "cross-fitted: on rows that weights, temperatures and choices never saw",
+    ]
 
 
 def headline(name: str, rows: Rows, study: Study) -> list[str]:
     """The score to believe, and how the blend was made. Further scores of the same blend belong beside it."""
     held = study.line.held_out
-    groups = f", {len(set(rows.groups.tolist())):,} groups of twins" if rows.path else ""
+    photos = len(np.unique(rows.groups))
+    of = f" of {photos:,} photos" if rows.path else ""
+    strangers = "; the folds know no twins, and the interval takes all for strangers" if photos == len(rows) else ""
     how = f"method {study.method}: {ABOUT[study.method]}"
     if study.asked == AUTO:
         why = (
@@ -101,7 +112,7 @@ def headline(name: str, rows: Rows, study: Study) -> list[str]:
     return [
         how if study.values is not None else "one member: the blend is that member, to the bit",
         f"blend '{name}': {held.accuracy:.2%} {score}out-of-fold accuracy, 95% interval {interval(held)}{spread}; "
-        f"{len(rows):,} rows in {len(rows.fold_numbers)} folds{groups}",
+        f"{len(rows):,} rows{of} in {len(rows.fold_numbers)} folds{strangers if rows.path else ''}",
     ]
 
 
@@ -130,10 +141,10 @@ def drop_lines(members: Sequence[Member], study: Study) -> list[str]:
 
 def doubles(members: Sequence[Member]) -> list[str]:
     """Notes on members that also sit inside a blend among the members: allowed, and easily overlooked."""
-    seen = {source.path.resolve(): member.name for member in members if not member.parts for source in member.sources}
+    seen = {source.path.resolve(): member.name for member in members for source in member.sources}
     notes = []
     for member in members:
-        for folder in inside(member):
+        for folder in member.inside:
             if folder in seen:
                 notes.append(f"note: '{seen[folder]}' is a member and also a part of '{member.name}'")
     return notes
@@ -156,12 +167,3 @@ def next_command(name: str, members: Sequence[Member], rows: Rows, study: Study,
 def interval(score: Score) -> str:
     """`62.10% to 63.20%`."""
     return "{:.2%} to {:.2%}".format(*score.interval)
-
-
-def inside(member: Member) -> list[Path]:
-    """Resolved folders of all parts of a blend, however deep."""
-    return [
-        folder
-        for part in member.parts
-        for folder in (*(source.path.resolve() for source in part.sources), *inside(part))
-    ]

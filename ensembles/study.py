@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,19 @@ from fer_kit import metrics
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
-    """A way to blend: its accuracy and log loss on the rows it was fitted to, and its scores on rows it never saw."""
+    """A way to blend: its accuracy and log loss on the rows it was fitted to, and its scores on rows it never saw.
+
+    oof: float32 (N, 7), cross-fitted. test: float32 (M, 7), by the fit to all rows.
+    """
 
     method: str
     fitted_accuracy: float
     fitted_log_loss: float
     held_out: Score
+    oof: NDArray[np.float32]
+    test: NDArray[np.float32]
 
     @property
     def optimism(self) -> float:
@@ -70,7 +75,7 @@ class Study:
 def alone(member: Member, rows: Rows) -> Study:
     """The blend of one member: that member to the bit, whatever the method."""
     score = compare.score(member.oof.logits, rows.labels, rows.folds, rows.groups)
-    line = Line(ONE, score.accuracy, score.log_loss, score)
+    line = Line(ONE, score.accuracy, score.log_loss, score, member.oof.logits, member.test.logits)
     one = np.ones(1)
     nothing = np.zeros((1, 1))
     return Study(
@@ -97,15 +102,18 @@ def study(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> 
     held = fits.held_out(names)
     if asked == AUTO:
         held |= fits.held_out([AUTO])
-    lines = {name: _line(name, fits, held[name], rows) for name in held}
+    test = np.stack([metrics.log_softmax(member.test.logits) for member in members])
+    lines = {name: _line(name, fits, held[name], test, rows) for name in held}
     model = fits.model(asked)
-    test = model.apply(np.stack([metrics.log_softmax(member.test.logits) for member in members]))
     raw = fits.log_probs()
+    values = value.values(fits, asked)
+    if model.method == ONE and model.fitted.shares is not None and model.fitted.shares[list(values.drop)].any():
+        values = replace(values, drop=())  # folds chose otherwise, and this blend is nothing but that member
     return Study(
         asked,
         model.method,
-        held[asked].astype(np.float32),
-        test.astype(np.float32),
+        lines[asked].oof,
+        lines[asked].test,
         model.fitted.shares,
         model.fitted.sharpness if isinstance(model.fitted, Weighted) else None,
         model.temperatures,
@@ -113,17 +121,23 @@ def study(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> 
         lines[asked],
         tuple(lines.values()),
         tuple(_comparisons(members, rows, held, asked)),
-        value.values(fits, asked),
+        values,
         value.error_correlation(raw, rows.labels),
         value.disagreement(raw),
     )
 
 
-def _line(name: str, fits: CrossFit, held: Floats, rows: Rows) -> Line:
+def _line(name: str, fits: CrossFit, held: Floats, test: Floats, rows: Rows) -> Line:
     model: Model = fits.model(name, NOTHING)
     fitted = model.apply(fits.log_probs())
-    score = compare.score(held, rows.labels, rows.folds, rows.groups)
-    return Line(name, metrics.accuracy(fitted, rows.labels), metrics.log_loss(fitted, rows.labels), score)
+    return Line(
+        name,
+        metrics.accuracy(fitted, rows.labels),
+        metrics.log_loss(fitted, rows.labels),
+        compare.score(held, rows.labels, rows.folds, rows.groups),
+        held.astype(np.float32),
+        model.apply(test).astype(np.float32),
+    )
 
 
 def _comparisons(members: Sequence[Member], rows: Rows, held: dict[str, Floats], asked: str) -> list[Comparison]:

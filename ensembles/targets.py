@@ -15,22 +15,23 @@ as if the student had been trained on a little more data than it is scored for.
                      with --fold a+k: ten more networks for five folds, and both doors are shut
 
 Pseudo-labels need no choice: the student of fold k gets the mean of the fold-k networks, which never saw fold k. Where
-the teachers are students of an earlier round that holds for them, too.
+the teachers are students of an earlier round of pseudo-labels or of nested targets that holds for them, too. Students
+of targets by scheme oof have learned a little about fold k through the second door, and the command says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from ensembles import teachers
-from ensembles.teachers import NESTED, OOF_SCHEME, SCHEMES
+from ensembles.teachers import NESTED, OOF_SCHEME, PSEUDO, SCHEMES, TARGETS
 from fer_kit import cli, runs, soft_targets
 from fer_kit.errors import FerKitError
 from fer_kit.soft_targets import SoftTargets
 
-TARGETS = "targets"
 TRAIN_ROWS, TEST_ROWS, BOTH = "train", "test", "both"
 
 
@@ -68,8 +69,7 @@ def body(args: argparse.Namespace) -> None:
     """Load the teachers, write their targets, say what was taken from whom."""
     runs_dir = Path(args.runs)
     name = runs.safe_name(args.name, "targets")
-    if not 0 <= args.confidence < 1:
-        raise FerKitError(f"--confidence {args.confidence:g}: give a number from 0 to below 1")
+    _refuse_what_says_nothing(args)
     train = test = None
     team = teachers.load(runs_dir, args.source)
     if args.rows != TEST_ROWS:
@@ -79,8 +79,8 @@ def body(args: argparse.Namespace) -> None:
     meta = {
         "schema": soft_targets.SCHEMA,
         "name": name,
-        "scheme": "pseudo-labels" if train is None else args.scheme,
-        "teachers": team.described(of_train=train is not None and args.scheme == OOF_SCHEME),
+        "scheme": PSEUDO if train is None else args.scheme,
+        "teachers": team.described(None if train is None else args.scheme),
         "confidence": args.confidence,
         "folds": team.folds,
         "folds_digest": team.oof.meta["folds_digest"],
@@ -98,8 +98,26 @@ def body(args: argparse.Namespace) -> None:
         kept = teachers.given(test).mean()
         print(f"test     {test.shape[1]:,} rows, {kept:.1%} with pseudo-labels, by teachers of the student's own fold")
     print(f"teachers {team.name}: {', '.join(run.name for run in team.runs) or 'files'}")
+    for run in teachers.taught_by_oof(runs_dir, team) if test is not None else []:
+        print(
+            f"note: '{run}' was itself trained on targets whose teachers knew a fold's labels, so its pseudo-labels "
+            "know a little of them, and its students' scores can be a little high"
+        )
     print(f"{'wrote' if made else 'unchanged'} {path}")
-    print(f"next: python -m fer_kit.train --fold 0 --set targets={path} --tag {name}")
+    options = "" if args.runs == "runs" else f" --runs {shlex.quote(args.runs)}"
+    print(f"next: python -m fer_kit.train --fold 0 --set {shlex.quote(f'targets={path}')} --tag {name}{options}")
+
+
+def _refuse_what_says_nothing(args: argparse.Namespace) -> None:
+    """Options that would change nothing, and a confidence that is none."""
+    if not 0 <= args.confidence < 1:
+        raise FerKitError(f"--confidence {args.confidence:g}: give a number from 0 to below 1")
+    if args.confidence and args.rows == TRAIN_ROWS:
+        raise FerKitError("--confidence chooses among test rows; add --rows test or both, or leave it out")
+    if args.scheme == NESTED and args.rows == TEST_ROWS:
+        raise FerKitError(
+            "--scheme nested is for train rows, pseudo-labels need none; leave it out, or take --rows both"
+        )
 
 
 def write(path: Path, targets: SoftTargets, force: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensembles.crossfit import ONE
 from ensembles.members import RUN
-from fer_kit import fold_names, metrics, predictions, runs
+from fer_kit import files, fold_names, metrics, predictions, runs, soft_targets
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.labels import NUM_CLASSES
 from fer_kit.predictions import Predictions
@@ -19,8 +21,9 @@ from fer_kit.runs import BLENDS, OOF, TEST, Run
 
 Shares = NDArray[np.float32]
 
-OOF_SCHEME, NESTED = "oof", "nested"
-SCHEMES = (OOF_SCHEME, NESTED)
+TARGETS = "targets"  # folder beside the runs
+OOF_SCHEME, NESTED, PSEUDO = "oof", "nested", "pseudo-labels"
+SCHEMES = (OOF_SCHEME, NESTED)  # of train rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +41,16 @@ class Team:
     fitted: bool
     sha256: dict[str, str]
 
-    def described(self, *, of_train: bool) -> dict[str, Any]:
-        """For the record: whose predictions the targets are, with digests."""
-        whose: dict[str, Any] = {run.name: run.sha256 for run in self.runs}
-        return {"source": self.name, "sha256": self.sha256, "runs": whose} if of_train else {"runs": whose}
+    def described(self, scheme: str | None) -> dict[str, Any]:
+        """For the record: whose predictions the targets of the train rows are, by `scheme`, with digests."""
+        whose: dict[str, Any] = {run.name: dict(run.sha256) for run in self.runs}
+        if scheme == OOF_SCHEME:
+            return {"source": self.name, "sha256": self.sha256, "runs": whose}
+        for run in self.runs if scheme == NESTED else ():
+            for pair in itertools.combinations(range(self.folds), 2):
+                place = f"{fold_names.folder_name(pair)}/{OOF}"
+                whose[run.name][place] = files.sha256_of(run.folder / place)
+        return {"runs": whose}
 
 
 def load(runs_dir: Path, source: str) -> Team:
@@ -68,7 +77,7 @@ def load(runs_dir: Path, source: str) -> Team:
     if not found:
         raise FerKitError(f"--from {source}: no run is behind it, so nothing tells the folds of its teachers apart")
     predictions.same_meta([blend.oof, *(run.oof for run in found)], ("folds_digest", "data_digest"), f"--from {source}")
-    fitted = blend.record.get("learned", True) or blend.record.get("method") != "mean"
+    fitted = blend.record.get("learned", True) or blend.record.get("method") not in ("mean", ONE)
     sha256 = {OOF: blend.record["oof_sha256"], TEST: blend.record["test_sha256"]}
     return Team(name, blend.oof, found, found[0].fold_of_row, found[0].count, fitted, sha256)
 
@@ -92,13 +101,12 @@ def nested(team: Team) -> Shares:
             "blend by --method mean --temperatures none, or name a run"
         )
     shares = np.full((team.folds + 1, len(team.oof), NUM_CLASSES), np.nan, np.float32)
-    for one in range(team.folds):
-        for other in range(one + 1, team.folds):
-            parts = [_pair(run, (one, other), team) for run in team.runs]
-            mean = metrics.softmax(metrics.mean_of_probabilities([part.logits for part in parts])).astype(np.float32)
-            fold_of = team.fold_of_row[parts[0].ids]
-            shares[one, parts[0].ids[fold_of == other]] = mean[fold_of == other]
-            shares[other, parts[0].ids[fold_of == one]] = mean[fold_of == one]
+    for one, other in itertools.combinations(range(team.folds), 2):
+        parts = [_pair(run, (one, other), team) for run in team.runs]
+        mean = metrics.softmax(metrics.mean_of_probabilities([part.logits for part in parts])).astype(np.float32)
+        fold_of = team.fold_of_row[parts[0].ids]
+        shares[one, parts[0].ids[fold_of == other]] = mean[fold_of == other]
+        shares[other, parts[0].ids[fold_of == one]] = mean[fold_of == one]
     shares[team.folds] = np.nanmean(shares[: team.folds], axis=0)
     return shares
 
@@ -107,14 +115,45 @@ def pseudo_labels(team: Team, confidence: float) -> Shares:
     """For the student of fold k the mean of the runs' fold-k networks on the test rows: float32 (folds + 1, M, 7).
 
     NaN where the likeliest class has less than `confidence`. The full fit's student gets the mean of all networks.
+
+    Raises:
+        FerKitError: the student of some fold would get no row.
     """
     made = []
     for fold in range(team.folds):
         tests = [_test_of(run, fold) for run in team.runs]
         made.append(metrics.softmax(metrics.mean_of_probabilities(tests)))
     shares = np.stack([*made, np.mean(made, axis=0)]).astype(np.float32)
-    shares[shares.max(axis=2) < confidence] = np.nan
+    surest = shares.max(axis=2)
+    least = float(surest[: team.folds].max(axis=1).min())
+    if least < confidence:
+        raise FerKitError(
+            f"--confidence {confidence:g}: of some fold's networks no test row is that sure, at most {least:.3f}; take "
+            "less"
+        )
+    shares[surest < confidence] = np.nan
     return shares
+
+
+def taught_by_oof(runs_dir: Path, team: Team) -> list[str]:
+    """Names of the teachers that were trained on targets which may have known the labels that they are scored on."""
+    found = []
+    for run in team.runs:
+        path = run.folder / fold_names.folder_name(0) / "config.json"
+        config = files.read_json(path) if path.is_file() else None
+        named = str(config.get("targets") or "") if isinstance(config, dict) else ""
+        if named and _scheme(runs_dir, named) not in (NESTED, PSEUDO):
+            found.append(run.name)
+    return found
+
+
+def _scheme(runs_dir: Path, named: str) -> str | None:
+    """The scheme of the targets that a config calls NAME@digest; None where they are not to be found."""
+    path = runs_dir / TARGETS / f"{named.rpartition('@')[0]}.npz"
+    try:
+        return str(soft_targets.open_named(path, named).meta["scheme"]) if path.is_file() else None
+    except FerKitError:
+        return None  # other targets by now
 
 
 def given(shares: Shares) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensembles import compare, twin_lookup, twin_pairs
-from ensembles.compare import Score
+from ensembles.compare import LEVEL, Score
 from ensembles.forecast import Forecast, Judge, forecast, judge
 from ensembles.members import Member
 from ensembles.rows import FOLDS, Rows
-from ensembles.twin_lookup import Gain
-from ensembles.twin_pairs import OFF, TEST_GROUPS, TwinTable
+from ensembles.study import Line
+from ensembles.twin_lookup import Gain, Lookup
+from ensembles.twin_pairs import NEAR, OFF, TEST_GROUPS, Pairs, TwinTable
 from fer_kit import files, metrics
 from fer_kit.errors import FerKitError
+from fer_kit.runs import BLEND
 
 SUFFIX = "-twins"
 SCHEMA = 1
@@ -44,12 +46,17 @@ class Twinned:
 
 @dataclass(frozen=True, eq=False)
 class Twins:
-    """All that twins say about a blend; `why_none`: why there is no forecast, else empty."""
+    """All that twins say about a blend; `why_none`: why there is no forecast, else empty.
+
+    with_lookup: forecast after the lookup; where nobody asked for one, what a lookup of near twins would bring.
+    methods: plain forecasts by method, of all that were looked at.
+    """
 
     plain: Forecast | None
     why_none: str
     twinned: Twinned | None
     with_lookup: Forecast | None
+    methods: dict[str, Forecast] = field(default_factory=dict)
 
 
 def table_for(
@@ -86,18 +93,24 @@ def study(
     mode: str,
     table: TwinTable | None,
     why_none: str,
+    lines: Sequence[Line] = (),
 ) -> Twins:
-    """The forecast of a blend with cross-fitted logits `oof` (N, 7) and `test` (M, 7), and its twin lookup."""
+    """The forecast of a blend with cross-fitted logits `oof` (N, 7) and `test` (M, 7), and its twin lookup.
+
+    lines: ways to blend that get a forecast each.
+    """
     if table is None:
         return Twins(None, why_none, None, None)
     twinned = None if mode == OFF else look_up(mode, oof, test, rows, table)
     try:
         judged: Judge = judge(members, table)
         plain = forecast(oof, test, judged, table)
-        with_lookup = None if twinned is None else forecast(oof, twinned.test, judged, table)
+        looked_up = would_be(oof, test, rows, table) if twinned is None else twinned.test
+        with_lookup = forecast(oof, looked_up, judged, table)
+        methods = {line.method: forecast(line.oof, line.test, judged, table) for line in lines}
     except FerKitError as error:
         return Twins(None, f"no leaderboard forecast: {error}", twinned, None)
-    return Twins(plain, "", twinned, with_lookup)
+    return Twins(plain, "", twinned, with_lookup, methods)
 
 
 def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows: Rows, table: TwinTable) -> Twinned:
@@ -106,9 +119,7 @@ def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows
     pairs, test_pairs = table.train.of_mode(mode), table.test.of_mode(mode)
     after, strength = twin_lookup.held_out(before, rows.labels, pairs, rows.groups)
     learned = twin_lookup.fit(before, rows.labels, pairs, rows.groups)
-    updated = test.copy()
-    have = test_pairs.have
-    updated[have] = learned.apply(metrics.log_softmax(test), test_pairs)[have].astype(np.float32)
+    have, updated = test_pairs.have, updated_test(learned, test, test_pairs)
     return Twinned(
         mode,
         after.astype(np.float32),
@@ -121,10 +132,29 @@ def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows
     )
 
 
+def would_be(oof: NDArray[np.float32], test: NDArray[np.float32], rows: Rows, table: TwinTable) -> NDArray[np.float32]:
+    """Test logits (M, 7) as a lookup of near twins would leave them."""
+    learned = twin_lookup.fit(metrics.log_softmax(oof), rows.labels, table.train, rows.groups)
+    return updated_test(learned, test, table.test)
+
+
+def updated_test(learned: Lookup, test: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
+    """Test logits (M, 7) after the lookup; rows without twins stay to the bit."""
+    updated = test.copy()
+    updated[pairs.have] = learned.apply(metrics.log_softmax(test), pairs)[pairs.have].astype(np.float32)
+    return updated
+
+
 def lines(found: Twins, name: str) -> list[str]:
     """The report: the forecast, and with lookup its gain and its own forecast."""
     told = [found.why_none] if found.plain is None else [found.plain.sentence()]
     if found.twinned is None:
+        if found.with_lookup is not None:
+            low, high = found.with_lookup.interval
+            told.append(
+                f"with twin lookup, which is off: {found.with_lookup.accuracy:.2%}, {LEVEL:.0%} interval {low:.2%} to "
+                f"{high:.2%} (--twins {NEAR})"
+            )
         return told
     twins = found.twinned
     told.append(
@@ -153,6 +183,19 @@ def meta_of(meta: dict[str, Any], twinned_name: str, mode: str) -> dict[str, Any
     constants = [SCHEMA, twin_lookup.PARTS, twin_lookup.LAPLACE, twin_lookup.STRENGTHS.tolist()]
     digest = files.digest_of({"blend": meta["config_digest"], "twins": mode, "constants": constants})
     return {**meta, "run": twinned_name, "config_digest": digest, "twins": mode}
+
+
+def stale(folder: Path, meta: dict[str, Any]) -> list[str]:
+    """A note where NAME-twins beside `folder` was made of another blend than the one with this meta."""
+    place = folder.with_name(folder.name + SUFFIX)
+    told = files.read_json(place / BLEND) if (place / BLEND).is_file() else None
+    twins = told.get("twins") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not isinstance(twins, dict):
+        return []
+    if told.get("config_digest") == meta_of(meta, place.name, f"{twins.get('mode')}")["config_digest"]:
+        return []
+    again = f"--twins {twins.get('mode')} --force"
+    return [f"note: {place} was made of an earlier '{folder.name}'; make both again with {again}"]
 
 
 def record_of(about: dict[str, Any], meta: dict[str, Any], found: Twins) -> dict[str, Any]:

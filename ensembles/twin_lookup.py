@@ -141,8 +141,8 @@ def _parts(pairs: Pairs, groups: Ints) -> Ints:
     paired = np.unique(groups[pairs.rows])
     if len(paired) < 3:
         raise FerKitError(
-            f"{len(paired)} groups of train rows have twins of this kind, too few to learn from: 3 are needed; blend "
-            "with --twins off, or make folds that know near twins with python -m fer_kit.folds"
+            f"{len(paired)} groups of train rows have twins of this kind, too few to learn from: 3 are needed; leave "
+            "--twins off, or make folds that know near twins with python -m fer_kit.folds"
         )
     return np.searchsorted(paired, groups) % min(PARTS, len(paired))
 

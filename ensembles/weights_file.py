@@ -41,6 +41,16 @@ def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
     return np.array([weights[name] for name in names], dtype=np.float64)
 
 
+def pool(path: Path) -> str:
+    """Which mean the weights are for: "mean" of probabilities in a blend.json that says so, else "logmean"."""
+    value = files.read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get("members"), list):
+        return "logmean"
+    if value.get("method") == "given":
+        return "mean" if value.get("pool") == "mean" else "logmean"
+    return "mean" if value.get("method") in ("mean", "greedy") else "logmean"
+
+
 def _by_name(path: Path, value: Any) -> dict[str, Any]:
     """Weights by name from either form."""
     if isinstance(value, dict) and isinstance(value.get("members"), list):

@@ -98,7 +98,7 @@ def test_the_report(two, capsys):
     assert re.search(rf"{accuracy:.2%} +{spread:.2%}", table[2])
     score, low, high = both.record["oof_accuracy"], *both.record["interval"]
     assert f"blend 'all': {score:.2%} cross-fitted out-of-fold accuracy, 95% interval {low:.2%} to {high:.2%}" in out
-    assert f"{ROWS} rows in 3 folds, {ROWS} groups of twins" in out
+    assert f"{ROWS} rows of {ROWS} photos in 3 folds; the folds know no twins, and the interval takes all for" in out
     assert "against 'strong', the best member: " in out and "McNemar p" in out
     assert "wrote runs/blends/all/{oof.npz,test.npz,blend.json}" in out
     assert "checked against each other only" not in out

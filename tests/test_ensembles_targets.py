@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ensembles import blend, targets
-from fer_kit import fold_names, runs, soft_targets
+from fer_kit import files, fold_names, runs, soft_targets
 from fer_kit.predictions import Predictions
 from tests import fake_runs
 from tests.fake_runs import FOLD_OF_ROW, FOLDS, LABELS, ROWS, TABLE, TEST_ROWS
@@ -105,6 +105,38 @@ def test_a_blend_gives_its_cross_fitted_rows(here):
     assert soft.meta["folds_digest"] == blended.oof.meta["folds_digest"]
 
 
+def test_a_blend_of_one_run_may_be_nested_and_names_the_teachers_files(here):
+    assert blend.main(["one", "--members", "net", "--no-pictures"]) == 0
+    soft = made(here, "x", "--scheme", "nested", source="one")
+    np.testing.assert_array_equal(soft.train, made(here, "y", "--scheme", "nested").train)
+    pairs = {f"fold{pair}/oof.npz" for pair in ("0+1", "0+2", "1+2")}
+    assert pairs <= set(soft.meta["teachers"]["runs"]["net"])
+    assert soft.meta["teachers"]["runs"]["net"]["fold0+1/oof.npz"] == files.sha256_of(here / "net/fold0+1/oof.npz")
+
+
+def test_students_of_oof_targets_are_told_apart_as_teachers(here, capsys):
+    """The fold-k network of such a student has learned from teachers who knew the labels of fold k."""
+    note = "note: 'student' was itself trained on targets whose teachers knew a fold's labels"
+    save(here, "student")
+    for name, options, noted in (
+        ("plain", (), True),
+        ("nested", ("--scheme", "nested"), False),
+        ("round1", ("--rows", "test"), False),
+    ):
+        made(here, name, *options)
+        digest = files.sha256_of(here / "targets" / f"{name}.npz")[:16]
+        files.write_json(here / "student/fold0/config.json", {"targets": f"{name}@{digest}"})
+        capsys.readouterr()
+        made(here, f"of-{name}", "--rows", "test", source="student")
+        assert (note in capsys.readouterr().out) == noted
+    capsys.readouterr()
+    made(here, "elsewhere", "--runs", "./runs")
+    assert "--set targets=runs/targets/elsewhere.npz --tag elsewhere --runs ./runs\n" in capsys.readouterr().out
+    (here / "targets/round1.npz").unlink()
+    made(here, "gone", "--rows", "test", source="student")
+    assert note in capsys.readouterr().out
+
+
 def test_the_same_again_and_others_under_the_name(here, capsys):
     made(here, "x")
     made(here, "x")
@@ -123,6 +155,12 @@ def test_refusals(here, capsys):
         (["x", "--from", "lonely", "--scheme", "nested"], r"fold0\+1: not finished; .* with --fold 0\+1"),
         (["x", "--from", "fitted", "--scheme", "nested"], r"fitted to the labels of all folds; blend by --method mean"),
         (["x", "--from", "net", "--confidence", "1"], r"--confidence 1: give a number from 0 to below 1"),
+        (["x", "--from", "net", "--confidence", ".9"], r"--confidence chooses among test rows; add --rows test or"),
+        (["x", "--from", "net", "--scheme", "nested", "--rows", "test"], r"--scheme nested is for train rows, pseudo-"),
+        (
+            ["x", "--from", "net", "--rows", "test", "--confidence", ".95"],
+            r"no test row is that sure, at most 0\.[0-9]{3}; take",
+        ),
         (["../x", "--from", "net"], r"targets '../x' cannot name a folder"),
     ):
         capsys.readouterr()

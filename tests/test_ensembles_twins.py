@@ -165,6 +165,65 @@ def test_a_blend_with_twins_is_no_member(place, capsys):
     assert "know the labels of their twins; blend 'all' instead and give --twins" in capsys.readouterr().err
 
 
+def test_nor_are_its_files_under_another_name(place, capsys, tmp_path):
+    _, runs_dir = place
+    shutil.copytree(runs_dir / "blends" / "all-twins", tmp_path / "theirs")
+    assert blend.main(["more", "--runs", str(runs_dir), "--members", str(tmp_path / "theirs"), *PLAIN]) == 2
+    told = "theirs: had its twins looked up, so its out-of-fold rows know the labels of their twins; take the files of"
+    assert told in capsys.readouterr().err
+
+
+def test_without_the_switch_the_report_says_what_it_would_bring(place, capsys):
+    data, runs_dir = place
+    command = ["--runs", str(runs_dir), "--data", str(data), "--no-pictures", "--members"]
+    assert blend.main(["off", *command, "all"]) == 0  # a blend of a blend knows its runs, fitted or not
+    out = capsys.readouterr().out
+    told = runs.load_blend(runs_dir, "all-twins").record["forecast"]
+    reach = "{:.2%} to {:.2%}".format(*told["interval"])
+    line = f"with twin lookup, which is off: {told['accuracy']:.2%}, 95% interval {reach} (--twins near)"
+    assert out.count("leaderboard forecast: ") == 1 and line in out.splitlines()
+    assert not (runs_dir / "blends" / "off-twins").exists()
+
+
+def test_every_method_has_its_forecast(tmp_path, capsys):
+    data, runs_dir = twin_world.save(tmp_path, WORLD)
+    twin_world.save_run(runs_dir, data, WORLD, "other", memory=1.0, skill=0.8, seed=5)
+    assert blend.main(["both", "--runs", str(runs_dir), "--data", str(data), "--no-pictures"]) == 0
+    out = capsys.readouterr().out
+    record = runs.load_blend(runs_dir, "both").record
+    assert re.search(r"^method .* 95% interval +forecast +log loss", out, re.M)
+    for line in record["methods"]:
+        assert re.search(rf"^..{line['method']} .* {line['forecast']:.2%}  ", out, re.M)
+    assert record["methods"][-1]["forecast"] == record["forecast"]["accuracy"]
+    (runs_dir / "folds-test.csv").unlink()
+    assert blend.main(["none", "--runs", str(runs_dir), "--data", str(data), "--no-pictures"]) == 0
+    assert not re.search(r"^method .* forecast", capsys.readouterr().out, re.M)
+
+
+def test_twins_of_an_earlier_blend_are_told(place, capsys):
+    data, runs_dir = place
+    twin_world.save_run(runs_dir, data, WORLD, "other", memory=1.0, skill=0.8, seed=5)
+    command = ["old", "--runs", str(runs_dir), "--data", str(data), *PLAIN, "--force", "--members"]
+    note = r"^note: .*blends/old-twins was made of an earlier 'old'; make both again with --twins near --force$"
+    for members, twins, noted in ((["net"], "near", False), (["net", "other"], "off", True), (["net"], "off", False)):
+        assert blend.main([*command, *members, "--twins", twins]) == 0
+        assert bool(re.search(note, capsys.readouterr().out, re.M)) == noted
+    shutil.rmtree(runs_dir / "other")
+
+
+def test_nothing_is_written_where_the_second_name_is_taken(place, capsys):
+    data, runs_dir = place
+    command = ["--runs", str(runs_dir), "--data", str(data), *PLAIN]
+    assert blend.main(["new-twins", *command, "--members", "net"]) == 0
+    assert blend.main(["new", *command, "--members", "net", "--twins", "near"]) == 2
+    assert "new-twins: holds another blend" in capsys.readouterr().err
+    assert not (runs_dir / "blends" / "new" / "blend.json").exists()
+    shutil.copytree(runs_dir / "net", runs_dir / "newer-twins")
+    assert blend.main(["newer", *command, "--members", "net", "--twins", "near"]) == 2
+    assert re.match(r"error: blend 'newer-twins': .* has a run of that name; choose", capsys.readouterr().err)
+    shutil.rmtree(runs_dir / "newer-twins")
+
+
 def test_what_cannot_be_looked_up_is_refused_and_told(tmp_path, capsys):
     data, runs_dir = twin_world.save(tmp_path, WORLD)
     (runs_dir / "folds-test.csv").rename(tmp_path / "away")
@@ -175,6 +234,10 @@ def test_what_cannot_be_looked_up_is_refused_and_told(tmp_path, capsys):
     error = capsys.readouterr().err
     assert re.match(r"error: --twins near: .*folds-test.csv: not there, so no test row's twins are known\n$", error)
     (tmp_path / "away").rename(runs_dir / "folds-test.csv")
+    for word in ("wrote ", "unchanged: "):  # what was not known then is added
+        assert blend.main(command) == 0
+        assert re.search(rf"^{word}.*blends/all/", capsys.readouterr().out, re.M)
+        assert runs.load_blend(runs_dir, "all").record["forecast"]["accuracy"] > 0.5
     text = (data / "test.csv").read_text().splitlines()
     files.write_text(data / "test.csv", "\n".join([text[0], text[2], text[1], *text[3:]]) + "\n")
     assert blend.main([*command, "--twins", "near"]) == 2
@@ -193,6 +256,11 @@ def test_gain_of_a_run_on_grouped_and_on_plain_folds(place, tmp_path, capsys):
     assert len(np.unique(table.groups)) == len(table.groups)
     world = twin_world.World(WORLD.labels, WORLD.photos, table.folds, WORLD.test_labels, WORLD.test_photos)
     twin_world.save_run(plain, data, world, "net", memory=1.5)
+    assert blend.main(["x", "--runs", str(plain), "--data", str(data), "--twins", "near", *PLAIN]) == 2
+    told = (
+        "error: 0 groups of train rows have twins of this kind, too few to learn from: 3 are needed; leave --twins off"
+    )
+    assert capsys.readouterr().err.startswith(told)
     command = ["net", "--runs", str(plain), "--data", str(data)]
     assert twin_gain.main(command) == 2
     assert "knows no twins among these rows; give the folder" in capsys.readouterr().err
