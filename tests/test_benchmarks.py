@@ -81,6 +81,18 @@ def test_a_part_is_added_to_a_record_of_the_same_machine_alone(tmp_path, monkeyp
     assert "r.json: holds other machine ({'cpu': 'abacus'}) than here; give another --record" in capsys.readouterr().err
 
 
+def test_what_was_measured_stays_when_a_later_part_fails(tmp_path, monkeypatch):
+    def measured(topic, plan):
+        if topic == "startup":
+            return Found([Row("start", 1.0, SECONDS)]).to_json()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(topics, "measured", measured)
+    words = ["--quick", "--record", str(tmp_path / "r.json"), "--only", "startup", "folds"]
+    assert suite.cli.run(suite.build_parser, suite.body, words) == 130
+    assert list(json.loads((tmp_path / "r.json").read_text())["topics"]) == ["startup"]
+
+
 def test_lightning_trains_the_same_network(monkeypatch):
     pytest.importorskip("lightning")
     run = bench_training.arms("baseline_v1", 64, torch.device("cpu"), 0)

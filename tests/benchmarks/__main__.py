@@ -87,12 +87,15 @@ def body(args: argparse.Namespace) -> None:
             answer = topics.measured(topic, plan)
             load = {"before": before, "after": bench_record.machine()["load_average"][0]}
             found[topic] = circumstances(plan, args.note) | {"load_average": load} | answer
+            if args.record:
+                files.write_json(args.record, record)  # what is measured stays, whatever comes
     lines: list[Row] = [row for topic in topics.TOPICS if topic in found for row in rows.rows_of(found[topic])]
     print(bench_record.headline(host))
     print("\n".join(rows.table(lines)))
     for text in dict.fromkeys(text for one in found.values() for text in one["left_out"]):
         print(f"left out: {text}")
-    bench_record.keep(args.record, record)
+    if args.record:
+        print(f"record: {args.record}")
 
 
 def begun(path: Path | None) -> dict[str, Any]:
