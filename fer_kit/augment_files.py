@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_kit import files
 from fer_kit.config import TrainConfig
 from fer_kit.config_limits import DEVICE_AUGMENT, NAMED_FILE
 from fer_kit.errors import FerKitError
 
 SUFFIXES = (".json", ".yaml", ".yml")
+MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1 << 20, 100_000, 50  # of a file: a real one has a few kilobytes
 _SAVE_IT = "save a pipeline with albumentations.save(pipeline, FILE), or take a built-in one"
 
 # The flow of the study's deep_v3, as the recipe of that name has it on the device. "Warp" and "Erase" take the options
@@ -106,12 +109,13 @@ def open_file(typed: str) -> AugmentFile:
     if path.suffix.lower() not in SUFFIXES:
         raise FerKitError(f"{typed}: allowed are a file {', '.join(SUFFIXES)} and {', '.join(BUILT_IN)}; {_SAVE_IT}")
     try:
-        written = path.read_bytes()
+        written = files.read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         raise FerKitError(f"{path}: no such file; {_SAVE_IT} ({', '.join(BUILT_IN)})") from None
     except OSError as error:
         raise FerKitError(f"{path}: cannot be read ({error.strerror}); give another file to --augment") from None
     content = _parsed(path, written)
+    _refuse_endless(path, content)
     transform = content.get("transform") if isinstance(content, dict) else None
     if not isinstance(transform, dict) or "__class_fullname__" not in transform:
         raise FerKitError(f"{path}: no pipeline of albumentations (no 'transform' with a class); {_SAVE_IT}")
@@ -153,6 +157,27 @@ def _named(stem: str, written: bytes) -> str:
             "or digit first"
         )
     return name
+
+
+def _refuse_endless(path: Path, content: Any) -> None:
+    """Raise FerKitError where aliases of YAML make a value contain itself, or billions of others."""
+    level, values = [content], 0
+    for _ in range(MOST_DEPTH):
+        inside = (
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        )
+        level = list(itertools.islice(inside, MOST_VALUES))
+        values += len(level)
+        if not level:
+            return
+        if values >= MOST_VALUES:
+            break
+    raise FerKitError(
+        f"{path}: more than {MOST_VALUES:,} values, or nested deeper than {MOST_DEPTH}, so no pipeline; {_SAVE_IT}"
+    )
 
 
 def _parsed(path: Path, written: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,6 +54,18 @@ def save(job: Job, state: engine.State) -> None:
             f"{job.folder}: was moved or removed during the training; epochs 1 to {state.epoch} are saved there again: "
             "go on with --resume, or remove it for good"
         )
+
+
+def saved(folder: Path) -> str:
+    """What a run that stops now has kept, and how to go on.
+
+    Counted in metrics.jsonl, which `save` writes last: `State.epoch` is ahead of it while watched rows are predicted.
+    """
+    path = folder / "metrics.jsonl"
+    epochs = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+    if not epochs:
+        return "no epoch is saved yet, --resume begins with the first"
+    return f"{f'epochs 1 to {epochs} are' if epochs > 1 else 'epoch 1 is'} saved, go on with --resume"
 
 
 def one_epoch(job: Job, state: engine.State, loss_of: Loss) -> dict[str, Any]:

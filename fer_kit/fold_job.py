@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from fer_kit import (
+    batches,
     data,
     files,
     folds,
     lock,
+    models,
     precision,
     pretrained,
     revision,
@@ -32,6 +34,7 @@ from fer_kit import (
 from fer_kit.config import TrainConfig, from_json
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, seed_number
+from fer_kit.labels import SIDE_PX
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class Options:
     augment: str | None = None  # where the config's pipeline lies, or the name of a built-in one
     workers: int | None = None  # processes that run it; None: one a core
     weights: Path | None = None  # where the file lies that the config's weights name
+
+    @property
+    def anew(self) -> bool:
+        """Whether what lies in the folder is to be thrown away."""
+        return self.restart or self.trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +100,7 @@ class Job:
 
 
 def claim(folder: Path, options: Options, config: TrainConfig) -> str:
-    """Look at what lies in the folder: "finished", "resume" or "new". Throws an unfinished run away if asked to.
+    """Look at what lies in the folder: "finished", "resume" or "new".
 
     Raises:
         FerKitError: a run lies there and neither --resume nor --restart says what to do with it, or --resume is to go
@@ -105,10 +113,7 @@ def claim(folder: Path, options: Options, config: TrainConfig) -> str:
             raise FerKitError(
                 f"{folder} is finished and stays as it is; name a new run with --tag, or delete the folder"
             )
-    if not folder.exists():
-        return "new"
-    if options.restart or options.trial:
-        shutil.rmtree(folder)
+    if options.anew or not folder.exists():
         return "new"
     if not options.resume:
         raise FerKitError(f"{folder} holds an unfinished run; go on with --resume, or throw it away with --restart")
@@ -132,7 +137,10 @@ def refuse_other_settings(path: Path, config: TrainConfig) -> None:
 
 
 def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock) -> Job:
-    """Read data and folds, put the images on the device, and write config.json and env.json."""
+    """Read data and folds, put the images on the device, and write config.json and env.json.
+
+    What is to be thrown away goes only after all that could be refused: a slip in a path must not cost a training.
+    """
     device = precision.choose_device(options.device)
     fast = precision.choose(config.precision, device)
     competition = data.load(data.find(options.data), options.runs / "cache")
@@ -141,16 +149,19 @@ def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock
     parts = splits.split(table, options.fold, config)
     soft = soft_targets.open_named(options.targets, config.targets) if config.targets else None
     rows = training_rows.gather(config, options.fold, parts, competition, table, soft, device)
+    refuse_lonely(config, len(rows.labels))
     feed = user_batches.epochs_of(config, options.augment, options.workers, np.array(competition.train.images[0]))
     identity = {"folds_digest": table.digest, "data_digest": competition.digest}
     start = None
-    if not (folder / "last.pt").exists():  # a run that goes on has its weights in there
+    if options.anew or not (folder / "last.pt").exists():  # a run that goes on has its weights in there
         start = pretrained.prepare(config, options.weights, options.fold, identity)
     if options.deterministic:
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not options.deterministic
 
     code = revision.commit()
+    if options.anew and folder.exists():
+        shutil.rmtree(folder)
     files.sweep(folder)
     files.write_json(folder / "config.json", config.to_json())
     environment = tracking.environment(fast, options.command, code) | {"compile": options.compile}
@@ -171,6 +182,24 @@ def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock
         code=code,
         start=start,
     )
+
+
+def refuse_lonely(config: TrainConfig, rows: int) -> None:
+    """Raise FerKitError where an epoch of `rows` has a batch of one image and batch norm has one value to a channel.
+
+    Only batches of 2 come to that, see `batches.epoch`; but the last one of an epoch comes late.
+    """
+    if rows // batches.count(rows, config.batch_size) > 1:
+        return
+    with torch.device("meta"), torch.no_grad():
+        net = models.build(dataclasses.replace(config, weights="")).train()
+        try:
+            net(torch.empty(1, 1, SIDE_PX, SIDE_PX))
+        except ValueError:
+            raise FerKitError(
+                f"batch_size={config.batch_size} cuts {rows:,} rows so that one image is a batch by itself, which "
+                f"batch norm in {config.model} cannot take; give --set batch_size={config.batch_size + 1} or more"
+            ) from None
 
 
 def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.device) -> torch.Generator:

@@ -22,7 +22,7 @@ from fer_kit import (
     wandb_log,
 )
 from fer_kit.config import TrainConfig
-from fer_kit.fold_epochs import save, settle, train_epochs
+from fer_kit.fold_epochs import save, saved, settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.fold_names import in_words, recorded
 from fer_kit.fold_predict import Asked
@@ -48,12 +48,11 @@ def train_fold(config: TrainConfig, options: Options) -> None:
         state = begin_or_resume(job)
         with wandb_log.following(folder, options.wandb, options.data, facts(job, state)):
             try:
-                finished = train_epochs(job, state, began)
+                if train_epochs(job, state, began):
+                    finish(job, state)
             except KeyboardInterrupt:
-                job.log(f"interrupted; epochs 1 to {state.epoch} are saved, go on with --resume")
+                job.log(f"interrupted; {saved(folder)}")
                 raise
-            if finished:
-                finish(job, state)
 
 
 def facts(job: Job, state: engine.State) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, batches_of
 from fer_kit.losses import Loss
 
-# In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), CUDA's, cuDNN's, cuBLAS's.
-WORDS = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+# In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), C++'s, CUDA's, cuDNN's, cuBLAS's.
+WORDS = ("can't allocate memory", "not enough memory", "std::bad_alloc", "out of memory", "STATUS_ALLOC_FAILED")
+# The whole message of oneDNN, which computes convolutions on CPUs, where it gets no memory for code or scratch space.
+ONEDNN_WORDS = ("could not create a primitive", "could not create a memory object")
 TRIED_STEPS = 2  # in the second the optimizer has its memory, too
 
 
@@ -27,7 +29,8 @@ def caused(error: BaseException) -> bool:
     """Whether `error` says that there was not enough memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+    message = str(error).strip()
+    return isinstance(error, RuntimeError) and (message in ONEDNN_WORDS or any(words in message for words in WORDS))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 import warnings
 from pathlib import Path
@@ -15,11 +14,15 @@ import torch
 from timm.models import clean_state_dict
 from torch import Tensor
 
+from fer_kit import files
 from fer_kit.errors import FerKitError
 
 # where training scripts keep the state dict in what they save, an average of the weights first
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model")
 SHOWN = 8  # names in a message
+BEGINNING_BYTES = 24
+SAVED_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a zip, and a pickle as older versions wrote it
+LFS_POINTER = b"version https://git-lfs"
 
 Tensors = dict[str, Tensor]
 
@@ -28,18 +31,23 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """A file's tensors by name, wrappers and prefixes taken off; and what it says of the run of ours that wrote it.
 
     Raises:
-        FerKitError: it cannot be read, holds code, or no tensors by name.
+        FerKitError: it cannot be read, holds code, no tensors by name, or values that are not finite.
     """
     about: dict[str, Any] = {}
+    begins = beginning(path)
+    if not begins.startswith(SAVED_BY_TORCH) and not is_safetensors(begins):
+        raise FerKitError(f"{path}: neither safetensors nor saved by torch; {what_it_is(begins)}")
     try:
-        if path.suffix == ".safetensors":
+        if is_safetensors(begins):
             with safetensors.safe_open(path, framework="pt") as file:
-                about = json.loads((file.metadata() or {}).get("about", "{}"))
+                about = about_ours((file.metadata() or {}).get("about", ""))
             content: Any = safetensors.torch.load_file(path)
         else:
             # timm's own checkpoints hold their arguments in a Namespace; of old files torch warns before it refuses
-            with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
-                content = torch.load(path, map_location="cpu", weights_only=True)
+            # as an open file, since of a path newer versions of torch believe the name
+            allowed = torch.serialization.safe_globals([argparse.Namespace])
+            with path.open("rb") as opened, allowed, warnings.catch_warnings(action="ignore"):
+                content = torch.load(opened, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise FerKitError(
             f"{path}: holds code or objects beside tensors{unsafe_names(path)}, and a pickle can run anything, so it "
@@ -52,11 +60,58 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
             content = content[key]
             break
     found = content if isinstance(content, dict) else {}
-    tensors = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    tensors = {name: value for name, value in found.items() if isinstance(name, str) and is_plain(value)}
     if not tensors:
         inside = ", ".join(map(str, list(found)[:SHOWN])) or type(content).__name__
         raise FerKitError(f"{path}: no tensors by name in it; it holds: {inside}")
-    return dict(clean_state_dict(tensors)), about if isinstance(about, dict) else {}
+    floats = {name: value for name, value in tensors.items() if value.is_floating_point()}
+    broken = next((name for name, value in floats.items() if not value.float().isfinite().all()), None)
+    if broken is not None:
+        raise FerKitError(
+            f"{path}: {broken} holds values that are not finite; give weights of a training that was sound"
+        )
+    return dict(clean_state_dict(tensors)), about
+
+
+def about_ours(text: str) -> dict[str, Any]:
+    """What `checkpoints.save_weights` wrote beside the tensors; nothing where others wrote what they liked."""
+    try:
+        about = files.parse_json(text)
+    except (ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def is_plain(value: Any) -> bool:
+    """Whether it is a tensor with all its values: not sparse, and not one of shape alone."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def beginning(path: Path) -> bytes:
+    """The first bytes of a file: its name may say anything.
+
+    Raises:
+        FerKitError: it cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(BEGINNING_BYTES)
+    except OSError as error:
+        raise FerKitError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def is_safetensors(begins: bytes) -> bool:
+    """Whether a file that begins so has the form: the length of a JSON object in 8 bytes, then that object."""
+    return begins[8:9] == b"{"
+
+
+def what_it_is(begins: bytes) -> str:
+    """What a file is that holds no weights, and what to do about it."""
+    if begins.startswith(LFS_POINTER):
+        return "it is a pointer of Git LFS, which stands for the file; fetch that with git lfs pull"
+    if not begins:
+        return "it is empty; fetch it again"
+    return f"it begins with {begins!r}; fetch it again, and look whether it is a page or another file"
 
 
 def unsafe_names(path: Path) -> str:

@@ -22,6 +22,7 @@ from fer_kit import (
     fold_names,
     fold_predict,
     folds,
+    lock,
     models,
     precision,
     predictions,
@@ -64,7 +65,7 @@ def write(wish: Wish) -> Iterator[str]:
 
     Raises:
         FerKitError: a fold is not finished, was predicted so already, or is of other data or folds than these; another
-            run has the target's name.
+            run has the target's name; another process is at the same fold.
     """
     device = precision.choose_device(wish.device)
     todo = []
@@ -78,27 +79,38 @@ def write(wish: Wish) -> Iterator[str]:
         return
     competition = data.load(data.find(wish.data), wish.runs / runs.CACHE)
     table = folds.read(wish.runs / "folds.csv")
-    here = {"data_digest": competition.digest, "folds_digest": table.digest}
     for fold in todo:
-        source = read(runs.fold_folder(wish.runs, wish.source, fold))
-        check(source, wish.views, here)
-        changed = dataclasses.replace(source.config, views=wish.views)
-        asked = fold_predict.Asked(
-            config=changed,
-            run=wish.target,
-            fold=fold,
-            competition=competition,
-            out=splits.split(table, fold, changed).out,
-            device=device,
-            identity={"config_digest": changed.digest, **here},
-            code=revision.commit(),
-        )
-        began = time.monotonic()
-        net = models.build(source.config)
-        checkpoints.load_weights(source.folder / WEIGHTS, net)
-        net = net.to(device).to(memory_format=torch.channels_last)
-        oof, test = fold_predict.predict(asked, net, source.result["epoch"])
-        yield save(wish, asked, source, oof, test, time.monotonic() - began)
+        target = runs.fold_folder(wish.runs, wish.target, fold)
+        with lock.held(target, "another process predicts or trains this fold"):
+            if is_there(target, wish):  # another process was at it since the look above
+                yield f"{target} is finished already; nothing to do"
+                continue
+            files.sweep(target.parent, target.name)
+            yield predicted(wish, fold, competition, table, device)
+
+
+def predicted(wish: Wish, fold: Fold, competition: data.Competition, table: folds.Folds, device: torch.device) -> str:
+    """Predict and write one fold, whose lock is held; the line to tell."""
+    here = {"data_digest": competition.digest, "folds_digest": table.digest}
+    source = read(runs.fold_folder(wish.runs, wish.source, fold))
+    check(source, wish.views, here)
+    changed = dataclasses.replace(source.config, views=wish.views)
+    asked = fold_predict.Asked(
+        config=changed,
+        run=wish.target,
+        fold=fold,
+        competition=competition,
+        out=splits.split(table, fold, changed).out,
+        device=device,
+        identity={"config_digest": changed.digest, **here},
+        code=revision.commit(),
+    )
+    began = time.monotonic()
+    net = models.build(source.config)
+    checkpoints.load_weights(source.folder / WEIGHTS, net)
+    net = net.to(device).to(memory_format=torch.channels_last)
+    oof, test = fold_predict.predict(asked, net, source.result["epoch"])
+    return save(wish, asked, source, oof, test, time.monotonic() - began)
 
 
 def read(folder: Path) -> Source:

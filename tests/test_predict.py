@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import config, engine, files, fold_names, precision, predict, predictions, repredict, runs, train
+from fer_kit import config, engine, files, fold_names, lock, precision, predict, predictions, repredict, runs, train
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
 
@@ -156,6 +156,36 @@ def test_refusals(place, tmp_path, words, message, capsys):
     assert predict.main([*words, *place]) == 2
     assert message in capsys.readouterr().err
     assert list(taken.iterdir()) == []
+
+
+def test_a_second_process_is_turned_away_and_what_a_kill_left_is_removed(place, tmp_path, capsys):
+    target = tmp_path / "runs" / "baseline_v1-t-rotations" / "fold0"
+    left = target.with_name(".fold0.abc.part")
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    command = ["baseline_v1-t", "--views", "rotations", "--fold", "0", *place]
+    with lock.held(target, ""):  # each opening of its file has a lock of its own, also in one process
+        assert predict.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "fold0: another process predicts or trains this fold; try again when it has ended" in error
+    assert predict.main(command) == 0
+    assert [path.name for path in target.parent.iterdir()] == ["fold0"] and runs.is_finished(target)
+
+
+def test_what_another_process_has_just_predicted_stays(place, tmp_path, capsys, monkeypatch):
+    command = ["baseline_v1-t", "--views", "rotations", "--fold", "0", *place]
+    held = lock.held
+
+    def other_first(target, refusal):
+        monkeypatch.setattr(lock, "held", held)
+        assert predict.main(command) == 0  # it ends between the first look and the lock
+        return held(target, refusal)
+
+    monkeypatch.setattr(lock, "held", other_first)
+    assert predict.main(command) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "fold0: out of fold" in first and second.endswith("fold0 is finished already; nothing to do")
 
 
 def test_other_data_folds_or_configs_are_refused(place, tmp_path, capsys):

@@ -143,8 +143,20 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("w.safetensors", b"nonsense", "not a file of weights that can be read"),
-        ("w.pth", b"nonsense", "holds code or objects|not a file of weights that can be read"),
+        ("w.safetensors", b"nonsense", "neither safetensors nor saved by torch; it begins with b'nonsense'; fetch it"),
+        (
+            "w.pth",
+            b"<!DOCTYPE html>\n",
+            "neither safetensors nor saved by torch; it begins with b'<!DOCTYPE html>",
+        ),
+        (
+            "w.pth",
+            b"version https://git-lfs.github.com/spec/v1\noid",
+            "it is a pointer of Git LFS, which stands for the",
+        ),
+        ("w.pth", b"", "neither safetensors nor saved by torch; it is empty; fetch it again"),
+        ("w.pth", b"PK\x03\x04 and no more", "not a file of weights that can be read"),
+        ("w.safetensors", b"\x99" * 8 + b"{}", "not a file of weights that can be read"),
         ("w.safetensors", safetensors.torch.save({}), "no tensors by name in it; it holds: "),
     ],
 )
@@ -153,6 +165,31 @@ def test_a_damaged_file_is_refused_in_one_line(name, content, words, tmp_path):
     with pytest.raises(FerKitError, match=words) as error:
         pretrained_files.read(tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.bin", "w.pth"])
+@pytest.mark.parametrize("save", [safetensors.torch.save_file, torch.save])
+def test_a_file_is_known_by_its_content_whatever_its_name(name, save, tmp_path):
+    save({"conv.weight": torch.ones(2)}, tmp_path / name)
+    assert pretrained_files.read(tmp_path / name)[0]["conv.weight"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("about", ["a fine network", "[1]", "{half"])
+def test_what_others_say_of_their_weights_is_theirs(about, tmp_path):
+    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors", {"about": about})
+    assert pretrained_files.read(tmp_path / "w.safetensors")[1] == {}
+
+
+def test_weights_that_are_not_finite_are_refused_with_their_key(tmp_path):
+    torch.save({"a.weight": torch.ones(2), "b.weight": torch.tensor([1.0, float("nan")])}, tmp_path / "w.pth")
+    with pytest.raises(FerKitError, match="w.pth: b.weight holds values that are not finite; give weights of"):
+        pretrained_files.read(tmp_path / "w.pth")
+
+
+def test_tensors_without_values_are_none(tmp_path):
+    sparse = torch.ones(2, 2).to_sparse()
+    torch.save({"a": torch.empty(2, device="meta"), "b": sparse, "c": torch.ones(1)}, tmp_path / "w.pth")
+    assert list(pretrained_files.read(tmp_path / "w.pth")[0]) == ["c"]
 
 
 def test_a_file_of_other_things_is_refused(tmp_path):

@@ -119,6 +119,31 @@ def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypat
     assert products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
 
 
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (0, "interrupted; no epoch is saved yet, --resume begins with the first"),  # the watched rows of epoch 1
+        (1, "interrupted; epoch 1 is saved, go on with --resume"),
+        (3, "interrupted; epochs 1 to 3 are saved, go on with --resume"),  # the predictions at the end
+    ],
+)
+def test_ctrl_c_tells_what_is_saved_and_not_what_was_trained(
+    command, runs_dir, uninterrupted, monkeypatch, capsys, before, words
+):
+    whole, calls = engine.predict, iter(range(100))
+
+    def interrupted(*args):
+        if next(calls) == before:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(engine, "predict", interrupted)
+    assert train.main(command) == 130
+    assert words in capsys.readouterr().out
+    assert train.main([*command, "--resume"]) == 0
+    assert products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
+
+
 @pytest.mark.parametrize("moment", ["save_weights", "write", "write_json"])
 def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, uninterrupted, monkeypatch, moment):
     """Each write of the end fails once; the run is not finished, resumes, and ends the same."""
@@ -198,6 +223,11 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
         (["--set", "lr=1", "--tag", "../x"], "tag '../x' cannot name a folder"),
         (["--set", "lr=1", "--tag", ""], "argument --tag: '' is empty (a variable that is not set?); give a value"),
         (["--set", "limit_rows=1", "--tag", "t"], "fold 0 leaves 1 rows of limit_rows=1 to train on, fewer than one"),
+        (
+            ["--recipe", "deep_v1", "--set", "limit_rows=99", "batch_size=2", "--tag", "t"],
+            "batch_size=2 cuts 99 rows so that one image is a batch by itself, which batch norm in deep_v1 cannot take;"
+            " give --set batch_size=3",
+        ),
         (["--recipe", "residul"], "no recipe 'residul' (did you mean 'residual'?)"),
         (["--recipe", "resnet50"], "no recipe 'resnet50' (did you mean 'timm/resnet50'?)"),
         (["--limit-minutes", "-1"], "--limit-minutes -1: give a number above 0"),

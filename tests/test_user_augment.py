@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 
@@ -16,6 +17,9 @@ from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.user_augment import Pipeline
 
+# ten times ten times ten …, in 500 bytes
+BOMB = "a: &a [1]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in itertools.pairwise("abcdefghi"))
+BOMB += "transform: {__class_fullname__: Compose, transforms: [*i]}\n"
 PLAIN = TrainConfig(recipe="plain", model="deep_v1", epochs=2, batch_size=16)
 # forking a process that has threads is what DataLoader does on Linux; newer Pythons warn
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -80,6 +84,13 @@ def test_the_built_in_pipeline_can_be_saved_and_edited(tmp_path):
         ("mine.yaml", "a: [", r"mine.yaml: no YAML that can be read \(while parsing"),
         ("mine.yaml", "just words", r"mine.yaml: no pipeline of albumentations \(no 'transform' with a class\)"),
         ("mine.json", '{"transform": {}}', r"mine.json: no pipeline of albumentations"),
+        (
+            "loop.yaml",
+            "transform: &a\n  __class_fullname__: Compose\n  transforms: [*a]\n",
+            "nested deeper than 50, so no",
+        ),
+        ("bomb.yaml", BOMB, "bomb.yaml: more than 100,000 values, or nested deeper"),
+        ("long.yaml", "#" * 2**20 + "\n", "long.yaml: larger than 1,048,576 bytes"),
         ("my own.json", json.dumps(content()), r"'my own' cannot name a pipeline; call the file by letters, digits"),
     ],
 )
