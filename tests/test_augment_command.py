@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 @pytest.fixture
 def command(competition_dir: Path, runs_dir: Path) -> list[str]:
     place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "1", "--device", "cpu"]
-    return [*place, "--recipe", "deep_v3", "--set", "epochs=2", "batch_size=64", "--tag", "a"]
+    return [*place, "--recipe", "deep_v3", "--set", "epochs=2", "batch_size=64", "limit_rows=128", "--tag", "a"]
 
 
 def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(command, runs_dir, tmp_path, capsys):

@@ -32,7 +32,7 @@ def test_a_readme_command_is_understood(command):
     words = shlex.split(command)
     module = COMMANDS[words[1]][0] if words[0] == "fer-kit" else MODULES.get(words[2], words[2])
     arguments = words[2:] if words[0] == "fer-kit" else words[3:]
-    importlib.import_module(module).build_parser().parse_args(arguments)  # SystemExit where it is not
+    importlib.import_module(module).build_parser().parse_args(arguments)  # raises where it is not
 
 
 def test_make_targets_of_the_readme_exist():

@@ -15,7 +15,7 @@ import torch
 
 from fer_kit import engine, fold_run, predictions, runs, train
 
-RECIPE = ["--recipe", "deep_v3", "--set", "epochs=3", "batch_size=32", "--tag", "t", "--device", "cpu"]
+RECIPE = ["--recipe", "deep_v3", "--set", "epochs=3", "batch_size=32", "limit_rows=96", "--tag", "t", "--device", "cpu"]
 FILES = {
     "config.json",
     "env.json",
