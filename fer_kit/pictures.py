@@ -212,7 +212,8 @@ def intervals(
 
 def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colours = LIGHT) -> Figure:
     """Share of pixels at each of 256 grey levels, one line for each (name, shares (256,))."""
-    axes = (figure := _figure(7.0, 2.8, colours)).subplots()
+    figure = _figure(7.0, 2.8, colours)
+    axes = figure.subplots()
     for (name, values), colour in zip(shares, (colours.bar, colours.second), strict=False):
         axes.step(np.arange(256), 100 * values, color=colour, linewidth=1.2, where="mid", label=name)
     axes.set(xlim=(0, 255), ylim=(0, None))
@@ -282,14 +283,13 @@ def _figure(width: float, height: float, colours: Colours, constrained: bool = T
 
 def _readable(share: float, colours: Colours) -> str:
     """Ink or paper, whichever stands out more on the heat of `share`, 0 to 1."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_rgb
+    from matplotlib import colormaps, colors
 
     def light(rgb: Sequence[float]) -> float:  # WCAG: contrast is the ratio of two of these
         return float(np.power(rgb[:3], 2.2) @ (0.2126, 0.7152, 0.0722)) + 0.05
 
     cell = light(colormaps[colours.heat](float(share)))
-    return max((colours.ink, colours.paper), key=lambda colour: abs(math.log(light(to_rgb(colour)) / cell)))
+    return max((colours.ink, colours.paper), key=lambda colour: abs(math.log(light(colors.to_rgb(colour)) / cell)))
 
 
 def _plain(axes: Axes, colours: Colours) -> None:
