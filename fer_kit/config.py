@@ -17,6 +17,7 @@ from fer_kit.config_limits import (
     NAMED_FILE,
     RANGES,
     TIMM_NAME,
+    WIDTH_MODELS,
 )
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import digest_of
@@ -41,6 +42,7 @@ class TrainConfig:
     soft_copies: bool = False  # identical images in the training rows share the mean of their labels as target
 
     weights: str = ""  # to start from: "hub", or NAME@ and the first 16 digits of the file's sha256; empty = random
+    width_mult: float = 1.0  # channels of every layer, as a multiple of the network's own
     drop_path_prob: float = 0.0  # of the deepest block to be skipped in a step, rising from 0 with depth
     image_px: int = 0  # side that the network sees; 0 = the network's own
     progressive_px: int = 0  # side in the first epoch, growing to image_px in the last; 0 = image_px all along
@@ -107,6 +109,7 @@ class TrainConfig:
                     f"python -m fer_kit.train as {option}"
                 )
         self.check_pairs()
+        self.check_model()
 
     def check_pairs(self) -> None:
         """Settings that contradict each other, or mean nothing without another."""
@@ -130,6 +133,25 @@ class TrainConfig:
             raise FerKitError(
                 f"progressive_px={self.progressive_px} grows to image_px={self.image_px}; give a larger image_px"
             )
+        warped = [name for name in DEVICE_AUGMENT if getattr(self, name)]
+        if self.augment and warped:
+            raise FerKitError(
+                f"augment={self.augment} takes the place of {', '.join(warped)}; set "
+                f"{' '.join(f'{name}=0' for name in warped)} too"
+            )
+
+    def check_model(self) -> None:
+        """Settings that the network, or what it starts from, has no use for."""
+        if self.freeze_epochs and not self.weights:
+            raise FerKitError(
+                f"freeze_epochs={self.freeze_epochs} would keep random weights as they are; give --weights, or "
+                "--set freeze_epochs=0"
+            )
+        if self.width_mult != 1.0 and self.model not in WIDTH_MODELS:
+            raise FerKitError(
+                f"width_mult={self.width_mult}: {self.model} comes in one width; set width_mult=1, or take one of "
+                f"{', '.join(WIDTH_MODELS)}"
+            )
         if self.model in MODELS and self.image_px:
             raise FerKitError(
                 f"image_px={self.image_px}: {self.model} is built for faces of 48 pixels; set image_px=0, or take a "
@@ -139,12 +161,6 @@ class TrainConfig:
             raise FerKitError(
                 f"drop_path_prob={self.drop_path_prob}: {self.model} has no residual branch that could be left out; "
                 f"set drop_path_prob=0, or take one of {', '.join(DROP_PATH_MODELS)}"
-            )
-        warped = [name for name in DEVICE_AUGMENT if getattr(self, name)]
-        if self.augment and warped:
-            raise FerKitError(
-                f"augment={self.augment} takes the place of {', '.join(warped)}; set "
-                f"{' '.join(f'{name}=0' for name in warped)} too"
             )
 
     @property

@@ -6,6 +6,7 @@ import re
 
 MODELS = ("baseline_v1", "baseline_v2", "deep_v1", "deep_v2", "attention", "residual", "vgg", "wide", "convnext")
 DROP_PATH_MODELS = ("residual", "wide", "convnext")  # of ours, those with residual branches
+WIDTH_MODELS = ("residual", "vgg", "wide", "convnext")  # those that are not the study's
 CHOICES = {
     "model": MODELS,
     "optimizer": ("adam", "adamw", "sgd"),
@@ -24,6 +25,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "accumulate": (1, 1_024),
     "seed": (0, 2**31 - 1),
     "limit_rows": (0, 10**9),
+    "width_mult": (0.125, 8.0),
     "drop_path_prob": (0.0, 0.9),
     "image_px": (0, 1_024),
     "progressive_px": (0, 1_024),
@@ -66,6 +68,7 @@ LATER: dict[str, str | int | float | bool] = {
     "drop_constant": False,
     "soft_copies": False,
     "weights": "",
+    "width_mult": 1.0,
     "drop_path_prob": 0.0,
     "image_px": 0,
     "progressive_px": 0,

@@ -192,7 +192,7 @@ def refuse_lonely(config: TrainConfig, rows: int) -> None:
     if rows // batches.count(rows, config.batch_size) > 1:
         return
     with torch.device("meta"), torch.no_grad():
-        net = models.build(dataclasses.replace(config, weights="")).train()
+        net = models.build(config).train()
         try:
             net(torch.empty(1, 1, SIDE_PX, SIDE_PX))
         except ValueError:

@@ -177,15 +177,15 @@ def weights_of(args: argparse.Namespace, run: str) -> weights_files.Source | Non
 
 def cost_of(config: TrainConfig) -> model_cost.Cost:
     """Parameters and FLOPs of the config's network."""
-    if config.model in model_cost.COSTS:
+    if config.model in model_cost.COSTS and config.width_mult == 1.0:
         return model_cost.COSTS[config.model]
-    from fer_kit.models import cost  # torch: a network of timm is built to be counted
+    from fer_kit.models import cost  # torch: a network of timm, or of another width, is built to be counted
 
     return cost.measure(config)
 
 
 def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
-    """Print what a run would do, from the files at hand; torch stays unloaded but for networks of timm."""
+    """Print what a run would do, from the files at hand; torch is loaded only to count networks of no table."""
     from fer_kit import data, folds, splits
 
     place = data.find(args.data)

@@ -24,11 +24,6 @@ def belongs(name: str, modules: tuple[str, ...]) -> bool:
 
 def check(config: TrainConfig, net: nn.Module) -> None:
     """Raise FerKitError where `config` asks for what fine-tuning of `net` cannot give."""
-    if config.freeze_epochs and not config.weights:
-        raise FerKitError(
-            f"freeze_epochs={config.freeze_epochs} would keep random weights as they are; give --weights, or "
-            "--set freeze_epochs=0"
-        )
     if (config.freeze_epochs or config.head_lr_mult != 1.0) and not classifier(net):
         raise FerKitError(f"{config.model}: timm does not say which part is the classifier; set freeze_epochs=0 and "
                           "head_lr_mult=1")  # fmt: skip

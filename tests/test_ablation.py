@@ -72,6 +72,21 @@ def test_a_cut_off_run_goes_on_and_tells_of_whole_pairs(trained, tmp_path, monke
     assert not (tmp_path / "a.work").exists()
 
 
+def test_trainings_side_by_side_fill_the_same_record(tmp_path, competition_dir, runs_dir, capfd):
+    """Real trainings in processes of their own; both orders of their ends give the same pairs."""
+    few = ["--recipe", "baseline_v1", "--rows", "64", "--epochs", "2", "--seeds", "1", "--only", "clip"]
+    place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--device", "cpu"]
+    words = [*few, *place, "--out", str(tmp_path / "a.json")]
+    assert ablation.cli.run(ablation.build_parser, ablation.body, [*words, "--at-once", "2"]) == 0
+    told = capfd.readouterr().out
+    assert "epoch" not in told and told.count("rows out of fold") == 2
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert [(row["row"], row["seeds"]) for row in record["table"]] == [("base", [0]), ("clip", [0])]
+    assert not (tmp_path / "a.work").exists()
+    assert ablation.cli.run(ablation.build_parser, ablation.body, [*words, "--at-once", "0"]) == 2
+    assert capfd.readouterr().err == "error: --at-once 0: no training would ever begin; give 1 or more\n"
+
+
 def test_what_does_not_belong_together_is_refused(trained, tmp_path, monkeypatch, capsys):
     assert run(tmp_path / "a.json") == 0
     assert run(tmp_path / "a.json", "--epochs", "5") == 2

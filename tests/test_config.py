@@ -101,6 +101,14 @@ def test_weights_together_with_the_balanced_sampler_are_refused(weights):
         override(recipes.get("residual"), [f"loss_weights={weights}", "sampler=balanced"])
 
 
+def test_freezing_random_weights_is_refused_with_the_settings():
+    """So that --dry-run says it, too."""
+    with pytest.raises(
+        FerKitError, match="freeze_epochs=1 would keep random weights as they are; give --weights, or -"
+    ):
+        override(recipes.get("timm/resnet50"), ["weights="])
+
+
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(
         FerKitError, match=r"no recipe 'atention' \(did you mean 'attention'\?\); there are: baseline_v1"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_kit import models, recipes, train
-from fer_kit.config import TrainConfig
+from fer_kit.config import TrainConfig, override
 from fer_kit.model_cost import COSTS, Cost
 from fer_kit.models import cost
 
@@ -36,6 +36,14 @@ def test_a_dry_run_says_what_the_network_costs(name, competition_dir, runs_dir, 
     shown = capsys.readouterr().out
     assert f"network  {model}: " in shown and "GFLOPs an image (2 for each multiply-add)" in shown
     assert model not in COSTS or f"network  {model}: {COSTS[model]}\n" in shown
+
+
+def test_a_dry_run_counts_a_narrower_network_as_it_is_built(competition_dir, runs_dir, capsys):
+    words = ["--recipe", "residual", "--set", "width_mult=0.5", "--tag", "half", "--fold", "0", "--dry-run"]
+    assert train.main([*words, "--data", str(competition_dir), "--runs", str(runs_dir)]) == 0
+    found = capsys.readouterr().out
+    half = cost.measure(override(recipes.get("residual"), ["width_mult=0.5"]))
+    assert f"network  residual: {half}" in found and half.parameters < COSTS["residual"].parameters / 3
 
 
 def test_the_readme_has_the_costs_of_every_recipe():

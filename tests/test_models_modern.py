@@ -12,8 +12,10 @@ from torch import nn
 
 from fer_kit import models, recipes
 from fer_kit.config import override
-from fer_kit.config_limits import DROP_PATH_MODELS, MODELS
+from fer_kit.config_limits import DROP_PATH_MODELS, MODELS, WIDTH_MODELS
 from fer_kit.errors import FerKitError
+from fer_kit.models import cost
+from fer_kit.models.head import scaled
 
 MODERN = ("residual", "vgg", "wide", "convnext")
 
@@ -96,6 +98,35 @@ def test_drop_path_without_a_residual_branch_is_refused():
         )
     with pytest.raises(FerKitError, match="image_px=96: wide is built for faces of 48 pixels; set image_px=0, or take"):
         override(recipes.get("wide"), ["image_px=96"])
+
+
+@pytest.mark.parametrize("name", WIDTH_MODELS)
+def test_half_as_wide_costs_about_a_quarter(name):
+    """Every layer gets narrower: weights and FLOPs of a layer fall with the square, but for the first and the last."""
+    config = recipes.get(name)
+    full, half = cost.measure(config), cost.measure(override(config, ["width_mult=0.5"]))
+    assert 0.23 < half.parameters / full.parameters < 0.33 and 0.23 < half.flops / full.flops < 0.33
+    twice = cost.measure(override(config, ["width_mult=2"]))
+    assert 3.5 < twice.flops / full.flops < 4.1
+    net = models.build(override(config, ["width_mult=0.125"])).eval()
+    assert net(torch.zeros(2, 1, 48, 48)).shape == (2, 7)
+
+
+def test_channels_come_in_eights_and_not_much_below_what_was_asked_for():
+    assert [scaled(32, mult) for mult in (0.125, 0.25, 0.5, 1.0, 1.5)] == [8, 8, 16, 32, 48]
+    for channels in (32, 64, 80, 512):
+        for mult in (0.3, 0.37, 0.71, 1.0, 1.19):
+            assert scaled(channels, mult) % 8 == 0 and scaled(channels, mult) >= 0.9 * channels * mult
+
+
+def test_networks_of_one_width_say_so():
+    for name in [*sorted(set(MODELS) - set(WIDTH_MODELS)), "timm/resnet50"]:
+        with pytest.raises(FerKitError) as caught:
+            override(recipes.get(name), ["width_mult=0.5"])
+        assert str(caught.value) == (
+            f"width_mult=0.5: {recipes.get(name).model} comes in one width; set width_mult=1, or take one of residual, "
+            "vgg, wide, convnext"
+        )
 
 
 def test_residual_is_drawn_as_it_was_when_the_first_runs_began():

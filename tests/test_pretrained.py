@@ -230,7 +230,6 @@ def test_offline_without_a_file_names_the_three_ways(offline):
     [
         (small("timm/test_vit4", "image_px=160"), "timm has no weights of test_vit4; give a file of your own as"),
         (small("residual", "image_px=0", "weights=hub"), "weights=hub: residual is no network of timm; give --weights"),
-        (small(RESNET, "weights="), "freeze_epochs=1 would keep random weights as they are; give --weights, or --set"),
         (
             small("residual", "image_px=0", "layer_decay=0.9"),
             "layer_decay=0.9: only networks of timm know the order of",

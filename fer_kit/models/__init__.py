@@ -23,10 +23,10 @@ NETWORKS: dict[str, Callable[[TrainConfig], nn.Module]] = {
     "deep_v1": lambda config: deep_v1(),
     "deep_v2": lambda config: deep_v2(),
     "attention": lambda config: Attention(),
-    "residual": lambda config: Residual(drop_path_prob=config.drop_path_prob),
-    "vgg": lambda config: Vgg(),
-    "wide": lambda config: Wide(drop_path_prob=config.drop_path_prob),
-    "convnext": lambda config: ConvNext(drop_path_prob=config.drop_path_prob),
+    "residual": lambda config: Residual(width_mult=config.width_mult, drop_path_prob=config.drop_path_prob),
+    "vgg": lambda config: Vgg(width_mult=config.width_mult),
+    "wide": lambda config: Wide(width_mult=config.width_mult, drop_path_prob=config.drop_path_prob),
+    "convnext": lambda config: ConvNext(width_mult=config.width_mult, drop_path_prob=config.drop_path_prob),
 }
 
 

@@ -7,7 +7,7 @@ from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 
 from fer_kit.labels import SIDE_PX
-from fer_kit.models.head import place_head
+from fer_kit.models.head import place_head, scaled
 
 
 class ConvNext(nn.Module):
@@ -22,6 +22,7 @@ class ConvNext(nn.Module):
 
     Args:
         widths: channels of each stage.
+        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
         blocks: blocks in each stage.
         dropout: before the last layer.
         drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
@@ -31,12 +32,14 @@ class ConvNext(nn.Module):
         self,
         *,
         widths: tuple[int, ...] = (64, 128, 256),
+        width_mult: float = 1.0,
         blocks: tuple[int, ...] = (2, 4, 2),
         dropout: float = 0.2,
         drop_path_prob: float = 0.0,
     ) -> None:
         super().__init__()
         drops = calculate_drop_path_rates(drop_path_prob, list(blocks), stagewise=True)
+        widths = tuple(scaled(width, width_mult) for width in widths)
         layers: list[nn.Module] = [nn.Conv2d(1, widths[0], 2, stride=2), LayerNorm2d(widths[0])]
         inputs = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, blocks, strict=True)):
@@ -61,5 +64,5 @@ class ConvNext(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)  # (B, 256, 6, 6)
+        x = self.features(x)  # (B, 256, 6, 6) at width_mult 1
         return self.head(x)  # (B, 7)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +14,7 @@ from fer_kit.model_cost import Cost
 def measure(config: TrainConfig) -> Cost:
     """Parameters and FLOPs of the network of `config` for one face of 48 pixels; weights are neither drawn nor read."""
     with torch.device("meta"):
-        net = models.build(dataclasses.replace(config, weights="")).eval()
+        net = models.build(config).eval()
         face = torch.empty(1, 1, SIDE_PX, SIDE_PX)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net(face)

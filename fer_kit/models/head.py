@@ -1,7 +1,8 @@
-"""The head that the 48-pixel networks share: every place of the last map counts by itself."""
+"""What the 48-pixel networks share: a head where every place of the last map counts by itself, and their widths."""
 
 from __future__ import annotations
 
+from timm.layers import make_divisible
 from torch import nn
 
 from fer_kit.labels import NUM_CLASSES
@@ -22,3 +23,11 @@ def place_head(channels: int, side: int, dropout: float) -> nn.Sequential:
         nn.Dropout(dropout),
         nn.Linear(channels, NUM_CLASSES),
     )
+
+
+def scaled(channels: int, width_mult: float) -> int:
+    """`channels` times `width_mult`, as a multiple of 8, at least 8 and no more than a tenth below the product.
+
+    Source: the width multiplier of Howard et al., "MobileNets", arXiv 1704.04861.
+    """
+    return int(make_divisible(channels * width_mult, 8))

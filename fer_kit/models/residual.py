@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fer_kit.labels import SIDE_PX
 from fer_kit.models.deep import conv_bn_relu
-from fer_kit.models.head import place_head
+from fer_kit.models.head import place_head, scaled
 
 
 class Residual(nn.Module):
@@ -28,6 +28,7 @@ class Residual(nn.Module):
 
     Args:
         width: channels of the stem; each stage has twice as many as the one before.
+        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
         blocks: residual blocks in each stage.
         dropout: before the last layer.
         drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
@@ -37,14 +38,15 @@ class Residual(nn.Module):
         self,
         *,
         width: int = 32,
+        width_mult: float = 1.0,
         blocks: tuple[int, ...] = (1, 2, 1),
         dropout: float = 0.2,
         drop_path_prob: float = 0.0,
     ) -> None:
         super().__init__()
         drops = iter(calculate_drop_path_rates(drop_path_prob, sum(blocks)))
-        layers: list[nn.Module] = conv_bn_relu(1, width)
-        inputs = width
+        inputs = scaled(width, width_mult)
+        layers: list[nn.Module] = conv_bn_relu(1, inputs)
         for depth in blocks:
             layers.append(nn.MaxPool2d(2))
             outputs = inputs * 2
@@ -64,7 +66,7 @@ class Residual(nn.Module):
         he_normal_(self.features)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)  # (B, 8·width, 6, 6)
+        x = self.features(x)  # (B, 256, 6, 6) at width_mult 1
         return self.head(x)  # (B, 7)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fer_kit.labels import SIDE_PX
 from fer_kit.models.deep import conv_bn_relu
-from fer_kit.models.head import place_head
+from fer_kit.models.head import place_head, scaled
 from fer_kit.models.residual import he_normal_
 
 
@@ -22,14 +22,17 @@ class Vgg(nn.Module):
 
     Args:
         widths: channels of each stage.
+        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
         dropout: before the last layer.
     """
 
-    def __init__(self, *, widths: tuple[int, ...] = (64, 128, 256, 512), dropout: float = 0.5) -> None:
+    def __init__(
+        self, *, widths: tuple[int, ...] = (64, 128, 256, 512), width_mult: float = 1.0, dropout: float = 0.5
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 1
-        for width in widths:
+        for width in (scaled(width, width_mult) for width in widths):
             if layers:
                 layers.append(nn.MaxPool2d(2))
             layers += [*conv_bn_relu(inputs, width), *conv_bn_relu(width, width)]
@@ -39,5 +42,5 @@ class Vgg(nn.Module):
         he_normal_(self.features)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)  # (B, 512, 6, 6)
+        x = self.features(x)  # (B, 512, 6, 6) at width_mult 1
         return self.head(x)  # (B, 7)

@@ -9,7 +9,7 @@ from timm.models.resnetv2 import DownsampleConv, PreActBasic
 from torch import Tensor, nn
 
 from fer_kit.labels import SIDE_PX
-from fer_kit.models.head import place_head
+from fer_kit.models.head import place_head, scaled
 from fer_kit.models.residual import he_normal_
 
 plain_conv = partial(create_conv2d, bias=False)
@@ -28,6 +28,7 @@ class Wide(nn.Module):
     Args:
         stem: channels of the first convolution.
         widths: channels of each stage.
+        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
         blocks: residual blocks in each stage.
         dropout: before the last layer.
         drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
@@ -38,15 +39,16 @@ class Wide(nn.Module):
         *,
         stem: int = 32,
         widths: tuple[int, ...] = (80, 160, 320),
+        width_mult: float = 1.0,
         blocks: int = 2,
         dropout: float = 0.2,
         drop_path_prob: float = 0.0,
     ) -> None:
         super().__init__()
         drops = iter(calculate_drop_path_rates(drop_path_prob, blocks * len(widths)))
-        layers: list[nn.Module] = [plain_conv(1, stem, 3)]
-        inputs = stem
-        for width in widths:
+        inputs = scaled(stem, width_mult)
+        layers: list[nn.Module] = [plain_conv(1, inputs, 3)]
+        for width in (scaled(width, width_mult) for width in widths):
             layers.append(nn.MaxPool2d(2))
             for drop in [next(drops) for _ in range(blocks)]:
                 layers.append(
@@ -66,5 +68,5 @@ class Wide(nn.Module):
         he_normal_(self.features)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)  # (B, 320, 6, 6)
+        x = self.features(x)  # (B, 320, 6, 6) at width_mult 1
         return self.head(x)  # (B, 7)

@@ -1,6 +1,6 @@
 """What each training technique is worth: one change at a time against the same base, same folds, same seeds.
 
-    python -m tests.benchmarks.ablation --rows 6000 --epochs 8 --seeds 3 --out ablation.json
+    python -m tests.benchmarks.ablation --rows 6000 --epochs 8 --seeds 3 --at-once 2 --out ablation.json
 
 Rounds go seed by seed through the whole table, so that a run cut off anywhere has whole rounds; started again with the
 same --out it goes on where it was. The scored rows are those of a fold that no network saw.
@@ -9,7 +9,11 @@ same --out it goes on where it was. The scored rows are those of a fold that no 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import contextlib
 import dataclasses
+import multiprocessing
+import os
 import shutil
 import statistics
 import time
@@ -111,6 +115,51 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     }
 
 
+def train_quietly(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """`train` in a process of its own, beside others whose epochs would mix with its own."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return train(config, args, folder)
+
+
+def results(
+    waiting: Iterator[tuple[str, TrainConfig]], args: argparse.Namespace, work: Path
+) -> Iterator[tuple[str, TrainConfig, dict[str, Any]]]:
+    """Train what is waiting, `args.at_once` at a time, and tell of each as it ends; all of them in order where 1."""
+    if args.at_once == 1:
+        for name, config in waiting:
+            yield name, config, train(config, args, folder_of(work, name, config))
+        return
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.at_once))
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(args.at_once, mp_context=spawn) as pool:
+        running: dict[concurrent.futures.Future[dict[str, Any]], tuple[str, TrainConfig]] = {}
+        while True:
+            for name, config in waiting:
+                running[pool.submit(train_quietly, config, args, folder_of(work, name, config))] = (name, config)
+                if len(running) == args.at_once:
+                    break
+            if not running:
+                return
+            ended, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for one in ended:
+                yield *running.pop(one), one.result()
+
+
+def folder_of(work: Path, name: str, config: TrainConfig) -> Path:
+    """Where a training lies until it is in the record."""
+    return work / f"{name}-seed{config.seed}"
+
+
+def in_time(waiting: Iterator[tuple[str, TrainConfig]], minutes: float | None) -> Iterator[tuple[str, TrainConfig]]:
+    """`waiting`, but nothing more once `minutes` are over."""
+    began = time.monotonic()
+    for one in waiting:
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            print(f"{minutes:g} minutes are over; the same command goes on")
+            return
+        yield one
+
+
 def summary(runs: Sequence[Mapping[str, Any]], table: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
     """A record for each row: mean accuracy, mean difference to the base over the seeds that both have, and its noise.
 
@@ -197,6 +246,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3, help="0 to N-1; every row with each")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows of the table, and the base")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="trainings side by side")
     parser.add_argument("--minutes", type=float, help="start no training after this time; the next call goes on")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
@@ -207,19 +257,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def body(args: argparse.Namespace) -> None:
     """Train what is missing, write the record after each training, print the table."""
+    if args.at_once < 1:
+        raise FerKitError(f"--at-once {args.at_once}: no training would ever begin; give 1 or more")
     # one view: half the time of the scoring, and no change to which row of the table is better
     settings = [f"epochs={args.epochs}", f"limit_rows={args.rows}", "views=none", *args.set]
     base = override(recipes.get(args.recipe), settings)
     table = chosen(table_of(base), args.only)
     done = opened(args.out, base)
     work = args.out.with_suffix(".work")
-    began = time.monotonic()
-    for name, config in plan(base, table, args.seeds, done):
-        if args.minutes is not None and time.monotonic() - began > 60 * args.minutes:
-            print(f"{args.minutes:g} minutes are over; the same command goes on")
-            break
-        folder = work / f"{name}-seed{config.seed}"
-        result = train(config, args, folder)
+    waiting = in_time(plan(base, table, args.seeds, done), args.minutes)
+    for name, config, result in results(waiting, args, work):
         for key, what in (("folds_digest", "folds"), ("data_digest", "data"), ("device", "device")):
             if done and done[0][key] != result[key]:
                 raise FerKitError(
@@ -227,8 +274,11 @@ def body(args: argparse.Namespace) -> None:
                 )
         done.append({"row": name, "seed": config.seed, "commit": bench_record.commit(MEASURED), **result})
         keep(args.out, base, done, table)
-        shutil.rmtree(folder)
-        print(f"{name}, seed {config.seed}: {result['accuracy']:.2%} on {result['scored_rows']:,} rows out of fold")
+        shutil.rmtree(folder_of(work, name, config))
+        print(
+            f"{name}, seed {config.seed}: {result['accuracy']:.2%} on {result['scored_rows']:,} rows out of fold",
+            flush=True,
+        )
     shutil.rmtree(work, ignore_errors=True)
     print(markdown(summary(done, table)))
     print("differences in points, paired by seed; ± standard errors; time as a multiple of the base's")
