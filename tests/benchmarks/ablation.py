@@ -54,6 +54,8 @@ def table_of(base: TrainConfig) -> dict[str, tuple[str, ...]]:
         "erasing": ("erase_prob=0.25",),
         "no-flip": ("flip_prob=0",),
         "no-augmentation": AUGMENT_OFF,
+        "adamw": ("optimizer=adamw", "lr=2e-3", "weight_decay=0.05"),
+        "sgd": ("optimizer=sgd", "lr=0.05", "weight_decay=5e-4"),
     }
     return {name: settings for name, settings in changes.items() if fits(base, settings)}
 
