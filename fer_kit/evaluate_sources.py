@@ -100,7 +100,9 @@ def _load(runs_dir: Path, name: str) -> Source:
             return _of_blend(runs_dir, blend)
     known = [*known_runs, *blends]
     there = f"there are: {', '.join(known)}" if known else "there are none yet; train one first"
-    raise FerKitError(f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, known)}; {there}")
+    raise FerKitError(
+        f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, [*known, *runs.list_blends(runs_dir)])}; {there}"
+    )
 
 
 def _of_run(runs_dir: Path, name: str) -> Source:

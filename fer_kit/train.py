@@ -100,6 +100,8 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     tags = [args.tag, None if args.seed is None else f"seed{args.seed}", "smoke" if args.smoke else None]
     tag = "-".join(tag for tag in tags if tag is not None) or None
     if args.smoke:
+        if args.resume:
+            raise FerKitError("--smoke with --resume: a trial begins anew each time; leave one of them out")
         config = for_trial(config)
     elif args.tag is None:
         for option, value in (("set", " ".join(args.set)), ("augment", args.augment), ("accumulate", args.accumulate)):

@@ -188,6 +188,9 @@ def test_a_blend_reads_as_its_own_record_says(two, capsys):
         assert found["sources"][0][here] == pytest.approx(record[there])
     assert list(found["sources"][0]["fold_accuracies"].values()) == pytest.approx(record["fold_accuracies"])
     assert "blends/both" in out
+    assert "no run or blend 'bohh' (did you mean 'both'?); there are: strong, weak, blends/both" in refused(
+        capsys, "bohh"
+    )
 
 
 def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypatch):
