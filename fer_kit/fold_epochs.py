@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fer_kit import averaging, checkpoints, engine, metrics, out_of_memory, tracking
+from fer_kit import averaging, checkpoints, engine, metrics, out_of_memory, precision, tracking
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, Options, batches_of
@@ -101,6 +101,11 @@ def train(job: Job, state: engine.State, loss_of: Loss) -> tuple[float, float]:
     try:
         return engine.train_epoch(state, batches, loss_of, job.config, job.precision, progress)
     except (RuntimeError, MemoryError) as error:
+        if operation := precision.not_repeatable(error):
+            raise FerKitError(
+                f"{job.folder}: --deterministic: {operation} cannot give the same bits every time on "
+                f"{tracking.device_name(job.precision.device)}; leave the option out, or choose another recipe"
+            ) from None
         if not out_of_memory.caused(error):
             raise
     finally:

@@ -143,6 +143,8 @@ def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock
     """
     device = precision.choose_device(options.device)
     fast = precision.choose(config.precision, device)
+    if options.deterministic:
+        precision.repeat_exactly()
     competition = data.load(data.find(options.data), options.runs / "cache")
     table = folds.read(options.runs / "folds.csv")
     folds.check(table, competition.train.labels)
@@ -155,8 +157,6 @@ def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock
     start = None
     if options.anew or not (folder / "last.pt").exists():  # a run that goes on has its weights in there
         start = pretrained.prepare(config, options.weights, options.fold, identity)
-    if options.deterministic:
-        torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not options.deterministic
 
     code = revision.commit()

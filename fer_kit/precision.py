@@ -1,13 +1,17 @@
-"""Which device, and in which number format the network runs there."""
+"""Which device, in which number format the network runs there, and whether it gives the same bits every time."""
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 
 from fer_kit.errors import FerKitError
+
+# Where cuBLAS keeps its scratch space, in the two ways in which its sums repeat; torch refuses any other.
+CUBLAS_WORKSPACES = (":4096:8", ":16:8")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -83,3 +87,19 @@ def cpuinfo_flags() -> dict[str, bool]:
     except OSError:
         return {}
     return dict.fromkeys(flags.split(), True)
+
+
+def repeat_exactly() -> None:
+    """Make torch compute the same bits every time on a GPU, too; to be called before anything was multiplied there.
+
+    What has no such form raises a RuntimeError when it is used, see `not_repeatable`.
+    """
+    torch.use_deterministic_algorithms(True)
+    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in CUBLAS_WORKSPACES:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACES[0]
+
+
+def not_repeatable(error: BaseException) -> str:
+    """The operation that has no form with the same bits every time, where `error` says so, else ""."""
+    name, told, _ = str(error).partition(" does not have a deterministic implementation")
+    return name if told else ""
