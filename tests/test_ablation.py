@@ -87,6 +87,14 @@ def test_trainings_side_by_side_fill_the_same_record(tmp_path, competition_dir, 
     assert capfd.readouterr().err == "error: --at-once 0: no training would ever begin; give 1 or more\n"
 
 
+def test_rows_left_out_the_next_time_stay_in_the_table(trained, tmp_path, capsys):
+    assert run(tmp_path / "a.json") == 0
+    few = [*ASKED[:4], "--seeds", "3", "--only", "sam", "--out", str(tmp_path / "a.json"), "--minutes", "0"]
+    assert ablation.cli.run(ablation.build_parser, ablation.body, few) == 0
+    assert trained[6:] == []
+    assert "| clip | grad_clip_norm=1 | 50.00% | -1.00 |" in capsys.readouterr().out
+
+
 def test_what_does_not_belong_together_is_refused(trained, tmp_path, monkeypatch, capsys):
     assert run(tmp_path / "a.json") == 0
     assert run(tmp_path / "a.json", "--epochs", "5") == 2

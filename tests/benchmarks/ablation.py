@@ -264,10 +264,11 @@ def body(args: argparse.Namespace) -> None:
     # one view: half the time of the scoring, and no change to which row of the table is better
     settings = [f"epochs={args.epochs}", f"limit_rows={args.rows}", "views=none", *args.set]
     base = override(recipes.get(args.recipe), settings)
-    table = chosen(table_of(base), args.only)
+    table = table_of(base)
+    asked, told = chosen(table, args.only), chosen(table, None)
     done = opened(args.out, base)
     work = args.out.with_suffix(".work")
-    waiting = in_time(plan(base, table, args.seeds, done), args.minutes)
+    waiting = in_time(plan(base, asked, args.seeds, done), args.minutes)
     for name, config, result in results(waiting, args, work):
         for key, what in (("folds_digest", "folds"), ("data_digest", "data"), ("device", "device")):
             if done and done[0][key] != result[key]:
@@ -275,14 +276,14 @@ def body(args: argparse.Namespace) -> None:
                     f"{args.out}: begun with {what} {done[0][key]}, now it is {result[key]}; use that again"
                 )
         done.append({"row": name, "seed": config.seed, "commit": bench_record.commit(MEASURED), **result})
-        keep(args.out, base, done, table)
+        keep(args.out, base, done, told)
         shutil.rmtree(folder_of(work, name, config))
         print(
             f"{name}, seed {config.seed}: {result['accuracy']:.2%} on {result['scored_rows']:,} rows out of fold",
             flush=True,
         )
     shutil.rmtree(work, ignore_errors=True)
-    print(markdown(summary(done, table)))
+    print(markdown(summary(done, told)))
     print("differences in points, paired by seed; ± standard errors; time as a multiple of the base's")
 
 
