@@ -35,6 +35,7 @@ DIGESTS = {
     "deep_v3": "290dc4954d2d3db6",
     "attention": "5ff3730073de9545",
     "residual": "045e860856565c48",
+    "residual_tiny": "0382f15e8fdf8f3c",
     "vgg": "613c9aefeb049eec",
     "wide": "fe6239e74201a944",
     "convnext": "68efa03e63c37d6b",
