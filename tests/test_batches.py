@@ -125,6 +125,26 @@ def test_focal_loss_of_one_row_by_hand():
     assert float(focal(logits, torch.tensor([0]))) == pytest.approx(-(0.3**2) * np.log(0.7), rel=1e-5)
 
 
+def test_weights_without_smoothing_are_those_of_torch():
+    config = dataclasses.replace(PLAIN, loss_weights="balanced", label_smoothing=0.0)
+    logits, targets = torch.randn(60, 7, generator=rng()), torch.arange(60) ** 2 % 7
+    loss = losses.make_loss(config, targets.numpy(), CPU)
+    torch.testing.assert_close(loss(logits, targets), F.cross_entropy(logits, targets, loss.class_weights))
+    torch.testing.assert_close(loss(logits, F.one_hot(targets, 7).float()), loss(logits, targets))
+
+
+@pytest.mark.parametrize("kind", ["balanced", "effective"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_weights_leave_alone_what_an_image_is_to_be_answered_with(kind, loss):
+    """The best answer to an image is its smoothed label, whatever its class weighs; torch's weights would move it."""
+    config = dataclasses.replace(PLAIN, loss=loss, loss_weights=kind, label_smoothing=0.1, focal_gamma=0.0)
+    loss_of = losses.make_loss(config, np.repeat(np.arange(7), [3995, 436, 4097, 7215, 4830, 3171, 4965]), CPU)
+    shares = torch.eye(7) * 0.6 + torch.eye(7).roll(2, 1) * 0.4
+    logits = (shares * 0.9 + 0.1 / 7).log().requires_grad_()
+    loss_of(logits, shares).backward()
+    torch.testing.assert_close(logits.grad, torch.zeros(7, 7), atol=1e-7, rtol=0)
+
+
 def test_a_sure_answer_gives_finite_focal_gradients():
     focal = losses.make_loss(dataclasses.replace(PLAIN, loss="focal", focal_gamma=0.5), np.arange(7), CPU)
     logits = torch.tensor([[200.0, 0, 0, 0, 0, 0, 0]], requires_grad=True)

@@ -118,20 +118,23 @@ def test_without_techniques_the_loop_is_the_plain_one_bit_for_bit():
     assert loss == pytest.approx(total / 47, rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["loss_weights=none", "loss_weights=balanced", "loss=focal", "mixed"])
+@pytest.mark.parametrize(
+    "loss", ["loss_weights=none", "loss_weights=balanced", "loss=focal", "mixed", "mixed balanced"]
+)
 def test_accumulated_batches_are_one_large_batch(loss):
     """Also in the last step, which has fewer batches than the others."""
-    config = override(PLAIN, [] if loss == "mixed" else [loss])
+    mixed, balanced = loss.startswith("mixed"), loss.endswith("balanced")
+    config = override(PLAIN, ["loss_weights=balanced"] if balanced else [] if mixed else [loss])
     groups = drawn([9, 8, 8, 8, 7])
     large = [tuple(map(torch.cat, zip(*part, strict=True))) for part in (groups[:3], groups[3:])]
-    if loss == "mixed":
+    if mixed:
         groups, large = ([(x, F.one_hot(y, 7).float()) for x, y in some] for some in (groups, large))
     one, one_loss, one_hits = train(small_net(norm=False), config, large)
     some, loss_of_all, hits = train(small_net(norm=False), override(config, ["accumulate=3"]), groups)
     assert (one.step, some.step) == (2, 2)
     torch.testing.assert_close(weights(some.net), weights(one.net), rtol=1e-5, atol=1e-6)
     assert hits == one_hits
-    if loss != "loss_weights=balanced":  # whose mean over a batch is weighted, and its mean over images is not
+    if not balanced:  # whose mean over a batch is weighted, and its mean over images is not
         assert loss_of_all == pytest.approx(one_loss, rel=1e-5)
     alone, _, _ = train(small_net(norm=False), config, groups)
     assert (weights(alone.net) - weights(one.net)).abs().max() > 1e-3  # five steps go elsewhere
