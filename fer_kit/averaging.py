@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -13,41 +14,44 @@ from fer_kit.precision import Precision
 
 WARMUP_POWER = 2 / 3
 
-Tensors = list[Tensor] | tuple[Tensor, ...]
-
 
 def make(net: nn.Module, config: TrainConfig) -> AveragedModel | None:
-    """The average that `config` asks for, before the first weights went into it; None where it asks for none."""
+    """The average that `config` asks for, before the first weights went into it; None where it asks for none.
+
+    The exponential one takes batch-norm statistics in, too.
+    """
     if config.average_decay:
-        return exponential(net, config.average_decay)
+        return AveragedModel(net, use_buffers=True)
     return AveragedModel(net) if config.average_epochs else None
 
 
-def exponential(net: nn.Module, decay: float) -> AveragedModel:
-    """Exponential average of parameters and batch-norm statistics.
-
-    Its decay after n steps is 1 - (1 + n)^(-2/3) until that reaches `decay`, so that early weights are forgotten: the
-    warm-up of timm's ModelEmaV3, whose results these are bit for bit.
-    """
-    average = AveragedModel(net, use_buffers=True)
-
-    @torch.no_grad()
-    def towards(averaged: Tensors, current: Tensors, _: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            steps = int(average.n_averaged)  # it is on the CPU: the copy in the third argument would wait for a GPU
-            share = 1.0 - min(decay, 1 - (1 + steps) ** -WARMUP_POWER)
-            torch._foreach_lerp_(averaged, current, share)
-        else:  # counters of batches
-            torch._foreach_copy_(averaged, current)
-
-    average.multi_avg_fn = towards
-    return average
-
-
 def after_step(average: AveragedModel | None, net: nn.Module, config: TrainConfig) -> None:
-    """Take the weights after an optimizer step into an exponential average."""
-    if average is not None and config.average_decay:
-        average.update_parameters(net)
+    """Take the weights after an optimizer step into an exponential average.
+
+    Its decay after n steps is 1 - (1 + n)^(-2/3) until that reaches `average_decay`, so that early weights are
+    forgotten: the warm-up of timm's ModelEmaV3, whose results these are bit for bit. AveragedModel's own update copies
+    its count to the device at each step, which waits for a GPU; here nothing does.
+    """
+    if average is None or not config.average_decay:
+        return
+    steps = int(average.n_averaged)  # it is on the CPU
+    if not steps:
+        average.update_parameters(net)  # takes them as they are
+        return
+    share = 1.0 - min(config.average_decay, 1 - (1 + steps) ** -WARMUP_POWER)
+    pairs = [(mine.detach(), new.detach()) for mine, new in zip(tensors(average.module), tensors(net), strict=True)]
+    weights = [pair for pair in pairs if pair[0].is_floating_point()]
+    counters = [pair for pair in pairs if not pair[0].is_floating_point()]  # of batches
+    with torch.no_grad():
+        torch._foreach_lerp_([mine for mine, _ in weights], [new for _, new in weights], share)
+        if counters:
+            torch._foreach_copy_([mine for mine, _ in counters], [new for _, new in counters])
+    average.n_averaged += 1
+
+
+def tensors(net: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers."""
+    return chain(net.parameters(), net.buffers())
 
 
 def after_epoch(average: AveragedModel | None, net: nn.Module, config: TrainConfig, epoch: int) -> None:

@@ -57,7 +57,8 @@ def load(path: Path, state: State, identity: dict[str, Any]) -> None:
         if saved.get(key) != value:
             raise FerKitError(f"{path}: saved with {key} {saved.get(key)}, now it is {value}; {restart}, or use --tag")
     for part in PARTS:
-        getattr(state, part).load_state_dict(record[part])
+        if record[part] or part != "scaler":  # a run in another format had none, and this one's begins anew
+            getattr(state, part).load_state_dict(record[part])
     for counter in COUNTERS:
         setattr(state, counter, record[counter])
     if state.average is not None:

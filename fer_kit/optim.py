@@ -37,6 +37,11 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         fused=True,
         **extra,
     )
+    if config.optimizer == "sgd" and config.momentum:
+        # Fused SGD makes its buffers without filling them, and a first step that the scaler skips never does.
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     if config.schedule != "cosine":  # timm's cosine multiplies by lr_scale itself, at every step
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_scale", 1.0)

@@ -19,7 +19,14 @@ from fer_kit.fold_job import Job, batches_of
 from fer_kit.losses import Loss
 
 # In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), C++'s, CUDA's, cuDNN's, cuBLAS's.
-WORDS = ("can't allocate memory", "not enough memory", "std::bad_alloc", "out of memory", "STATUS_ALLOC_FAILED")
+WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+    "unable to find an engine",
+)  # cuDNN's, where none of its ways got the scratch space it needs
 # The whole message of oneDNN, which computes convolutions on CPUs, where it gets no memory for code or scratch space.
 ONEDNN_WORDS = ("could not create a primitive", "could not create a memory object")
 TRIED_STEPS = 2  # in the second the optimizer has its memory, too
@@ -78,6 +85,7 @@ def advice(job: Job, state: engine.State, loss_of: Loss) -> str:
 def fits(job: Job, state: engine.State, config: TrainConfig, loss_of: Loss) -> bool:
     """Whether the memory is enough for a few steps of training as `config` says."""
     state.optimizer.zero_grad(set_to_none=True)
+    state.scaler = job.precision.scaler()  # the failed step may have left its own half-way
     gc.collect()
     if job.precision.device.type == "cuda":
         torch.cuda.empty_cache()

@@ -9,7 +9,7 @@ import pytest
 
 from fer_kit import recipes
 from fer_kit.config import override
-from tests.benchmarks import ablation
+from tests.benchmarks import ablation, bench_record
 
 IDENTITY = {"folds_digest": "f", "data_digest": "d", "device": "a machine", "scored_rows": 100, "log_loss": 1.0}
 ACCURACY = {
@@ -113,3 +113,12 @@ def test_every_row_changes_the_base_and_only_what_it_names():
     digests = {override(base, settings).digest for settings in table.values()}
     assert len(digests) == len(table) and base.digest not in digests
     assert "drop-path" not in ablation.table_of(recipes.get("deep_v1"))  # which has no residual branch
+
+
+def test_without_a_repository_a_record_says_what_it_can(monkeypatch, tmp_path):
+    """Code that travelled to a machine without git must not lose its record after all the training."""
+    monkeypatch.setattr(bench_record, "ROOT", tmp_path)
+    monkeypatch.delenv("FER_KIT_COMMIT", raising=False)
+    assert bench_record.commit(["*.py"]) == "unknown"
+    monkeypatch.setenv("FER_KIT_COMMIT", "abc")
+    assert bench_record.commit(["*.py"]) == "abc"

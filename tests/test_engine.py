@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import MixUp
 
-from fer_kit import averaging, batches, engine, losses, mixing, optim, precision, recipes
+from fer_kit import averaging, batches, checkpoints, engine, losses, mixing, optim, precision, recipes
 from fer_kit.config import override
 from fer_kit.errors import FerKitError
 
@@ -138,6 +138,29 @@ def test_accumulated_batches_are_one_large_batch(loss):
         assert loss_of_all == pytest.approx(one_loss, rel=1e-5)
     alone, _, _ = train(small_net(norm=False), config, groups)
     assert (weights(alone.net) - weights(one.net)).abs().max() > 1e-3  # five steps go elsewhere
+
+
+def test_a_first_step_that_the_scaler_skips_leaves_no_momentum():
+    """Fused SGD would keep what happened to lie in memory, and add it to the weights in the second step."""
+    net = small_net()
+    optimizer = optim.make_optimizer(net, override(recipes.get("residual"), ["lr=0.1"]))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    before = nn.utils.parameters_to_vector(net.parameters()).clone()
+    scaler.scale(net(torch.randn(8, 1, 48, 48)).square().mean() * 1e30).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert torch.equal(nn.utils.parameters_to_vector(net.parameters()), before)
+    assert all(bool((state["momentum_buffer"] == 0).all()) for state in optimizer.state.values())
+
+
+def test_a_run_saved_in_another_number_format_goes_on_in_fp16(tmp_path):
+    """Begun on a GPU with bf16, where nothing is scaled, and ended on a T4."""
+    config = recipes.get("residual")
+    checkpoints.save(tmp_path / "last.pt", start(small_net(), config), {})
+    fp16 = precision.Precision("fp16", CPU)
+    state = start(small_net(), config, form=fp16)
+    checkpoints.load(tmp_path / "last.pt", state, {})
+    assert state.scaler.is_enabled() and state.scaler.get_scale() == fp16.scaler().get_scale()
 
 
 def test_schedules_count_steps_and_not_batches():

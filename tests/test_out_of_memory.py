@@ -32,6 +32,7 @@ ALLOCATOR += "allocate 4096 bytes. Error code 12 (Cannot allocate memory)"
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
         (torch.cuda.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), True),
         (RuntimeError(ALLOCATOR), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),

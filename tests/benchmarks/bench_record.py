@@ -64,13 +64,19 @@ def head(benchmark: str, host: dict[str, Any], measured: Sequence[str], packages
 
 
 def commit(measured: Sequence[str]) -> str:
-    """HEAD, with `+changes` where one of the files `measured` differs from it."""
+    """HEAD, with `+changes` where one of the files `measured` differs from it.
+
+    Where there is no repository, e.g. on a rented machine, what FER_KIT_COMMIT says, else "unknown".
+    """
 
     def git(*args: str) -> str:
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *measured)
-    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *measured)
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("FER_KIT_COMMIT") or "unknown"
 
 
 def keep(path: Path | None, record: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ def arms(
     fast = choose("auto", device)
     on_device, targets = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
     loss_of = make_loss(config, labels, device)
+    torch.backends.cudnn.benchmark = True  # as in training
     steps = batches.count(rows, config.batch_size)
     ours, bare, timm_fed = (engine.start(config, fast, steps) for _ in range(3))
     size = rows // steps
@@ -86,11 +87,11 @@ def measure(
     for turn in range(rounds + 1):  # the first turn warms up
         for name, arm in run.items():
             if device.type == "cuda":
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             began = now()
             own_clock = arm()
             if device.type == "cuda":
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             seconds = now() - began if own_clock is None else own_clock
             if turn:
                 speeds[name].append(rows / seconds)

@@ -148,10 +148,11 @@ def body(args: argparse.Namespace) -> None:
         record["blend"] = blend_and_build(members, place, folder, args.out)
     ended = time.monotonic()
     record["seconds"] = record_summary.seconds(done, at_once, (began, prepared, measured, trained, ended))
+    keep(args.out / "record.json", record)  # before the comparison, which may fail or be cut off
     if not args.no_plain_loop:
         record["loop"] = record_summary.loop(args.recipes[0], args.device, args.out)
+        keep(args.out / "record.json", record)
     print(record_summary.tell(record))
-    keep(args.out / "record.json", record)
     if not members:
         raise FerKitError(
             f"no recipe finished its {folds} folds; look into {args.out / 'logs'}, or give more --minutes"

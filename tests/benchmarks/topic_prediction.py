@@ -24,6 +24,7 @@ def measure(plan: Plan) -> Found:
     device = choose_device(plan.device)
     fast, config = choose("auto", device), recipes.get(plan.recipe)
     now = CLOCKS[plan.clock]
+    torch.backends.cudnn.benchmark = True  # as in training
     batches, size = min(plan.steps, MOST_BATCHES), min(engine.PREDICT_BATCH, plan.rows // 10)
     images = torch.randint(0, 256, (batches * size, 48, 48), dtype=torch.uint8, device=device)
     net = models.build(config).to(device).to(memory_format=torch.channels_last).eval()
