@@ -9,6 +9,8 @@ from torch import nn
 
 from fer_kit.errors import FerKitError
 
+MOST_COMPILATIONS = 64
+
 
 def compiled(net: nn.Module, device: torch.device) -> Any:
     """`net` as torch.compile runs it, sharing its weights; compiled at the first batch of each size and mode.
@@ -25,4 +27,8 @@ def compiled(net: nn.Module, device: torch.device) -> Any:
             f"--compile: nothing can be compiled for {device} here ({lines[0][:160]}); install {needs}, or leave "
             "--compile away"
         ) from None
-    return torch.compile(net, dynamic=False)  # an epoch has batches of two sizes at most
+    # An epoch has batches of two sizes at most; but growing images, frozen parts and SAM's passes multiply them, and
+    # past its limit, 8 by default, torch goes on without compiling.
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+    setattr(torch._dynamo.config, limit, MOST_COMPILATIONS)
+    return torch.compile(net, dynamic=False)

@@ -70,10 +70,11 @@ class UserBatches:
         rows = batches.draw_rows(labels, config.sampler, rng)
         seeds = torch.randint(2**62, (len(rows),), generator=rng, device=rng.device)
         count = batches.count(len(rows), config.batch_size)
-        parts, seed_parts = rows.tensor_split(count), seeds.tensor_split(count)
-        self.orders.now = [(p.tolist(), s.tolist()) for p, s in zip(parts, seed_parts, strict=True)]
+        parts = rows.tensor_split(count)
+        listed = (part.cpu().tensor_split(count) for part in (rows, seeds))  # from a GPU in two copies
+        self.orders.now = [(p.tolist(), s.tolist()) for p, s in zip(*listed, strict=True)]
         for picked, pixels in zip(parts, self._made(images), strict=True):
-            x = torch.from_numpy(pixels)[:, None].to(images.device)  # (B, 1, 48, 48)
+            x = moved(torch.from_numpy(pixels)[:, None], images.device)  # (B, 1, 48, 48)
             x = normalise(x.float().div_(255.0) if x.dtype == torch.uint8 else x)
             yield (
                 x.contiguous(memory_format=torch.channels_last),
@@ -112,6 +113,11 @@ class UserBatches:
                 generator=Generator(),  # its draws for workers' seeds must not move those of dropout
             )
         return self.loader
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on the device; to a GPU from pinned memory, so that nothing waits for the copy."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 class Orders(Sampler[Order]):
