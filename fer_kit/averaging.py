@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 
 import torch
@@ -39,19 +39,16 @@ def after_step(average: AveragedModel | None, net: nn.Module, config: TrainConfi
         average.update_parameters(net)  # takes them as they are
         return
     share = 1.0 - min(config.average_decay, 1 - (1 + steps) ** -WARMUP_POWER)
-    pairs = [(mine.detach(), new.detach()) for mine, new in zip(tensors(average.module), tensors(net), strict=True)]
-    weights = [pair for pair in pairs if pair[0].is_floating_point()]
-    counters = [pair for pair in pairs if not pair[0].is_floating_point()]  # of batches
     with torch.no_grad():
-        torch._foreach_lerp_([mine for mine, _ in weights], [new for _, new in weights], share)
-        if counters:
-            torch._foreach_copy_([mine for mine, _ in counters], [new for _, new in counters])
+        torch._foreach_lerp_(tensors(average.module, True), tensors(net, True), share)
+        if counters := tensors(average.module, False):  # of batches
+            torch._foreach_copy_(counters, tensors(net, False))
     average.n_averaged += 1
 
 
-def tensors(net: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers."""
-    return chain(net.parameters(), net.buffers())
+def tensors(net: nn.Module, floating: bool) -> list[Tensor]:
+    """The parameters and buffers of floating point, or the others."""
+    return [value for value in chain(net.parameters(), net.buffers()) if value.is_floating_point() == floating]
 
 
 def after_epoch(average: AveragedModel | None, net: nn.Module, config: TrainConfig, epoch: int) -> None:

@@ -92,7 +92,8 @@ def load(runs_dir: Path, names: Sequence[str]) -> list[Source]:
 
 
 def _load(runs_dir: Path, name: str) -> Source:
-    known_runs, blends = runs.list_runs(runs_dir), [f"{runs.BLENDS}/{blend}" for blend in runs.list_blends(runs_dir)]
+    known_runs, short = runs.list_runs(runs_dir), runs.list_blends(runs_dir)
+    blends = [f"{runs.BLENDS}/{blend}" for blend in short]
     if name in known_runs:
         return _of_run(runs_dir, name)
     for blend in (name, f"{runs.BLENDS}/{name}"):
@@ -100,9 +101,7 @@ def _load(runs_dir: Path, name: str) -> Source:
             return _of_blend(runs_dir, blend)
     known = [*known_runs, *blends]
     there = f"there are: {', '.join(known)}" if known else "there are none yet; train one first"
-    raise FerKitError(
-        f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, [*known, *runs.list_blends(runs_dir)])}; {there}"
-    )
+    raise FerKitError(f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, [*known, *short])}; {there}")
 
 
 def _of_run(runs_dir: Path, name: str) -> Source:

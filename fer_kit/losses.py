@@ -32,17 +32,16 @@ class Loss:
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean over the batch, weighted where `loss_weights` asks for it."""
-        smoothing = self.config.label_smoothing
+        weighted = self.config.loss_weights != "none"
         if self.config.loss == "focal":
-            each = self.focal(logits, targets)  # (B,)
-        elif self.config.loss_weights == "none":
-            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+            loss = self.focal(logits, targets)  # (B,)
         else:
-            each = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")  # (B,)
-        if self.config.loss_weights == "none":
-            return each.mean()
+            smoothing, reduction = self.config.label_smoothing, "none" if weighted else "mean"
+            loss = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction=reduction)  # (B,) or its mean
+        if not weighted:
+            return loss.mean()
         weights = self.image_weights(targets)
-        return (weights * each).sum() / weights.sum()
+        return (weights * loss).sum() / weights.sum()
 
     def focal(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, of each image (B,); for shares, of each

@@ -25,8 +25,8 @@ WORDS = (
     "std::bad_alloc",
     "out of memory",
     "STATUS_ALLOC_FAILED",
-    "unable to find an engine",
-)  # cuDNN's, where none of its ways got the scratch space it needs
+    "unable to find an engine",  # cuDNN's, where none of its ways got the scratch space it needs
+)
 # The whole message of oneDNN, which computes convolutions on CPUs, where it gets no memory for code or scratch space.
 ONEDNN_WORDS = ("could not create a primitive", "could not create a memory object")
 TRIED_STEPS = 2  # in the second the optimizer has its memory, too
