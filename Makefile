@@ -24,15 +24,13 @@ DATA       ?=
 DEMO        = $(if $(DATA),demo/competition,demo/drawn)
 DEMO_DATA   = $(if $(DATA),$(DATA),demo/drawn/data)
 DEMO_FOLDS  = 0 1 2
-# a quarter as wide, and by steps that need fewer of them: for five minutes on two cores
-DEMO_SMALL  = width_mult=0.25 epochs=12 optimizer=adamw lr=3e-3 weight_decay=0.05 mixup_alpha=0 average_decay=0.98
 
 demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write and check a submission
 	@if [ -z "$(DATA)" ]; then $(PY) -m fer_kit.synthetic $(DEMO_DATA) --rows 2000 --test-rows 500; fi
 	@$(PY) -m fer_kit.folds --data $(DEMO_DATA) --runs $(DEMO)/runs --folds 3
 	@for fold in $(DEMO_FOLDS); do \
 	  $(PY) -m fer_kit.train --recipe baseline_v1 --set epochs=10 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
-	  $(PY) -m fer_kit.train --recipe residual --set $(DEMO_SMALL) --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
+	  $(PY) -m fer_kit.train --recipe residual_tiny --set epochs=12 average_decay=0.98 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
 	done
 	@$(PY) -m ensembles.blend demo --method mean --data $(DEMO_DATA) --runs $(DEMO)/runs
 	@$(PY) -m submissions build demo --runs $(DEMO)/runs --data $(DEMO_DATA) --out $(DEMO)/submission.csv

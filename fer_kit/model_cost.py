@@ -23,14 +23,15 @@ class Cost:
 
 
 # Kept true by tests/test_model_cost.py, which counts them again with models.cost.measure.
-COSTS: dict[str, Cost] = {
-    "baseline_v1": Cost(parameters=1_232_775, flops=65_029_888),
-    "baseline_v2": Cost(parameters=1_397_575, flops=65_357_568),
-    "deep_v1": Cost(parameters=717_991, flops=192_699_392),
-    "deep_v2": Cost(parameters=559_911, flops=187_223_552),
-    "attention": Cost(parameters=324_874, flops=171_340_800),
-    "residual": Cost(parameters=1_528_143, flops=284_491_264),
-    "vgg": Cost(parameters=4_709_191, flops=936_979_456),
-    "wide": Cost(parameters=4_313_639, flops=701_770_624),
-    "convnext": Cost(parameters=1_882_311, flops=337_438_208),
+COSTS: dict[tuple[str, float], Cost] = {  # by model and width_mult
+    ("baseline_v1", 1.0): Cost(parameters=1_232_775, flops=65_029_888),
+    ("baseline_v2", 1.0): Cost(parameters=1_397_575, flops=65_357_568),
+    ("deep_v1", 1.0): Cost(parameters=717_991, flops=192_699_392),
+    ("deep_v2", 1.0): Cost(parameters=559_911, flops=187_223_552),
+    ("attention", 1.0): Cost(parameters=324_874, flops=171_340_800),
+    ("residual", 1.0): Cost(parameters=1_528_143, flops=284_491_264),
+    ("residual", 0.25): Cost(parameters=99_951, flops=18_036_608),
+    ("vgg", 1.0): Cost(parameters=4_709_191, flops=936_979_456),
+    ("wide", 1.0): Cost(parameters=4_313_639, flops=701_770_624),
+    ("convnext", 1.0): Cost(parameters=1_882_311, flops=337_438_208),
 }

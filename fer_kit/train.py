@@ -179,9 +179,9 @@ def weights_of(args: argparse.Namespace, run: str) -> weights_files.Source | Non
 
 def cost_of(config: TrainConfig) -> model_cost.Cost:
     """Parameters and FLOPs of the config's network."""
-    if config.model in model_cost.COSTS and config.width_mult == 1.0:
-        return model_cost.COSTS[config.model]
-    from fer_kit.models import cost  # torch: a network of timm, or of another width, is built to be counted
+    if known := model_cost.COSTS.get((config.model, config.width_mult)):
+        return known
+    from fer_kit.models import cost  # torch: a network of timm, or of a width of one's own, is built to be counted
 
     return cost.measure(config)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, files, recipes
+from fer_kit import cli, files, recipes, revision
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError, did_you_mean
 from tests.benchmarks import bench_record
@@ -131,7 +131,7 @@ def results(
         for name, config in waiting:
             yield name, config, train(config, args, folder_of(work, name, config))
         return
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.at_once))
+    os.environ["OMP_NUM_THREADS"] = bench_record.threads_each(args.at_once)
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(args.at_once, mp_context=spawn) as pool:
         running: dict[concurrent.futures.Future[dict[str, Any]], tuple[str, TrainConfig]] = {}
@@ -275,7 +275,7 @@ def body(args: argparse.Namespace) -> None:
                 raise FerKitError(
                     f"{args.out}: begun with {what} {done[0][key]}, now it is {result[key]}; use that again"
                 )
-        done.append({"row": name, "seed": config.seed, "commit": bench_record.commit(MEASURED), **result})
+        done.append({"row": name, "seed": config.seed, "commit": revision.commit(MEASURED), **result})
         keep(args.out, base, done, told)
         shutil.rmtree(folder_of(work, name, config))
         print(

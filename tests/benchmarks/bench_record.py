@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
+from fer_kit import files, revision
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +53,7 @@ def head(benchmark: str, host: dict[str, Any], measured: Sequence[str], packages
     return {
         "benchmark": benchmark,
         "date": datetime.date.today().isoformat(),
-        "commit": commit(measured),
+        "commit": revision.commit(measured),
         "machine": host,
         "device": "cpu",
         "versions": {
@@ -63,20 +63,9 @@ def head(benchmark: str, host: dict[str, Any], measured: Sequence[str], packages
     }
 
 
-def commit(measured: Sequence[str]) -> str:
-    """HEAD, with `+changes` where one of the files `measured` differs from it.
-
-    Where there is no repository, e.g. on a rented machine, what FER_KIT_COMMIT says, else "unknown".
-    """
-
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *measured)
-        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("FER_KIT_COMMIT") or "unknown"
+def threads_each(at_once: int) -> str:
+    """OMP_NUM_THREADS of each of so many processes that share the cores."""
+    return str(max(1, (os.cpu_count() or 1) // at_once))
 
 
 def keep(path: Path | None, record: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit import files, runs
-from tests.benchmarks.bench_record import ROOT
+from tests.benchmarks.bench_record import ROOT, threads_each
 from tests.benchmarks.record_plan import Job
 
 GRACE_SECONDS = 5.0  # between the trainings' own time limit and the kill
@@ -54,7 +54,7 @@ def train_all(jobs: Sequence[Job], at_once: int, place: Place, deadline: float) 
     """
     began = time.monotonic()
     waiting, running, done = list(jobs), {}, []
-    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    threads = threads_each(at_once)
     place.logs.mkdir(parents=True, exist_ok=True)
     try:
         while waiting or running:

@@ -19,7 +19,7 @@ from typing import Any
 
 from fer_kit import cli
 from fer_kit.errors import FerKitError
-from tests.benchmarks.bench_record import ROOT
+from tests.benchmarks.bench_record import ROOT, threads_each
 from tests.benchmarks.record_plan import Speed
 
 ROWS = 4096  # drawn images; the speed does not hang on their number
@@ -75,7 +75,7 @@ def together(recipe: str, device: str, at_once: int, seconds: float, folder: Pat
         FerKitError: one of them failed; its last line is shown.
     """
     go = folder / f"go-{recipe}-{at_once}"
-    env = dict(os.environ) | ({"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))})
+    env = dict(os.environ) | {"OMP_NUM_THREADS": threads_each(at_once)}
     ready = [folder / f"ready-{recipe}-{at_once}-{number}" for number in range(at_once)]
     head = [sys.executable, "-m", "tests.benchmarks.record_speed", "--recipe", recipe, "--device", device]
     running = [

@@ -65,7 +65,7 @@ def measure(plan: Plan) -> Found:
             statistics.median(other[name]),
             ratio(ours[name], other[name]),
             limit,
-            peak / COSTS[config.model].flops / len(ways),
+            peak / COSTS[config.model, config.width_mult].flops / len(ways),
             peaks[name],
         )
         for name, ways in views.VIEWS.items()

@@ -30,7 +30,7 @@ def measure(plan: Plan) -> Found:
     found = bench_training.measure(plan.recipe, rows, plan.rounds, device, WORKERS, plan.clock)
     speeds = found["images_per_second"]
     peak = limits.torch_flops(device, DTYPES[fast.name], plan.clock)
-    cost = COSTS[config.model].flops * FORWARD_AND_BACKWARD
+    cost = COSTS[config.model, config.width_mult].flops * FORWARD_AND_BACKWARD
     limit = f"FLOPs of forward and backward pass at the rate of {fast.name} matrix products of torch, measured"
     lines = [
         Row(
