@@ -29,7 +29,7 @@ from tests.benchmarks import bench_record
 BASE = "base"
 MEASURED = ("fer_kit/*.py", "fer_kit/models/*.py", "tests/benchmarks/ablation.py")
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
-# Widths at which the modern networks do about the work of residual: a fifth more or less, since channels come in eights.
+# Widths at which modern networks do about the work of residual: a fifth more or less, since channels come in eights.
 EQUAL_WORK = {"residual": 1.0, "vgg": 0.5, "wide": 0.64, "convnext": 0.92}
 AUGMENT_OFF = ("flip_prob=0", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0", "contrast_frac=0")
 
