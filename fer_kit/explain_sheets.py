@@ -21,6 +21,7 @@ from fer_kit.labels import CLASSES
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
 JSON = "explain.json"
+FILES = (JSON, RIGHT, WRONG, ROWS, AVERAGE, SPATIAL, CHANNEL, CHANNELS)  # all that `write` may leave
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +93,12 @@ def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | Non
 
 
 def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
-    """Write every sheet into `out`; yields the lines to tell."""
+    """Write every sheet into `out`, in place of all that an earlier call left there; yields the lines to tell."""
     layer = explain_maps.choose_layer(subject.net, wish.layer)
     maker = Maker(subject, layer, wish.method)
     asked = _asked(subject, wish.rows)
+    for name in FILES:  # sheets of other rows or by another method would pass for this call's
+        (out / name).unlink(missing_ok=True)
     yield f"{subject.name}: {wish.method} at layer '{layer.name}', a map of {layer.side[0]}×{layer.side[1]}"
     about: dict[str, Any] = {"run": subject.name, "method": wish.method, "layer": layer.name, "side": layer.side}
 

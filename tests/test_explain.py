@@ -180,6 +180,12 @@ def test_the_command_writes_sheets_of_held_out_faces(trained, competition_dir, t
         for name, at in shown:
             assert CLASSES[truth[at]] == name and (said[at] == truth[at]) is right
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (tmp_path / "mine.png").write_bytes(b"")
+    again = command(trained, competition_dir, "--faces", "1", "--average", "2", "--out", str(tmp_path))
+    assert explain.main([*again, "--layer", "nowhere"]) == 2 and (tmp_path / "rows.png").exists()
+    assert explain.main([*again, "--method", "gradcam"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} >= (wanted - {"rows.png"}) | {"mine.png"}
+    assert not (tmp_path / "rows.png").exists()  # it showed the maps of the other method
 
 
 def written(trained, competition_dir, out, monkeypatch, said):
