@@ -30,7 +30,6 @@ COSTS: dict[tuple[str, float], Cost] = {  # by model and width_mult
     ("deep_v2", 1.0): Cost(parameters=559_911, flops=187_223_552),
     ("attention", 1.0): Cost(parameters=324_874, flops=171_340_800),
     ("residual", 1.0): Cost(parameters=1_528_143, flops=284_491_264),
-    ("residual", 0.5): Cost(parameters=387_255, flops=71_462_656),
     ("residual", 0.25): Cost(parameters=99_951, flops=18_036_608),
     ("vgg", 1.0): Cost(parameters=4_709_191, flops=936_979_456),
     ("wide", 1.0): Cost(parameters=4_313_639, flops=701_770_624),

@@ -44,19 +44,6 @@ RESIDUAL = TrainConfig(
     edges="reflection",
 )
 
-# For a CPU: a sixteenth of residual's work, by steps that need fewer of them; without mixup, which cost a network half
-# as wide as residual 1.8 points in 12 epochs (tests/benchmarks/records/ablation.json).
-TINY = dataclasses.replace(
-    RESIDUAL,
-    recipe="residual_tiny",
-    width_mult=0.25,
-    epochs=20,
-    optimizer="adamw",
-    lr=3e-3,
-    weight_decay=0.05,
-    mixup_alpha=0.0,
-)
-
 # For a GPU: long enough for mixup and averages to pay, after what others report; nobody has tuned it on these folds.
 # The rates of vgg (that of Khaireddin and Chen, see models.vgg), wide and convnext were tried for 105 steps only, on
 # 2,250 faces with one seed: 1,000 others read 32.2%, 32.9% and 28.4%, and 31.1% by residual at its own rate, where the
@@ -103,9 +90,18 @@ RECIPES: dict[str, TrainConfig] = {
             rotation_deg=10.0,
         ),
         RESIDUAL,
-        TINY,
-        # Half of residual's width; its rate is the one of the ablation, where nothing else was tried.
-        dataclasses.replace(TINY, recipe="residual_small", width_mult=0.5, epochs=16, lr=2e-3),
+        # For a CPU: a sixteenth of the work, by steps that need fewer of them; without mixup, which cost a network half
+        # as wide as residual 1.8 points in 12 epochs (tests/benchmarks/records/ablation.json).
+        dataclasses.replace(
+            RESIDUAL,
+            recipe="residual_tiny",
+            width_mult=0.25,
+            epochs=20,
+            optimizer="adamw",
+            lr=3e-3,
+            weight_decay=0.05,
+            mixup_alpha=0.0,
+        ),
         dataclasses.replace(LONG, recipe="vgg", model="vgg", lr=0.01),
         dataclasses.replace(LONG, recipe="wide", model="wide", lr=0.02),
         dataclasses.replace(
