@@ -129,7 +129,7 @@ class TrainConfig:
                 f"average_epochs={self.average_epochs} with early_stop_epochs={self.early_stop_epochs}: which epochs "
                 "are the last is known beforehand only where none stops early; set one of them to 0"
             )
-        if self.progressive_px and not self.image_px > self.progressive_px:
+        if self.progressive_px and self.image_px and not self.image_px > self.progressive_px:
             raise FerKitError(
                 f"progressive_px={self.progressive_px} grows to image_px={self.image_px}; give a larger image_px"
             )

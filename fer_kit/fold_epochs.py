@@ -22,13 +22,13 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
         FerKitError: the loss is no longer finite, or the batches do not fit into memory; the last epoch is saved.
     """
     loss_of = make_loss(job.config, job.rows.labels.cpu().numpy(), job.images.device)
-    while state.epoch < job.config.epochs and not stopped_early(job.config, state):
+    while more_to_train(job.config, state):
         record = one_epoch(job, state, loss_of)
         state.seconds += record["seconds"]
         state.history.append(record)
         save(job, state)
         job.log(tell(record, job.config, state))
-        if out_of_time(job.options, began, state):
+        if more_to_train(job.config, state) and out_of_time(job.options, began, state):
             job.log(
                 f"time limit of {job.options.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved;"
                 " go on with --resume"
@@ -133,6 +133,11 @@ def watch(job: Job, state: engine.State) -> dict[str, float]:
         if job.config.early_stop_epochs:
             state.best_weights = checkpoints.weights_of(state.smooth)
     return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
+
+
+def more_to_train(config: TrainConfig, state: engine.State) -> bool:
+    """Whether the recipe asks for another epoch."""
+    return state.epoch < config.epochs and not stopped_early(config, state)
 
 
 def stopped_early(config: TrainConfig, state: engine.State) -> bool:

@@ -60,7 +60,7 @@ def told(folder: Path) -> Iterator[None]:
 
 
 def advice(job: Job, state: engine.State, loss_of: Loss) -> str:
-    """One line for somebody whose batches were too large, with the largest halving of them that two steps got through.
+    """One line for somebody whose batches were too large, with the largest even part that two steps got through.
 
     To be called outside of the handler of the error, whose traceback holds on to the tensors of the failed step. Spoils
     `state`; what is saved stays.
@@ -69,8 +69,8 @@ def advice(job: Job, state: engine.State, loss_of: Loss) -> str:
     device = tracking.device_name(job.precision.device)
     saved = f"epochs 1 to {state.epoch} are saved" if state.epoch else "nothing was trained yet"
     failed = f"{job.folder}: out of memory on {device} in epoch {state.epoch + 1} with batches of {config.batch_size}"
-    images, parts = config.batch_size * config.accumulate, config.accumulate * 2
-    while images // parts >= RANGES["batch_size"][0]:
+    images = config.batch_size * config.accumulate
+    for parts in cuts(images, config.accumulate):
         smaller = dataclasses.replace(config, batch_size=images // parts, accumulate=parts)
         if fits(job, state, smaller, loss_of):
             settings = f"--set batch_size={smaller.batch_size} accumulate={parts}"
@@ -78,19 +78,30 @@ def advice(job: Job, state: engine.State, loss_of: Loss) -> str:
                 f"{failed}; batches of {smaller.batch_size} fit{peak(job.precision.device)}: train anew with {settings}"
                 f" --tag NAME (or --accumulate {parts} --tag NAME), still {images} images a step; {saved}"
             )
-        parts *= 2
     return f"{failed}, and fewer do not fit either; choose another device with --device, or a smaller network; {saved}"
 
 
+def cuts(images: int, parts: int) -> Iterator[int]:
+    """Numbers of even batches, more than `parts`, to cut a step of `images` in: each at least twice the one before."""
+    for more in range(2 * parts, images // int(RANGES["batch_size"][0]) + 1):
+        if images % more == 0 and more >= 2 * parts:
+            parts = more
+            yield parts
+
+
 def fits(job: Job, state: engine.State, config: TrainConfig, loss_of: Loss) -> bool:
-    """Whether the memory is enough for a few steps of training as `config` says."""
+    """Whether the memory is enough for a few steps of training as `config` says, in the last and largest epoch.
+
+    By then nothing is frozen any more, and images that grow have their full size.
+    """
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler = job.precision.scaler()  # the failed step may have left its own half-way
     gc.collect()
     if job.precision.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(job.precision.device)
-    batches = islice(batches_of(job, state.epoch + 1, config), TRIED_STEPS * config.accumulate)
+    state.epoch = config.epochs - 1
+    batches = islice(batches_of(job, config.epochs, config), TRIED_STEPS * config.accumulate)
     try:
         engine.train_epoch(state, batches, loss_of, config, job.precision)
     except engine.NotFiniteError:  # which has nothing to do with memory

@@ -63,6 +63,8 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
         tensors, about = fitted(config, net, tensors, trained, path), config.weights
     learns = [name for name in transfer.classifier(net) if f"{name}.weight" not in tensors]
     fresh = f"; random: {', '.join(learns)}" if learns else ""
+    if config.freeze_epochs >= config.epochs:
+        fresh += "; all the rest stays frozen in every epoch"
     return Start(tensors, f"weights {about} ({len(tensors)} tensors, digest {digest(tensors)[:12]}{fresh})")
 
 

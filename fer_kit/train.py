@@ -15,6 +15,7 @@ from pathlib import Path
 from fer_kit import augment_files, cli, fold_names, model_cost, recipes, runs, soft_targets, wandb_log, weights_files
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
+from fer_kit.labels import SIDE_PX
 
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
 MOST_WORKERS = 256
@@ -126,6 +127,7 @@ def for_trial(config: TrainConfig) -> TrainConfig:
         limit_rows=SMOKE_ROWS,
         batch_size=min(config.batch_size, SMOKE_BATCH),
         average_epochs=min(config.average_epochs, SMOKE_EPOCHS),
+        freeze_epochs=0,  # else the trial would train the classifier alone
     )
 
 
@@ -186,8 +188,24 @@ def cost_of(config: TrainConfig) -> model_cost.Cost:
     return cost.measure(config)
 
 
+def refuse(config: TrainConfig, pipeline: augment_files.AugmentFile | None) -> None:
+    """Raise FerKitError where training would refuse what the network, or the pipeline, cannot do."""
+    fine_tuned = config.progressive_px or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1
+    if fine_tuned:
+        from fer_kit import models, transfer
+
+        transfer.check(config, models.build(config))
+    if pipeline is not None and pipeline.where not in augment_files.BUILT_IN:
+        import numpy as np
+
+        from fer_kit.user_augment import Pipeline
+
+        slope = np.arange(SIDE_PX, dtype=np.uint8)
+        Pipeline(pipeline).try_on(np.add.outer(slope, slope))  # (48, 48), in place of a face
+
+
 def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
-    """Print what a run would do, from the files at hand; torch is loaded only to count networks of no table."""
+    """Print what a run would do, from the files at hand; torch is loaded only where a network has to be built."""
     from fer_kit import data, folds, splits
 
     place = data.find(args.data)
@@ -216,6 +234,7 @@ def body(args: argparse.Namespace) -> None:
     if pipeline is not None:
         print(augment_files.told(recipes.get(args.recipe), pipeline))
     if args.dry_run:
+        refuse(config, pipeline)
         return plan(args, config, run)
     from fer_kit import fold_job, fold_run  # these bring torch
 

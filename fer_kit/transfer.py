@@ -42,6 +42,11 @@ def check_progressive(config: TrainConfig, net: nn.Module) -> None:
         raise FerKitError(
             f"progressive_px={config.progressive_px}: {config.model} takes images of one size; set progressive_px=0"
         )
+    if not net.image_px > config.progressive_px:
+        raise FerKitError(
+            f"progressive_px={config.progressive_px} grows to the {net.image_px} px of {config.model}; give fewer, or "
+            "a larger image_px"
+        )
     for px in sorted({px_of_epoch(net, epoch, config) for epoch in range(config.epochs)}):
         net.try_size(px)
 

@@ -21,7 +21,7 @@ from tests.kaggle_standin import KernelVersion
 
 SLUG = "challenges-in-representation-learning-facial-expression-recognition-challenge"
 RUN = "baseline_v1-small"
-SMALL = ["--recipe", "baseline_v1", "--set", "epochs=1", "batch_size=32", "--tag", "small", "--accelerator", "none"]
+SMALL = ["--recipe", "baseline_v1", "--set", "epochs=2", "batch_size=32", "--tag", "small", "--accelerator", "none"]
 
 
 def parsed(*argv: str) -> Any:

@@ -80,6 +80,8 @@ def test_a_pipeline_that_does_not_work_leaves_no_folder(command, runs_dir, tmp_p
     path.write_text(json.dumps({"transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": [noise]}}))
     assert train.main([*command, "--augment", str(path)]) == 2
     assert "mine.json: ISONoise fails on a grey face of 48×48" in capsys.readouterr().err
+    assert train.main([*command, "--augment", str(path), "--dry-run"]) == 2
+    assert "mine.json: ISONoise fails on a grey face of 48×48" in capsys.readouterr().err
     assert not (runs_dir / "deep_v3-a").exists()
 
 

@@ -168,6 +168,7 @@ def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
         (["augment=mine.yaml"], r"augment='mine.yaml' is no name .* as --augment FILE"),
         (["average_epochs=5"], r"average_decay=0.998 and average_epochs=5 are two averages .* set one of them to 0"),
         (["progressive_px=96", "image_px=64"], r"progressive_px=96 grows to image_px=64; give a larger image_px"),
+        (["progressive_px=64", "image_px=64"], r"progressive_px=64 grows to image_px=64; give a larger image_px"),
         (
             ["augment=v3@0123456789abcdef", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0"],
             r"takes the place of flip_prob, contrast_frac; set flip_prob=0 contrast_frac=0 too",

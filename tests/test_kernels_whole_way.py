@@ -76,7 +76,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
         "asked    run baseline_v1-small, folds 0, on none",
         "found    no GPU; ",
         f"folds    2, digest {digest[:12]}, sent along",
-        "fold 0 | epoch   1/1",
+        "fold 0 | epoch   2/2",
         "fold 0 | finished: runs/baseline_v1-small/fold0",
         "result   finished: 0",
     ):
@@ -98,7 +98,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     told = capsys.readouterr().out
     second = ran(evening, 2)
     assert f"earlier  {earlier}: finished 0, stopped 1" in second.stdout, second.stdout + second.stderr
-    assert "fold 0: finished already" in second.stdout and "going on after epoch 1 of 1" in second.stdout
+    assert "fold 0: finished already" in second.stdout and "going on after epoch 1 of 2" in second.stdout
     assert "folds-0-1-on-2 version 1: queued" in told and "version 1: running" in told
     assert evening.sleeps and min(evening.sleeps) >= 30
     for fold in range(2):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import engine, models, out_of_memory, train
+from fer_kit import engine, models, out_of_memory, train, transfer
 
 COMMAND = [
     "--recipe",
@@ -93,6 +93,29 @@ def test_the_answer_names_what_fits_and_works(place, runs_dir, monkeypatch, caps
         assert train.main([*changed, *place]) == 0
         config = json.loads((runs_dir / "baseline_v1-parts" / "fold0" / "config.json").read_text())
         assert (config["batch_size"], config["accumulate"]) == (16, 4)
+
+
+@pytest.mark.parametrize(
+    ("images", "parts", "expected"),
+    [(64, 1, [2, 4, 8, 16, 32]), (64, 4, [8, 16, 32]), (100, 1, [2, 4, 10, 20, 50]), (97, 1, []), (6, 3, [])],
+)
+def test_batches_are_cut_evenly_so_that_accumulate_takes_them(images, parts, expected):
+    assert list(out_of_memory.cuts(images, parts)) == expected
+
+
+def test_a_batch_is_tried_as_it_is_once_nothing_is_frozen_and_images_have_grown(place, monkeypatch, capsys):
+    seen = []
+    begin = transfer.begin_epoch
+
+    def begun(net, epoch, config):
+        seen.append((config.batch_size, epoch))
+        begin(net, epoch, config)
+
+    monkeypatch.setattr(transfer, "begin_epoch", begun)
+    with_memory(monkeypatch, Small(40))
+    epochs = next(int(word.partition("=")[2]) for word in COMMAND if word.startswith("epochs="))
+    assert train.main([*COMMAND, *place]) == 2 and "batches of 32 fit" in capsys.readouterr().err
+    assert epochs > 1 and seen == [(64, 0), (32, epochs - 1)]
 
 
 def test_what_was_trained_is_kept_and_can_go_on(place, runs_dir, monkeypatch, capsys):

@@ -235,6 +235,10 @@ def test_offline_without_a_file_names_the_three_ways(offline):
             "layer_decay=0.9: only networks of timm know the order of",
         ),
         (small(VIT, "progressive_px=16"), "progressive_px=16: timm/test_vit takes images of one size"),
+        (
+            small(RESNET, "image_px=0", "progressive_px=160"),
+            "progressive_px=160 grows to the 160 px of timm/test_",
+        ),
         (small("residual", "image_px=0", "weights=a@0123456789abcdef"), "the file is not given; give it as --weights"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from fer_kit import runs
 from fer_kit.errors import FerKitError
-from tests.benchmarks import record_slots, record_summary
+from tests.benchmarks import record, record_slots, record_speed, record_summary
 from tests.benchmarks.record_plan import LEAST, MOST, RESERVE, Job, Speed, Wish, epochs_of, plan, total_seconds
 
 ROWS = 22_967
@@ -100,7 +101,54 @@ def test_the_command_names_a_run_of_its_own_and_its_limit(tmp_path):
     place = record_slots.Place(tmp_path / "data", tmp_path / "runs", "cuda", tmp_path)
     words = " ".join(record_slots.command(Job("residual", 120, 3, 1), place, 90))
     assert "--recipe residual --fold 3 --set epochs=120 seed=1 --tag record-seed1" in words
-    assert words.endswith("--device cuda --limit-minutes 1.500")
+    assert words.endswith("--device cuda --limit-minutes 1.500") and "--weights" not in words
+    place = dataclasses.replace(place, weights={"residual": "/r.pth"})
+    assert "--weights /r.pth" in " ".join(record_slots.command(Job("residual", 120, 3, 1), place, 90))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--minutes", "0.5"], "--minutes 0.5: the blend alone is given 45 seconds; give more"),
+        (["--minutes", "9", "--at-once", "2", "0"], "--at-once 0: no training would ever begin; give 1 or more"),
+        (["--minutes", "9", "--weights", "vgg.pth"], "--weights vgg.pth: give RECIPE=FILE, a recipe of residual, wide"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_done(words, message, tmp_path, capsys):
+    assert record.cli.run(record.build_parser, record.body, [*words, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_number_or_a_recipe_that_does_not_fit_is_left_out(monkeypatch, tmp_path, capsys):
+    def together(recipe, device, number, seconds, folder, rows):
+        if number > 3 or recipe == "vgg":
+            raise FerKitError(f"measuring {recipe} with {number} at once failed: out of memory")
+        return Speed(number, 100.0 * number, 1.0, 1.0)
+
+    monkeypatch.setattr(record_speed, "together", together)
+    words = [
+        "--minutes",
+        "9",
+        "--out",
+        str(tmp_path),
+        "--recipes",
+        "residual",
+        "vgg",
+        "wide",
+        "--at-once",
+        "6",
+        "1",
+        "3",
+    ]
+    found, left_out = record.measure(record.build_parser().parse_args(words), 100)
+    assert {recipe: speed.at_once for recipe, speed in found.items()} == {"residual": 3, "wide": 3}
+    assert left_out == {"vgg": "measuring vgg with 3 at once failed: out of memory"}
+    assert "6 at once will not do: measuring residual" in capsys.readouterr().out
+
+
+def test_processes_that_measure_a_recipe_of_timm_find_each_other(tmp_path):
+    go, ready = record_speed.marks("timm/test_resnet", 2, tmp_path)
+    assert len({go, *ready}) == 3 and {path.parent for path in (go, *ready)} == {tmp_path}
 
 
 def ended(recipe, fold, accuracy, **more):
@@ -112,15 +160,16 @@ def test_the_figures_of_a_record():
     done = [ended("residual", fold, 0.70 + 0.01 * fold, **{"from": 0.0, "to": 70.0}) for fold in range(3)]
     done += [ended("vgg", 0, 0.9, **{"from": 70.0, "to": 140.0}), {"recipe": "vgg", "fold": 1, "seed": 0,
              "epochs": 9, "end": "out of time", "from": 70.0, "to": 100.0}]  # fmt: skip
-    found = record_summary.scores(done, 3)
+    found = record_summary.scores(done, 3, 20.0)
     assert list(found["runs"]) == ["residual seed 0"]  # vgg lacks folds
     assert found["runs"]["residual seed 0"]["mean"] == pytest.approx(0.71)
-    assert found["minutes_to"] == {"70%": 1.0, "72%": None}
+    assert found["minutes_to"] == {"70%": 1.5, "72%": None}  # 20 s before, its last fold 70 s after
     spent = record_summary.seconds(done, 3, (0.0, 10.0, 20.0, 160.0, 170.0))
     shares = spent["share_of_slots"]
     assert spent["total"] == 170.0 and sum(shares.values()) == pytest.approx(1.0, abs=2e-3)
     assert shares["train"] == pytest.approx(4 * 60 / 420, abs=1e-3)
     assert shares["unfinished"] == pytest.approx(30 / 420, abs=1e-3)
     text = record_summary.tell({**found, "seconds": spent})
-    assert "71.00% ± 1.00%" in text and "minutes a fold to 72%: not reached" in text
+    assert spent["share_of_total"] == pytest.approx(4 * 60 / (3 * 170), abs=1e-3)
+    assert "71.00% ± 1.00%" in text and "minutes to 70%: 1.5" in text and "minutes to 72%: not reached" in text
     assert json.dumps(found)

@@ -103,6 +103,12 @@ def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(comman
     assert products(folder) == uninterrupted
 
 
+def test_a_time_limit_that_is_over_after_the_last_epoch_lets_it_predict(command, runs_dir, capsys):
+    short = ["epochs=1" if word == "epochs=3" else word for word in command]
+    assert short != command and train.main([*short, "--limit-minutes", "0.0001"]) == 0
+    assert "time limit" not in capsys.readouterr().out and runs.is_finished(runs_dir / "deep_v3-t" / "fold1")
+
+
 def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypatch, capsys):
     whole = engine.train_epoch
 

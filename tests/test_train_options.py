@@ -72,6 +72,23 @@ def test_refusals(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_smoke_run_trains_all_of_the_network():
+    config, _ = resolved("--recipe", "timm/resnet50", "--smoke")
+    assert recipes.get("timm/resnet50").freeze_epochs > 0 and config.freeze_epochs == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "progressive_px=24"], "progressive_px=24: residual takes images of one size"),
+        (["--set", "layer_decay=0.9"], "layer_decay=0.9: only networks of timm know the order of their layers"),
+    ],
+)
+def test_a_dry_run_refuses_what_training_would(words, message, place, capsys):
+    assert train.main(["--recipe", "residual", "--fold", "0", *words, "--tag", "t", "--dry-run", *place]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_smoke_run_of_a_mean_over_epochs_has_one(place, capsys):
     config, _ = resolved("--recipe", "baseline_v1", "--set", "early_stop_epochs=0", "average_epochs=5", "--smoke")
     assert (config.epochs, config.average_epochs) == (1, 1)

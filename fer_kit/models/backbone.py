@@ -22,8 +22,9 @@ class Backbone(nn.Module):
     The faces come as `fer_kit.augment.normalise` leaves them. They are brought to the mean and spread that the network
     was trained with (of its three channels the mean, since a grey image has the same value in each) and enlarged to
     its own size by its own interpolation, on the device and on one channel. The first convolution takes that one
-    channel; pretrained weights are summed over the three (timm's own conversion), which on grey images is the same
-    sum.
+    channel; pretrained weights are summed over the three (timm's own conversion). That is the same sum where mean and
+    spread are the same for all three; ImageNet's differ, by which each channel is off by a constant of at most a fifth
+    of its spread.
 
     Args:
         name: of timm, without `timm/`; with a tag of pretrained weights, e.g. `resnet50.a1_in1k`, mean, spread and

@@ -42,6 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="R", help="the first ones come first")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.add_argument("--at-once", type=int, nargs="+", metavar="N", help="numbers of processes to measure")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="RECIPE=FILE",
+        help="what a recipe starts from in place of its own weights, as train's --weights; needed offline for timm's",
+    )
     parser.add_argument("--no-plain-loop", action="store_true", help="skip the comparison with a DataLoader loop")
     return parser
 
@@ -71,9 +78,35 @@ def prepare(args: argparse.Namespace) -> tuple[Path, Path, int]:
     return place, folder, fold_files.read(folder / "folds.csv").count
 
 
-def measure(args: argparse.Namespace, rows: int) -> dict[str, Speed]:
-    """The best number of processes, from the first recipe; then the speed of every recipe with as many."""
-    numbers = args.at_once or default_numbers(args.device)
+def check(args: argparse.Namespace) -> dict[str, str]:
+    """The weights of `--weights` by recipe, files as absolute paths.
+
+    Raises:
+        FerKitError: an option is out of range, or weights are given for no recipe of the run.
+    """
+    if not 60 * args.minutes > BLEND_SECONDS:
+        raise FerKitError(f"--minutes {args.minutes:g}: the blend alone is given {BLEND_SECONDS:g} seconds; give more")
+    for number in args.at_once or ():
+        if number < 1:
+            raise FerKitError(f"--at-once {number}: no training would ever begin; give 1 or more")
+    weights = {}
+    for typed in args.weights:
+        recipe, _, source = typed.partition("=")
+        if recipe not in args.recipes or not source:
+            raise FerKitError(f"--weights {typed}: give RECIPE=FILE, a recipe of {', '.join(args.recipes)}")
+        weights[recipe] = str(Path(source).resolve()) if Path(source).exists() else source
+    return weights
+
+
+def measure(args: argparse.Namespace, rows: int) -> tuple[dict[str, Speed], dict[str, str]]:
+    """The best number of processes, from the first recipe; then the speed of every recipe with as many.
+
+    Second, why a recipe is left out: it does not run there, as with too little memory for so many.
+
+    Raises:
+        FerKitError: not even the smallest number runs with the first recipe.
+    """
+    numbers = sorted(set(args.at_once or default_numbers(args.device)))
     with tempfile.TemporaryDirectory() as folder:
 
         def speed(recipe: str, number: int) -> Speed:
@@ -81,9 +114,25 @@ def measure(args: argparse.Namespace, rows: int) -> dict[str, Speed]:
             print(f"{recipe}: {number} at once, {found.images_per_second:,.0f} images/s together", flush=True)
             return found
 
-        tried = [speed(args.recipes[0], number) for number in numbers]
+        first, *others = args.recipes
+        tried: list[Speed] = []
+        for number in numbers:
+            try:
+                tried.append(speed(first, number))
+            except FerKitError as error:
+                if not tried:
+                    raise
+                print(f"{number} at once will not do: {error}", flush=True)
+                break
         best = max(tried, key=lambda one: one.images_per_second)
-        return {args.recipes[0]: best} | {recipe: speed(recipe, best.at_once) for recipe in args.recipes[1:]}
+        found, left_out = {first: best}, {}
+        for recipe in others:
+            try:
+                found[recipe] = speed(recipe, best.at_once)
+            except FerKitError as error:
+                left_out[recipe] = str(error)
+                print(f"{recipe} is left out: {error}", flush=True)
+        return found, left_out
 
 
 def default_numbers(device: str) -> list[int]:
@@ -117,6 +166,7 @@ def blend_and_build(members: Sequence[str], place: Path, folder: Path, out: Path
 def body(args: argparse.Namespace) -> None:
     """Measure, plan, train, blend, build, record."""
     began = time.monotonic()
+    weights = check(args)
     configs = [recipes.get(name) for name in args.recipes]
     place, folder, folds = prepare(args)
     competition = data.load(place, folder / "cache")
@@ -124,16 +174,17 @@ def body(args: argparse.Namespace) -> None:
     host = machine()
     print(headline(host))
     prepared = time.monotonic()
-    speeds = measure(args, rows // folds + len(competition.test.ids))
+    speeds, left_out = measure(args, rows // folds + len(competition.test.ids))
     measured = time.monotonic()
-    wishes = [Wish(config.recipe, config.epochs, rows - rows // folds) for config in configs]
+    chosen = [config for config in configs if config.recipe in speeds]
+    wishes = [Wish(config.recipe, config.epochs, rows - rows // folds) for config in chosen]
     deadline = began + 60 * args.minutes - BLEND_SECONDS
     jobs = plan(wishes, speeds, folds, deadline - measured)
     epochs = ", ".join(f"{name} {count}" for name, count in {job.recipe: job.epochs for job in jobs}.items())
     at_once = max(speed.at_once for speed in speeds.values())
     print(f"{len(jobs)} trainings, {at_once} at once; epochs: {epochs}", flush=True)
     device = args.device
-    done = train_all(jobs, at_once, Place(place, folder, device, args.out.resolve() / "logs"), deadline)
+    done = train_all(jobs, at_once, Place(place, folder, device, args.out.resolve() / "logs", weights), deadline)
     trained = time.monotonic()
     members = complete(jobs, done, folds)
     record = head("record", host, MEASURED, PACKAGES) | {
@@ -141,18 +192,20 @@ def body(args: argparse.Namespace) -> None:
         "minutes": args.minutes,
         "folds": folds,
         "speeds": {name: vars(speed) for name, speed in speeds.items()},
+        "left_out": left_out,
         "trainings": done,
-        **record_summary.scores(done, folds),
+        **record_summary.scores(done, folds, measured - began),
     }
     if members:
         record["blend"] = blend_and_build(members, place, folder, args.out)
     ended = time.monotonic()
     record["seconds"] = record_summary.seconds(done, at_once, (began, prepared, measured, trained, ended))
     keep(args.out / "record.json", record)  # before the comparison, which may fail or be cut off
+    print(record_summary.tell(record))
     if not args.no_plain_loop:
         record["loop"] = record_summary.loop(args.recipes[0], args.device, args.out)
         keep(args.out / "record.json", record)
-    print(record_summary.tell(record))
+        print(record_summary.tell_loop(record["loop"]))
     if not members:
         raise FerKitError(
             f"no recipe finished its {folds} folds; look into {args.out / 'logs'}, or give more --minutes"

@@ -61,17 +61,17 @@ def epochs_of(wish: Wish, stretch: float) -> int:
 
 
 def total_seconds(wishes: Sequence[Wish], speeds: Mapping[str, Speed], folds: int, stretch: float) -> float:
-    """Of all folds of all `wishes`, spread over the slots; the last round of slots counts whole."""
-    costs = sorted(job_seconds(wish, speeds[wish.recipe], stretch) for wish in wishes for _ in range(folds))
+    """Of all folds of all `wishes`, in their order, spread over the slots; the last round of slots counts whole."""
     ends = [0.0] * max(speed.at_once for speed in speeds.values())
-    for cost in reversed(costs):  # as the slots take them: the longest first
-        slot = ends.index(min(ends))
-        ends[slot] += cost
+    for wish in wishes:
+        for _ in range(folds):
+            slot = ends.index(min(ends))
+            ends[slot] += job_seconds(wish, speeds[wish.recipe], stretch)
     return max(ends)
 
 
 def plan(wishes: Sequence[Wish], speeds: Mapping[str, Speed], folds: int, seconds: float) -> list[Job]:
-    """The jobs that fit into `seconds` less `RESERVE`, the longest first, so that the slots end together.
+    """The jobs that fit into `seconds` less `RESERVE`, in the order of `wishes`: what is late after all is the last.
 
     Raises:
         FerKitError: not even the first recipe fits at half its epochs.
@@ -92,14 +92,12 @@ def plan(wishes: Sequence[Wish], speeds: Mapping[str, Speed], folds: int, second
     seeds = 1
     if stretch >= MOST:
         stretch, seeds = MOST, max(1, math.floor(seconds / total_seconds(chosen, speeds, folds, MOST)))
-    jobs = [
+    return [
         Job(wish.recipe, epochs_of(wish, stretch), fold, seed)
         for seed in range(seeds)
         for wish in chosen
         for fold in range(folds)
     ]
-    cost = {wish.recipe: job_seconds(wish, speeds[wish.recipe], stretch) for wish in chosen}
-    return sorted(jobs, key=lambda job: (job.seed, -cost[job.recipe], job.fold))
 
 
 def widest(wishes: Sequence[Wish], speeds: Mapping[str, Speed], folds: int, seconds: float) -> float:

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ GRACE_SECONDS = 5.0  # between the trainings' own time limit and the kill
 
 @dataclass(frozen=True)
 class Place:
-    """Where the trainings read and write, and on which device."""
+    """Where the trainings read and write, on which device, and from which weights (by recipe) some of them start."""
 
     data: Path
     runs: Path
     device: str
     logs: Path
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 def tag_of(job: Job) -> str:
@@ -42,6 +43,7 @@ def command(job: Job, place: Place, seconds: float) -> list[str]:
     """The training's command line; it stops by itself, at an epoch's end, after `seconds`."""
     words = [sys.executable, "-m", "fer_kit.train", "--recipe", job.recipe, "--fold", str(job.fold)]
     words += ["--set", f"epochs={job.epochs}", f"seed={job.seed}", "--tag", tag_of(job)]
+    words += ["--weights", place.weights[job.recipe]] if job.recipe in place.weights else []
     words += ["--data", str(place.data), "--runs", str(place.runs), "--device", place.device]
     return [*words, "--limit-minutes", f"{seconds / 60:.3f}"]
 

@@ -9,6 +9,7 @@ a point that only a measurement shows. Each runs the very loop of `fer_kit.train
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli
+from fer_kit import cli, runs
 from fer_kit.errors import FerKitError
 from tests.benchmarks.bench_record import ROOT, threads_each
 from tests.benchmarks.record_plan import Speed
@@ -36,7 +37,9 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     from fer_kit.precision import Precision, choose, choose_device
 
     torch.manual_seed(0)
-    config, device = recipes.get(recipe), choose_device(device_name)
+    # as most epochs are: nothing frozen any more, images of full size
+    config = dataclasses.replace(recipes.get(recipe), freeze_epochs=0, progressive_px=0)
+    device = choose_device(device_name)
     fast = choose(config.precision, device)
     images = torch.randint(0, 256, (ROWS, 48, 48), dtype=torch.uint8).to(device)
     labels = torch.randint(0, 7, (ROWS,)).to(device)
@@ -68,15 +71,20 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     return {"images_per_second": trained / spent, "start": starting, "predict": (time.perf_counter() - began) / 512}
 
 
+def marks(recipe: str, at_once: int, folder: Path) -> tuple[Path, list[Path]]:
+    """The file that starts the clocks, and those by which each process says that it is warm."""
+    name = runs.run_name(recipe, str(at_once))  # a recipe of timm has a slash
+    return folder / f"go-{name}", [folder / f"ready-{name}-{number}" for number in range(at_once)]
+
+
 def together(recipe: str, device: str, at_once: int, seconds: float, folder: Path, predicted_rows: int) -> Speed:
     """Measure `at_once` processes that start their clocks together.
 
     Raises:
         FerKitError: one of them failed; its last line is shown.
     """
-    go = folder / f"go-{recipe}-{at_once}"
+    go, ready = marks(recipe, at_once, folder)
     env = dict(os.environ) | {"OMP_NUM_THREADS": threads_each(at_once)}
-    ready = [folder / f"ready-{recipe}-{at_once}-{number}" for number in range(at_once)]
     head = [sys.executable, "-m", "tests.benchmarks.record_speed", "--recipe", recipe, "--device", device]
     running = [
         subprocess.Popen(
