@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from fer_kit import recipes_timm
 from fer_kit.config import TrainConfig
@@ -43,6 +44,10 @@ RESIDUAL = TrainConfig(
     contrast_frac=0.2,
     edges="reflection",
 )
+
+# For a CPU, narrow and by steps that need fewer of them; without mixup, which cost a network half as wide as residual 1.8
+# points in 12 epochs (tests/benchmarks/records/ablation.json).
+QUICK: dict[str, Any] = {"epochs": 20, "optimizer": "adamw", "lr": 3e-3, "weight_decay": 0.05, "mixup_alpha": 0.0}
 
 # For a GPU: long enough for mixup and averages to pay, after what others report; nobody has tuned it on these folds.
 # The rates of vgg (that of Khaireddin and Chen, see models.vgg), wide and convnext were tried for 105 steps only, on
@@ -90,18 +95,8 @@ RECIPES: dict[str, TrainConfig] = {
             rotation_deg=10.0,
         ),
         RESIDUAL,
-        # For a CPU: a sixteenth of the work, by steps that need fewer of them; without mixup, which cost a network half
-        # as wide as residual 1.8 points in 12 epochs (tests/benchmarks/records/ablation.json).
-        dataclasses.replace(
-            RESIDUAL,
-            recipe="residual_tiny",
-            width_mult=0.25,
-            epochs=20,
-            optimizer="adamw",
-            lr=3e-3,
-            weight_decay=0.05,
-            mixup_alpha=0.0,
-        ),
+        dataclasses.replace(RESIDUAL, recipe="residual_tiny", width_mult=0.25, **QUICK),
+        dataclasses.replace(RESIDUAL, recipe="vgg_tiny", model="vgg", width_mult=0.2, **QUICK),
         dataclasses.replace(LONG, recipe="vgg", model="vgg", lr=0.01),
         dataclasses.replace(LONG, recipe="wide", model="wide", lr=0.02),
         dataclasses.replace(

@@ -36,6 +36,7 @@ DIGESTS = {
     "attention": "5ff3730073de9545",
     "residual": "045e860856565c48",
     "residual_tiny": "0382f15e8fdf8f3c",
+    "vgg_tiny": "bda543fc0db008b6",
     "vgg": "613c9aefeb049eec",
     "wide": "fe6239e74201a944",
     "convnext": "68efa03e63c37d6b",
