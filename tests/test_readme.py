@@ -44,3 +44,7 @@ def test_make_targets_of_the_readme_exist():
 def test_links_lead_to_files():
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+def test_no_mark_is_left_where_a_number_was_to_come():
+    assert "@@" not in TEXT and "TODO" not in TEXT
