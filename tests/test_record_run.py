@@ -111,7 +111,7 @@ def test_the_command_names_a_run_of_its_own_and_its_limit(tmp_path):
     [
         (["--minutes", "0.5"], "--minutes 0.5: the blend alone is given 45 seconds; give more"),
         (["--minutes", "9", "--at-once", "2", "0"], "--at-once 0: no training would ever begin; give 1 or more"),
-        (["--minutes", "9", "--weights", "vgg.pth"], "--weights vgg.pth: give RECIPE=FILE, a recipe of residual, wide"),
+        (["--minutes", "9", "--weights", "vgg.pth"], "--weights vgg.pth: give RECIPE=FILE, a recipe of residual, vgg"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_done(words, message, tmp_path, capsys):
