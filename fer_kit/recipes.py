@@ -45,8 +45,8 @@ RESIDUAL = TrainConfig(
     edges="reflection",
 )
 
-# For a CPU, narrow and by steps that need fewer of them; without mixup, which cost a network half as wide as residual 1.8
-# points in 12 epochs (tests/benchmarks/records/ablation.json).
+# For a CPU, narrow and by steps that need fewer of them; without mixup, which cost a network half as wide as residual
+# 1.8 points in 12 epochs (tests/benchmarks/records/ablation.json).
 QUICK: dict[str, Any] = {"epochs": 20, "optimizer": "adamw", "lr": 3e-3, "weight_decay": 0.05, "mixup_alpha": 0.0}
 
 # For a GPU: long enough for mixup and averages to pay, after what others report; nobody has tuned it on these folds.
