@@ -50,7 +50,7 @@ def test_the_built_folder_is_complete_and_readable(capsys):
 
     script = (folder / f"{folder.name}.py").read_text()
     head = constants(script)
-    assert (head["RECIPE"], head["FOLDS"], head["SET"]) == ("baseline_v1", [0, 1, 2], ["epochs=1", "batch_size=32"])
+    assert (head["RECIPE"], head["FOLDS"], head["SET"]) == ("baseline_v1", [0, 1, 2], ["epochs=2", "batch_size=32"])
     assert head["TAG"] == "small" and head["LIMIT_MINUTES"] == 500.0 and head["ALLOW_CPU"] is False
     assert 'RECIPE = "baseline_v1"  # a recipe of fer_kit\n' in script
     assert script.index("RECIPE =") < script.index("def main") < script.index("BUNDLE = ")  # people first
