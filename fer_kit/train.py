@@ -192,9 +192,12 @@ def refuse(config: TrainConfig, pipeline: augment_files.AugmentFile | None) -> N
     """Raise FerKitError where training would refuse what the network, or the pipeline, cannot do."""
     fine_tuned = config.progressive_px or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1
     if fine_tuned:
+        import torch
+
         from fer_kit import models, transfer
 
-        transfer.check(config, models.build(config))
+        with torch.device("meta"):  # shapes alone: no weights are drawn
+            transfer.check(config, models.build(config))
     if pipeline is not None and pipeline.where not in augment_files.BUILT_IN:
         import numpy as np
 
