@@ -10,7 +10,7 @@ import pytest
 from fer_kit import recipes, revision
 from fer_kit.config import override
 from fer_kit.models import cost
-from tests.benchmarks import ablation
+from tests.benchmarks import ablation, ablation_table
 
 IDENTITY = {"folds_digest": "f", "data_digest": "d", "device": "a machine", "scored_rows": 100, "log_loss": 1.0}
 ACCURACY = {
@@ -109,24 +109,29 @@ def test_what_does_not_belong_together_is_refused(trained, tmp_path, monkeypatch
 
 def test_every_row_changes_the_base_and_only_what_it_names():
     base = override(recipes.get("residual"), ["epochs=8"])
-    table = ablation.table_of(base)
+    table = ablation_table.table_of(base)
     assert len(table) >= 15
     digests = {override(base, settings).digest for settings in table.values()}
     assert len(digests) == len(table) and base.digest not in digests
-    of_study = ablation.table_of(recipes.get("deep_v1"))
+    of_study = ablation_table.table_of(recipes.get("deep_v1"))
     assert "drop-path" not in of_study and "vgg" not in of_study  # it has no residual branch, and comes in one width
 
 
-@pytest.mark.parametrize("name", ablation.EQUAL_WORK)
+@pytest.mark.parametrize("name", ablation_table.EQUAL_WORK)
 def test_networks_are_compared_at_about_equal_work(name):
     base = override(recipes.get(name), ["width_mult=0.5", "drop_path_prob=0"])  # which vgg has no branch for
-    table = ablation.table_of(base)
+    table = ablation_table.table_of(base)
     assert name not in table
     work = cost.measure(base).flops
-    for other in ablation.EQUAL_WORK.keys() - {name}:
+    for other in ablation_table.EQUAL_WORK.keys() - {name}:
         config = override(base, table[other])
         assert config.model == other
         assert 0.66 < cost.measure(config).flops / work < 1.5, other
+
+
+def test_a_base_at_a_quarter_of_its_width_still_meets_the_narrowest_network():
+    quarter = override(recipes.get("residual"), ["width_mult=0.25"])
+    assert ablation_table.table_of(quarter)["vgg"] == ("model=vgg", "width_mult=0.125")
 
 
 def test_without_a_repository_a_record_says_what_it_can(monkeypatch):

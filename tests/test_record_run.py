@@ -126,20 +126,8 @@ def test_a_number_or_a_recipe_that_does_not_fit_is_left_out(monkeypatch, tmp_pat
         return Speed(number, 100.0 * number, 1.0, 1.0)
 
     monkeypatch.setattr(record_speed, "together", together)
-    words = [
-        "--minutes",
-        "9",
-        "--out",
-        str(tmp_path),
-        "--recipes",
-        "residual",
-        "vgg",
-        "wide",
-        "--at-once",
-        "6",
-        "1",
-        "3",
-    ]
+    asked = ["--minutes", "9", "--recipes", "residual", "vgg", "wide", "--at-once", "6", "1", "3"]
+    words = [*asked, "--out", str(tmp_path)]
     found, left_out = record.measure(record.build_parser().parse_args(words), 100)
     assert {recipe: speed.at_once for recipe, speed in found.items()} == {"residual": 3, "wide": 3}
     assert left_out == {"vgg": "measuring vgg with 3 at once failed: out of memory"}

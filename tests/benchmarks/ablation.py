@@ -23,62 +23,12 @@ from typing import Any
 
 from fer_kit import cli, files, recipes, revision
 from fer_kit.config import TrainConfig, override
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from tests.benchmarks import bench_record
+from tests.benchmarks.ablation_table import BASE, chosen, table_of
 
-BASE = "base"
-MEASURED = ("fer_kit/*.py", "fer_kit/models/*.py", "tests/benchmarks/ablation.py")
+MEASURED = ("fer_kit/*.py", "fer_kit/models/*.py", "tests/benchmarks/ablation*.py")
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
-# Widths at which modern networks do about the work of residual: a fifth more or less, since channels come in eights.
-EQUAL_WORK = {"residual": 1.0, "vgg": 0.5, "wide": 0.64, "convnext": 0.92}
-AUGMENT_OFF = ("flip_prob=0", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0", "contrast_frac=0")
-
-
-def table_of(base: TrainConfig) -> dict[str, tuple[str, ...]]:
-    """Name → settings of each change to `base`; those that change nothing there, or do not go with it, are left out."""
-    last = f"average_epochs={max(2, base.epochs // 4)}"
-    changes: dict[str, tuple[str, ...]] = {
-        "no-mixup": ("mixup_alpha=0",),
-        "cutmix": ("mixup_alpha=0", "cutmix_alpha=1"),
-        "mixup-or-cutmix": ("cutmix_alpha=1",),
-        "no-label-smoothing": ("label_smoothing=0",),
-        "no-weight-average": ("average_decay=0",),
-        "last-epochs": ("average_decay=0", last),
-        "sam": ("sam_rho=0.05",),
-        "drop-path": ("drop_path_prob=0.1",),
-        "clip": ("grad_clip_norm=1",),
-        "soft-copies": ("soft_copies=true",),
-        "drop-constant": ("drop_constant=true",),
-        "balanced-sampler": ("sampler=balanced",),
-        "balanced-weights": ("loss_weights=balanced",),
-        "effective-weights": ("loss_weights=effective",),
-        "focal": ("loss=focal",),
-        "erasing": ("erase_prob=0.25",),
-        "no-flip": ("flip_prob=0",),
-        "no-augmentation": AUGMENT_OFF,
-        "adamw": ("optimizer=adamw", "lr=2e-3", "weight_decay=0.05"),
-        "sgd": ("optimizer=sgd", "lr=0.05", "weight_decay=5e-4"),
-    }
-    if base.model in EQUAL_WORK:
-        scale = base.width_mult / EQUAL_WORK[base.model]
-        changes |= {name: (f"model={name}", f"width_mult={scale * w:.2g}") for name, w in EQUAL_WORK.items()}
-    return {name: settings for name, settings in changes.items() if fits(base, settings)}
-
-
-def fits(base: TrainConfig, settings: Sequence[str]) -> bool:
-    """Whether `settings` make another config of `base`."""
-    try:
-        return override(base, settings) != base
-    except FerKitError:  # the base's network has no such part, or its schedule does not go with it
-        return False
-
-
-def chosen(table: Mapping[str, tuple[str, ...]], only: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """The base and the rows of `table` that are asked for; all where `only` is None."""
-    for name in only or ():
-        if name not in table:
-            raise FerKitError(f"--only {name}: no such row{did_you_mean(name, table)}; there are: {', '.join(table)}")
-    return {BASE: (), **{name: table[name] for name in table if only is None or name in only}}
 
 
 def plan(
@@ -264,8 +214,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def body(args: argparse.Namespace) -> None:
     """Train what is missing, write the record after each training, print the table."""
-    if args.at_once < 1:
-        raise FerKitError(f"--at-once {args.at_once}: no training would ever begin; give 1 or more")
+    bench_record.check_at_once(args.at_once)
     # one view: half the time of the scoring, and no change to which row of the table is better
     settings = [f"epochs={args.epochs}", f"limit_rows={args.rows}", "views=none", *args.set]
     base = override(recipes.get(args.recipe), settings)

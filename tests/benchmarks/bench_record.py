@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit import files, revision
+from fer_kit.errors import FerKitError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +62,12 @@ def head(benchmark: str, host: dict[str, Any], measured: Sequence[str], packages
             **{name: importlib.metadata.version(name) for name in packages},
         },
     }
+
+
+def check_at_once(number: int) -> None:
+    """Raise FerKitError unless `number` trainings side by side are any."""
+    if number < 1:
+        raise FerKitError(f"--at-once {number}: no training would ever begin; give 1 or more")
 
 
 def threads_each(at_once: int) -> str:

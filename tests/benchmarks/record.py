@@ -22,7 +22,7 @@ from typing import Any
 from fer_kit import cli, data, fold_files, recipes
 from fer_kit.errors import FerKitError
 from tests.benchmarks import record_speed, record_summary
-from tests.benchmarks.bench_record import ROOT, head, headline, keep, machine
+from tests.benchmarks.bench_record import ROOT, check_at_once, head, headline, keep, machine
 from tests.benchmarks.record_plan import Job, Speed, Wish, plan
 from tests.benchmarks.record_slots import Place, run_of, train_all
 
@@ -87,8 +87,7 @@ def check(args: argparse.Namespace) -> dict[str, str]:
     if not 60 * args.minutes > BLEND_SECONDS:
         raise FerKitError(f"--minutes {args.minutes:g}: the blend alone is given {BLEND_SECONDS:g} seconds; give more")
     for number in args.at_once or ():
-        if number < 1:
-            raise FerKitError(f"--at-once {number}: no training would ever begin; give 1 or more")
+        check_at_once(number)
     weights = {}
     for typed in args.weights:
         recipe, _, source = typed.partition("=")
