@@ -128,10 +128,19 @@ def test_a_number_or_a_recipe_that_does_not_fit_is_left_out(monkeypatch, tmp_pat
     monkeypatch.setattr(record_speed, "together", together)
     asked = ["--minutes", "9", "--recipes", "residual", "vgg", "wide", "--at-once", "6", "1", "3"]
     words = [*asked, "--out", str(tmp_path)]
-    found, left_out = record.measure(record.build_parser().parse_args(words), 100)
+    found, left_out = record.measure(record.build_parser().parse_args(words), 100, 5)
     assert {recipe: speed.at_once for recipe, speed in found.items()} == {"residual": 3, "wide": 3}
     assert left_out == {"vgg": "measuring vgg with 3 at once failed: out of memory"}
     assert "6 at once will not do: measuring residual" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("recipes", "best"), [(["wide"], 1), (["wide", "vgg"], 2)])
+def test_slots_that_would_stand_empty_count_in_the_best_number(recipes, best, monkeypatch, tmp_path):
+    speeds = {1: 100.0, 2: 115.0}  # five trainings leave one of six places in two slots empty, ten leave none
+    monkeypatch.setattr(record_speed, "together", lambda recipe, device, number, *_: Speed(number, speeds[number], 1, 1))
+    words = ["--minutes", "9", "--recipes", *recipes, "--at-once", "1", "2", "--out", str(tmp_path)]
+    found, _ = record.measure(record.build_parser().parse_args(words), 100, 5)
+    assert {speed.at_once for speed in found.values()} == {best}
 
 
 def test_processes_that_measure_a_recipe_of_timm_find_each_other(tmp_path):

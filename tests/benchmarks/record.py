@@ -23,7 +23,7 @@ from fer_kit import cli, data, fold_files, recipes
 from fer_kit.errors import FerKitError
 from tests.benchmarks import record_speed, record_summary
 from tests.benchmarks.bench_record import ROOT, check_at_once, head, headline, keep, machine
-from tests.benchmarks.record_plan import Job, Speed, Wish, plan
+from tests.benchmarks.record_plan import Job, Speed, Wish, filled, plan
 from tests.benchmarks.record_slots import Place, run_of, train_all
 
 RECIPES = ("residual", "vgg", "wide", "convnext")  # narrow ones came in the order vgg, residual, wide on real faces
@@ -97,10 +97,10 @@ def check(args: argparse.Namespace) -> dict[str, str]:
     return weights
 
 
-def measure(args: argparse.Namespace, rows: int) -> tuple[dict[str, Speed], dict[str, str]]:
+def measure(args: argparse.Namespace, rows: int, folds: int) -> tuple[dict[str, Speed], dict[str, str]]:
     """The best number of processes, from the first recipe; then the speed of every recipe with as many.
 
-    Second, why a recipe is left out: it does not run there, as with too little memory for so many.
+    The best is the fastest for `folds` trainings of each recipe: slots that stand empty at the end count. Second, why a recipe is left out: it does not run there, as with too little memory for so many.
 
     Raises:
         FerKitError: not even the smallest number runs with the first recipe.
@@ -123,7 +123,8 @@ def measure(args: argparse.Namespace, rows: int) -> tuple[dict[str, Speed], dict
                     raise
                 print(f"{number} at once will not do: {error}", flush=True)
                 break
-        best = max(tried, key=lambda one: one.images_per_second)
+        jobs = folds * len(args.recipes)
+        best = max(tried, key=lambda one: one.images_per_second * filled(jobs, one.at_once))
         found, left_out = {first: best}, {}
         for recipe in others:
             try:
@@ -173,7 +174,7 @@ def body(args: argparse.Namespace) -> None:
     host = machine()
     print(headline(host))
     prepared = time.monotonic()
-    speeds, left_out = measure(args, rows // folds + len(competition.test.ids))
+    speeds, left_out = measure(args, rows // folds + len(competition.test.ids), folds)
     measured = time.monotonic()
     chosen = [config for config in configs if config.recipe in speeds]
     wishes = [Wish(config.recipe, config.epochs, rows - rows // folds) for config in chosen]

@@ -49,6 +49,11 @@ class Wish:
     rows: int
 
 
+def filled(jobs: int, at_once: int) -> float:
+    """The part of `at_once` slots that `jobs` of equal length keep busy: five jobs in two slots leave one in six empty."""
+    return jobs / (at_once * math.ceil(jobs / at_once))
+
+
 def job_seconds(wish: Wish, speed: Speed, stretch: float) -> float:
     """Of one fold, while the other slots are busy too."""
     train = epochs_of(wish, stretch) * wish.rows / (speed.images_per_second / speed.at_once)
