@@ -32,6 +32,7 @@ COSTS: dict[tuple[str, float], Cost] = {  # by model and width_mult
     ("residual", 1.0): Cost(parameters=1_528_143, flops=284_491_264),
     ("residual", 0.25): Cost(parameters=99_951, flops=18_036_608),
     ("vgg", 0.2): Cost(parameters=189_919, flops=40_444_144),
+    ("vgg", 0.25): Cost(parameters=299_479, flops=59_067_136),
     ("vgg", 1.0): Cost(parameters=4_709_191, flops=936_979_456),
     ("wide", 1.0): Cost(parameters=4_313_639, flops=701_770_624),
     ("convnext", 1.0): Cost(parameters=1_882_311, flops=337_438_208),

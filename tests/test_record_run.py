@@ -137,7 +137,8 @@ def test_a_number_or_a_recipe_that_does_not_fit_is_left_out(monkeypatch, tmp_pat
 @pytest.mark.parametrize(("recipes", "best"), [(["wide"], 1), (["wide", "vgg"], 2)])
 def test_slots_that_would_stand_empty_count_in_the_best_number(recipes, best, monkeypatch, tmp_path):
     speeds = {1: 100.0, 2: 115.0}  # five trainings leave one of six places in two slots empty, ten leave none
-    monkeypatch.setattr(record_speed, "together", lambda recipe, device, number, *_: Speed(number, speeds[number], 1, 1))
+    measured = {number: Speed(number, images, 1.0, 1.0) for number, images in speeds.items()}
+    monkeypatch.setattr(record_speed, "together", lambda recipe, device, number, *_: measured[number])
     words = ["--minutes", "9", "--recipes", *recipes, "--at-once", "1", "2", "--out", str(tmp_path)]
     found, _ = record.measure(record.build_parser().parse_args(words), 100, 5)
     assert {speed.at_once for speed in found.values()} == {best}

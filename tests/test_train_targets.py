@@ -37,6 +37,7 @@ DIGESTS = {
     "residual": "045e860856565c48",
     "residual_tiny": "0382f15e8fdf8f3c",
     "vgg_tiny": "bda543fc0db008b6",
+    "vgg_small": "8b7b429c52a900ee",
     "vgg": "613c9aefeb049eec",
     "wide": "fe6239e74201a944",
     "convnext": "68efa03e63c37d6b",

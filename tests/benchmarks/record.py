@@ -100,7 +100,8 @@ def check(args: argparse.Namespace) -> dict[str, str]:
 def measure(args: argparse.Namespace, rows: int, folds: int) -> tuple[dict[str, Speed], dict[str, str]]:
     """The best number of processes, from the first recipe; then the speed of every recipe with as many.
 
-    The best is the fastest for `folds` trainings of each recipe: slots that stand empty at the end count. Second, why a recipe is left out: it does not run there, as with too little memory for so many.
+    The best is the fastest for `folds` trainings of each recipe: slots that stand empty at the end count. Second, why
+    a recipe is left out: it does not run there, as with too little memory for so many.
 
     Raises:
         FerKitError: not even the smallest number runs with the first recipe.

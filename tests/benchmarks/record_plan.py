@@ -50,7 +50,7 @@ class Wish:
 
 
 def filled(jobs: int, at_once: int) -> float:
-    """The part of `at_once` slots that `jobs` of equal length keep busy: five jobs in two slots leave one in six empty."""
+    """The part of `at_once` slots that `jobs` of equal length keep busy: five in two slots leave one in six empty."""
     return jobs / (at_once * math.ceil(jobs / at_once))
 
 
