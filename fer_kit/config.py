@@ -154,8 +154,8 @@ class TrainConfig:
             )
         if self.model in MODELS and self.image_px:
             raise FerKitError(
-                f"image_px={self.image_px}: {self.model} is built for faces of 48 pixels; set image_px=0, or take a "
-                "model=timm/NAME"
+                f"image_px={self.image_px}: {self.model} is built for faces of 48 pixels; set image_px=0, or take "
+                "--recipe timm/NAME"
             )
         if self.model in MODELS and self.drop_path_prob and self.model not in DROP_PATH_MODELS:
             raise FerKitError(
@@ -224,8 +224,8 @@ def parse_value(name: str, text: str) -> Any:
         raise FerKitError(f"--set {name}={text}: '{text}' is no {kind.__name__}; give {describe(name)}") from None
 
 
-def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
-    """`config` with `key=value` settings applied.
+def override(config: TrainConfig, settings: Iterable[str], weights: str | None = None) -> TrainConfig:
+    """`config` with `key=value` settings applied, and with `weights` where they are given, all at once.
 
     Raises:
         FerKitError: no `=`, an unknown or fixed key, a repeated key, a value of the wrong type or range.
@@ -245,6 +245,8 @@ def override(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
         if name in changes:
             raise FerKitError(f"--set {name} is given twice; keep one")
         changes[name] = parse_value(name, text.strip())
+    if weights is not None:
+        changes["weights"] = weights
     return dataclasses.replace(config, **changes)
 
 

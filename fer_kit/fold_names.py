@@ -3,7 +3,7 @@
 | typed | as a value | folder | what for |
 | --- | --- | --- | --- |
 | 3 | 3 | fold3 | out-of-fold predictions |
-| all | () | foldall | the full fit: every row is trained on, none is out of fold |
+| all | () | foldall | the full fit: every row but watched ones is trained on, none is out of fold |
 | 1+3 | (1, 3) | fold1+3 | a teacher for students of fold 1 and of fold 3, see `ensembles.targets` |
 """
 

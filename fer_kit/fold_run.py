@@ -90,6 +90,9 @@ def begin_or_resume(job: Job) -> engine.State:
         job.log(f"{name}: {job.rows.in_words()}, {watched}{len(rows.out):,} out of fold")
         if job.start is not None:
             job.log(job.start.about)
+        if config.schedule == "cosine" and 2 * config.warmup_epochs > config.epochs:
+            asked = f"{config.warmup_epochs:g} epochs that warmup_epochs asks for"
+            job.log(f"warm-up: the first half of the training, not the {asked}")
     return state
 
 

@@ -1,4 +1,7 @@
-"""The full fit of a run, runs/<run>/foldall: trained on every row, so that it predicts the test rows and no others."""
+"""The full fit of a run, runs/<run>/foldall: trained on every row but watched ones.
+
+It predicts the test rows and no others.
+"""
 
 from __future__ import annotations
 

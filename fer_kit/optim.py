@@ -109,14 +109,17 @@ class Schedule:
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, steps_an_epoch: int) -> Schedule:
-    """The schedule of `config`; cosine (Loshchilov & Hutter, ICLR 2017) warms up linearly and ends near 0."""
+    """The schedule of `config`; cosine (Loshchilov & Hutter, ICLR 2017) warms up linearly and ends near 0.
+
+    The warm-up takes half of the steps at most: else a short trial would end at its highest rate.
+    """
     if config.schedule == "plateau":
         patience = config.plateau_patience_epochs
         return Schedule(optimizer, None, ReduceLROnPlateau(optimizer, "max", config.plateau_factor, patience))
     if config.schedule == "constant":
         return Schedule(optimizer, None, None)
     steps = config.epochs * steps_an_epoch
-    warmup = min(round(config.warmup_epochs * steps_an_epoch), steps - 1)
+    warmup = min(round(config.warmup_epochs * steps_an_epoch), steps // 2)
     cosine = CosineLRScheduler(
         optimizer,
         t_initial=max(steps - warmup, 2),

@@ -71,7 +71,7 @@ def write(wish: Wish) -> Iterator[str]:
     todo = []
     for fold in wish.folds:
         there = runs.fold_folder(wish.runs, wish.target, fold)
-        if is_there(there, wish):
+        if is_there(there, wish, fold):
             yield f"{there} is finished already; nothing to do"
         else:
             todo.append(fold)
@@ -82,7 +82,7 @@ def write(wish: Wish) -> Iterator[str]:
     for fold in todo:
         target = runs.fold_folder(wish.runs, wish.target, fold)
         with lock.held(target, "another process predicts or trains this fold"):
-            if is_there(target, wish):  # another process was at it since the look above
+            if is_there(target, wish, fold):  # another process was at it since the look above
                 yield f"{target} is finished already; nothing to do"
                 continue
             files.sweep(target.parent, target.name)
@@ -119,16 +119,23 @@ def read(folder: Path) -> Source:
     return Source(folder, settings, files.read_json(folder / runs.RESULT))
 
 
-def is_there(folder: Path, wish: Wish) -> bool:
+def is_there(folder: Path, wish: Wish, fold: Fold) -> bool:
     """Whether `folder` holds what `wish` asks for; False where nothing lies there.
 
     Raises:
-        FerKitError: something else lies there.
+        FerKitError: something else lies there, or what weights gave that the source has no longer.
     """
     if not folder.exists():
         return False
     result = files.read_json(folder / runs.RESULT) if runs.is_finished(folder) else {}
-    if result.get("source", {}).get("run") == wish.source and read(folder).config.views == wish.views:
+    source = result.get("source", {})
+    if source.get("run") == wish.source and read(folder).config.views == wish.views:
+        trained = runs.fold_folder(wish.runs, wish.source, fold)
+        if files.sha256_of(trained / WEIGHTS) != source.get("weights_sha256"):
+            raise FerKitError(
+                f"{folder} was predicted by other weights than {trained} has now; remove {folder}, or name the new run "
+                "with --tag"
+            )
         return True
     raise FerKitError(f"{folder} holds another run; name the new one with --tag")
 

@@ -12,7 +12,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import augment_files, cli, fold_names, model_cost, recipes, runs, soft_targets, wandb_log, weights_files
+from fer_kit import (
+    augment_files,
+    cli,
+    config_unread,
+    fold_names,
+    model_cost,
+    recipes,
+    runs,
+    soft_targets,
+    wandb_log,
+    weights_files,
+)
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.labels import SIDE_PX
@@ -32,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=fold_names.parse,
         required=True,
         metavar="K",
-        help="the fold to leave out and predict, from 0; all: train on every row and predict the test rows alone; "
-        "1+3: leave out two, for a teacher (see ensembles.targets)",
+        help="the fold to leave out and predict, from 0; all: train on every row but those watched for an early stop, "
+        "and predict the test rows alone; 1+3: leave out two, for a teacher (see ensembles.targets)",
     )
     parser.add_argument(
         "--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME for any of timm's"
@@ -96,24 +107,28 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     settings = [soft_targets.named(setting)[0] for setting in args.set]
     recipe = recipes.get(args.recipe)
     pipeline = pipeline_of(args)
-    config = override(recipe if pipeline is None else augment_files.in_place(recipe, pipeline), settings)
-    config = reseeded(in_parts(config, args.accumulate), args)
     tags = [args.tag, None if args.seed is None else f"seed{args.seed}", "smoke" if args.smoke else None]
     tag = "-".join(tag for tag in tags if tag is not None) or None
     if args.smoke:
         if args.resume:
             raise FerKitError("--smoke with --resume: a trial begins anew each time; leave one of them out")
-        config = for_trial(config)
     elif args.tag is None:
         for option, value in (("set", " ".join(args.set)), ("augment", args.augment), ("accumulate", args.accumulate)):
             if value:
                 raise FerKitError(f"--{option} {value} changes the recipe; name the changed run with --tag NAME")
     run = runs.run_name(args.recipe, tag)
     weights = weights_of(args, run)
-    if weights is not None:
-        if weights.name != recipe.weights and args.tag is None and not args.smoke:
-            raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
-        config = dataclasses.replace(config, weights=weights.name)
+    if weights is not None and weights.name != recipe.weights and args.tag is None and not args.smoke:
+        raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
+    base = recipe if pipeline is None else augment_files.in_place(recipe, pipeline)
+    config = override(base, settings, weights=None if weights is None else weights.name)
+    if config.model.startswith(weights_files.TIMM) and not (recipe.weights or config.weights or weights):
+        ways = f"--weights {weights_files.HUB}, FILE or {weights_files.NONE}"
+        raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
+    config_unread.refuse(base, config, (setting.partition("=")[0].strip() for setting in settings))
+    config = reseeded(in_parts(config, args.accumulate), args)
+    if args.smoke:
+        config = for_trial(config)
     if args.limit_minutes is not None and not args.limit_minutes > 0:
         raise FerKitError(f"--limit-minutes {args.limit_minutes:g}: give a number above 0")
     return config, run
@@ -216,7 +231,10 @@ def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
     parts = splits.split(table, args.fold, config)
     changed = dataclasses.asdict(recipes.get(args.recipe))
     cost = cost_of(config)
-    for name, value in config.to_json().items():
+    kept = config.to_json()  # less what came later and is off
+    for name, value in dataclasses.asdict(config).items():
+        if name not in kept and value == changed[name]:
+            continue
         print(f"  {name:<24} {value}" + ("" if value == changed[name] else f"   (recipe: {changed[name]})"))
     print(f"network  {config.model}: {cost}")
     print(f"data     {place}")

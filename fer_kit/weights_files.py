@@ -6,6 +6,7 @@ config, folds and data), since each fold starts from another file of that run an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -71,6 +72,10 @@ def resumed(text: str, fold: fold_names.Fold, folder: Path) -> Source:
         begun = str(record.get("weights", "")) if isinstance(record, dict) else ""
         if begun.partition("@")[0] == _safe(Path(text).name):
             return Source(begun)
+        if "@" in begun and (is_model(text) or is_dataset(text)):  # by a name that does not say the file's
+            with contextlib.suppress(FerKitError):
+                return find(text, fold)
+            return Source(begun)  # begun on Kaggle, gone on with where nothing is mounted
     return find(text, fold)
 
 

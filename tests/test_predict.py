@@ -199,3 +199,15 @@ def test_other_data_folds_or_configs_are_refused(place, tmp_path, capsys):
         assert predict.main(["baseline_v1-t", "--views", "none", "--fold", "0", *place]) == 2
         assert message in capsys.readouterr().err
         (folder / name).write_text(kept)
+
+
+def test_a_source_trained_anew_is_not_taken_for_the_old_one(place, tmp_path, capsys):
+    command = ["baseline_v1-t", "--views", "none", "--fold", "0", *place]
+    assert predict.main(command) == 0
+    folders = [tmp_path / "runs" / name / "fold0" for name in ("baseline_v1-t", "baseline_v1-t-none")]
+    (folders[0] / "model.safetensors").write_bytes(b"of a later training")
+    before = contents(folders[1])
+    assert predict.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"was predicted by other weights than {folders[0]} has now" in error
+    assert contents(folders[1]) == before

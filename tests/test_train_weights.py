@@ -36,7 +36,9 @@ def weights(tmp_path):
 def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir, tmp_path, capsys):
     for fold in "012":
         assert go("--fold", fold, *SMALL, "--weights", str(weights)) == 0
-    assert "weights w.safetensors@" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "weights w.safetensors@" in out
+    assert "warm-up: the first half of the training, not the 2 epochs that warmup_epochs asks for" in out
     assert runs.status(runs_dir, RUN).complete
     assert files.read_json(runs_dir / RUN / "fold0" / "config.json")["weights"].startswith("w.safetensors@")
     where = ["--runs", str(runs_dir)]
@@ -91,6 +93,30 @@ def test_nothing_is_begun_with_weights_that_are_not_there(go, runs_dir, argv, wo
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
     assert not list(runs_dir.glob("*/fold0/config.json"))
+
+
+def test_a_network_of_ours_can_be_frozen_while_its_head_learns_anew(weights, capsys):
+    words = ["--fold", "0", "--recipe", "residual", "--weights", str(weights), "--tag", "t", "--set", "freeze_epochs=2"]
+    config, _ = train.resolve(train.build_parser().parse_args(words))
+    assert config.freeze_epochs == 2 and config.weights.startswith("w.safetensors@")
+
+
+def test_a_network_of_timm_in_a_recipe_of_ours_says_what_it_starts_from(go, runs_dir, capsys):
+    words = ["--fold", "0", "--recipe", "residual", "--tag", "t", "--set", f"model={RESNET}"]
+    assert go(*words) == 2
+    told = f"--set model={RESNET} would start from random weights; say so by --weights hub, FILE or none"
+    assert told in capsys.readouterr().err
+    config, _ = train.resolve(train.build_parser().parse_args([*words, "--weights", "none"]))
+    assert (config.model, config.weights) == (RESNET, "")
+
+
+def test_a_dry_run_shows_what_was_switched_off(go, capsys):
+    off = ["--weights", "none", "--set", "freeze_epochs=0", "drop_path_prob=0", "--tag", "s", "--dry-run"]
+    assert go("--fold", "0", "--recipe", "timm/convnextv2_nano", *off) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = {words[0]: words[1:] for words in lines if len(words) > 1}
+    assert told["freeze_epochs"][0] == "0" and told["drop_path_prob"][0] == "0.0"
+    assert told["weights"] == ["(recipe:", "hub)"]
 
 
 def test_random_weights_are_said_to_be(go, runs_dir, capsys):

@@ -96,3 +96,15 @@ def test_a_run_that_goes_on_may_have_lost_its_file(tmp_path):
         weights_files.resumed(str(tmp_path / "other.pth"), 0, folder)
     put(file)
     assert weights_files.resumed(str(file), 0, folder).name == f"w.pth@{DIGITS}"
+
+
+@pytest.mark.parametrize("text", ["timm/resnet/pyTorch/a1/1", "datasets/me/nets/big"])
+def test_a_run_begun_on_kaggle_goes_on_where_nothing_is_mounted(text, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"weights": f"w.pth@{'a' * 16}"}))
+    with pytest.raises(FerKitError, match="is not mounted"):
+        weights_files.resumed(text, 0, tmp_path)
+    (tmp_path / "last.pt").touch()
+    assert weights_files.resumed(text, 0, tmp_path) == weights_files.Source(f"w.pth@{'a' * 16}")
+    (tmp_path / "config.json").write_text(json.dumps({"weights": "hub"}))
+    with pytest.raises(FerKitError, match="is not mounted"):
+        weights_files.resumed(text, 0, tmp_path)
