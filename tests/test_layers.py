@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"errors", "labels", "files", "cli", "revision", "lock"},
     {"config", "config_limits", "model_cost", "metrics", "predictions", "text_table", "html_page", "pictures"}
-    | {"npz"}
+    | {"config_unread", "npz"}
     | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
     {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
     | {"twin_candidates", "twin_alignment", "twins", "fold_names", "fold_files", "folds", "splits", "recipes"}
