@@ -91,8 +91,7 @@ def begin_or_resume(job: Job) -> engine.State:
         if job.start is not None:
             job.log(job.start.about)
         if config.schedule == "cosine" and 2 * config.warmup_epochs > config.epochs:
-            asked = f"{config.warmup_epochs:g} epochs that warmup_epochs asks for"
-            job.log(f"warm-up: the first half of the training, not the {asked}")
+            job.log(f"warm-up: the first half of the training, not all of warmup_epochs={config.warmup_epochs:g}")
     return state
 
 

@@ -141,6 +141,7 @@ def for_trial(config: TrainConfig) -> TrainConfig:
         epochs=SMOKE_EPOCHS,
         limit_rows=SMOKE_ROWS,
         batch_size=min(config.batch_size, SMOKE_BATCH),
+        warmup_epochs=min(config.warmup_epochs, SMOKE_EPOCHS / 2),
         average_epochs=min(config.average_epochs, SMOKE_EPOCHS),
         freeze_epochs=0,  # else the trial would train the classifier alone
     )

@@ -75,6 +75,7 @@ def test_refusals(words, message, capsys):
 def test_a_smoke_run_trains_all_of_the_network():
     config, _ = resolved("--recipe", "timm/resnet50", "--smoke")
     assert recipes.get("timm/resnet50").freeze_epochs > 0 and config.freeze_epochs == 0
+    assert 2 * config.warmup_epochs == config.epochs == 1  # as long as it would be cut to
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir,
         assert go("--fold", fold, *SMALL, "--weights", str(weights)) == 0
     out = capsys.readouterr().out
     assert "weights w.safetensors@" in out
-    assert "warm-up: the first half of the training, not the 2 epochs that warmup_epochs asks for" in out
+    assert "warm-up: the first half of the training, not all of warmup_epochs=2" in out
     assert runs.status(runs_dir, RUN).complete
     assert files.read_json(runs_dir / RUN / "fold0" / "config.json")["weights"].startswith("w.safetensors@")
     where = ["--runs", str(runs_dir)]
