@@ -131,7 +131,8 @@ def is_there(folder: Path, wish: Wish, fold: Fold) -> bool:
     source = result.get("source", {})
     if source.get("run") == wish.source and read(folder).config.views == wish.views:
         trained = runs.fold_folder(wish.runs, wish.source, fold)
-        if files.sha256_of(trained / WEIGHTS) != source.get("weights_sha256"):
+        weights = trained / WEIGHTS  # may have been removed, to save space
+        if weights.is_file() and files.sha256_of(weights) != source.get("weights_sha256"):
             raise FerKitError(
                 f"{folder} was predicted by other weights than {trained} has now; remove {folder}, or name the new run "
                 "with --tag"

@@ -211,3 +211,6 @@ def test_a_source_trained_anew_is_not_taken_for_the_old_one(place, tmp_path, cap
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"was predicted by other weights than {folders[0]} has now" in error
     assert contents(folders[1]) == before
+    (folders[0] / "model.safetensors").unlink()  # what was predicted stays good
+    assert predict.main(command) == 0
+    assert "fold0 is finished already; nothing to do" in capsys.readouterr().out
