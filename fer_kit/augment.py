@@ -24,7 +24,7 @@ ERASED_SHARE, ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
 def augment(images: Tensor, config: TrainConfig, rng: Generator) -> Tensor:
     """uint8 (B, 48, 48) → float32 (B, 1, 48, 48), warped, lit, normalised and erased as `config` says."""
     x = images[:, None].float().div_(255.0)  # (B, 1, 48, 48) in 0..1
-    if config.rotation_deg or config.shift_frac or config.scale_frac or config.shear_deg:
+    if config.warps:
         x = warp(x, draw_matrices(len(x), config, rng), config.edges)
     elif config.flip_prob:
         flipped = drawn(len(x), rng) < config.flip_prob  # (B,)

@@ -169,6 +169,11 @@ class TrainConfig:
         return self.early_stop_epochs > 0 or self.schedule == "plateau"
 
     @property
+    def warps(self) -> bool:
+        """Whether faces are turned, moved, scaled or sheared, which asks what lies beyond their edges."""
+        return bool(self.rotation_deg or self.shift_frac or self.scale_frac or self.shear_deg)
+
+    @property
     def digest(self) -> str:
         """sha256 over all fields; runs with the same digest differ in fold, data and device only."""
         return digest_of(self.to_json())

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from fer_kit.config import TrainConfig
 from fer_kit.errors import FerKitError
 
-WARPS = ("rotation_deg", "shift_frac", "scale_frac", "shear_deg")
-
 # by setting: whether a config reads it, and what would make it so
 READ: dict[str, tuple[Callable[[TrainConfig], bool], str]] = {
     "warmup_epochs": (lambda config: config.schedule == "cosine", "schedule=cosine"),
@@ -17,7 +15,7 @@ READ: dict[str, tuple[Callable[[TrainConfig], bool], str]] = {
     "watch_frac": (lambda config: config.watches, "early_stop_epochs=5 or schedule=plateau"),
     "momentum": (lambda config: config.optimizer == "sgd", "optimizer=sgd"),
     "focal_gamma": (lambda config: config.loss == "focal", "loss=focal"),
-    "edges": (lambda config: any(getattr(config, name) for name in WARPS), f"one of {', '.join(WARPS)}"),
+    "edges": (lambda config: config.warps, "one of rotation_deg, shift_frac, scale_frac, shear_deg"),
 }
 
 
