@@ -29,8 +29,9 @@ from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
 from ensembles.twin_blend import Twins
 from ensembles.twin_pairs import MODES, OFF
-from fer_kit import cli, files, lock, runs, wandb_log
+from fer_kit import cli, runs, wandb_log
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, TEST
 
@@ -101,7 +102,7 @@ def body(args: argparse.Namespace) -> None:
         for one in names:
             folder = Path(args.runs) / BLENDS / one
             locks.enter_context(lock.held(folder, "another process makes this blend"))
-            files.sweep(folder)
+            atomic.sweep(folder)
         blend(args, name)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ensembles.members import RUN, Member
-from fer_kit import files, full_fit, metrics, runs
+from fer_kit import full_fit, metrics, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 OFF, INSTEAD, BESIDE = "off", "instead", "beside"
 WAYS = (OFF, INSTEAD, BESIDE)
@@ -53,7 +54,7 @@ def marked(meta: dict[str, Any], how: str, found: dict[str, str]) -> dict[str, A
     """meta of a blend whose test rows come from full fits: another config digest than without."""
     if not found:
         return meta
-    digest = files.digest_of({"blend": meta["config_digest"], "how": how, "full_fit": found})
+    digest = atomic.digest_of({"blend": meta["config_digest"], "how": how, "full_fit": found})
     return {**meta, "config_digest": digest}
 
 

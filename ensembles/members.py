@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensembles import outside
-from fer_kit import files, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, TEST, Run, Status
 
@@ -224,10 +225,10 @@ def _recipe_digest(member: Member) -> str | None:
     path = member.sources[0].path / "fold0" / "config.json"
     if member.kind != RUN or not path.is_file():
         return None
-    config = files.read_json(path)
-    if not isinstance(config, dict) or files.digest_of(config) != member.oof.meta["config_digest"]:
+    config = atomic.read_json(path)
+    if not isinstance(config, dict) or atomic.digest_of(config) != member.oof.meta["config_digest"]:
         raise FerKitError(f"{path}: not the config of the predictions beside it; train this run again")
-    return files.digest_of({**config, "seed": None})
+    return atomic.digest_of({**config, "seed": None})
 
 
 def _mean(seeds: Sequence[Member]) -> Member:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import files, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, OOF, RESULT, TEST
 
@@ -35,7 +36,7 @@ def load(folder: Path) -> tuple[Predictions, Predictions, dict[str, str]]:
             f"{folder}: had its twins looked up, so its out-of-fold rows know the labels of their twins; take the "
             "files of the blend without, and give --twins"
         )
-    sha256 = {name: files.sha256_of(folder / name) for name in (OOF, TEST)}
+    sha256 = {name: atomic.sha256_of(folder / name) for name in (OOF, TEST)}
     for name in (RESULT, BLEND):
         if (folder / name).is_file():
             _check_record(folder / name, oof, sha256)
@@ -57,7 +58,7 @@ def _read(path: Path) -> Predictions:
         if arrays[name].shape[:1] != order.shape:
             raise FerKitError(f"{path}: {len(order):,} ids but {name} of shape {arrays[name].shape}; write it again")
         arrays[name] = arrays[name][order]
-    meta = files.parse_json(arrays["meta"].item())
+    meta = atomic.parse_json(arrays["meta"].item())
     try:
         return Predictions(arrays["ids"], arrays["logits"], meta, arrays.get("labels"))
     except FerKitError as error:
@@ -66,7 +67,7 @@ def _read(path: Path) -> Predictions:
 
 def _check_record(path: Path, oof: Predictions, sha256: dict[str, str]) -> None:
     """What stands beside the files about them must be so."""
-    record = files.read_json(path)
+    record = atomic.read_json(path)
     if not isinstance(record, dict):
         raise FerKitError(f"{path}: not a JSON object; remove it or make this folder again")
     for name, digest in sha256.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files
+from fer_kit.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,5 +99,5 @@ def _short(name: str) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     options: dict[str, Any] = {"format": "png", "dpi": DOTS_PER_INCH, "metadata": {"Software": None}}
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         figure.savefig(file, **options)

@@ -17,8 +17,9 @@ from ensembles.compare import Score
 from ensembles.members import Member
 from ensembles.rows import Rows
 from ensembles.study import Line, Study
-from fer_kit import files, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, OOF, TEST
 
@@ -51,7 +52,7 @@ def build_meta(name: str, members: Sequence[Member], rows: Rows, study: Study) -
         fold=rows.fold_numbers,
         epoch=None,
         views=_common([member.oof.meta["views"] for member in members]),
-        config_digest=files.digest_of({"members": parts, **options}),
+        config_digest=atomic.digest_of({"members": parts, **options}),
         folds_digest=first["folds_digest"],
         data_digest=first["data_digest"],
         commit=_common([member.oof.meta["commit"] for member in members]),
@@ -135,11 +136,11 @@ def write(folder: Path, oof: Predictions, test: Predictions, record: dict[str, A
     Raises:
         FerKitError: the folder cannot be written; a blend that it held is still there.
     """
-    with files.together(folder, BLEND) as aside:
+    with atomic.together(folder, BLEND) as aside:
         predictions.write(aside / OOF, oof)
         predictions.write(aside / TEST, test)
-        hashes = {"oof_sha256": files.sha256_of(aside / OOF), "test_sha256": files.sha256_of(aside / TEST)}
-        files.write_json(aside / BLEND, {**record, **hashes})
+        hashes = {"oof_sha256": atomic.sha256_of(aside / OOF), "test_sha256": atomic.sha256_of(aside / TEST)}
+        atomic.write_json(aside / BLEND, {**record, **hashes})
 
 
 def _score_json(score: Score) -> dict[str, Any]:

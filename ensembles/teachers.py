@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ensembles.crossfit import ONE
 from ensembles.members import RUN
-from fer_kit import files, fold_names, metrics, predictions, runs, soft_targets
+from fer_kit import fold_names, metrics, predictions, runs, soft_targets
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 from fer_kit.labels import NUM_CLASSES
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLENDS, OOF, TEST, Run
@@ -49,7 +50,7 @@ class Team:
         for run in self.runs if scheme == NESTED else ():
             for pair in itertools.combinations(range(self.folds), 2):
                 place = f"{fold_names.folder_name(pair)}/{OOF}"
-                whose[run.name][place] = files.sha256_of(run.folder / place)
+                whose[run.name][place] = atomic.sha256_of(run.folder / place)
         return {"runs": whose}
 
 
@@ -140,7 +141,7 @@ def taught_by_oof(runs_dir: Path, team: Team) -> list[str]:
     found = []
     for run in team.runs:
         path = run.folder / fold_names.folder_name(0) / "config.json"
-        config = files.read_json(path) if path.is_file() else None
+        config = atomic.read_json(path) if path.is_file() else None
         named = str(config.get("targets") or "") if isinstance(config, dict) else ""
         if named and _scheme(runs_dir, named) not in (NESTED, PSEUDO):
             found.append(run.name)

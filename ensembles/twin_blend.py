@@ -18,8 +18,9 @@ from ensembles.rows import FOLDS, Rows
 from ensembles.study import Line
 from ensembles.twin_lookup import Gain, Lookup
 from ensembles.twin_pairs import NEAR, OFF, TEST_GROUPS, Pairs, TwinTable
-from fer_kit import files, metrics
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.runs import BLEND
 
 SUFFIX = "-twins"
@@ -181,14 +182,14 @@ def forecast_json(found: Twins, *, with_lookup: bool) -> dict[str, Any] | None:
 def meta_of(meta: dict[str, Any], twinned_name: str, mode: str) -> dict[str, Any]:
     """meta of the files of the blend with lookup, from that of the blend without."""
     constants = [SCHEMA, twin_lookup.PARTS, twin_lookup.LAPLACE, twin_lookup.STRENGTHS.tolist()]
-    digest = files.digest_of({"blend": meta["config_digest"], "twins": mode, "constants": constants})
+    digest = atomic.digest_of({"blend": meta["config_digest"], "twins": mode, "constants": constants})
     return {**meta, "run": twinned_name, "config_digest": digest, "twins": mode}
 
 
 def stale(folder: Path, meta: dict[str, Any]) -> list[str]:
     """A note where NAME-twins beside `folder` was made of another blend than the one with this meta."""
     place = folder.with_name(folder.name + SUFFIX)
-    told = files.read_json(place / BLEND) if (place / BLEND).is_file() else None
+    told = atomic.read_json(place / BLEND) if (place / BLEND).is_file() else None
     twins = told.get("twins") if isinstance(told, dict) else None
     if not isinstance(told, dict) or not isinstance(twins, dict):
         return []

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 
 SUM_TOLERANCE = 1e-6
 _MOST = 1e9  # whatever does not sum to 1 is refused with its sum, which has to be a number that can be read
@@ -23,7 +23,7 @@ def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
     Raises:
         FerKitError: unreadable, a weight missing, too many, negative or no number, or a sum that is not 1.
     """
-    weights = _by_name(path, files.read_json(path))
+    weights = _by_name(path, atomic.read_json(path))
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= _MOST:
             raise FerKitError(f"{path}: the weight of '{name}' is {weight!r}, allowed are numbers from 0 to 1")
@@ -43,7 +43,7 @@ def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
 
 def pool(path: Path) -> str:
     """Which mean the weights are for: "mean" of probabilities in a blend.json that says so, else "logmean"."""
-    value = files.read_json(path)
+    value = atomic.read_json(path)
     if not isinstance(value, dict) or not isinstance(value.get("members"), list):
         return "logmean"
     if value.get("method") == "given":

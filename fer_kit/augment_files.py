@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
 from fer_kit.config import TrainConfig
 from fer_kit.config_limits import DEVICE_AUGMENT, NAMED_FILE
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 SUFFIXES = (".json", ".yaml", ".yml")
 MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1 << 20, 100_000, 50  # of a file: a real one has a few kilobytes
@@ -109,7 +109,7 @@ def open_file(typed: str) -> AugmentFile:
     if path.suffix.lower() not in SUFFIXES:
         raise FerKitError(f"{typed}: allowed are a file {', '.join(SUFFIXES)} and {', '.join(BUILT_IN)}; {_SAVE_IT}")
     try:
-        written = files.read_bytes(path, MOST_BYTES)
+        written = atomic.read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         raise FerKitError(f"{path}: no such file; {_SAVE_IT} ({', '.join(BUILT_IN)})") from None
     except OSError as error:

@@ -10,9 +10,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fer_kit import averaging, files
+from fer_kit import averaging
 from fer_kit.engine import State
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 SCHEMA = 1
 PARTS = ("net", "optimizer", "schedule", "scaler")
@@ -30,7 +31,7 @@ def save(path: Path, state: State, identity: dict[str, Any]) -> None:
     record |= {counter: getattr(state, counter) for counter in COUNTERS}
     record["average"] = None if state.average is None else state.average.module.state_dict()
     record["averaged"] = 0 if state.average is None else int(state.average.n_averaged)
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         try:
             torch.save(record, file)
         except RuntimeError as error:  # torch's word for a file that took less than it was given
@@ -74,7 +75,7 @@ def save_weights(path: Path, module: torch.nn.Module, about: dict[str, Any]) -> 
     """Replace `path` by the network's weights as safetensors; `about` goes into its header, as JSON."""
     weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
     header = {"about": json.dumps(about, sort_keys=True)}  # one key: their order would change from run to run
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         file.write(safetensors.torch.save(weights, header))
 
 

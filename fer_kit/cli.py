@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fer_kit import files
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -152,7 +152,7 @@ def _refused(error: OSError) -> str:
         sys.stdout.flush()
     except OSError:
         _drop_output()
-    return f"{what}: {files.reason_of(error)}; {files.way_out(error)}"
+    return f"{what}: {atomic.reason_of(error)}; {atomic.way_out(error)}"
 
 
 def _drop_output() -> None:

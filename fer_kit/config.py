@@ -20,7 +20,7 @@ from fer_kit.config_limits import (
     WIDTH_MODELS,
 )
 from fer_kit.errors import FerKitError, did_you_mean
-from fer_kit.files import digest_of
+from fer_kit.files.atomic import digest_of
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, lock
 from fer_kit.data_files import Source
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 
 SCHEMA = 1  # raise it when the reader's result for the same bytes changes
 PIECE_BYTES = 16 << 20
@@ -89,7 +89,7 @@ def read(folder: Path, names: Sequence[str]) -> tuple[Arrays, str] | None:
     if not folder.exists():
         return None
     try:
-        recorded = files.read_json(folder / "cache.json")["digest"]
+        recorded = atomic.read_json(folder / "cache.json")["digest"]
         arrays: Arrays = {  # asarray: a plain array on the mapped file, as after a first read
             name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in names
         }
@@ -106,10 +106,10 @@ def write(folder: Path, arrays: Arrays, digest: str) -> None:
     """Keep the arrays; where the folder cannot be written, say so on stderr and go on without."""
     try:
         with lock.held(folder, "another process writes this cache", PATIENCE_SECONDS):
-            files.sweep(folder)
+            atomic.sweep(folder)
             for name, array in arrays.items():
-                with files.replacing(folder / f"{name}.npy") as file:
+                with atomic.replacing(folder / f"{name}.npy") as file:
                     np.save(file, array, allow_pickle=False)
-            files.write_json(folder / "cache.json", {"digest": digest})
+            atomic.write_json(folder / "cache.json", {"digest": digest})
     except FerKitError as error:
         print(f"warning: no cache, every start will read the csv files again: {error}", file=sys.stderr)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from fer_kit import unzip
 from fer_kit.errors import FerKitError
+from fer_kit.files import unzip
 from fer_kit.labels import COMPETITION as SLUG
 
 KAGGLE_INPUT = Path("/kaggle/input")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_kit import cli, evaluate_report, files, metrics
+from fer_kit import cli, evaluate_report, metrics
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate_sources import Groups, Source
+from fer_kit.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,7 +147,7 @@ def folder_for(runs_dir: Path, sources: Sequence[Source]) -> Path:
     """Where pictures and JSON go by default: a folder for each choice of sources."""
     names = "+".join(source.file_name for source in sources)
     if len(names) > LONGEST_NAME:
-        digest = files.digest_of([source.name for source in sources])
+        digest = atomic.digest_of([source.name for source in sources])
         names = f"{sources[0].file_name[:40]}+{len(sources) - 1}-{digest[:8]}"
     return runs_dir / "evaluate" / names
 
@@ -204,7 +205,7 @@ def _body(args: argparse.Namespace) -> None:
     for name, draw in tqdm(made.items(), desc="drawing", unit="picture", **bar):
         pictures.save(draw(), out / name)
     whole = {"schema": SCHEMA, "sources": records, "comparisons": compared, "test_rows": test, "pictures": list(made)}
-    files.write_json(out / JSON, whole)
+    atomic.write_json(out / JSON, whole)
     beside = f" and {len(made)} pictures beside it" if made else ""
     print(f"\nwrote {out / JSON}{beside}" + (f"; {missing}" if missing else ""))
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import checkpoints, config, data, explain_maps, files, fold_names, metrics, models, pictures, predictions
+from fer_kit import checkpoints, config, data, explain_maps, fold_names, metrics, models, pictures, predictions
 from fer_kit import explain_pictures as draw
 from fer_kit import runs as run_folders
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 from fer_kit.labels import CLASSES
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
@@ -69,7 +70,7 @@ def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | Non
         raise FerKitError(f"{folder} is not a finished fold; finished are: {', '.join(there) or 'none'}")
     if not fold_names.left_out(fold):
         raise FerKitError(f"{folder} was trained on every row, so there is no face it never saw; explain a fold")
-    settings = config.from_json(files.read_json(folder / "config.json"), f"{folder / 'config.json'}")
+    settings = config.from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
     net = models.build(settings)
     checkpoints.load_weights(folder / "model.safetensors", net)
     net.eval()
@@ -133,7 +134,7 @@ def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
         yield "no average maps: not one held-out row is answered right"
     if explain_maps.has_attention(subject.net):
         yield from write_attention(subject, right, average, out)
-    files.write_json(out / JSON, about)
+    atomic.write_json(out / JSON, about)
     if about["light"]:
         yield from light_table(about["light"], about["light_if_even"])
 

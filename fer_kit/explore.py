@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_kit import cli, explore_facts, files
+from fer_kit import cli, explore_facts
+from fer_kit.files import atomic
 from fer_kit.labels import CLASSES
 from fer_kit.text_table import aligned
 
@@ -179,7 +180,7 @@ def _body(args: argparse.Namespace) -> None:
     facts = explore_facts.facts(competition, groups)
     print("\n".join(report(facts)))
     out: Path = args.out or args.runs / "explore"
-    files.write_json(out / JSON, facts)
+    atomic.write_json(out / JSON, facts)
 
     from tqdm import tqdm
 
@@ -188,10 +189,10 @@ def _body(args: argparse.Namespace) -> None:
     drawn = []
     for picture in tqdm(explore_pictures.all_of(competition, groups), desc="drawing", unit="picture", disable=None):
         light, dark = (pictures.png(picture.draw(colours)) for colours in (pictures.LIGHT, pictures.DARK))
-        with files.replacing(out / picture.file) as file:
+        with atomic.replacing(out / picture.file) as file:
             file.write(light)
         drawn.append((picture, light, dark))
-    files.write_text(out / PAGE, page(facts, drawn))
+    atomic.write_text(out / PAGE, page(facts, drawn))
     print(f"\nwrote {out / PAGE}, {JSON} and {len(drawn)} pictures beside it")
 
 

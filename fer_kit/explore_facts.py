@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, fold_files, twins
+from fer_kit import fold_files, twins
 from fer_kit.data import Competition
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.fold_files import Folds
 from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 
@@ -61,7 +62,7 @@ def groups_of(competition: Competition, runs_dir: Path) -> Groups:
             f"{test_path}: {len(test_groups):,} rows, the test data {len(test.ids):,}; choose the --data that the "
             f"folds were made from or {fold_files.REMAKE}"
         )
-    about = files.read_json(record) if record.is_file() else {}
+    about = atomic.read_json(record) if record.is_file() else {}
     method = about.get("method") if isinstance(about, dict) else None
     return Groups(folds.groups, test_groups, str(method or "unknown"), folds)
 

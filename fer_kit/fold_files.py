@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.labels import NUM_CLASSES
 
 Ints = NDArray[np.int64]
@@ -132,7 +132,7 @@ def table_of(columns: Sequence[str], *values: Ints) -> bytes:
 def _read_table(path: Path, columns: Sequence[str]) -> tuple[Ints, str]:
     """The integer cells below the header, (rows, columns), and the sha256 of the file."""
     try:
-        content = files.read_bytes(path, _MOST_BYTES)
+        content = atomic.read_bytes(path, _MOST_BYTES)
         text = content.decode("utf-8")
     except FileNotFoundError:
         raise FerKitError(f"{path}: no such file; make the folds with python -m fer_kit.folds") from None

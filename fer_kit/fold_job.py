@@ -16,9 +16,7 @@ from torch import Tensor
 from fer_kit import (
     batches,
     data,
-    files,
     folds,
-    lock,
     models,
     precision,
     pretrained,
@@ -33,6 +31,7 @@ from fer_kit import (
 )
 from fer_kit.config import TrainConfig, from_json
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from fer_kit.fold_names import Fold, seed_number
 from fer_kit.labels import SIDE_PX
 
@@ -126,7 +125,7 @@ def refuse_other_settings(path: Path, config: TrainConfig) -> None:
     """Raise FerKitError where `path` says that the run was begun with others; the checkpoint has their digest alone."""
     if not path.exists():
         return
-    begun, now = dataclasses.asdict(from_json(files.read_json(path), str(path))), dataclasses.asdict(config)
+    begun, now = dataclasses.asdict(from_json(atomic.read_json(path), str(path))), dataclasses.asdict(config)
     others = [name for name in now if now[name] != begun[name]]
     if others:
         then, asked = (" ".join(f"{name}={values[name]}" for name in others) for values in (begun, now))
@@ -162,10 +161,10 @@ def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock
     code = revision.commit()
     if options.anew and folder.exists():
         shutil.rmtree(folder)
-    files.sweep(folder)
-    files.write_json(folder / "config.json", config.to_json())
+    atomic.sweep(folder)
+    atomic.write_json(folder / "config.json", config.to_json())
     environment = tracking.environment(fast, options.command, code) | {"compile": options.compile}
-    files.write_json(folder / "env.json", environment)
+    atomic.write_json(folder / "env.json", environment)
     return Job(
         config=config,
         options=options,

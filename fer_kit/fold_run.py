@@ -8,20 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import (
-    batches,
-    checkpoints,
-    engine,
-    files,
-    fold_predict,
-    lock,
-    out_of_memory,
-    predictions,
-    runs,
-    tracking,
-    wandb_log,
-)
+from fer_kit import batches, checkpoints, engine, fold_predict, out_of_memory, predictions, runs, tracking, wandb_log
 from fer_kit.config import TrainConfig
+from fer_kit.files import atomic, lock
 from fer_kit.fold_epochs import save, saved, settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.fold_names import in_words, recorded
@@ -114,12 +103,12 @@ def finish(job: Job, state: engine.State) -> None:
     score = "full fit, nothing out of fold"
     if oof is not None:
         predictions.write(job.folder / "oof.npz", oof)
-        result["oof_sha256"] = files.sha256_of(job.folder / "oof.npz")
+        result["oof_sha256"] = atomic.sha256_of(job.folder / "oof.npz")
         score = f"out of fold {result['oof_accuracy']:.2%} on {len(oof):,} rows"
     predictions.write(job.folder / "test.npz", test)
-    result["test_sha256"] = files.sha256_of(job.folder / "test.npz")
+    result["test_sha256"] = atomic.sha256_of(job.folder / "test.npz")
     job.log(f"{score}, weights of epoch {epoch}, {state.seconds:.0f} s of training")
-    files.write_json(job.folder / "result.json", result)
+    atomic.write_json(job.folder / "result.json", result)
     (job.folder / "last.pt").unlink(missing_ok=True)  # a finished run is never resumed
     job.log(f"finished: {job.folder}")
 

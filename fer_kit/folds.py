@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import cli, files, lock, twins
+from fer_kit import cli, twins
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from fer_kit.fold_files import COLUMNS, TEST_COLUMNS, Folds, check, read, read_test_groups, table_of
 from fer_kit.labels import CLASSES, NUM_CLASSES
 
@@ -197,12 +198,12 @@ def write(folder: Path, made: Made, force: bool = False) -> bool:
             f"{what} holds other folds than these (digest {made.folds.digest[:12]}), and runs trained on them do"
             " not blend with new ones; choose another --runs, or --force to replace them"
         )
-    files.sweep(folder, path.name)
-    with files.together(folder, path.name) as aside:
+    atomic.sweep(folder, path.name)
+    with atomic.together(folder, path.name) as aside:
         for name, content in ((test_path.name, made.test_table), (path.name, made.table)):
-            with files.replacing(aside / name) as file:
+            with atomic.replacing(aside / name) as file:
                 file.write(content)
-        files.write_json(aside / "folds.json", made.record)
+        atomic.write_json(aside / "folds.json", made.record)
     return new or other_test
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fer_kit import files, fold_names, predictions, runs
+from fer_kit import fold_names, predictions, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from fer_kit.runs import TEST, Run
 
@@ -35,4 +36,4 @@ def load(run: Run) -> FullFit | None:
     predictions.same_meta([run.test, test], keys, f"{folder}")
     if test.meta["fold"] != fold_names.FULL or test.labels is not None or test.ids.tolist() != run.test.ids.tolist():
         raise FerKitError(f"{folder / TEST}: not the test rows of a full fit; train it again with --fold all")
-    return FullFit(test, files.sha256_of(folder / TEST))
+    return FullFit(test, atomic.sha256_of(folder / TEST))

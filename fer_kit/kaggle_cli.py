@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, kaggle_answers, kaggle_credentials, kaggle_faults, kaggle_output
+from fer_kit import kaggle_answers, kaggle_credentials, kaggle_faults, kaggle_output
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.kaggle_answers import KernelState, Limits, Pushed, Submission
 from fer_kit.kaggle_errors import (
     AnswerLost,
@@ -216,7 +217,7 @@ class Client:
 def _kernel_id(folder: Path) -> str:
     """The id in a folder's kernel-metadata.json."""
     path = folder / "kernel-metadata.json"
-    found = files.read_json(path)
+    found = atomic.read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("id"), str):
         raise FerKitError(f"{path}: has no id; it must be OWNER/SLUG")
     return str(found["id"])

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.kaggle_errors import OutputIncomplete
 
 # The client joins each name to its folder and writes there, so "../x" lands outside. It fetches only names that this
@@ -51,7 +51,7 @@ def fetch_into(folder: Path, ref: str, fetch: Callable[[Path], None]) -> list[Pa
             _refuse_pages(target, names, ref)
             os.replace(target, folder)
     except OSError as error:
-        raise files.unwritable(folder, error) from None
+        raise atomic.unwritable(folder, error) from None
     return [folder / name for name in names]
 
 

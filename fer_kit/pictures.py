@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files
+from fer_kit.files import atomic
 from fer_kit.labels import CLASSES, SIDE_PX
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def png(figure: Figure) -> bytes:
 
 def save(figure: Figure, path: Path | str) -> None:
     """Write the figure to `path` as a PNG."""
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         file.write(png(figure))
 
 

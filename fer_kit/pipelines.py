@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import augment_files, cli, data, files, runs
+from fer_kit import augment_files, cli, data, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 FACES, DRAWS = 6, 8  # rows of the picture, and what the pipeline makes of each
 
@@ -52,7 +53,7 @@ def save(file: augment_files.AugmentFile, out: Path) -> None:
         raise FerKitError(f"--out {out}: name a file {', '.join(augment_files.SUFFIXES)}")
     if out.exists():
         raise FerKitError(f"--out {out}: is there already; name another file, or remove that one")
-    files.write_text(out, augment_files.text_of(file.content, out.suffix.lower() != ".json"))
+    atomic.write_text(out, augment_files.text_of(file.content, out.suffix.lower() != ".json"))
 
 
 def draw(file: augment_files.AugmentFile, args: argparse.Namespace) -> None:

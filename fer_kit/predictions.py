@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, npz
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, npz
 from fer_kit.labels import CLASSES, NUM_CLASSES
 
 SCHEMA = 1
@@ -123,7 +123,7 @@ def write(path: Path | str, predictions: Predictions) -> None:
     if predictions.labels is not None:
         arrays["labels"] = predictions.labels
     arrays["meta"] = np.array(json.dumps(predictions.meta, sort_keys=True, allow_nan=False))
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         np.savez(file, **arrays)
 
 
@@ -254,7 +254,7 @@ def _parse_meta(value: NDArray[Any]) -> Any:
     if value.dtype.kind != "U" or value.ndim != 0:
         raise FerKitError(f"meta is {value.dtype} of shape {value.shape}, allowed is one JSON string")
     try:
-        return files.parse_json(value.item())
+        return atomic.parse_json(value.item())
     except (ValueError, RecursionError) as error:
         raise FerKitError(f"meta is not JSON ({_one_line(error)})") from None
 

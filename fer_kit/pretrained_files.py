@@ -14,8 +14,8 @@ import torch
 from timm.models import clean_state_dict
 from torch import Tensor
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 # where training scripts keep the state dict in what they save, an average of the weights first
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model")
@@ -76,7 +76,7 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
 def about_ours(text: str) -> dict[str, Any]:
     """What `checkpoints.save_weights` wrote beside the tensors; nothing where others wrote what they liked."""
     try:
-        about = files.parse_json(text)
+        about = atomic.parse_json(text)
     except (ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) else {}

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_kit import cli, files, revision
+from fer_kit import cli, revision
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 if TYPE_CHECKING:
     from fer_kit.report_page import Content
@@ -119,11 +120,11 @@ def body(args: argparse.Namespace) -> None:
         drawn = {}
     written = [] if args.no_pictures else list(charts(content))
     for name, chart in written:
-        files.write_text(beside / name, chart)
+        atomic.write_text(beside / name, chart)
     for name, figure in tqdm(drawn.items(), desc="drawing", unit="picture", disable=None, leave=False):
         pictures.save(figure(), beside / name)
-    files.write_json(beside / JSON, record(content))
-    files.write_text(out, page)
+    atomic.write_json(beside / JSON, record(content))
+    atomic.write_text(out, page)
     print("\n".join(told(content)))
     size = len(page.encode())
     others = "" if args.no_pictures else f"{len(written) + len(drawn)} pictures and "

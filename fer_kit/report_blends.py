@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, metrics, runs
 from fer_kit import html_page as html
+from fer_kit import metrics, runs
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate_report import interval
 from fer_kit.evaluate_sources import BLEND, Source
+from fer_kit.files import atomic
 from fer_kit.report_tables import heat
 
 Floats = NDArray[np.float64]
@@ -71,7 +72,7 @@ def _answers(runs_dir: Path, member: dict[str, Any], blend: Source) -> NDArray[n
         if not folder.is_dir():
             raise FerKitError(f"{folder} is gone")
         for name, digest in dict(source.get("sha256") or {}).items():
-            if not (folder / name).is_file() or files.sha256_of(folder / name) != digest:
+            if not (folder / name).is_file() or atomic.sha256_of(folder / name) != digest:
                 raise FerKitError(f"{folder / name} has changed since; blend again with --force")
         read = runs.load if kind == "run" else runs.load_blend
         oof = read(folder.parent if kind == "run" else folder.parent.parent, folder.name).oof

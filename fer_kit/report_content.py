@@ -13,7 +13,6 @@ from fer_kit import (
     evaluate,
     evaluate_scores,
     evaluate_sources,
-    files,
     report_blends,
     report_board,
     report_curves,
@@ -22,6 +21,7 @@ from fer_kit import (
     runs,
 )
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.report_blends import Alike
 from fer_kit.report_board import Ranked
 from fer_kit.report_page import Content
@@ -120,7 +120,7 @@ def _faces(found: Found, wish: Wish) -> tuple[Competition | None, str]:
 
 
 def _blend(one: Ranked, wish: Wish) -> tuple[Ranked, dict[str, Any], Alike | str]:
-    record = files.read_json(wish.runs_dir / one.name / runs.BLEND)  # a readable object: `runs.load_blend` had it
+    record = atomic.read_json(wish.runs_dir / one.name / runs.BLEND)  # a readable object: `runs.load_blend` had it
     return one, record, report_blends.alike(wish.runs_dir, one.source, record)
 
 

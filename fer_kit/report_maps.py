@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import files
 from fer_kit import html_page as html
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.report_errors import picture
 from fer_kit.report_sources import Fold
 
@@ -52,7 +52,7 @@ def find(folds: Sequence[Fold], places: Sequence[Path]) -> tuple[list[Maps], lis
         if folder is None:
             continue
         try:
-            about = files.read_json(folder / JSON)
+            about = atomic.read_json(folder / JSON)
         except FerKitError as error:
             troubles.append(str(error))
             continue

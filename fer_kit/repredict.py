@@ -18,11 +18,9 @@ from fer_kit import (
     checkpoints,
     config,
     data,
-    files,
     fold_names,
     fold_predict,
     folds,
-    lock,
     models,
     precision,
     predictions,
@@ -32,6 +30,7 @@ from fer_kit import (
     tracking,
 )
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from fer_kit.fold_names import Fold
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
@@ -85,7 +84,7 @@ def write(wish: Wish) -> Iterator[str]:
             if is_there(target, wish, fold):  # another process was at it since the look above
                 yield f"{target} is finished already; nothing to do"
                 continue
-            files.sweep(target.parent, target.name)
+            atomic.sweep(target.parent, target.name)
             yield predicted(wish, fold, competition, table, device)
 
 
@@ -115,8 +114,8 @@ def predicted(wish: Wish, fold: Fold, competition: data.Competition, table: fold
 
 def read(folder: Path) -> Source:
     """A finished fold's config and result."""
-    settings = config.from_json(files.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    return Source(folder, settings, files.read_json(folder / runs.RESULT))
+    settings = config.from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
+    return Source(folder, settings, atomic.read_json(folder / runs.RESULT))
 
 
 def is_there(folder: Path, wish: Wish, fold: Fold) -> bool:
@@ -127,12 +126,12 @@ def is_there(folder: Path, wish: Wish, fold: Fold) -> bool:
     """
     if not folder.exists():
         return False
-    result = files.read_json(folder / runs.RESULT) if runs.is_finished(folder) else {}
+    result = atomic.read_json(folder / runs.RESULT) if runs.is_finished(folder) else {}
     source = result.get("source", {})
     if source.get("run") == wish.source and read(folder).config.views == wish.views:
         trained = runs.fold_folder(wish.runs, wish.source, fold)
         weights = trained / WEIGHTS  # may have been removed, to save space
-        if weights.is_file() and files.sha256_of(weights) != source.get("weights_sha256"):
+        if weights.is_file() and atomic.sha256_of(weights) != source.get("weights_sha256"):
             raise FerKitError(
                 f"{folder} was predicted by other weights than {trained} has now; remove {folder}, or name the new run "
                 "with --tag"
@@ -176,7 +175,7 @@ def save(
             "run": wish.source,
             "views": source.config.views,
             "config_digest": source.config.digest,
-            "weights_sha256": files.sha256_of(source.folder / WEIGHTS),
+            "weights_sha256": atomic.sha256_of(source.folder / WEIGHTS),
         },
     }
     with aside(target) as folder:
@@ -184,15 +183,15 @@ def save(
             shutil.copyfile(source.folder / name, folder / name)
         command = f"{wish.command} --fold {fold_names.folder_name(asked.fold).removeprefix('fold')}"
         exact = precision.Precision("fp32", asked.device)
-        files.write_json(folder / "env.json", tracking.environment(exact, command, asked.code))
-        files.write_json(folder / CONFIG, asked.config.to_json())
+        atomic.write_json(folder / "env.json", tracking.environment(exact, command, asked.code))
+        atomic.write_json(folder / CONFIG, asked.config.to_json())
         told = f"{source.folder} predicted with the views {wish.views} in place of {source.config.views}"
-        files.write_text(folder / "log.txt", f"{tracking.utc_now()} {told}\n")
+        atomic.write_text(folder / "log.txt", f"{tracking.utc_now()} {told}\n")
         for file, key, rows in ((runs.OOF, "oof_sha256", oof), (runs.TEST, "test_sha256", test)):
             if rows is not None:
                 predictions.write(folder / file, rows)
-                result[key] = files.sha256_of(folder / file)
-        files.write_json(folder / runs.RESULT, result)
+                result[key] = atomic.sha256_of(folder / file)
+        atomic.write_json(folder / runs.RESULT, result)
     if oof is None:
         return f"{target}: full fit, nothing out of fold"
     before = f"{source.result['oof_accuracy']:.2%} with {source.config.views}"
@@ -203,7 +202,7 @@ def save(
 def aside(target: Path) -> Iterator[Path]:
     """A new folder beside `target` that becomes it on a clean exit, and is gone after any other."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=files.TEMPORARY_SUFFIX, dir=target.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=atomic.TEMPORARY_SUFFIX, dir=target.parent))
     try:
         folder.chmod(0o755)
         yield folder

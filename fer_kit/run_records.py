@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, fold_names
+from fer_kit import fold_names
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"
 STORED_SCORE_TOLERANCE = 1e-6  # a mix-up of rows moves an accuracy by more than rounding ever does
@@ -19,14 +20,14 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
     path = folder / name
     if not path.is_file():
         return None
-    record = files.read_json(path)
+    record = atomic.read_json(path)
     if not isinstance(record, dict):
         raise FerKitError(f"{path}: not a JSON object; make this folder again")
     for file, key in HASHED.items():
         full = file == OOF and record.get("fold") == fold_names.FULL
         if not full and not (folder / file).is_file():
             raise FerKitError(f"{folder / file}: missing, though {name} says it was written; make this folder again")
-        if not full and files.sha256_of(folder / file) != field(path, record, key, str):
+        if not full and atomic.sha256_of(folder / file) != field(path, record, key, str):
             raise FerKitError(f"{folder / file}: changed since {name} was written; make this folder again")
     return record
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, fold_names, metrics, predictions, run_records
+from fer_kit import fold_names, metrics, predictions, run_records
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from fer_kit.run_records import BLEND, OOF, RESULT, STORED_SCORE_TOLERANCE, TEST
 
@@ -222,7 +223,7 @@ def _train_command(folder: Path, state: Status, fold: int) -> str:
     resume = " --resume" if (folder / f"fold{fold}").exists() else ""
     for sister in (fold, *state.finished):
         env = folder / f"fold{sister}" / "env.json"
-        told = files.read_json(env) if env.is_file() else None
+        told = atomic.read_json(env) if env.is_file() else None
         command = told.get("command") if isinstance(told, dict) else None
         if isinstance(command, str) and re.search(_FOLD_OPTION, command):
             command = re.sub(r" --(resume|restart)\b", "", command)

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import files, npz
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, npz
 from fer_kit.fold_names import Fold
 from fer_kit.labels import NUM_CLASSES
 
@@ -79,7 +79,7 @@ def write(path: Path, targets: SoftTargets) -> None:
     for name, shares in (("train", targets.train), ("test", targets.test)):
         if shares is not None:
             arrays[name] = shares
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         np.savez(file, **arrays)
 
 
@@ -93,7 +93,7 @@ def read(path: Path) -> SoftTargets:
         raise FerKitError(f"{path}: no such file; make targets with python -m ensembles.targets")
     try:
         arrays = npz.read(path, ("train", "test", "meta"), _AGAIN)
-        meta = files.parse_json(arrays["meta"].item())
+        meta = atomic.parse_json(arrays["meta"].item())
     except FerKitError as error:
         raise FerKitError(f"{path}: no targets file: {error}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -115,7 +115,7 @@ def named(setting: str) -> tuple[str, Path | None]:
         return setting, None
     path = Path(text.strip())
     name = str(read(path).meta["name"])
-    return f"{SETTING}{name}@{files.sha256_of(path)[:16]}", path
+    return f"{SETTING}{name}@{atomic.sha256_of(path)[:16]}", path
 
 
 def open_named(path: Path | None, name: str) -> SoftTargets:
@@ -124,7 +124,7 @@ def open_named(path: Path | None, name: str) -> SoftTargets:
     Raises:
         FerKitError: another file than the config was made for.
     """
-    if path is None or files.sha256_of(path)[:16] != re.sub(".*@", "", name):
+    if path is None or atomic.sha256_of(path)[:16] != re.sub(".*@", "", name):
         raise FerKitError(f"{path}: not the targets {name} that the run was begun with; put that file back")
     return read(path)
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import cli, copies, faces, files
+from fer_kit import cli, copies, faces
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 
 Ints = NDArray[np.int64]
@@ -203,10 +204,10 @@ def write(
         "seed": competition.seed,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
-    files.write_json(folder / RECORD, record)
+    atomic.write_json(folder / RECORD, record)
     for name in _CSV_NAMES:
         if name in contents:
-            with files.replacing(folder / name) as file:
+            with atomic.replacing(folder / name) as file:
                 file.write(contents[name])
         else:  # ours, or `_protect` had refused: drawn with labels before, it would answer for other rows
             (folder / name).unlink(missing_ok=True)
@@ -215,11 +216,11 @@ def write(
 
 def _protect(folder: Path, names: Iterable[str], force: bool) -> None:
     """Raise where competition files that `write` did not make would be lost, or mixed with drawn ones."""
-    record = files.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+    record = atomic.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     drawn = record.get("sha256", {}) if isinstance(record, dict) else {}
     for name in [*_CSV_NAMES, *(f"{name}.zip" for name in _CSV_NAMES)]:
         path = folder / name
-        if not path.exists() or files.sha256_of(path) == drawn.get(name) or (force and name in names):
+        if not path.exists() or atomic.sha256_of(path) == drawn.get(name) or (force and name in names):
             continue
         way_out = "--force to write over it" if name in names else "move it away"
         raise FerKitError(f"{path} was not drawn and may be the real data: give another folder, or {way_out}")
@@ -248,7 +249,7 @@ def write_sheet(path: Path | str, competition: SyntheticCompetition, rows: int =
         for row, pixels in enumerate(competition.train_images[members]):
             picture = Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1))
             sheet.paste(picture, (left, title_px + row * cell))
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         sheet.save(file, "PNG", optimize=True)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fer_kit import files
+from fer_kit.files import atomic
 from fer_kit.precision import Precision
 
 PACKAGES = ("fer_kit", "torch", "torchvision", "timm", "numpy", "albumentations")
@@ -75,12 +75,12 @@ class Log:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"{utc_now()} {line}\n")
         except OSError as error:
-            raise files.unwritable(self.path, error) from error
+            raise atomic.unwritable(self.path, error) from error
 
 
 def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """Replace metrics.jsonl by one line for each finished epoch: never half a line, never an epoch twice."""
-    files.write_text(path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history))
+    atomic.write_text(path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history))
 
 
 class Progress:

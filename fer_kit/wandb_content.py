@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data, files, fold_names, metrics, predictions, runs
+from fer_kit import data, fold_names, metrics, predictions, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.labels import CLASSES
 from fer_kit.predictions import Predictions
 from fer_kit.wandb_log import FACTS, PLACE
@@ -80,15 +81,15 @@ def story(folder: Path) -> Story:
 
 
 def _fold_story(folder: Path) -> Story:
-    result = files.read_json(folder / runs.RESULT) if is_finished(folder) else {}
+    result = atomic.read_json(folder / runs.RESULT) if is_finished(folder) else {}
     told = folder / PLACE / FACTS
-    facts = files.read_json(told) if told.is_file() else {}
+    facts = atomic.read_json(told) if told.is_file() else {}
     if not facts and not result:
         raise FerKitError(
             f"{folder}: no finished fold of a run; train it to the end first, or track it while it trains"
         )
-    config = files.read_json(folder / "config.json")
-    env = files.read_json(folder / "env.json")
+    config = atomic.read_json(folder / "config.json")
+    env = atomic.read_json(folder / "env.json")
     known = facts | {key: result[key] for key in result if key in facts or not facts}
     fold = folder.name.removeprefix("fold")
     kind = {"all": "full-fit"}.get(fold, "teacher" if "+" in fold else "cross-validation")
@@ -124,7 +125,7 @@ def _predictions(name: str, folder: Path, about: dict[str, Any]) -> Bundle:
 
 
 def _blend_story(folder: Path) -> Story:
-    result = files.read_json(folder / runs.BLEND)
+    result = atomic.read_json(folder / runs.BLEND)
     digests = {key: result[key] for key in ("config_digest", "folds_digest", "data_digest")}
     options = {key: result.get(key) for key in ("asked", "method", "pool", "tempered", "learned", "sharpness")}
     members = {

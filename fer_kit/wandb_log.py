@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 OFF, OFFLINE, ONLINE = MODES = ("off", "offline", "online")
 PLACE = "wandb"  # below the run folder: what wandb writes, and what follows
@@ -84,7 +84,7 @@ def _start(
     command += [] if data is None else ["--data", str(data)]
     try:
         if facts is not None:
-            files.write_json(folder / PLACE / FACTS, facts)
+            atomic.write_json(folder / PLACE / FACTS, facts)
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_kit import cli, files, wandb_content
+from fer_kit import cli, wandb_content
+from fer_kit.files import atomic
 from fer_kit.wandb_content import Story
 from fer_kit.wandb_log import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
 
@@ -124,11 +125,11 @@ def identity(folder: Path, story: Story) -> str:
     path = folder / PLACE / IDENTITY
     digest = story.config["config_digest"]
     if path.is_file():
-        kept = files.read_json(path)
+        kept = atomic.read_json(path)
         if kept.get("config_digest") == digest:
             return str(kept["id"])
     made = {"id": secrets.token_hex(4), "project": PROJECT, "config_digest": digest}
-    files.write_json(path, made)
+    atomic.write_json(path, made)
     return str(made["id"])
 
 

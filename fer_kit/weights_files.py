@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import data_files, files, fold_names, runs
+from fer_kit import data_files, fold_names, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 HUB, NONE = "hub", "none"
 TIMM = "timm/"
@@ -68,7 +69,7 @@ def resumed(text: str, fold: fold_names.Fold, folder: Path) -> Source:
     """`find` for a run that goes on: with its checkpoint in `folder` the file that it began with may be gone."""
     kept = folder / "config.json"
     if (folder / "last.pt").is_file() and kept.is_file() and not Path(text).expanduser().exists():
-        record = files.read_json(kept)
+        record = atomic.read_json(kept)
         begun = str(record.get("weights", "")) if isinstance(record, dict) else ""
         if begun.partition("@")[0] == _safe(Path(text).name):
             return Source(begun)
@@ -86,7 +87,7 @@ def name_of(path: Path) -> str:
         FerKitError: it cannot be read.
     """
     try:
-        return f"{_safe(path.name)}@{files.sha256_of(path)[:16]}"
+        return f"{_safe(path.name)}@{atomic.sha256_of(path)[:16]}"
     except OSError as error:
         raise FerKitError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -100,9 +101,9 @@ def of_run(run: Path, fold: fold_names.Fold) -> Source:
     folder = run / fold_names.folder_name(fold)
     if not runs.is_finished(folder) or not (folder / MODEL).is_file():
         raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
-    result = files.read_json(folder / runs.RESULT)
+    result = atomic.read_json(folder / runs.RESULT)
     identity = {key: result.get(key) for key in ("run", "config_digest", "folds_digest", "data_digest")}
-    return Source(f"{_safe(run.resolve().name)}@{files.digest_of(identity)[:16]}", folder / MODEL)
+    return Source(f"{_safe(run.resolve().name)}@{atomic.digest_of(identity)[:16]}", folder / MODEL)
 
 
 def is_model(text: str) -> bool:

@@ -187,9 +187,9 @@ def bring_home(client: Client, chosen: record.Push, args: argparse.Namespace) ->
     for fold in done.moved:
         folder = runs.fold_folder(args.runs, run, fold)
         if runs.is_finished(folder):
-            from fer_kit import files
+            from fer_kit.files import atomic
 
-            print(f"{folder}: out of fold {files.read_json(folder / runs.RESULT)['oof_accuracy']:.2%}")
+            print(f"{folder}: out of fold {atomic.read_json(folder / runs.RESULT)['oof_accuracy']:.2%}")
         else:
             print(
                 f"{folder}: unfinished; go on here with --resume, or with python -m kernels push --resume {chosen.ref}"

@@ -8,8 +8,9 @@ import struct
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from fer_kit import files, runs
+from fer_kit import runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: where it lies, the others fit it
 # what tarfile raises on damaged bytes; RecursionError comes from a header of a header of a header …
@@ -20,9 +21,9 @@ _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,2})")
 def pack(runs_dir: Path, run: str, path: Path) -> None:
     """Write `path`, a plain tar (weights hardly compress) of the folds files and of all folds of `run`."""
     found = [runs_dir / name for name in FOLDS] + sorted((runs_dir / run).glob("fold*/*"))
-    with files.replacing(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
+    with atomic.replacing(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for source in found:
-            if source.is_file() and not source.name.endswith(files.TEMPORARY_SUFFIX):
+            if source.is_file() and not source.name.endswith(atomic.TEMPORARY_SUFFIX):
                 add(archive, source, f"{source.relative_to(runs_dir).as_posix()}")
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, lock
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from fer_kit.kaggle_cli import COMPETITION
 from kernels import accelerators, bundle, fold_table, leaks, pipeline, weights
 from kernels.plan import Plan
@@ -124,13 +124,13 @@ def write(built: Built, folder: Path = FOLDER) -> Path:
         try:
             for left in (aside, old):  # by a kill
                 shutil.rmtree(left, ignore_errors=True)
-            files.write_text(aside / f"{built.plan.slug}.py", built.script)
-            files.write_json(aside / METADATA, built.metadata)
+            atomic.write_text(aside / f"{built.plan.slug}.py", built.script)
+            atomic.write_json(aside / METADATA, built.metadata)
             if target.exists():
                 os.replace(target, old)  # moved, not removed file by file: a kill leaves a whole kernel or none
             os.replace(aside, target)
         except OSError as error:
-            raise files.unwritable(target, error) from error
+            raise atomic.unwritable(target, error) from error
         finally:
             for left in (aside, old):
                 shutil.rmtree(left, ignore_errors=True)

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import files, fold_files, lock, runs
+from fer_kit import fold_files, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from fer_kit.kaggle_cli import Client, KernelState
 from fer_kit.kaggle_errors import KernelFailed, OutputIncomplete
 from kernels import archive, manifest, record
@@ -79,7 +80,7 @@ def folder_aside(runs_dir: Path, push: Push) -> Iterator[Path]:
     Raises:
         FerKitError: another process fetches the same push, or the folder cannot be written.
     """
-    folder = runs_dir / f".fetch-{files.digest_of(push.run_id)[:12]}"
+    folder = runs_dir / f".fetch-{atomic.digest_of(push.run_id)[:12]}"
     with lock.held(folder, "another process fetches this kernel"):
         try:
             shutil.rmtree(folder, ignore_errors=True)
@@ -138,7 +139,7 @@ def check_runs(unpacked: Path, told: Manifest) -> None:
             if run.oof.meta["folds_digest"] != digest:
                 raise OutputIncomplete(f"{where}: trained on other folds than its folds.csv")
         for folder in fold_folders(unpacked, told.run):
-            files.read_json(folder / "config.json")
+            atomic.read_json(folder / "config.json")
     except OutputIncomplete:
         raise
     except FerKitError as error:
@@ -227,7 +228,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _config(folder: Path) -> str:
-    return files.digest_of(files.read_json(folder / "config.json"))
+    return atomic.digest_of(atomic.read_json(folder / "config.json"))
 
 
 def _how_far(folder: Path) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import files, fold_files
+from fer_kit import fold_files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.fold_files import Folds, Ints
 
 _GROUP, _FOLD = np.dtype("<i4"), np.dtype("u1")
@@ -70,5 +71,5 @@ def write(path: Path, text: str, labels: Ints, digest: str) -> None:
             f"the folds sent along (digest {digest[:12]}) come out as {found[:12]} with the labels here: they were "
             "made from other rows; make them from the competition's own files and push again"
         )
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         file.write(table)

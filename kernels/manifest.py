@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, runs
+from fer_kit import runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 NAME = "manifest.json"
 SCHEMA = 1
@@ -45,12 +46,12 @@ class Manifest:
 
 def of(path: Path, **values: Any) -> Manifest:
     """The manifest of the archive at `path`; `values` are all its other fields."""
-    return Manifest(archive=path.name, bytes=path.stat().st_size, sha256=files.sha256_of(path), **values)
+    return Manifest(archive=path.name, bytes=path.stat().st_size, sha256=atomic.sha256_of(path), **values)
 
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Replace manifest.json in `folder`."""
-    files.write_json(folder / NAME, {"schema": SCHEMA, **dataclasses.asdict(manifest)})
+    atomic.write_json(folder / NAME, {"schema": SCHEMA, **dataclasses.asdict(manifest)})
 
 
 def read(folder: Path) -> Manifest:
@@ -60,7 +61,7 @@ def read(folder: Path) -> Manifest:
         FerKitError: missing, unreadable, of another version of this package, or not what `write` writes.
     """
     path = folder / NAME
-    record = files.read_json(path)
+    record = atomic.read_json(path)
     if not isinstance(record, dict) or record.pop("schema", None) != SCHEMA:
         raise FerKitError(f"{path}: not a manifest of this version; fetch with the version that pushed it")
     fields = {field.name for field in dataclasses.fields(Manifest)}
@@ -86,7 +87,7 @@ def check_archive(folder: Path, manifest: Manifest) -> Path:
     size = path.stat().st_size
     if size != manifest.bytes:
         raise FerKitError(f"{manifest.archive} has {size:,} bytes, {NAME} says {manifest.bytes:,}")
-    if files.sha256_of(path) != manifest.sha256:
+    if atomic.sha256_of(path) != manifest.sha256:
         raise FerKitError(f"{manifest.archive} has another sha256 than {NAME} says")
     return path
 

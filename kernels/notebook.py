@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from kernels import bundle, leaks
 from kernels.build import METADATA, SIZE_CAP
 
@@ -27,9 +27,9 @@ def make(owner: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
         raise FerKitError(f"{TEMPLATE / NOTEBOOK}: no such file; the notebook is part of a checkout of fer_kit only")
     secrets = leaks.known(environ)
     packed = bundle.make(secrets)
-    metadata = files.read_json(TEMPLATE / METADATA)
+    metadata = atomic.read_json(TEMPLATE / METADATA)
     metadata["id"] = f"{owner}/{metadata['id'].partition('/')[2]}"
-    notebook = files.read_json(TEMPLATE / NOTEBOOK)
+    notebook = atomic.read_json(TEMPLATE / NOTEBOOK)
     [cell] = [cell for cell in notebook["cells"] if "".join(cell["source"]).endswith('BUNDLE = ""')]
     lines = "\n".join(packed.text[start : start + _LINE] for start in range(0, len(packed.text), _LINE))
     empty = 'BUNDLE_SHA256 = ""\nBUNDLE = ""'
@@ -46,6 +46,6 @@ def make(owner: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
 def write(metadata: Mapping[str, Any], text: str, folder: Path) -> Path:
     """Write the notebook's kernel folder below `folder`; its path."""
     target = folder / str(metadata["id"]).partition("/")[2]
-    files.write_text(target / NOTEBOOK, text)
-    files.write_json(target / METADATA, metadata)
+    atomic.write_text(target / NOTEBOOK, text)
+    atomic.write_json(target / METADATA, metadata)
     return target

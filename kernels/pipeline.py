@@ -9,9 +9,9 @@ import base64
 import lzma
 from pathlib import Path
 
-from fer_kit import files
 from fer_kit.augment_files import AugmentFile
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 OPTION = "--augment"
 
@@ -31,5 +31,5 @@ def write(path: Path, text: str) -> None:
         written = lzma.decompress(base64.b85decode("".join(text.split())))
     except (ValueError, lzma.LZMAError) as error:
         raise FerKitError(f"the pipeline in this script is damaged ({error}); build it again") from None
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         file.write(written)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, lock
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic, lock
 
 FILE = "kernels.json"
 SCHEMA = 1
@@ -53,7 +53,7 @@ def read(runs_dir: Path) -> list[Push]:
     path = runs_dir / FILE
     if not path.exists():
         return []
-    record = files.read_json(path)
+    record = atomic.read_json(path)
     try:
         if record["schema"] != SCHEMA:
             raise ValueError(record["schema"])
@@ -79,7 +79,7 @@ def _push(entry: dict[str, Any]) -> Push:
 def put(runs_dir: Path, push: Push) -> None:
     """Add `push`, or replace the entry with its run id; entries of other processes stay."""
     with lock.held(runs_dir / FILE, "another process writes to it", _LOCK_PATIENCE_SECONDS):
-        files.sweep(runs_dir, FILE)
+        atomic.sweep(runs_dir, FILE)
         pushes = read(runs_dir)
         places = [index for index, entry in enumerate(pushes) if entry.run_id == push.run_id]
         if places:
@@ -87,7 +87,7 @@ def put(runs_dir: Path, push: Push) -> None:
         else:
             pushes.append(push)
         content = {"schema": SCHEMA, "pushes": [dataclasses.asdict(entry) for entry in pushes]}
-        files.write_json(runs_dir / FILE, content)
+        atomic.write_json(runs_dir / FILE, content)
 
 
 def choose(runs_dir: Path, name: str | None) -> Push:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data, files, lock, metrics, runs
+from fer_kit import data, metrics, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from submissions import check, record, sources
 from submissions import form as forms
 from submissions.form import Form
@@ -48,7 +49,7 @@ def body(args: argparse.Namespace) -> None:
     if out.is_dir():
         raise FerKitError(f"{out}: is a folder; give a file name with --out")
     with lock.held(out, "another process builds this file"):
-        files.sweep(out.parent, out.name)
+        atomic.sweep(out.parent, out.name)
         changed = write(out, render(form, metrics.predicted(source.test.logits)), args.force)
         checked = check.check_file(out, form, rows, origin)
         record.write(out, checked.sha256, source)
@@ -87,7 +88,7 @@ def write(out: Path, text: str, force: bool) -> bool:
             raise FerKitError(
                 f"{out}: holds another submission; give another name with --out, or replace it with --force"
             )
-    files.write_text(out, text)
+    atomic.write_text(out, text)
     return True
 
 

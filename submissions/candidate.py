@@ -8,8 +8,8 @@ import os
 import secrets
 from pathlib import Path
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.kaggle_cli import COMPETITION, Client
 from fer_kit.kaggle_errors import DailyLimitReached, UnknownAnswer
 from submissions import check, entries, ledger, record
@@ -111,7 +111,7 @@ def entries_left(client: Client, competition: str) -> str:
 
 def refuse_changed(file: Path, path: Path, known: list[Entry], checked: Checked) -> None:
     """Raise FerKitError unless what was checked before the question still holds; the ledger's lock is held."""
-    if files.sha256_of(file) != checked.sha256:
+    if atomic.sha256_of(file) != checked.sha256:
         raise FerKitError(f"{file}: was changed while the question stood; start again")
     if ledger.read(path) != known:
         raise FerKitError(f"{path}: changed while the question stood; start again")
@@ -151,7 +151,7 @@ def _rows_changed(file: Path, path: Path, known: list[Entry], competition: str) 
     if not before:
         return None
     other = path.parent / before[-1].file
-    if not other.is_file() or files.sha256_of(other) != before[-1].sha256:
+    if not other.is_file() or atomic.sha256_of(other) != before[-1].sha256:
         return None
     old, new = other.read_bytes().splitlines(), file.read_bytes().splitlines()
     return None if len(old) != len(new) else sum(a != b for a, b in zip(old, new, strict=True))

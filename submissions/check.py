@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import data, files, runs
+from fer_kit import data, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.labels import CLASSES, NUM_CLASSES
 from submissions import form as forms
 from submissions.form import Form
@@ -99,7 +100,7 @@ def check_file(path: Path, form: Form, rows: int, origin: str) -> Checked:
         FerKitError: the first fault, with its line number.
     """
     try:
-        content = files.read_bytes(path, forms.MOST_BYTES)
+        content = atomic.read_bytes(path, forms.MOST_BYTES)
     except OSError as error:
         raise FerKitError(f"{path}: cannot be read ({error.strerror})") from None
     lines, warnings = _lines(path, content)

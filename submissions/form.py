@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data, files, unzip
+from fer_kit import data
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, unzip
 from fer_kit.labels import NUM_CLASSES
 
 EXAMPLE = "example_submission.csv"
@@ -181,7 +182,7 @@ def _read_example(place: Path) -> tuple[str, bytes] | None:
         if found is not None:
             return found
     if (folder / EXAMPLE).is_file():
-        return f"{folder / EXAMPLE}", files.read_bytes(folder / EXAMPLE, MOST_BYTES)
+        return f"{folder / EXAMPLE}", atomic.read_bytes(folder / EXAMPLE, MOST_BYTES)
     for path in sorted(folder.glob("*.zip")):
         found = None if path == place else _example_in_zip(path)
         if found is not None:

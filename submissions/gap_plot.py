@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import files, metrics
+from fer_kit import metrics
+from fer_kit.files import atomic
 from submissions.ledger import Entry
 
 FEWEST = 3  # entries below which a picture shows nothing
@@ -49,5 +50,5 @@ def draw(path: Path, known: Sequence[Entry], public_rows: int | None) -> None:
     axes.set_title(f"{len(cv)} entries: leaderboard over cross-validation", loc="left")
     axes.grid(color="#dddddd", lw=0.5)
     axes.legend(frameon=False, fontsize="small")
-    with files.replacing(path) as file:
+    with atomic.replacing(path) as file:
         figure.savefig(file, format="png")

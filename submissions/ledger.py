@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, lock
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 
 LEDGER = "submissions/ledger.csv"
 UPLOADING, PENDING, COMPLETE, ERROR, UNKNOWN = "uploading", "pending", "complete", "error", "unknown"
@@ -78,7 +78,7 @@ def read(path: Path) -> list[Entry]:
         FerKitError: a line that is not an entry; it names file, line and fault.
     """
     try:
-        text = files.read_bytes(path, _MOST_BYTES).decode("utf-8")
+        text = atomic.read_bytes(path, _MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
@@ -108,7 +108,7 @@ def write(path: Path, entries: Sequence[Entry]) -> None:
     writer.writerow(COLUMNS)
     for entry in entries:
         writer.writerow("" if value is None else value for value in dataclasses.astuple(entry))
-    files.write_text(path, text.getvalue())
+    atomic.write_text(path, text.getvalue())
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, runs
+from fer_kit import runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.runs import BLEND, RESULT
 from submissions.sources import BLENDED, FOLD, RUN, Source
 
@@ -41,7 +42,7 @@ def path_of(file: Path) -> Path:
 
 def write(file: Path, sha256: str, source: Source) -> None:
     """Write the record of submission `file`, whose digest is `sha256`."""
-    files.write_json(
+    atomic.write_json(
         path_of(file),
         {
             "schema": SCHEMA,
@@ -71,7 +72,7 @@ def read(file: Path, sha256: str) -> Record:
             f"{file}: nothing says what it was made from (no {path.name} beside it); make it with 'python -m "
             f"submissions build SOURCE --out {file}', or upload it all the same with {ANYWAY}"
         )
-    value = files.read_json(path)
+    value = atomic.read_json(path)
     try:
         if value["schema"] != SCHEMA:
             raise FerKitError(f"{path}: schema {value['schema']!r}, known is {SCHEMA}; build the file again")
@@ -122,7 +123,7 @@ def refuse_unfinished(file: Path, record: Record) -> None:
         )
     for name, digest in record.sha256.items():
         path = record.folder / name
-        if not path.is_file() or files.sha256_of(path) != digest:
+        if not path.is_file() or atomic.sha256_of(path) != digest:
             raise FerKitError(
                 f"{file}: {path} has changed since the file was built; build it again with --force, {all_the_same}"
             )

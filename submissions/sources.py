@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import files, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLEND, BLENDS, OOF, RESULT, TEST
 
@@ -105,7 +106,7 @@ def _from_file(path: Path) -> Source:
     marked = (path.parent / RESULT).exists()
     if marked and not runs.is_finished(path.parent):
         raise FerKitError(f"{path}: not the file that {RESULT} beside it was written for; train this fold again")
-    test, sha256 = predictions.read(path), {path.name: files.sha256_of(path)}
+    test, sha256 = predictions.read(path), {path.name: atomic.sha256_of(path)}
     if test.labels is not None:
         raise FerKitError(f"{path}: has labels, so it predicts train rows; give a {TEST}")
     run, fold = test.meta["run"], test.meta["fold"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import files, fold_files, metrics, predictions, runs
+from fer_kit import fold_files, metrics, predictions, runs
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 
 ROWS, TEST_ROWS, FOLDS = 90, 40, 3
@@ -60,12 +61,12 @@ def save_fold(folder: Path, oof: Predictions, test: Predictions, **changes: Any)
         "schema": 1,
         "folds": FOLDS,
         "oof_accuracy": metrics.accuracy(oof.logits, oof.labels),
-        "oof_sha256": files.sha256_of(folder / "oof.npz"),
-        "test_sha256": files.sha256_of(folder / "test.npz"),
+        "oof_sha256": atomic.sha256_of(folder / "oof.npz"),
+        "test_sha256": atomic.sha256_of(folder / "test.npz"),
     }
     command = f"python -m fer_kit.train --recipe {about['recipe']} --fold {about['fold']}"
-    files.write_json(folder / "env.json", {"command": command})
-    files.write_json(folder / "result.json", {**result, **changes})
+    atomic.write_json(folder / "env.json", {"command": command})
+    atomic.write_json(folder / "result.json", {**result, **changes})
 
 
 def save_run(runs_dir: Path, run: str, seed: int, skill: float = 1.5, **changes: Any) -> Path:

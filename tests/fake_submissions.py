@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fer_kit import data, files, metrics, runs
+from fer_kit import data, metrics, runs
+from fer_kit.files import atomic
 from fer_kit.kaggle_cli import COMPETITION
 from submissions import __main__ as commands
 from submissions import build, check, ledger
@@ -56,7 +57,7 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *argv: str) -> Non
 def save_entry(path: Path, file: Path, **changes: Any) -> ledger.Entry:
     """Add a line to the ledger at `path`, for `file` as an entry that Kaggle has and has scored."""
     known = {"utc": "2030-01-01T18:00:00Z", "file": os.path.relpath(file, path.parent), "message": "", "source": ""}
-    known |= {"sha256": files.sha256_of(file), "members": "", "class_counts": "", "competition": COMPETITION}
+    known |= {"sha256": atomic.sha256_of(file), "members": "", "class_counts": "", "competition": COMPETITION}
     known |= {"tag": "fer-00000000", "ref": "49999999", "status": "complete"}
     scores = {"cv_accuracy": None, "forecast": None, "public": 0.5, "private": None, "rows_changed": None}
     entry = ledger.Entry(**{**known, **scores, **changes})

@@ -13,7 +13,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import weights_file
-from fer_kit import config, files, fold_files, predictions, recipes, runs
+from fer_kit import config, fold_files, predictions, recipes, runs
+from fer_kit.files import atomic
 from kernels import manifest
 from kernels import record as kernel_record
 from submissions import check, ledger, sources
@@ -28,7 +29,7 @@ from tests.fuzz_targets import put, target
 
 @target(lambda: broken_json(*(recipe.to_json() for recipe in list(recipes.RECIPES.values())[-3:])))
 def config_file(folder: Path, content: bytes) -> object:
-    read = config.from_json(files.read_json(put(folder, "config.json", content)), "config.json")
+    read = config.from_json(atomic.read_json(put(folder, "config.json", content)), "config.json")
     assert config.from_json(json.loads(json.dumps(read.to_json())), "") == read
     return read.digest
 
@@ -105,7 +106,7 @@ def result_file(folder: Path, content: bytes) -> object:
     """A changed result.json with the true sums put into it, and the true score where that was not changed."""
     place = folder / "a" / "fold1"
     oof = predictions.read(place / "oof.npz")
-    true = {"oof_sha256": files.sha256_of(place / "oof.npz"), "test_sha256": files.sha256_of(place / "test.npz")}
+    true = {"oof_sha256": atomic.sha256_of(place / "oof.npz"), "test_sha256": atomic.sha256_of(place / "test.npz")}
     score = str(float((oof.logits.argmax(axis=1) == oof.labels).mean())).encode()
     content = content.replace(b'"oof_accuracy": 0.5', b'"oof_accuracy": ' + score)
     try:
@@ -132,7 +133,7 @@ def _blend(folder: Path) -> None:
 @target(lambda: broken_json(_blend_record(), {**_blend_record(), "twins": None, "forecast": {"accuracy": 0.7}}), _blend)
 def blend_file(folder: Path, content: bytes) -> object:
     place = folder / "blends" / "x"
-    true = {key: files.read_json(place / "result.json")[key] for key in ("oof_sha256", "test_sha256", "oof_accuracy")}
+    true = {key: atomic.read_json(place / "result.json")[key] for key in ("oof_sha256", "test_sha256", "oof_accuracy")}
     try:
         value = json.loads(content)
         content = json.dumps({**value, **true}).encode() if isinstance(value, dict) else content

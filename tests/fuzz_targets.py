@@ -14,9 +14,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import outside
-from fer_kit import csv_faces, data_files, predictions, soft_targets, unzip
+from fer_kit import csv_faces, data_files, predictions, soft_targets
 from fer_kit.csv_fields import LABEL, PIXEL, USAGE
 from fer_kit.errors import FerKitError
+from fer_kit.files import unzip
 from kernels import archive
 from tests import fake_runs, small_competition
 from tests.fuzz_inputs import broken, broken_npy, npy, tarred, zipped

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ensembles import blend
-from fer_kit import data, files, fold_files, synthetic
+from fer_kit import data, fold_files, synthetic
+from fer_kit.files import atomic
 from submissions import ledger
 from tests import fake_runs
 from tests.fake_runs import FOLDS, LABELS, ROWS, TEST_ROWS
@@ -56,7 +57,7 @@ def save_run(world: World, run: str, seed: int, skill: float, digest: str) -> No
     for fold in range(FOLDS):
         write_curves(folder / f"fold{fold}", skill, watched=run != "weak")
         env = {"command": "python -m fer_kit.train", "commit": "c0ffee123456789", "device": "NVIDIA H200"}
-        files.write_json(folder / f"fold{fold}" / "env.json", {**env, "started": "2030-01-31T12:00:00Z"})
+        atomic.write_json(folder / f"fold{fold}" / "env.json", {**env, "started": "2030-01-31T12:00:00Z"})
 
 
 def write_curves(folder: Path, skill: float, watched: bool = True) -> None:
@@ -91,4 +92,4 @@ def write_maps(folder: Path) -> None:
     Image.fromarray(np.full((90, 700, 3), 128, np.uint8)).save(folder / "classes.png")
     light = {"Angry": {"mouth": 0.6, "rim": 0.1}, "Happy": {"mouth": 0.7, "rim": 0.2}}
     about = {"method": "hirescam", "layer": "stages", "side": [6, 6], "light": light}
-    files.write_json(folder / "explain.json", {**about, "light_if_even": {"mouth": 0.21, "rim": 0.31}})
+    atomic.write_json(folder / "explain.json", {**about, "light_if_even": {"mouth": 0.21, "rim": 0.31}})

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import files, folds, metrics, predictions, runs
+from fer_kit import folds, metrics, predictions, runs
+from fer_kit.files import atomic
 from tests import fake_runs
 from tests.fake_runs import ROWS
 
@@ -66,13 +67,13 @@ def test_the_record(two, capsys):
         assert member["oof_accuracy"] == metrics.accuracy(loaded.oof.logits, loaded.oof.labels)
         assert member["fold_accuracies"] == list(loaded.accuracies)
         assert member["sources"] == [{"kind": "run", "path": member["run"], "sha256": loaded.sha256}]
-        assert loaded.sha256["fold1/oof.npz"] == files.sha256_of(two / member["run"] / "fold1" / "oof.npz")
+        assert loaded.sha256["fold1/oof.npz"] == atomic.sha256_of(two / member["run"] / "fold1" / "oof.npz")
     assert (record["asked"], record["method"], record["learned"]) == ("mean", "mean", False)
     assert record["fitted"]["accuracy"] == record["oof_accuracy"] and record["optimism"] == 0
     assert record["interval"][0] < record["oof_accuracy"] < record["interval"][1]
     assert record["oof_accuracy"] == metrics.accuracy(blended.oof.logits, blended.oof.labels)
     assert record["oof_spread"] == metrics.spread(record["fold_accuracies"])
-    assert record["oof_sha256"] == files.sha256_of(two / "blends" / "all" / "oof.npz")
+    assert record["oof_sha256"] == atomic.sha256_of(two / "blends" / "all" / "oof.npz")
     assert blended.test.meta == meta
     assert (meta["recipe"], meta["run"], meta["fold"], meta["views"]) == ("blend", "all", [0, 1, 2], ["as is", "flip"])
     assert (meta["folds_digest"], meta["data_digest"], meta["commit"]) == ("folds", "data", "c0ffee")
@@ -250,10 +251,10 @@ def test_the_same_blend_again_writes_nothing(two, capsys):
 
 def test_another_blend_of_that_name(two, capsys):
     run(capsys, "all", "--members", "weak")
-    before = files.sha256_of(two / "blends/all/blend.json")
+    before = atomic.sha256_of(two / "blends/all/blend.json")
     message = "runs/blends/all: holds another blend (single of weak); choose another name, or replace it with --force"
     refused(capsys, message, "all")
-    assert files.sha256_of(two / "blends/all/blend.json") == before
+    assert atomic.sha256_of(two / "blends/all/blend.json") == before
     assert run(capsys, "all", "--force")[0] == 0
     assert len(runs.load_blend(two, "all").record["members"]) == 2
 
@@ -266,7 +267,7 @@ def test_members_trained_again_make_another_blend(two, capsys):
 
 def test_a_half_written_blend_is_none(two, capsys, monkeypatch):
     run(capsys, "all", "--members", "weak")
-    whole = files.os.replace
+    whole = atomic.os.replace
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -277,11 +278,11 @@ def test_a_half_written_blend_is_none(two, capsys, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "write_json", killed)
+        patched.setattr(atomic, "write_json", killed)
         assert run(capsys, "all", "--force")[0] == 130
     assert [member["run"] for member in runs.load_blend(two, "all").record["members"]] == ["weak"]  # untouched so far
     with monkeypatch.context() as patched:
-        patched.setattr(files.os, "replace", killed_between)
+        patched.setattr(atomic.os, "replace", killed_between)
         assert run(capsys, "all", "--force")[0] == 130
     assert runs.list_blends(two) == []
     assert run(capsys, "all")[0] == 0

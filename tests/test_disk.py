@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import cli, download, files, fold_files, folds, runs, unzip
+from fer_kit import cli, download, fold_files, folds, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, unzip
 from kernels import archive
 from submissions import ledger
 from tests import fake_runs
@@ -45,7 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_each_fault_of_the_disk_has_its_way_out(tmp_path, error, words):
     (tmp_path / "x.json").write_text("[1]\n")
     with refusing("x.json", error), pytest.raises(FerKitError) as caught:
-        files.write_json(tmp_path / "x.json", [2])
+        atomic.write_json(tmp_path / "x.json", [2])
     assert str(caught.value).startswith(f"{tmp_path}/x.json: cannot be written {words}")
     assert contents(tmp_path) == {"x.json": b"[1]\n"}
 
@@ -56,21 +57,21 @@ def test_a_disk_that_fills_up_half_way_leaves_the_old_file(tmp_path):
         no_file_beyond(50_000),
         pytest.raises(FerKitError, match=r"cannot be written \(File too large\); .* ulimit -f"),
     ):
-        files.write_text(tmp_path / "x.txt", "new" * 50_000)
+        atomic.write_text(tmp_path / "x.txt", "new" * 50_000)
     assert contents(tmp_path) == {"x.txt": b"old"}
 
 
 def test_files_that_belong_together_are_replaced_together(tmp_path):
     place = tmp_path / "place"
     for text in ("old", "new"):
-        with files.together(place, "mark") as aside:
+        with atomic.together(place, "mark") as aside:
             for name in ("mark", "other"):
-                files.write_text(aside / name, text)
+                atomic.write_text(aside / name, text)
             assert text == "old" or contents(place)["mark"] == b"old"  # up to the end
     assert contents(place) == {"mark": b"new", "other": b"new"}
-    with pytest.raises(FerKitError), refusing("mark"), files.together(place, "mark") as aside:
-        files.write_text(aside / "other", "newer")
-        files.write_text(aside / "mark", "newer")
+    with pytest.raises(FerKitError), refusing("mark"), atomic.together(place, "mark") as aside:
+        atomic.write_text(aside / "other", "newer")
+        atomic.write_text(aside / "mark", "newer")
     assert contents(place) == {"mark": b"new", "other": b"new"} and len(list(place.iterdir())) == 2
 
 
@@ -108,7 +109,7 @@ def test_a_folder_without_the_right_to_write(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(FerKitError, match=r"\(Permission denied\); get the right to write there"):
-            files.write_text(tmp_path / "x", "")
+            atomic.write_text(tmp_path / "x", "")
     finally:
         tmp_path.chmod(0o700)
 
@@ -221,7 +222,7 @@ def test_unpacking_on_a_full_disk(tmp_path):
 
 def test_a_fetched_archive_on_a_full_disk_is_not_called_damaged(tmp_path, capsys):
     fake_runs.save_run(tmp_path / "there", "a", seed=1)
-    files.write_text(tmp_path / "there/a/fold0/log.txt", "x" * 100_000)
+    atomic.write_text(tmp_path / "there/a/fold0/log.txt", "x" * 100_000)
     archive.pack(tmp_path / "there", "a", tmp_path / "runs-1.tar")
     (tmp_path / "here").mkdir()
     with no_file_beyond(50_000):

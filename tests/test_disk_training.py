@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_kit import fold_epochs, fold_run, lock, runs, train
+from fer_kit import fold_epochs, fold_run, runs, train
+from fer_kit.files import lock
 from tests.full_disk import no_file_beyond, one_line, refusing
 from tests.test_train import products
 

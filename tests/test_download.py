@@ -14,8 +14,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fer_kit import data, download, unzip
+from fer_kit import data, download
 from fer_kit.errors import FerKitError
+from fer_kit.files import unzip
 from fer_kit.kaggle_cli import COMPETITION, RULES_URL
 from fer_kit.kaggle_errors import OutputIncomplete
 from tests.kaggle_standin import Reply, error, html

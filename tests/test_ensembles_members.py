@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ensembles import blend, members
-from fer_kit import files, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from tests import fake_runs
 from tests.test_blend import here, refused, run, two  # noqa: F401
@@ -136,12 +137,14 @@ def test_a_stored_score_that_the_rows_do_not_give(two, capsys, tmp_path):  # noq
     folder = copy_out(two, "weak", tmp_path / "theirs")
     part = predictions.read(folder / "oof.npz")
     score = metrics.accuracy(part.logits, part.labels)
-    files.write_json(folder / "result.json", {"oof_accuracy": score, "oof_sha256": files.sha256_of(folder / "oof.npz")})
+    atomic.write_json(
+        folder / "result.json", {"oof_accuracy": score, "oof_sha256": atomic.sha256_of(folder / "oof.npz")}
+    )
     assert run(capsys, "all", "--members", "strong", "theirs")[0] == 0
     save_raw(folder / "oof.npz", logits=part.logits[::-1])
     changed = "theirs/oof.npz: changed since result.json was written; make this folder again"
     refused(capsys, changed, "b", "--members", "strong", "theirs")
-    files.write_json(folder / "result.json", {"oof_accuracy": score})
+    atomic.write_json(folder / "result.json", {"oof_accuracy": score})
     told = f"theirs/result.json: oof_accuracy is {score}, the rows of oof.npz joined by id give 0."
     refused(capsys, told, "b", "--members", "strong", "theirs")
 
@@ -158,9 +161,9 @@ def test_files_alone_need_the_folds(tmp_path, two, capsys):  # noqa: F811
 def save_seeds(runs_dir, *seeds):
     for seed in seeds:
         config = {"recipe": "deep", "lr": 0.1, "seed": seed}
-        folder = fake_runs.save_run(runs_dir, f"deep-s{seed}", seed + 20, config_digest=files.digest_of(config))
+        folder = fake_runs.save_run(runs_dir, f"deep-s{seed}", seed + 20, config_digest=atomic.digest_of(config))
         for fold in range(fake_runs.FOLDS):
-            files.write_json(folder / f"fold{fold}" / "config.json", config)
+            atomic.write_json(folder / f"fold{fold}" / "config.json", config)
 
 
 def test_seeds_of_one_recipe_are_one_member(two, capsys):  # noqa: F811
@@ -180,7 +183,7 @@ def test_seeds_of_one_recipe_are_one_member(two, capsys):  # noqa: F811
 
 def test_a_config_that_is_not_of_these_predictions(two, capsys):  # noqa: F811
     save_seeds(two, 0)
-    files.write_json(two / "deep-s0/fold0/config.json", {"recipe": "deep", "lr": 0.2, "seed": 0})
+    atomic.write_json(two / "deep-s0/fold0/config.json", {"recipe": "deep", "lr": 0.2, "seed": 0})
     refused(capsys, "runs/deep-s0/fold0/config.json: not the config of the predictions beside it; train", "all")
 
 

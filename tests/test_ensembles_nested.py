@@ -10,7 +10,8 @@ import pytest
 
 from ensembles import blend, crossfit, members, nested, value
 from ensembles import rows as common_rows
-from fer_kit import files, fold_names, metrics, predictions, runs
+from fer_kit import fold_names, metrics, predictions, runs
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from tests import fake_runs
 from tests.test_blend import PLAIN, here, refused, run, two  # noqa: F401
@@ -38,7 +39,7 @@ def test_a_layer_that_fits_nothing_does_not_hide_what_was_fitted_below(three, ca
     record = runs.load_blend(three, layer).record
     assert record["learned"] is True
     if layer == "deep":  # blends that were written before this was handed on
-        files.write_json(three / "blends/deep/blend.json", {**record, "learned": False})
+        atomic.write_json(three / "blends/deep/blend.json", {**record, "learned": False})
     found = members.load(three, [three / "blends" / layer, three / "weak"])
     made = nested.cross_fit(found, common_rows.common(three, found), True, None, "logmean")
     stored, anew = made.log_probs()[0], made.log_probs(frozenset({0}))[0]
@@ -72,8 +73,8 @@ def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):  # 
     told = {**predictions.read(two / "strong/fold0/test.npz").meta, "fold": fold_names.FULL}
     full = Predictions(strong.test.ids, strong.test.logits[::-1].copy(), told)
     predictions.write(folder / "test.npz", full)
-    sha256 = files.sha256_of(folder / "test.npz")
-    files.write_json(folder / "result.json", {"fold": fold_names.FULL, "test_sha256": sha256})
+    sha256 = atomic.sha256_of(folder / "test.npz")
+    atomic.write_json(folder / "result.json", {"fold": fold_names.FULL, "test_sha256": sha256})
     code, out, _ = run(capsys, "all", "--full-fit", "instead")
     assert code == 0
     assert "the full fit of strong instead of the mean of the folds; by their folds alone: weak; scores are" in out

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ensembles import blend, targets
-from fer_kit import files, fold_names, runs, soft_targets
+from fer_kit import fold_names, runs, soft_targets
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from tests import fake_runs
 from tests.fake_runs import FOLD_OF_ROW, FOLDS, LABELS, ROWS, TABLE, TEST_ROWS
@@ -111,7 +112,7 @@ def test_a_blend_of_one_run_may_be_nested_and_names_the_teachers_files(here):
     np.testing.assert_array_equal(soft.train, made(here, "y", "--scheme", "nested").train)
     pairs = {f"fold{pair}/oof.npz" for pair in ("0+1", "0+2", "1+2")}
     assert pairs <= set(soft.meta["teachers"]["runs"]["net"])
-    assert soft.meta["teachers"]["runs"]["net"]["fold0+1/oof.npz"] == files.sha256_of(here / "net/fold0+1/oof.npz")
+    assert soft.meta["teachers"]["runs"]["net"]["fold0+1/oof.npz"] == atomic.sha256_of(here / "net/fold0+1/oof.npz")
 
 
 def test_students_of_oof_targets_are_told_apart_as_teachers(here, capsys):
@@ -124,8 +125,8 @@ def test_students_of_oof_targets_are_told_apart_as_teachers(here, capsys):
         ("round1", ("--rows", "test"), False),
     ):
         made(here, name, *options)
-        digest = files.sha256_of(here / "targets" / f"{name}.npz")[:16]
-        files.write_json(here / "student/fold0/config.json", {"targets": f"{name}@{digest}"})
+        digest = atomic.sha256_of(here / "targets" / f"{name}.npz")[:16]
+        atomic.write_json(here / "student/fold0/config.json", {"targets": f"{name}@{digest}"})
         capsys.readouterr()
         made(here, f"of-{name}", "--rows", "test", source="student")
         assert (note in capsys.readouterr().out) == noted

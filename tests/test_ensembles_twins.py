@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ensembles import blend, twin_gain, twin_lookup, twin_pairs
-from fer_kit import files, folds, metrics, runs
+from fer_kit import folds, metrics, runs
+from fer_kit.files import atomic
 from submissions.__main__ import main as submissions
 from tests import twin_world
 
@@ -239,7 +240,7 @@ def test_what_cannot_be_looked_up_is_refused_and_told(tmp_path, capsys):
         assert re.search(rf"^{word}.*blends/all/", capsys.readouterr().out, re.M)
         assert runs.load_blend(runs_dir, "all").record["forecast"]["accuracy"] > 0.5
     text = (data / "test.csv").read_text().splitlines()
-    files.write_text(data / "test.csv", "\n".join([text[0], text[2], text[1], *text[3:]]) + "\n")
+    atomic.write_text(data / "test.csv", "\n".join([text[0], text[2], text[1], *text[3:]]) + "\n")
     assert blend.main([*command, "--twins", "near"]) == 2
     assert "the predictions were made from data" in capsys.readouterr().err
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from ensembles import blend
-from fer_kit import engine, files, fold_epochs, folds, losses, runs, synthetic, train
+from fer_kit import engine, fold_epochs, folds, losses, runs, synthetic, train
 from fer_kit.config import override
+from fer_kit.files import atomic
 from submissions import __main__ as submissions
 from tests.full_disk import one_line
 from tests.test_engine import CPU, EXACT, PLAIN, Oracle, drawn, small_net, start
@@ -180,8 +181,8 @@ def test_a_fold_whose_columns_are_other_classes(here, capsys):
     meta = json.loads(arrays["meta"].item())
     meta["classes"] = sorted(meta["classes"], key=str.lower, reverse=True)
     np.savez(folder / "oof.npz", **{**arrays, "meta": np.array(json.dumps(meta))})
-    result = files.read_json(folder / "result.json") | {"oof_sha256": files.sha256_of(folder / "oof.npz")}
-    files.write_json(folder / "result.json", result)
+    result = atomic.read_json(folder / "result.json") | {"oof_sha256": atomic.sha256_of(folder / "oof.npz")}
+    atomic.write_json(folder / "result.json", result)
     refused(capsys, "fold1/oof.npz: classes are ['Surprise', 'Sad', ", RUN)
 
 

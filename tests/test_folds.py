@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import data, files, folds, synthetic, twins
+from fer_kit import data, folds, synthetic, twins
 from fer_kit.data import Competition
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.labels import NUM_CLASSES
 
 
@@ -164,7 +165,7 @@ def test_round_trip(made: folds.Made, tmp_path: Path) -> None:
     for name in ("ids", "labels", "groups", "folds"):
         np.testing.assert_array_equal(getattr(table, name), getattr(made.folds, name))
         assert getattr(table, name).dtype == np.int64
-    assert table.digest == made.folds.digest == files.sha256_of(tmp_path / "folds.csv") == made.record["digest"]
+    assert table.digest == made.folds.digest == atomic.sha256_of(tmp_path / "folds.csv") == made.record["digest"]
     np.testing.assert_array_equal(folds.read_test_groups(tmp_path / "folds-test.csv"), made.test_groups)
 
 

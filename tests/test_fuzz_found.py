@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import data_files, files, npz, predictions, soft_targets, unzip
+from fer_kit import data_files, predictions, soft_targets
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, npz, unzip
 from kernels import archive
 from submissions import form as forms
 from tests import fake_runs, small_competition
@@ -236,5 +237,5 @@ def test_weights_with_code_in_them_are_refused_and_the_code_not_run(tmp_path, mo
 
 
 def test_the_words_for_a_disk_are_those_of_its_fault():
-    assert "raise ulimit -n" in files.way_out(OSError(errno.EMFILE, ""))
-    assert files.way_out(OSError("?")) == "free space or choose another folder"
+    assert "raise ulimit -n" in atomic.way_out(OSError(errno.EMFILE, ""))
+    assert atomic.way_out(OSError("?")) == "free space or choose another folder"

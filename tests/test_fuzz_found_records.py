@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ensembles import weights_file
-from fer_kit import config, files, fold_files, recipes, runs
+from fer_kit import config, fold_files, recipes, runs
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
+from fer_kit.files import atomic
 from kernels import manifest
 from kernels import record as kernel_record
 from submissions import ledger, sources
@@ -47,7 +48,7 @@ def test_no_file_can_break_the_one_line_of_an_error():
     ],
 )
 def test_json_that_standards_leave_open_is_refused(tmp_path, text, message):
-    assert message in refusal(files.read_json, put(tmp_path / "x.json", text))
+    assert message in refusal(atomic.read_json, put(tmp_path / "x.json", text))
 
 
 def test_a_number_too_large_for_a_float_in_a_config():
@@ -78,7 +79,7 @@ def test_a_run_that_claims_a_million_million_folds(tmp_path):
     fake_runs.save_run(tmp_path, "a", seed=1)
     for fold in range(3):
         path = tmp_path / f"a/fold{fold}/result.json"
-        put(path, json.dumps(files.read_json(path) | {"folds": 10**12}))
+        put(path, json.dumps(atomic.read_json(path) | {"folds": 10**12}))
     assert "says it has 1000000000000 folds, allowed are 1 to 10,000" in refusal(runs.status, tmp_path, "a")
 
 
@@ -104,7 +105,7 @@ def test_an_env_json_that_is_no_object(tmp_path):
 def test_a_blend_json_with_parts_of_another_kind(tmp_path, change):
     _blend(tmp_path)
     place = tmp_path / "blends/x"
-    put(place / "blend.json", json.dumps({**files.read_json(place / "result.json"), **_blend_record(), **change}))
+    put(place / "blend.json", json.dumps({**atomic.read_json(place / "result.json"), **_blend_record(), **change}))
     assert "is missing or of another kind; make this blend again" in refusal(sources.resolve, tmp_path, "x")
 
 

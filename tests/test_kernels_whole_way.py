@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import files, folds, runs, train
+from fer_kit import folds, runs, train
+from fer_kit.files import atomic
 from kernels import __main__ as commands
 from kernels import archive, manifest, push, record
 from submissions.__main__ import main as submissions
@@ -104,7 +105,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     for fold in range(2):
         assert f"runs/baseline_v1-small/fold{fold}: out of fold " in told
     assert runs.status("runs", RUN).complete and folds.read("runs/folds.csv").digest == digest
-    env = files.read_json(Path("runs", RUN, "fold1", "env.json"))
+    env = atomic.read_json(Path("runs", RUN, "fold1", "env.json"))
     assert env["commit"] == "tests" and "--runs" not in env["command"]  # usable here as it stands
     assert [push.state for push in record.read(Path("runs"))] == [record.PUSHED, record.FETCHED]
     assert {path.name for path in Path("runs").iterdir()} >= {RUN, "folds.csv", "kernels.json"}

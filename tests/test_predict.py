@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import config, engine, files, fold_names, lock, precision, predict, predictions, repredict, runs, train
+from fer_kit import config, engine, fold_names, precision, predict, predictions, repredict, runs, train
+from fer_kit.files import atomic, lock
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): files.sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)): atomic.sha256_of(path) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +57,18 @@ def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, 
     assert f"{runs.fold_folder(runs_dir, new.name, fold_names.ALL)}: full fit, nothing out of fold" in out
 
     folder, source = new.folder / "fold1", old.folder / "fold1"
-    settings = config.from_json(files.read_json(folder / "config.json"), "")
+    settings = config.from_json(atomic.read_json(folder / "config.json"), "")
     assert settings.views == "flip_shifts" and settings.digest == new.oof.meta["config_digest"]
-    result, was = files.read_json(folder / "result.json"), files.read_json(source / "result.json")
+    result, was = atomic.read_json(folder / "result.json"), atomic.read_json(source / "result.json")
     assert result["source"] == {
         "run": "baseline_v1-t",
         "views": "flip",
         "config_digest": was["config_digest"],
-        "weights_sha256": files.sha256_of(source / "model.safetensors"),
+        "weights_sha256": atomic.sha256_of(source / "model.safetensors"),
     }
     assert result["epoch"] == was["epoch"] and result["run"] == new.name
     assert {path.name for path in folder.iterdir()} == {path.name for path in source.iterdir()}
-    command = files.read_json(folder / "env.json")["command"]
+    command = atomic.read_json(folder / "env.json")["command"]
     assert command.startswith("python -m fer_kit.predict baseline_v1-t --views flip_shifts --runs")
     assert command.endswith("--fold 1")
     predict.build_parser().parse_args(command.split()[3:])
@@ -78,7 +79,7 @@ def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_
 
     assert predict.main(["baseline_v1-t", "--views", "none", "--tag", "plain", "--fold", "2", *place]) == 0
     folder = tmp_path / "runs" / "baseline_v1-t-plain" / "fold2"
-    net = models.build(config.from_json(files.read_json(folder / "config.json"), ""))
+    net = models.build(config.from_json(atomic.read_json(folder / "config.json"), ""))
     checkpoints.load_weights(folder / "model.safetensors", net)
     oof = predictions.read(folder / "oof.npz")
     images = data.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fer_kit import files, predictions
+from fer_kit import predictions
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from tests.fake_runs import meta
 
@@ -61,7 +62,7 @@ def test_round_trip(tmp_path, wrote):
 def test_same_predictions_same_bytes(tmp_path):
     predictions.write(tmp_path / "a.npz", some())
     predictions.write(tmp_path / "b.npz", some())
-    assert files.sha256_of(tmp_path / "a.npz") == files.sha256_of(tmp_path / "b.npz")
+    assert atomic.sha256_of(tmp_path / "a.npz") == atomic.sha256_of(tmp_path / "b.npz")
 
 
 def test_plain_numpy_reads_it_without_pickle(tmp_path):

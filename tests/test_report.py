@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from ensembles import value
-from fer_kit import evaluate_sources, files, metrics, report, report_blends, report_charts, runs
+from fer_kit import evaluate_sources, metrics, report, report_blends, report_charts, runs
+from fer_kit.files import atomic
 from fer_kit.report_charts import Axis, Line
 from tests import fake_runs, report_world
 from tests.test_explore import Page
@@ -188,7 +189,7 @@ def test_without_folds_csv_or_with_another_the_page_says_what_that_means(world, 
 
 def test_correlation_is_that_of_the_blend_and_changed_members_are_named(world):
     (blend,) = evaluate_sources.load(world.runs, ["first"])
-    record = files.read_json(world.runs / "blends/first/blend.json")
+    record = atomic.read_json(world.runs / "blends/first/blend.json")
     found = report_blends.alike(world.runs, blend, record)
     members = [runs.load(world.runs, name).oof for name in found.names]
     logits = np.array([metrics.log_softmax(member.logits) for member in members])

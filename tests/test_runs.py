@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_kit import files, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from tests import fake_runs
 from tests.fake_runs import FOLD_OF_ROW, FOLDS, LABELS, ROWS, TEST_ROWS
@@ -33,11 +34,11 @@ def rewrite(folder, file, **changes):
     values = {"ids": part.ids, "logits": part.logits, "meta": part.meta, "labels": part.labels, **changes}
     predictions.write(folder / file, Predictions(**values))
     key = {"oof.npz": "oof_sha256", "test.npz": "test_sha256"}[file]
-    edit(folder, **{key: files.sha256_of(folder / file)})
+    edit(folder, **{key: atomic.sha256_of(folder / file)})
 
 
 def edit(folder, **changes):
-    files.write_json(folder / "result.json", files.read_json(folder / "result.json") | changes)
+    atomic.write_json(folder / "result.json", atomic.read_json(folder / "result.json") | changes)
 
 
 # names
@@ -155,7 +156,7 @@ def test_the_command_is_that_of_a_sister_fold(here):
     fake_runs.unfinish(here / "runs", "a", 2)
     typed = "python -m fer_kit.train --fold={} --set 'lr=1e-4' --tag x{}"
     for fold in range(FOLDS):
-        files.write_json(folder / f"fold{fold}/env.json", {"command": typed.format(fold, " --restart")})
+        atomic.write_json(folder / f"fold{fold}/env.json", {"command": typed.format(fold, " --restart")})
     command = typed.replace("=", " ", 1).format(2, " --resume")
     assert refused("runs/a: fold 2 of 3 not finished; finish with: ", "runs", "a").endswith(f"finish with: {command}")
 
@@ -203,7 +204,7 @@ def test_rows_mixed_up_are_caught_by_the_stored_accuracy(here):
 
 def test_the_stored_accuracy_may_differ_by_rounding_only(here):
     folder = fake_runs.save_run(here / "runs", "a", seed=1) / "fold1"
-    score = files.read_json(folder / "result.json")["oof_accuracy"]
+    score = atomic.read_json(folder / "result.json")["oof_accuracy"]
     edit(folder, oof_accuracy=score + 5e-7)
     runs.load("runs", "a")
     edit(folder, oof_accuracy=score + 2e-6)

@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from ensembles import blend
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from submissions import record
 from tests import fake_runs
 from tests.fake_submissions import refused, run
@@ -31,7 +31,7 @@ def not_uploaded(capsys, message, *options):
 
 
 def read(file):
-    made_from = record.read(file, files.sha256_of(file))
+    made_from = record.read(file, atomic.sha256_of(file))
     record.refuse_unfinished(file, made_from)
     return made_from
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import files
+from fer_kit.files import atomic
 from submissions import ledger, record, upload
 from tests import fake_runs
 from tests.fake_runs import TEST_ROWS
@@ -68,7 +68,7 @@ def test_an_upload_and_its_line_in_the_ledger(site, here, capsys):
     [told] = site.submissions
     assert told["description"] == f"{entry.tag} a first try" and re.fullmatch("fer-[0-9a-f]{8}", entry.tag)
     assert site.uploads[told["ref"]] == (here / FILE).read_bytes()
-    assert (entry.file, entry.sha256) == ("2030-01-02-a.csv", files.sha256_of(FILE))
+    assert (entry.file, entry.sha256) == ("2030-01-02-a.csv", atomic.sha256_of(FILE))
     assert (entry.source, entry.members, entry.cv_accuracy) == ("run a", "a 1", pytest.approx(accuracy, abs=1e-6))
     assert (entry.ref, entry.status, entry.public, entry.private) == ("50000001", "complete", 0.71161, 0.70882)
     assert sum(map(int, entry.class_counts.split())) == TEST_ROWS and entry.rows_changed is None

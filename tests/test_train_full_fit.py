@@ -100,8 +100,8 @@ def test_a_full_fit_of_something_else_is_refused(trained, tmp_path, capsys):
     assert blend.main(["x", *plain]) == 2  # the finished mark no longer fits
     assert "no member has a finished full fit; train one with --fold all" in capsys.readouterr().err
     result = json.loads((folder / "result.json").read_text())
-    from fer_kit import files
+    from fer_kit.files import atomic
 
-    files.write_json(folder / "result.json", {**result, "test_sha256": files.sha256_of(folder / "test.npz")})
+    atomic.write_json(folder / "result.json", {**result, "test_sha256": atomic.sha256_of(folder / "test.npz")})
     assert blend.main(["x", *plain]) == 2
     assert "foldall: config_digest differs" in capsys.readouterr().err

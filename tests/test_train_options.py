@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from ensembles import members
-from fer_kit import files, recipes, runs, train
+from fer_kit import recipes, runs, train
 from fer_kit.config import override
+from fer_kit.files import atomic
 from tests import fake_runs
 from tests.test_train import products
 
@@ -102,7 +103,7 @@ def test_seeds_of_a_recipe_are_one_member_of_a_blend(tmp_path):
     ):
         config, run = resolved("--recipe", "attention", *words)
         fake_runs.save_run(tmp_path, run, seed=number, config_digest=config.digest)
-        files.write_json(tmp_path / run / "fold0" / "config.json", config.to_json())
+        atomic.write_json(tmp_path / run / "fold0" / "config.json", config.to_json())
     names = runs.list_runs(tmp_path)
     assert names == ["attention-seed1", "attention-seed2", "attention-t-seed3"]
     loaded = members.load(tmp_path, [tmp_path / name for name in names])

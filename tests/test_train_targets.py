@@ -9,21 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import (
-    data,
-    files,
-    folds,
-    predictions,
-    recipes,
-    recipes_timm,
-    runs,
-    soft_targets,
-    splits,
-    train,
-    training_rows,
-)
+from fer_kit import data, folds, predictions, recipes, recipes_timm, runs, soft_targets, splits, train, training_rows
 from fer_kit.config import from_json, override
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.soft_targets import SoftTargets
 
 # of runs that exist: a new setting must not change them
@@ -175,7 +164,7 @@ def test_what_does_not_fit_is_refused(made, runs_dir, competition_dir):
     ):
         with pytest.raises(FerKitError, match=message):
             made(train=bad)
-    files.write_text(runs_dir / "x.npz", "no archive")
+    atomic.write_text(runs_dir / "x.npz", "no archive")
     with pytest.raises(FerKitError, match="x.npz: no targets file"):
         soft_targets.read(runs_dir / "x.npz")
 
@@ -199,7 +188,7 @@ def test_the_command_trains_on_them_and_resumes_with_the_same_alone(made, runs_d
     assert train.main([*command, "--resume"]) == 0
     folder = runs.fold_folder(runs_dir, "baseline_v1-student", 0)
     config = json.loads((folder / "config.json").read_text())
-    assert config["targets"] == f"soft@{files.sha256_of(path)[:16]}"
+    assert config["targets"] == f"soft@{atomic.sha256_of(path)[:16]}"
     oof = predictions.read(folder / "oof.npz")
     assert (oof.logits.argmax(axis=1) == 6).mean() > 0.9
     assert train.main([*command[:-4], "--smoke", "--device", "cpu"]) == 0

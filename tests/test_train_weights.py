@@ -8,7 +8,8 @@ import huggingface_hub.constants
 import pytest
 
 from ensembles import blend
-from fer_kit import evaluate, explain, files, fold_epochs, recipes, runs, train
+from fer_kit import evaluate, explain, fold_epochs, recipes, runs, train
+from fer_kit.files import atomic
 from submissions import __main__ as submissions
 from tests.timm_files import RESNET, rgb, safetensors_file
 
@@ -40,7 +41,7 @@ def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir,
     assert "weights w.safetensors@" in out
     assert "warm-up: the first half of the training, not all of warmup_epochs=2" in out
     assert runs.status(runs_dir, RUN).complete
-    assert files.read_json(runs_dir / RUN / "fold0" / "config.json")["weights"].startswith("w.safetensors@")
+    assert atomic.read_json(runs_dir / RUN / "fold0" / "config.json")["weights"].startswith("w.safetensors@")
     where = ["--runs", str(runs_dir)]
     assert blend.main(["first", "--members", RUN, *where]) == 0
     assert evaluate.main([RUN, *where, "--data", str(competition_dir)]) == 0
@@ -59,7 +60,7 @@ def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir,
 
 def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, runs_dir, monkeypatch, capsys):
     assert go("--fold", "0", *SMALL, "--weights", str(weights)) == 0
-    straight = files.read_json(runs_dir / RUN / "fold0" / "result.json")["test_sha256"]
+    straight = atomic.read_json(runs_dir / RUN / "fold0" / "result.json")["test_sha256"]
     for path in (runs_dir / RUN / "fold0").iterdir():
         path.unlink()
     monkeypatch.setattr(fold_epochs, "out_of_time", lambda *_: True)
@@ -68,7 +69,7 @@ def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, ru
     weights.unlink()
     assert (runs_dir / RUN / "fold0" / "last.pt").exists()
     assert go("--fold", "0", *SMALL, "--weights", str(weights), "--resume") == 0
-    assert files.read_json(runs_dir / RUN / "fold0" / "result.json")["test_sha256"] == straight
+    assert atomic.read_json(runs_dir / RUN / "fold0" / "result.json")["test_sha256"] == straight
 
 
 @pytest.mark.parametrize(

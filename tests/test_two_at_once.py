@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import files, fold_files, lock, runs
+from fer_kit import fold_files, runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
 from kernels import record
 from submissions import ledger
 from tests import fake_runs
@@ -139,7 +140,7 @@ def test_two_fold_makers(competition_dir, tmp_path):
     makers = [start("-m", "fer_kit.folds", *place, "--seed", seed) for seed in ("0", "1")]
     won, lost = ends(*makers)
     table = fold_files.read(tmp_path / "runs/folds.csv")
-    assert files.read_json(tmp_path / "runs/folds.json")["digest"] == table.digest
+    assert atomic.read_json(tmp_path / "runs/folds.json")["digest"] == table.digest
     assert f"digest {table.digest[:12]}" in won
     assert "another process makes folds" in lost or "holds other folds than these" in lost
     assert not [path for path in (tmp_path / "runs").iterdir() if path.name.startswith(".")]

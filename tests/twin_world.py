@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import data, files, fold_files, predictions, runs
+from fer_kit import data, fold_files, predictions, runs
+from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from tests.fake_runs import meta, save_fold
 
@@ -79,12 +80,12 @@ def save(folder: Path, world: World, seed: int = 0, memory: float = 1.5, skill: 
             if row % 2:  # every other row is a near twin: the same photo, not the same pixels
                 pixels[row % 2304] ^= 1 + row // 2304
             lines.append(("" if labels is None else f"{labels[row]},") + " ".join(map(str, pixels)))
-        files.write_text(place / name, "\n".join(lines) + "\n")
+        atomic.write_text(place / name, "\n".join(lines) + "\n")
     count = len(world.labels)
     table = fold_files.table_of(fold_files.COLUMNS, np.arange(count), world.labels, world.photos, world.folds)
     test_table = fold_files.table_of(fold_files.TEST_COLUMNS, np.arange(len(world.test_photos)), world.test_photos)
-    files.write_text(runs_dir / "folds-test.csv", test_table.decode())
-    files.write_text(runs_dir / "folds.csv", table.decode())
+    atomic.write_text(runs_dir / "folds-test.csv", test_table.decode())
+    atomic.write_text(runs_dir / "folds.csv", table.decode())
     save_run(runs_dir, place, world, "net", memory, skill, seed)
     return place, runs_dir
 

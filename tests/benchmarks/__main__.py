@@ -22,8 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, files, synthetic
+from fer_kit import cli, synthetic
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from tests.benchmarks import bench_record, rows, topics
 from tests.benchmarks.clocks import CLOCKS
 from tests.benchmarks.rows import QUICK, Plan, Row
@@ -88,7 +89,7 @@ def body(args: argparse.Namespace) -> None:
             load = {"before": before, "after": bench_record.machine()["load_average"][0]}
             found[topic] = circumstances(plan, args.note) | {"load_average": load} | answer
             if args.record:
-                files.write_json(args.record, record)  # what is measured stays, whatever comes
+                atomic.write_json(args.record, record)  # what is measured stays, whatever comes
     lines: list[Row] = [row for topic in topics.TOPICS if topic in found for row in rows.rows_of(found[topic])]
     print(bench_record.headline(host))
     print("\n".join(rows.table(lines)))
@@ -114,7 +115,7 @@ def begun(path: Path | None) -> dict[str, Any]:
     }
     if path is None or not path.exists():
         return fresh
-    record: dict[str, Any] = files.read_json(path)
+    record: dict[str, Any] = atomic.read_json(path)
     for name in ("machine", "versions"):
         if record.get(name) != fresh[name]:
             raise FerKitError(f"{path}: holds other {name} ({record.get(name)}) than here; give another --record")

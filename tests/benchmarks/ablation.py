@@ -21,9 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, files, recipes, revision
+from fer_kit import cli, recipes, revision
 from fer_kit.config import TrainConfig, override
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from tests.benchmarks import bench_record
 from tests.benchmarks.ablation_table import BASE, chosen, table_of
 
@@ -48,7 +49,8 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     import numpy as np
     import torch
 
-    from fer_kit import engine, fold_epochs, fold_job, fold_run, lock, metrics, tracking
+    from fer_kit import engine, fold_epochs, fold_job, fold_run, metrics, tracking
+    from fer_kit.files import lock
 
     words = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
     options = fold_job.Options(args.fold, folder.name, args.runs, words, data=args.data, device=args.device)
@@ -179,7 +181,7 @@ def opened(path: Path, base: TrainConfig) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    record = files.read_json(path)
+    record = atomic.read_json(path)
     if record.get("base") != base.to_json():
         raise FerKitError(
             f"{path}: holds runs of another base (recipe, settings, rows or epochs); give another file as --out"
@@ -245,7 +247,7 @@ def keep(path: Path, base: TrainConfig, runs: list[dict[str, Any]], table: Mappi
     """Write the record."""
     head = bench_record.head("ablation", bench_record.machine(), MEASURED, PACKAGES)
     record = head | {"device": runs[-1]["device"], "base": base.to_json(), "runs": runs, "table": summary(runs, table)}
-    files.write_json(path, record)
+    atomic.write_json(path, record)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import cli, csv_faces, data, files
+from fer_kit import cli, csv_faces, data
 from fer_kit.csv_fields import LABEL, PIXEL
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.labels import NUM_CLASSES, PIXELS
 from tests.benchmarks import bench_record
 from tests.benchmarks.bench_record import machine, peak_mb
@@ -101,7 +102,7 @@ def run_arm(arm: str, folder: Path, scratch: Path) -> dict[str, float]:
 
 def measure(folder: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
     for name in ("train.csv", "test.csv"):
-        files.sha256_of(folder / name)  # brings the file into the page cache
+        atomic.sha256_of(folder / name)  # brings the file into the page cache
     results: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as scratch:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, revision
+from fer_kit import revision
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,5 +79,5 @@ def threads_each(at_once: int) -> str:
 def keep(path: Path | None, record: dict[str, Any]) -> None:
     """Write the record where a path is given, and say so."""
     if path:
-        files.write_json(path, record)
+        atomic.write_json(path, record)
         print(f"record: {path}")

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import batches, cli, engine, files, recipes, revision, tracking
+from fer_kit import batches, cli, engine, recipes, revision, tracking
 from fer_kit.augment import augment
+from fer_kit.files import atomic
 from fer_kit.losses import make_loss
 from fer_kit.precision import choose, choose_device
 from tests.benchmarks import bench_record, loaders
@@ -148,7 +149,7 @@ def body(args: argparse.Namespace) -> None:
     print(f"of the loop's time: {words}")
     if args.record:
         asked = {"workers": args.workers, "recipe": args.recipe, "rows": args.rows, "rounds": args.rounds}
-        files.write_json(args.record, {"schema": 1, **env, **asked, **found})
+        atomic.write_json(args.record, {"schema": 1, **env, **asked, **found})
         print(f"wrote {args.record}")
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, runs
+from fer_kit import runs
+from fer_kit.files import atomic
 from tests.benchmarks.bench_record import ROOT, threads_each
 from tests.benchmarks.record_plan import Job
 
@@ -98,7 +99,7 @@ def end_of(job: Job, place: Place, log: Path, slot: int, start: float, end: floa
     record: dict[str, Any] = {**vars(job), "slot": slot, "from": round(start, 1), "to": round(end, 1)}
     folder = runs.fold_folder(place.runs, run_of(job), job.fold)
     if runs.is_finished(folder):
-        result = files.read_json(folder / runs.RESULT)
+        result = atomic.read_json(folder / runs.RESULT)
         kept = ("oof_accuracy", "oof_log_loss", "train_seconds", "predict_seconds", "images_per_second")
         return record | {"end": "finished", **{name: result[name] for name in kept}}
     if (folder / "last.pt").exists():

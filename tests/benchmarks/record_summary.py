@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files, runs
+from fer_kit import runs
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.precision import choose_device
 from fer_kit.text_table import aligned
 from tests.benchmarks.bench_record import ROOT
@@ -78,10 +79,10 @@ def seconds(done: Sequence[dict[str, Any]], at_once: int, marks: tuple[float, ..
 
 def of_blend(runs_dir: Path, file: Path) -> dict[str, Any]:
     """The blend's cross-fitted score, forecast and digests, and the sha256 of the submission."""
-    record = files.read_json(runs_dir / runs.BLENDS / "record" / runs.BLEND)
+    record = atomic.read_json(runs_dir / runs.BLENDS / "record" / runs.BLEND)
     kept = ("method", "oof_accuracy", "oof_spread", "interval", "optimism", "forecast", "folds_digest", "data_digest")
     found = {name: record[name] for name in (*kept, "oof_sha256", "test_sha256") if name in record}
-    return found | {"submission_sha256": files.sha256_of(file)}
+    return found | {"submission_sha256": atomic.sha256_of(file)}
 
 
 def device_of(runs_dir: Path, members: Sequence[str]) -> str:
@@ -89,7 +90,7 @@ def device_of(runs_dir: Path, members: Sequence[str]) -> str:
     if not members:
         return "?"
     folder = runs.fold_folder(runs_dir, members[0], 0)
-    return str(files.read_json(folder / runs.RESULT)["device"])
+    return str(atomic.read_json(folder / runs.RESULT)["device"])
 
 
 def loop(recipe: str, device: str, out: Path) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def loop(recipe: str, device: str, out: Path) -> dict[str, Any]:
         words += ["--rows", "8192"]  # so few as on a CPU would time the loaders' start
     if subprocess.run([sys.executable, "-m", "tests.benchmarks.bench_training", *words], cwd=ROOT).returncode:
         raise FerKitError("the comparison with a DataLoader loop failed, as said above; all the rest is in record.json")
-    found = files.read_json(path)
+    found = atomic.read_json(path)
     kept = ("images_per_second", "share_of_time", "loop_over_bare", "loop_over_plain", "loop_over_timm")
     return {name: found[name] for name in kept}
 

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from tests.benchmarks.bench_record import ROOT
 from tests.benchmarks.rows import Found, Plan
 
@@ -42,7 +42,7 @@ def measured(topic: str, plan: Plan) -> dict[str, Any]:
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise FerKitError(f"topic {topic} failed (exit code {done.returncode}); its own words stand above")
-        found: dict[str, Any] = files.read_json(out)
+        found: dict[str, Any] = atomic.read_json(out)
         return found
 
 
@@ -50,7 +50,7 @@ def main(topic: str, plan: str, out: str) -> None:
     module, _, function = TOPICS[topic].partition(":")
     measure = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)
     found: Found = measure(Plan(**json.loads(plan)))
-    files.write_json(Path(out), found.to_json())
+    atomic.write_json(Path(out), found.to_json())
 
 
 if __name__ == "__main__":

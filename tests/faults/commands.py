@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from ensembles import blend
-from fer_kit import fold_files, folds, lock, runs
+from fer_kit import fold_files, folds, runs
+from fer_kit.files import lock
 from fer_kit.kaggle_cli import KernelState
 from kernels import __main__ as kernels
 from kernels import record
@@ -142,13 +143,13 @@ def submission_is_whole(root: Path, whole: Tree) -> None:
 
 def known_submission(root: Path, whole: Tree) -> None:
     """The new file or the old one; its record is taken for it only where it was written for it."""
-    from fer_kit import files
     from fer_kit.errors import FerKitError
+    from fer_kit.files import atomic
 
     file = root / "x.csv"
     assert len(file.read_text().splitlines()) == fake_runs.TEST_ROWS
     try:
-        known = sources.read(file, files.sha256_of(file))
+        known = sources.read(file, atomic.sha256_of(file))
     except FerKitError as error:
         assert "is not the file that x.csv.source.json was written for" in str(error)
         return

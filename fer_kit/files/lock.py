@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 _POLL_SECONDS = 0.1
 _MOST_CHARACTERS = 200  # of who holds it
@@ -56,7 +56,7 @@ class Lock:
         try:
             handle = _take(self._file)
         except OSError as error:
-            raise files.unwritable(self._file, error) from error
+            raise atomic.unwritable(self._file, error) from error
         if handle is None:
             return False
         self.release()
@@ -91,7 +91,7 @@ def held(guarded: Path, refusal: str, patience_seconds: float = 0.0) -> Iterator
                 raise FerKitError(f"{guarded}: {refusal}; try again when it has ended{_holder(file)}")
             time.sleep(_POLL_SECONDS)
     except OSError as error:
-        raise files.unwritable(file, error) from error
+        raise atomic.unwritable(file, error) from error
     mine = Lock(file, handle)
     try:
         yield mine

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from fer_kit import files
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 
 # What zipfile raises on damaged bytes. It trusts the offsets in them: ValueError, OverflowError and struct.error come
 # from there, OSError from seeking to them; RuntimeError is an encrypted or unknown kind of member.
@@ -62,7 +62,7 @@ def unpack(path: Path, chosen: Sequence[zipfile.ZipInfo], folder: Path) -> None:
             target = folder / member.filename
             if not target.parent.resolve().is_relative_to(folder.resolve()):
                 raise FerKitError(f"{target.parent}: is a link out of {folder}; remove it")
-            with archive.open(member) as source, files.replacing(target) as file:
+            with archive.open(member) as source, atomic.replacing(target) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
 
 
