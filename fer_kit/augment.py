@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.labels import SIDE_PX
 
 # Mean and standard deviation of the grey values of FER2013's train rows, as shares of white.

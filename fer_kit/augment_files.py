@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit.config import TrainConfig
-from fer_kit.config_limits import DEVICE_AUGMENT, NAMED_FILE
+from fer_kit.config.settings import DEVICE_AUGMENT, NAMED_FILE
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 

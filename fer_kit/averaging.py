@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.precision import Precision
 
 WARMUP_POWER = 2 / 3

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fer_kit import averaging, compiling, mixing, models, optim, sam, transfer, views
 from fer_kit.augment import normalise
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.labels import SIDE_PX
 from fer_kit.losses import Loss

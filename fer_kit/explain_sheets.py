@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import checkpoints, config, data, explain_maps, fold_names, metrics, models, pictures, predictions
+from fer_kit import checkpoints, data, explain_maps, fold_names, metrics, models, pictures, predictions
 from fer_kit import explain_pictures as draw
 from fer_kit import runs as run_folders
+from fer_kit.config import train_config as config
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.labels import CLASSES

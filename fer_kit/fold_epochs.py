@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fer_kit import averaging, checkpoints, engine, metrics, out_of_memory, precision, tracking
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, Options, batches_of
 from fer_kit.losses import Loss, make_loss

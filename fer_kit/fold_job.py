@@ -29,7 +29,7 @@ from fer_kit import (
     user_batches,
     wandb_log,
 )
-from fer_kit.config import TrainConfig, from_json
+from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.fold_names import Fold, seed_number

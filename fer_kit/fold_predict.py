@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fer_kit import engine, metrics, predictions
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.data import Competition
 from fer_kit.fold_names import Fold, recorded
 from fer_kit.precision import Precision

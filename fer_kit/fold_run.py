@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fer_kit import batches, checkpoints, engine, fold_predict, out_of_memory, predictions, runs, tracking, wandb_log
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.files import atomic, lock
 from fer_kit.fold_epochs import save, saved, settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fer_kit import transfer
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.models.backbone import Backbone
 
 WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-up starts and the cosine ends

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from fer_kit import engine, tracking
-from fer_kit.config import TrainConfig
-from fer_kit.config_limits import RANGES
+from fer_kit.config.settings import RANGES
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, batches_of
 from fer_kit.losses import Loss

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import cli, fold_names, runs
-from fer_kit.config_limits import CHOICES
+from fer_kit.config.settings import CHOICES
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.fold_names import Fold
 

@@ -13,7 +13,7 @@ import timm
 from torch import nn
 
 from fer_kit import models, transfer, weights_files
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, left_out, recorded
 from fer_kit.models.backbone import Backbone, config_of, record_of

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from fer_kit import transfer
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.models.backbone import Backbone
 from fer_kit.pretrained_files import Tensors, first_line

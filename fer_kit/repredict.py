@@ -16,7 +16,6 @@ import torch
 
 from fer_kit import (
     checkpoints,
-    config,
     data,
     fold_names,
     fold_predict,
@@ -29,6 +28,7 @@ from fer_kit import (
     splits,
     tracking,
 )
+from fer_kit.config import train_config as config
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.fold_names import Fold

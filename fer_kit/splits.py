@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, in_words, left_out, seed_number
 from fer_kit.folds import Folds

@@ -12,19 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import (
-    augment_files,
-    cli,
-    config_unread,
-    fold_names,
-    model_cost,
-    recipes,
-    runs,
-    soft_targets,
-    wandb_log,
-    weights_files,
-)
-from fer_kit.config import TrainConfig, override
+from fer_kit import augment_files, cli, fold_names, runs, soft_targets, wandb_log, weights_files
+from fer_kit.config import costs, recipes, unread
+from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.labels import SIDE_PX
 
@@ -125,7 +115,7 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     if config.model.startswith(weights_files.TIMM) and not (recipe.weights or config.weights or weights):
         ways = f"--weights {weights_files.HUB}, FILE or {weights_files.NONE}"
         raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
-    config_unread.refuse(base, config, (setting.partition("=")[0].strip() for setting in settings))
+    unread.refuse(base, config, (setting.partition("=")[0].strip() for setting in settings))
     config = reseeded(in_parts(config, args.accumulate), args)
     if args.smoke:
         config = for_trial(config)
@@ -195,9 +185,9 @@ def weights_of(args: argparse.Namespace, run: str) -> weights_files.Source | Non
     return weights_files.find(args.weights, args.fold)
 
 
-def cost_of(config: TrainConfig) -> model_cost.Cost:
+def cost_of(config: TrainConfig) -> costs.Cost:
     """Parameters and FLOPs of the config's network."""
-    if known := model_cost.COSTS.get((config.model, config.width_mult)):
+    if known := costs.COSTS.get((config.model, config.width_mult)):
         return known
     from fer_kit.models import cost  # torch: a network of timm, or of a width of one's own, is built to be counted
 

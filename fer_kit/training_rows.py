@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fer_kit import splits
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.data import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.models.backbone import Backbone
 

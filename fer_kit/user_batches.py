@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fer_kit import batches
 from fer_kit.augment import normalise
 from fer_kit.augment_files import open_named
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.user_augment import Pipeline, Pixels
 

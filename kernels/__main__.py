@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, recipes, runs, weights_files
+from fer_kit import cli, runs, weights_files
+from fer_kit.config import recipes
 from fer_kit.kaggle_cli import Client
 from fer_kit.kaggle_errors import NoCredentials
 from kernels import accelerators, build, notebook, pipeline, plan, push, record, weights

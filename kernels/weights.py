@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from fer_kit import weights_files
-from fer_kit.config import TrainConfig
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 
 OPTION = "--weights"

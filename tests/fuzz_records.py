@@ -13,7 +13,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import weights_file
-from fer_kit import config, fold_files, predictions, recipes, runs
+from fer_kit import fold_files, predictions, runs
+from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from kernels import manifest
 from kernels import record as kernel_record
@@ -29,15 +30,15 @@ from tests.fuzz_targets import put, target
 
 @target(lambda: broken_json(*(recipe.to_json() for recipe in list(recipes.RECIPES.values())[-3:])))
 def config_file(folder: Path, content: bytes) -> object:
-    read = config.from_json(atomic.read_json(put(folder, "config.json", content)), "config.json")
-    assert config.from_json(json.loads(json.dumps(read.to_json())), "") == read
+    read = train_config.from_json(atomic.read_json(put(folder, "config.json", content)), "config.json")
+    assert train_config.from_json(json.loads(json.dumps(read.to_json())), "") == read
     return read.digest
 
 
 @target(lambda: broken(b"lr=1e-3", b"epochs=3", b"decay_norms=true", b"model=timm/resnet18.a1_in1k", b"views=flip"))
 def config_setting(folder: Path, content: bytes) -> object:
-    changed = config.override(recipes.get("residual"), [content.decode("utf-8", "surrogateescape")])
-    assert config.from_json(json.loads(json.dumps(changed.to_json())), "") == changed
+    changed = train_config.override(recipes.get("residual"), [content.decode("utf-8", "surrogateescape")])
+    assert train_config.from_json(json.loads(json.dumps(changed.to_json())), "") == changed
     return changed
 
 

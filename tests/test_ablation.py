@@ -7,8 +7,9 @@ import statistics
 
 import pytest
 
-from fer_kit import recipes, revision
-from fer_kit.config import override
+from fer_kit import revision
+from fer_kit.config import recipes
+from fer_kit.config.train_config import override
 from fer_kit.models import cost
 from tests.benchmarks import ablation, ablation_table
 

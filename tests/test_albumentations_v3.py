@@ -12,9 +12,10 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from fer_kit import augment, recipes, user_augment
+from fer_kit import augment, user_augment
 from fer_kit.augment_files import V3, AugmentFile
-from fer_kit.config_limits import DEVICE_AUGMENT
+from fer_kit.config import recipes
+from fer_kit.config.settings import DEVICE_AUGMENT
 
 DRAWS = 3000
 LIKELY, UNLIKELY = 1e-3, 1e-4  # p of the Kolmogorov-Smirnov test: alike above the first, different below the second

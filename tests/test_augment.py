@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
-from fer_kit import augment, recipes
-from fer_kit.config import TrainConfig
+from fer_kit import augment
+from fer_kit.config import recipes
+from fer_kit.config.train_config import TrainConfig
 
 PLAIN = TrainConfig(recipe="plain", model="deep_v1", epochs=1)
 STRONG = recipes.get("deep_v3")

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_kit import augment_files, config_limits, pipelines, recipes, train
+from fer_kit import augment_files, pipelines, train
 from fer_kit.augment import normalise
 from fer_kit.augment_files import V3
+from fer_kit.config import recipes, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 # forking a process that has threads is what DataLoader does on Linux; newer Pythons warn
@@ -35,7 +36,7 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
     gone = "flip_prob=0.5, rotation_deg=15, shift_frac=0.1, scale_frac=0.1, shear_deg=5, brightness_frac=0.2"
     assert f"augment  {name}, instead of the recipe's {gone}" in capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())
-    assert config["augment"] == name and not any(config[field] for field in config_limits.DEVICE_AUGMENT)
+    assert config["augment"] == name and not any(config[field] for field in settings.DEVICE_AUGMENT)
 
     command[-1] = "b"
     interrupted = [*command, "--augment", str(path), "--workers", "2"]

@@ -88,7 +88,7 @@ def test_what_a_network_cannot_be_is_refused_in_one_line(name, options, words):
 
 
 def test_timm_has_the_networks_that_stand_ready():
-    from fer_kit.recipes_timm import READY
+    from fer_kit.config.recipes_timm import READY
 
     known = set(timm.list_models(pretrained=True))
     assert {f"{network}.{tag}" for network, (tag, _) in READY.items()} <= known

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fer_kit import batches, losses, optim, precision, recipes, splits
-from fer_kit.config import TrainConfig
+from fer_kit import batches, losses, optim, precision, splits
+from fer_kit.config import recipes
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.folds import Folds
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from fer_kit import config, recipes
-from fer_kit.config import TrainConfig, from_json, override
+from fer_kit.config import recipes, train_config
+from fer_kit.config.train_config import TrainConfig, from_json, override
 from fer_kit.errors import FerKitError
 from fer_kit.models import NETWORKS
 
@@ -27,7 +27,7 @@ def test_recipes_differ_in_their_digests_and_names():
 
 
 def test_the_config_knows_every_network():
-    assert set(config.CHOICES["model"]) == set(NETWORKS)
+    assert set(train_config.CHOICES["model"]) == set(NETWORKS)
 
 
 def test_the_study_recipes_are_those_of_the_study():
@@ -145,17 +145,17 @@ def test_the_config_is_frozen():
 
 
 def test_every_number_has_a_range():
-    numbers = {name for name, kind in config.TYPES.items() if kind in (int, float)}
-    assert numbers == set(config.RANGES)
-    words = {name for name, kind in config.TYPES.items() if kind is str} - {"recipe", *config.FILES}
-    assert words == set(config.CHOICES)
+    numbers = {name for name, kind in train_config.TYPES.items() if kind in (int, float)}
+    assert numbers == set(train_config.RANGES)
+    words = {name for name, kind in train_config.TYPES.items() if kind is str} - {"recipe", *train_config.FILES}
+    assert words == set(train_config.CHOICES)
     assert TrainConfig(recipe="x", model="deep_v1", epochs=1).model == "deep_v1"
 
 
 def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
     recipe = recipes.get("residual")
-    assert all(getattr(recipe, name) == neutral for name, neutral in config.LATER.items())
-    assert not set(config.LATER) & set(recipe.to_json())
+    assert all(getattr(recipe, name) == neutral for name, neutral in train_config.LATER.items())
+    assert not set(train_config.LATER) & set(recipe.to_json())
     clipped = override(recipe, ["grad_clip_norm=1.0"])
     assert clipped.to_json() == {**recipe.to_json(), "grad_clip_norm": 1.0} and clipped.digest != recipe.digest
     assert from_json(clipped.to_json(), "c.json") == clipped

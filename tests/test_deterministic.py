@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import models, precision, recipes, train
+from fer_kit import models, precision, train
+from fer_kit.config import recipes
 
 COMMAND = [
     "--recipe",

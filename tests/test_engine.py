@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import MixUp
 
-from fer_kit import averaging, batches, checkpoints, engine, losses, mixing, optim, precision, recipes
-from fer_kit.config import override
+from fer_kit import averaging, batches, checkpoints, engine, losses, mixing, optim, precision
+from fer_kit.config import recipes
+from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 
 CPU = torch.device("cpu")

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import nn
 
 from ensembles import blend
-from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, folds, models, predictions, recipes, train
+from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, folds, models, predictions, train
+from fer_kit.config import recipes
 from fer_kit.labels import CLASSES
 from tests import fake_runs
 

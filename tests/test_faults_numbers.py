@@ -13,7 +13,7 @@ import torch
 
 from ensembles import blend
 from fer_kit import engine, fold_epochs, folds, losses, runs, synthetic, train
-from fer_kit.config import override
+from fer_kit.config.train_config import override
 from fer_kit.files import atomic
 from submissions import __main__ as submissions
 from tests.full_disk import one_line

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ensembles import weights_file
-from fer_kit import config, fold_files, recipes, runs
+from fer_kit import fold_files, runs
+from fer_kit.config import recipes, train_config
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic
 from kernels import manifest
@@ -53,7 +54,7 @@ def test_json_that_standards_leave_open_is_refused(tmp_path, text, message):
 
 def test_a_number_too_large_for_a_float_in_a_config():
     record = recipes.get("residual").to_json() | {"epochs": 10**400}
-    assert "epochs=1000" in refusal(config.from_json, record, "config.json")
+    assert "epochs=1000" in refusal(train_config.from_json, record, "config.json")
 
 
 # --- records ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import copies, data, faces, folds, recipes, splits, synthetic, twins
+from fer_kit import copies, data, faces, folds, splits, synthetic, twins
+from fer_kit.config import recipes
 
 PHOTOS, COPIES, CLASSES = 150, 4, 7
 CONFIG = recipes.get("deep_v1")  # cuts watched rows from those to train on

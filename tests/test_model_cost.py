@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import models, recipes, train
-from fer_kit.config import TrainConfig, override
-from fer_kit.model_cost import COSTS, Cost
+from fer_kit import models, train
+from fer_kit.config import recipes
+from fer_kit.config.costs import COSTS, Cost
+from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.models import cost
 
 

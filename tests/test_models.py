@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import batches, checkpoints, engine, models, recipes
-from fer_kit.config import TrainConfig
+from fer_kit import batches, checkpoints, engine, models
+from fer_kit.config import recipes
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.losses import make_loss
 from fer_kit.precision import Precision, choose

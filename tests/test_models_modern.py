@@ -10,9 +10,10 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
-from fer_kit import models, recipes
-from fer_kit.config import override
-from fer_kit.config_limits import DROP_PATH_MODELS, MODELS, WIDTH_MODELS
+from fer_kit import models
+from fer_kit.config import recipes
+from fer_kit.config.settings import DROP_PATH_MODELS, MODELS, WIDTH_MODELS
+from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 from fer_kit.models import cost
 from fer_kit.models.head import scaled

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import batches, engine, models, optim, recipes, transfer
-from fer_kit.config import override
+from fer_kit import batches, engine, models, optim, transfer
+from fer_kit.config import recipes
+from fer_kit.config.train_config import override
 from fer_kit.losses import make_loss
 from fer_kit.precision import Precision
 from tests.timm_files import RESNET, VIT, small

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import config, engine, fold_names, precision, predict, predictions, repredict, runs, train
+from fer_kit import engine, fold_names, precision, predict, predictions, repredict, runs, train
+from fer_kit.config import train_config
 from fer_kit.files import atomic, lock
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
@@ -57,7 +58,7 @@ def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, 
     assert f"{runs.fold_folder(runs_dir, new.name, fold_names.ALL)}: full fit, nothing out of fold" in out
 
     folder, source = new.folder / "fold1", old.folder / "fold1"
-    settings = config.from_json(atomic.read_json(folder / "config.json"), "")
+    settings = train_config.from_json(atomic.read_json(folder / "config.json"), "")
     assert settings.views == "flip_shifts" and settings.digest == new.oof.meta["config_digest"]
     result, was = atomic.read_json(folder / "result.json"), atomic.read_json(source / "result.json")
     assert result["source"] == {
@@ -79,7 +80,7 @@ def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_
 
     assert predict.main(["baseline_v1-t", "--views", "none", "--tag", "plain", "--fold", "2", *place]) == 0
     folder = tmp_path / "runs" / "baseline_v1-t-plain" / "fold2"
-    net = models.build(config.from_json(atomic.read_json(folder / "config.json"), ""))
+    net = models.build(train_config.from_json(atomic.read_json(folder / "config.json"), ""))
     checkpoints.load_weights(folder / "model.safetensors", net)
     oof = predictions.read(folder / "oof.npz")
     images = data.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]

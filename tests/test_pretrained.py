@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from fer_kit import models, pretrained, pretrained_files, transfer
-from fer_kit.config import override
+from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 from tests.timm_files import CONVNEXT, RESNET, VIT, hub_cache, rgb, safetensors_file, small
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fer_kit import engine, losses, sam
-from fer_kit.config import override
+from fer_kit.config.train_config import override
 from fer_kit.precision import Precision
 from tests.test_engine import CPU, EXACT, PLAIN, drawn, small_net, start, train, weights
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import fold_names, folds, metrics, predictions, recipes, runs, splits, train
-from fer_kit.config import override
+from fer_kit import fold_names, folds, metrics, predictions, runs, splits, train
+from fer_kit.config import recipes
+from fer_kit.config.train_config import override
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "f", "--device", "cpu"]
 

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from ensembles import members
-from fer_kit import recipes, runs, train
-from fer_kit.config import override
+from fer_kit import runs, train
+from fer_kit.config import recipes
+from fer_kit.config.train_config import override
 from fer_kit.files import atomic
 from tests import fake_runs
 from tests.test_train import products

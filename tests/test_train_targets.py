@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import data, folds, predictions, recipes, recipes_timm, runs, soft_targets, splits, train, training_rows
-from fer_kit.config import from_json, override
+from fer_kit import data, folds, predictions, runs, soft_targets, splits, train, training_rows
+from fer_kit.config import recipes, recipes_timm
+from fer_kit.config.train_config import from_json, override
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.soft_targets import SoftTargets

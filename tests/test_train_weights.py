@@ -8,7 +8,8 @@ import huggingface_hub.constants
 import pytest
 
 from ensembles import blend
-from fer_kit import evaluate, explain, fold_epochs, recipes, runs, train
+from fer_kit import evaluate, explain, fold_epochs, runs, train
+from fer_kit.config import recipes
 from fer_kit.files import atomic
 from submissions import __main__ as submissions
 from tests.timm_files import RESNET, rgb, safetensors_file

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import augment_files, batches, config_limits, user_batches
+from fer_kit import augment_files, batches, user_batches
 from fer_kit.augment import PIXEL_MEAN, PIXEL_STD
 from fer_kit.augment_files import V3, AugmentFile
-from fer_kit.config import TrainConfig
+from fer_kit.config import settings
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.user_augment import Pipeline
 
@@ -58,7 +59,7 @@ def test_what_albumentations_saves_is_read_in_both_forms_and_named_by_its_conten
         names.add(file.name)
         assert A.to_dict(Pipeline(file).transforms)["transform"] == A.to_dict(made)["transform"]
         assert augment_files.open_named(str(path), f"other@{file.name[-16:]}").name == file.name
-    assert all(config_limits.NAMED_FILE.fullmatch(name) and name.startswith("mine@") for name in names)
+    assert all(settings.NAMED_FILE.fullmatch(name) and name.startswith("mine@") for name in names)
     assert len(names) == 2
     A.save(A.VerticalFlip(p=1.0), tmp_path / "mine.json")
     image = face()

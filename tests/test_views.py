@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import augment, config_limits, engine, models, precision, recipes, views
+from fer_kit import augment, engine, models, precision, views
+from fer_kit.config import recipes, settings
 
 CPU = torch.device("cpu")
 EXACT = precision.choose("fp32", CPU)
@@ -50,7 +51,7 @@ class Recorder(nn.Module):
 
 
 def test_the_config_names_the_sets_that_there_are():
-    assert set(views.VIEWS) == set(config_limits.CHOICES["views"]) == set(COUNTS)
+    assert set(views.VIEWS) == set(settings.CHOICES["views"]) == set(COUNTS)
 
 
 @pytest.mark.parametrize("name", COUNTS)

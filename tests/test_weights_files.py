@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import config, runs, weights_files
+from fer_kit import runs, weights_files
+from fer_kit.config import train_config
 from fer_kit.errors import FerKitError
 from tests import fake_runs
 
@@ -25,7 +26,7 @@ def put(path: Path) -> Path:
 def test_a_file_is_named_by_its_content_as_a_config_may_keep_it(name, tmp_path):
     source = weights_files.find(str(put(tmp_path / name)), 0)
     assert source.path == tmp_path / name and source.name.endswith(f"@{DIGITS}")
-    assert config.NAMED_FILE.fullmatch(source.name)
+    assert train_config.NAMED_FILE.fullmatch(source.name)
 
 
 def test_the_hub_and_none_are_words():
@@ -74,7 +75,7 @@ def test_a_run_gives_each_fold_its_own_network_under_one_name(tmp_path):
         (tmp_path / "mine" / f"fold{fold}" / "config.json").write_text("{}")
         put(tmp_path / "mine" / f"fold{fold}" / "model.safetensors")
     first, second = (weights_files.find(str(tmp_path / "mine"), fold) for fold in (0, 1))
-    assert first.name == second.name and config.NAMED_FILE.fullmatch(first.name)
+    assert first.name == second.name and train_config.NAMED_FILE.fullmatch(first.name)
     assert second.path == tmp_path / "mine" / "fold1" / "model.safetensors"
     with pytest.raises(FerKitError, match=r"mine/fold2 is not a finished fold with model.safetensors; train it first"):
         weights_files.find(str(tmp_path / "mine"), 2)

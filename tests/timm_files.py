@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
-from fer_kit import recipes
-from fer_kit.config import TrainConfig, override
+from fer_kit.config import recipes
+from fer_kit.config.train_config import TrainConfig, override
 
 RESNET, VIT, CONVNEXT = "timm/test_resnet", "timm/test_vit", "timm/test_convnext"
 SMALL = ("image_px=32", "batch_size=32", "epochs=2", "precision=fp32")

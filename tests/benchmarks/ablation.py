@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, recipes, revision
-from fer_kit.config import TrainConfig, override
+from fer_kit import cli, revision
+from fer_kit.config import recipes
+from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from tests.benchmarks import bench_record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fer_kit.config import TrainConfig, override
+from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError, did_you_mean
 
 BASE = "base"

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import augment_files, batches, cli, precision, recipes, tracking, user_batches
+from fer_kit import augment_files, batches, cli, precision, tracking, user_batches
+from fer_kit.config import recipes
 from fer_kit.user_augment import Pipeline
 from tests.benchmarks import bench_record
 

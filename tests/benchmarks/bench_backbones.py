@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_kit import cli, models, recipes
-from fer_kit.config import TrainConfig
-from fer_kit.recipes_timm import PREFIX, READY
+from fer_kit import cli, models
+from fer_kit.config import recipes
+from fer_kit.config.recipes_timm import PREFIX, READY
+from fer_kit.config.train_config import TrainConfig
 from tests.benchmarks import bench_record
 
-MEASURED = ("fer_kit/recipes_timm.py", "fer_kit/models/backbone.py", "tests/benchmarks/bench_backbones.py")
+MEASURED = ("fer_kit/config/recipes_timm.py", "fer_kit/models/backbone.py", "tests/benchmarks/bench_backbones.py")
 BESIDE, WEIGHT_COPIES = 1.25, 5
 
 

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import batches, cli, engine, recipes, revision, tracking
+from fer_kit import batches, cli, engine, revision, tracking
 from fer_kit.augment import augment
+from fer_kit.config import recipes
 from fer_kit.files import atomic
 from fer_kit.losses import make_loss
 from fer_kit.precision import choose, choose_device

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, data, fold_files, recipes
+from fer_kit import cli, data, fold_files
+from fer_kit.config import recipes
 from fer_kit.errors import FerKitError
 from tests.benchmarks import record_speed, record_summary
 from tests.benchmarks.bench_record import ROOT, check_at_once, head, headline, keep, machine

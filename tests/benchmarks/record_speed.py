@@ -32,7 +32,8 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     began = time.perf_counter()
     import torch
 
-    from fer_kit import batches, engine, recipes
+    from fer_kit import batches, engine
+    from fer_kit.config import recipes
     from fer_kit.losses import make_loss
     from fer_kit.precision import Precision, choose, choose_device
 

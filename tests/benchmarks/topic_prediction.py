@@ -8,8 +8,9 @@ from functools import partial
 
 import torch
 
-from fer_kit import engine, models, recipes, tracking, views
-from fer_kit.model_cost import COSTS
+from fer_kit import engine, models, tracking, views
+from fer_kit.config import recipes
+from fer_kit.config.costs import COSTS
 from fer_kit.precision import DTYPES, choose, choose_device
 from tests.benchmarks import limits
 from tests.benchmarks.bench_training import peak_memory_mb

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fer_kit import batches, recipes, tracking
-from fer_kit.model_cost import COSTS
+from fer_kit import batches, tracking
+from fer_kit.config import recipes
+from fer_kit.config.costs import COSTS
 from fer_kit.precision import DTYPES, choose, choose_device
 from tests.benchmarks import bench_training, limits, loaders
 from tests.benchmarks.rows import Found, Plan, Row

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fer_kit.config import TrainConfig
-from fer_kit.config_limits import TIMM_NAME
+from fer_kit.config.settings import TIMM_NAME
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 
 PREFIX = "timm/"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from fer_kit import recipes_timm
-from fer_kit.config import TrainConfig
+from fer_kit.config import recipes_timm
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, did_you_mean
 
 DEFAULT = "residual"

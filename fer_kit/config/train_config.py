@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fer_kit.config_limits import (
+from fer_kit.config.settings import (
     CHOICES,
     DEVICE_AUGMENT,
     DROP_PATH_MODELS,
