@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_kit import cli, data_files
 from fer_kit.errors import FerKitError
 from fer_kit.files import lock, unzip
-from fer_kit.kaggle_cli import COMPETITION, RULES_URL, Client
+from fer_kit.kaggle.client import COMPETITION, RULES_URL, Client
 
 # torchvision.datasets.FER2013 knows the same
 MD5 = {

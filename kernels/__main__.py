@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fer_kit import cli, runs, weights_files
 from fer_kit.config import recipes
-from fer_kit.kaggle_cli import Client
-from fer_kit.kaggle_errors import NoCredentials
+from fer_kit.kaggle.client import Client
+from fer_kit.kaggle.errors import NoCredentials
 from kernels import accelerators, build, notebook, pipeline, plan, push, record, weights
 
 ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials

@@ -14,7 +14,7 @@ from typing import Any
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.kaggle_cli import COMPETITION
+from fer_kit.kaggle.client import COMPETITION
 from kernels import accelerators, bundle, fold_table, leaks, pipeline, weights
 from kernels.plan import Plan
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from fer_kit import fold_files, runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.kaggle_cli import Client, KernelState
-from fer_kit.kaggle_errors import KernelFailed, OutputIncomplete
+from fer_kit.kaggle.client import Client, KernelState
+from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete
 from kernels import archive, manifest, record
 from kernels.manifest import Manifest
 from kernels.push import ENDED, failed, look

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_kit.kaggle_cli import Client, KernelState
-from fer_kit.kaggle_errors import KernelFailed, TimedOut, UnknownSlug
+from fer_kit.kaggle.client import Client, KernelState
+from fer_kit.kaggle.errors import KernelFailed, TimedOut, UnknownSlug
 from kernels import record
 from kernels.build import Built
 from kernels.record import Push

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.kaggle_cli import COMPETITION, Client
-from fer_kit.kaggle_errors import DailyLimitReached, UnknownAnswer
+from fer_kit.kaggle.client import COMPETITION, Client
+from fer_kit.kaggle.errors import DailyLimitReached, UnknownAnswer
 from submissions import check, entries, ledger, record
 from submissions.check import Checked
 from submissions.ledger import UPLOADING, Entry

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fer_kit.errors import FerKitError
-from fer_kit.kaggle_cli import Client, Submission
-from fer_kit.kaggle_errors import AnswerLost, KaggleError, UploadFailed
+from fer_kit.kaggle.client import Client, Submission
+from fer_kit.kaggle.errors import AnswerLost, KaggleError, UploadFailed
 from submissions import ledger
 from submissions.ledger import PENDING, UNKNOWN, UPLOADING, Entry
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fer_kit import cli
 from fer_kit.errors import FerKitError
-from fer_kit.kaggle_cli import COMPETITION, Client
-from fer_kit.kaggle_errors import KaggleError
+from fer_kit.kaggle.client import COMPETITION, Client
+from fer_kit.kaggle.errors import KaggleError
 from submissions import candidate, check, entries, ledger
 from submissions.check import Checked
 from submissions.ledger import COMPLETE, ERROR, Entry

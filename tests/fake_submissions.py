@@ -12,7 +12,7 @@ import pytest
 
 from fer_kit import data, metrics, runs
 from fer_kit.files import atomic
-from fer_kit.kaggle_cli import COMPETITION
+from fer_kit.kaggle.client import COMPETITION
 from submissions import __main__ as commands
 from submissions import build, check, ledger
 from tests.fake_runs import TEST_ROWS

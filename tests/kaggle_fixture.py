@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit.kaggle_cli import Client, Timeouts
+from fer_kit.kaggle.client import Client, Timeouts
 from tests.kaggle_standin import StandIn
 
 DROPPED = ("KAGGLE_", "NO_PROXY", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "VERBOSE")
@@ -55,7 +55,7 @@ class Site(StandIn):
         for name, value in self.environ.items():
             if os.environ.get(name) != value:
                 monkeypatch.setenv(name, value)
-        monkeypatch.setattr("fer_kit.kaggle_cli._sleep", self.sleeps.append)
+        monkeypatch.setattr("fer_kit.kaggle.client._sleep", self.sleeps.append)
 
 
 @pytest.fixture

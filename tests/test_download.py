@@ -17,8 +17,8 @@ import pytest
 from fer_kit import data, download
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
-from fer_kit.kaggle_cli import COMPETITION, RULES_URL
-from fer_kit.kaggle_errors import OutputIncomplete
+from fer_kit.kaggle.client import COMPETITION, RULES_URL
+from fer_kit.kaggle.errors import OutputIncomplete
 from tests.kaggle_standin import Reply, error, html
 
 ARCHIVE = random.Random(1).randbytes(3_000_000)  # does not shrink, so that the download has a middle

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fer_kit import data_files, kaggle_answers, kaggle_credentials, kaggle_faults
+from fer_kit import data_files
 from fer_kit.errors import FerKitError
-from fer_kit.kaggle_cli import COMPETITION, RULES_URL, Client, Limits, Pushed
-from fer_kit.kaggle_errors import (
+from fer_kit.kaggle import answers as kaggle_answers
+from fer_kit.kaggle import credentials, faults
+from fer_kit.kaggle.client import COMPETITION, RULES_URL, Client, Limits, Pushed
+from fer_kit.kaggle.errors import (
     CompetitionClosed,
     DailyLimitReached,
     NetworkGone,
@@ -25,8 +27,8 @@ from fer_kit.kaggle_errors import (
     UnknownAnswer,
     UnknownSlug,
 )
-from fer_kit.kaggle_faults import Subject
-from fer_kit.kaggle_program import Answer, Program
+from fer_kit.kaggle.faults import Subject
+from fer_kit.kaggle.program import Answer, Program
 from tests.kaggle_standin import DROP, error
 
 KERNEL = "player/my-kernel"
@@ -153,7 +155,7 @@ def test_nobody_waits_an_hour_in_silence(monkeypatch):
     ],
 )
 def test_pauses_are_read(text, seconds):
-    assert kaggle_faults.retry_after_seconds(text) == seconds
+    assert faults.retry_after_seconds(text) == seconds
 
 
 COMPETITION_SUBJECT, KERNEL_SUBJECT = Subject("competition", "any"), Subject("kernel", "player/any")
@@ -182,7 +184,7 @@ COMPETITION_SUBJECT, KERNEL_SUBJECT = Subject("competition", "any"), Subject("ke
     ],
 )
 def test_what_words_mean(text, subject, kind):
-    assert kaggle_faults.kind_of(text, subject) is kind
+    assert faults.kind_of(text, subject) is kind
 
 
 def test_unknown_answers_are_not_taken_for_success():
@@ -201,21 +203,21 @@ def test_credentials_in_the_order_of_the_client(tmp_path):
     with pytest.raises(
         NoCredentials, match=r"no Kaggle credentials found; make a token at https://\S+ and set KAGGLE_A"
     ):
-        kaggle_credentials.find(environ)
+        credentials.find(environ)
     with pytest.raises(NoCredentials, match=r"found \(KAGGLE_KEY alone is not enough\); make"):
-        kaggle_credentials.find(environ | {"KAGGLE_KEY": "x" * 32})
+        credentials.find(environ | {"KAGGLE_KEY": "x" * 32})
     (tmp_path / ".kaggle").mkdir()
     (tmp_path / ".kaggle" / "kaggle.json").write_text('{"username": "filed", "key": "planted-in-a-file"}')
-    assert kaggle_credentials.find(environ).username == "filed"
+    assert credentials.find(environ).username == "filed"
     assert Client(environ=environ).user() == "filed"
     both = environ | {"KAGGLE_USERNAME": "set", "KAGGLE_KEY": "x" * 32}
-    assert kaggle_credentials.find(both).username == "set"
-    assert kaggle_credentials.find(both | {"KAGGLE_API_TOKEN": "t" * 32}).source == "KAGGLE_API_TOKEN"
-    assert kaggle_credentials.Mask(environ)("the key planted-in-a-file") == "the key ***"
+    assert credentials.find(both).username == "set"
+    assert credentials.find(both | {"KAGGLE_API_TOKEN": "t" * 32}).source == "KAGGLE_API_TOKEN"
+    assert credentials.Mask(environ)("the key planted-in-a-file") == "the key ***"
 
 
 def test_no_secret_gets_through_the_mask():
-    mask = kaggle_credentials.Mask({"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted", "KAGGLE_API_TOKEN": "tok-en"})
+    mask = credentials.Mask({"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted", "KAGGLE_API_TOKEN": "tok-en"})
     text = "planted tok-en cGxheWVyOnBsYW50ZWQ= for url: https://storage.example/a.zip?Signature=abc&b=1 KGAT_123"
     assert mask(text) == "*** *** *** for url: https://storage.example/a.zip?*** ***"
 
@@ -223,7 +225,7 @@ def test_no_secret_gets_through_the_mask():
 def test_the_clients_environment_is_scrubbed():
     given = {"KAGGLE_KEY": "k", "KAGGLE_COMPETITION": "titanic", "KAGGLE_PATH": "/", "VERBOSE": "1", "HOME": "/h"}
     given |= {"PYTHONWARNINGS": "error", "PYTHONPATH": "."}
-    assert kaggle_credentials.client_environ(given) == {"KAGGLE_KEY": "k", "HOME": "/h", "PYTHONUTF8": "1"}
+    assert credentials.client_environ(given) == {"KAGGLE_KEY": "k", "HOME": "/h", "PYTHONUTF8": "1"}
     with pytest.raises(UnknownAnswer, match=r"KAGGLE_API_ENVIRONMENT is 'LOCAL': only PROD and LOCALHOST .* unset it"):
         Client(environ={"KAGGLE_API_ENVIRONMENT": "LOCAL"})
 

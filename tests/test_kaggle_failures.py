@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from fer_kit.kaggle_cli import COMPETITION, RULES_URL, Timeouts
-from fer_kit.kaggle_errors import (
+from fer_kit.kaggle.client import COMPETITION, RULES_URL, Timeouts
+from fer_kit.kaggle.errors import (
     AnswerLost,
     CompetitionClosed,
     DailyLimitReached,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fer_kit import runs
-from fer_kit.kaggle_cli import KernelState
+from fer_kit.kaggle.client import KernelState
 from kernels import __main__ as commands
 from kernels import push, record
 from tests import fake_runs

@@ -11,7 +11,7 @@ from pathlib import Path
 from ensembles import blend
 from fer_kit import fold_files, folds, runs
 from fer_kit.files import lock
-from fer_kit.kaggle_cli import KernelState
+from fer_kit.kaggle.client import KernelState
 from kernels import __main__ as kernels
 from kernels import record
 from submissions import __main__ as submissions

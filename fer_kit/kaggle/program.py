@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fer_kit import kaggle_faults
-from fer_kit.kaggle_credentials import Mask, client_environ, find
-from fer_kit.kaggle_errors import KaggleError, NoCredentials, RateLimited, TimedOut, UnknownAnswer
-from fer_kit.kaggle_faults import TRANSIENT, Subject
+from fer_kit.kaggle import faults
+from fer_kit.kaggle.credentials import Mask, client_environ, find
+from fer_kit.kaggle.errors import KaggleError, NoCredentials, RateLimited, TimedOut, UnknownAnswer
+from fer_kit.kaggle.faults import TRANSIENT, Subject
 
 # -P: a kaggle.py or six.py in the folder where the user stands must not be imported instead
 _COMMAND = (sys.executable, "-P", "-W", "ignore", "-m", "kaggle", "-W")
@@ -46,7 +46,7 @@ class Answer:
     @property
     def said(self) -> str:
         """The line that tells most: the last one on stderr, else on stdout."""
-        return kaggle_faults.last_line(self.err if self.err.strip() else self.out)
+        return faults.last_line(self.err if self.err.strip() else self.out)
 
 
 class Program:
@@ -95,7 +95,7 @@ class Program:
                 raise error
             if again is not None and not again(error):
                 raise error
-            asked = kaggle_faults.retry_after_seconds(answer.text) if isinstance(error, RateLimited) else None
+            asked = faults.retry_after_seconds(answer.text) if isinstance(error, RateLimited) else None
             if asked is not None and asked > self.timeouts.longest_pause_seconds:
                 raise error
             self._sleep(asked if asked is not None else pause * (0.5 + self._random()))
@@ -132,7 +132,7 @@ class Program:
             finally:
                 process.kill()  # does nothing where it has ended; after Ctrl-C it must not go on alone
         mask = Mask(self.environ)
-        return Answer(mask(out), mask(kaggle_faults.without_advice(err)), process.returncode)
+        return Answer(mask(out), mask(faults.without_advice(err)), process.returncode)
 
     def fault(self, subject: Subject, answer: Answer, source: str = "", attempts: int = 1) -> KaggleError:
         """The error that `answer` tells of."""
@@ -141,12 +141,12 @@ class Program:
             return UnknownAnswer(
                 f"the kaggle program cannot start ({missing[1]} is not installed); pip install 'kaggle>=2.2.4,<3' six"
             )
-        kind = kaggle_faults.kind_of(answer.text, subject) or UnknownAnswer
+        kind = faults.kind_of(answer.text, subject) or UnknownAnswer
         if kind is NoCredentials and not source:
             source = find(self.environ).source
-        error = kaggle_faults.sentence(kind, subject, answer.said, source, attempts)
+        error = faults.sentence(kind, subject, answer.said, source, attempts)
         unclear = issubclass(kind, (*TRANSIENT, UnknownAnswer)) and kind is not RateLimited
-        error.may_have_arrived = unclear and not kaggle_faults.never_sent(answer.text)
+        error.may_have_arrived = unclear and not faults.never_sent(answer.text)
         return error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.kaggle_errors import OutputIncomplete
+from fer_kit.kaggle.errors import OutputIncomplete
 
 # The client joins each name to its folder and writes there, so "../x" lands outside. It fetches only names that this
 # pattern finds: relative ones, with at most three steps upward. Those then land in the folders around the one it was

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fer_kit.kaggle_errors import UnknownAnswer
-from fer_kit.kaggle_faults import last_line
+from fer_kit.kaggle.errors import UnknownAnswer
+from fer_kit.kaggle.faults import last_line
 
 _PUSHED = re.compile(r"Kernel version ?(\d*) successfully pushed\.\s+Please check progress at (\S+)")
 _STATUS = re.compile(r'has status "(?:\w+\.)?(\w+)"')

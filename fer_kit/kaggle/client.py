@@ -14,19 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_kit import kaggle_answers, kaggle_credentials, kaggle_faults, kaggle_output
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.kaggle_answers import KernelState, Limits, Pushed, Submission
-from fer_kit.kaggle_errors import (
-    AnswerLost,
-    OutputIncomplete,
-    PushRefused,
-    TimedOut,
-    UploadFailed,
-)
-from fer_kit.kaggle_faults import TRANSIENT, Subject, rules_url
-from fer_kit.kaggle_program import Answer, Program, Timeouts
+from fer_kit.kaggle import answers, faults, output
+from fer_kit.kaggle import credentials as kaggle_credentials
+from fer_kit.kaggle.answers import KernelState, Limits, Pushed, Submission
+from fer_kit.kaggle.errors import AnswerLost, OutputIncomplete, PushRefused, TimedOut, UploadFailed
+from fer_kit.kaggle.faults import TRANSIENT, Subject, rules_url
+from fer_kit.kaggle.program import Answer, Program, Timeouts
 from fer_kit.labels import COMPETITION
 
 __all__ = ["COMPETITION", "RULES_URL", "Client", "KernelState", "Limits", "Pushed", "Submission", "Timeouts"]
@@ -38,7 +33,7 @@ _sleep = time.sleep  # one place for tests that run whole commands
 
 
 class Client:
-    """Runs the kaggle program; every method raises a `fer_kit.kaggle_errors.KaggleError` where it fails.
+    """Runs the kaggle program; every method raises a `fer_kit.kaggle.errors.KaggleError` where it fails.
 
     Reading is tried again after transient failures (asked too often, server trouble, web pages instead of data, lost
     connections), refusals never, pushing only where Kaggle surely did not get it, submitting never.
@@ -99,7 +94,7 @@ class Client:
                 f"the kaggle client says that it fetched {subject}, but there is no {path}; run this command again"
             )
         if not zipfile.is_zipfile(path):
-            size, page = path.stat().st_size, kaggle_output.error_page(path)
+            size, page = path.stat().st_size, output.error_page(path)
             path.unlink()
             raise OutputIncomplete(
                 f"what Kaggle sent for {subject} is {page or 'not a zip, or the beginning of one'} ({size:,} bytes; "
@@ -129,7 +124,7 @@ class Client:
                 f"{subject}: may or may not have been pushed, and a run may have started; look at "
                 f"https://www.kaggle.com/code/{subject.name} before pushing again (cause: {str(error).split(';')[0]})"
             ) from None
-        done, dropped = kaggle_answers.pushed(answer.out), kaggle_answers.dropped_sources(answer.out)
+        done, dropped = answers.pushed(answer.out), answers.dropped_sources(answer.out)
         if done is not None and not dropped:
             return done
         if done is not None:
@@ -137,19 +132,19 @@ class Client:
                 f"{done.ref} version {done.version} was pushed and runs, but Kaggle left out its {dropped}: it will "
                 f"find no data; accept the rules at {RULES_URL}, check the names, and push again"
             )
-        said = kaggle_faults.last_line(answer.text)
-        kind = kaggle_faults.kind_of(answer.text, subject)
+        said = faults.last_line(answer.text)
+        kind = faults.kind_of(answer.text, subject)
         if kind is None:
             raise PushRefused(
                 f"Kaggle did not take {subject}, nothing runs: {said.removeprefix('Kernel push error: ')}"
             )
-        raise kaggle_faults.sentence(kind, subject, said)
+        raise faults.sentence(kind, subject, said)
 
     def kernel_state(self, ref: str) -> KernelState:
         """State of the latest session of kernel "owner/slug"; just after a push possibly of the run before."""
         subject = Subject("kernel", ref)
         answer = self._program.run(subject, "kernels", "status", ref, accept=_is_unreadable_word)
-        return kaggle_answers.kernel_state(answer.text)
+        return answers.kernel_state(answer.text)
 
     def kernel_output(self, ref: str, folder: Path) -> list[Path]:
         """Fetch a kernel's output files and its log, `<slug>.log`, into `folder`, which is new or empty.
@@ -168,9 +163,9 @@ class Client:
         def fetch(target: Path) -> None:
             words = ("kernels", "output", ref, "-p", str(target), "-o", "-q", "--page-size", _PAGE_SIZE)
             limit = self._timeouts.transfer_seconds
-            self._program.run(subject, *words, "--file-pattern", kaggle_output.NAME_PATTERN, timeout_s=limit)
+            self._program.run(subject, *words, "--file-pattern", output.NAME_PATTERN, timeout_s=limit)
 
-        return kaggle_output.fetch_into(folder, ref, fetch)
+        return output.fetch_into(folder, ref, fetch)
 
     def submit(self, slug: str, file: Path, message: str) -> None:
         """Upload `file` as an entry described by `message`. Never tried twice.
@@ -200,18 +195,16 @@ class Client:
         """Own entries, newest first: the latest 200, which is as far as the client can be made to list them."""
         subject = Subject("competition", slug)
         words = ("competitions", "submissions", slug, "--format", "json", "--page-size", _PAGE_SIZE)
-        return kaggle_answers.submissions(self._program.run(subject, *words).out, slug)
+        return answers.submissions(self._program.run(subject, *words).out, slug)
 
     def submission_limits(self, slug: str) -> Limits:
         """How many entries were made and may be made now."""
         subject = Subject("competition", slug)
-        return kaggle_answers.limits(
-            self._program.run(subject, "competitions", "submission-limits", slug, "--json").out
-        )
+        return answers.limits(self._program.run(subject, "competitions", "submission-limits", slug, "--json").out)
 
     def quota(self) -> dict[str, Any] | None:
         """Accelerator hours by resource, e.g. {"GPU": {"used": "1.00h", …}}; None where Kaggle says nothing."""
-        return kaggle_answers.quota(self._program.run(Subject("account", ""), "quota", "--format", "json").out)
+        return answers.quota(self._program.run(Subject("account", ""), "quota", "--format", "json").out)
 
 
 def _kernel_id(folder: Path) -> str:
@@ -224,7 +217,7 @@ def _kernel_id(folder: Path) -> str:
 
 
 def _is_unreadable_word(answer: Answer) -> bool:
-    return bool(kaggle_answers.unreadable_word(answer.text))
+    return bool(answers.unreadable_word(answer.text))
 
 
 def _answer_lost(file: Path, slug: str, said: str) -> AnswerLost:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit.kaggle_errors import NoCredentials, UnknownAnswer
+from fer_kit.kaggle.errors import NoCredentials, UnknownAnswer
 
 SETTINGS_URL = "https://www.kaggle.com/settings/api"
 HOW_TO_SET = (

@@ -1,0 +1,1 @@
+"""The Kaggle client as a subprocess: commands, answers, faults and credentials."""
