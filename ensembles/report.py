@@ -16,7 +16,7 @@ from ensembles.nested import GIVEN
 from ensembles.rows import Rows
 from ensembles.study import Study
 from fer_kit import metrics
-from fer_kit.text_table import aligned
+from fer_kit.drawing.text_table import aligned
 
 ABOUT = {
     **{name: method.about for name, method in METHODS.items()},

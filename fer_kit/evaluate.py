@@ -77,7 +77,7 @@ def drawings(
     sources: Sequence[Source], found: Sequence[Scores], records: Sequence[dict[str, Any]], data: Competition | None
 ) -> dict[str, Callable[[], Figure]]:
     """Each picture by its file name, undrawn."""
-    from fer_kit import pictures
+    from fer_kit.drawing import pictures
 
     made: dict[str, Callable[[], Figure]] = {}
     for source, scores, record in zip(sources, found, records, strict=True):
@@ -100,7 +100,7 @@ def accuracies(
     sources: Sequence[Source], found: Sequence[Scores], records: Sequence[dict[str, Any]]
 ) -> Callable[[], Figure]:
     """All sources side by side in one picture, undrawn."""
-    from fer_kit import pictures
+    from fer_kit.drawing import pictures
 
     return partial(
         pictures.intervals,
@@ -114,7 +114,7 @@ def accuracies(
 
 def mistake_sheet(source: Source, wrong: Sequence[dict[str, Any]], data: Competition) -> Figure:
     """The most confident mistakes as faces, a row for each label: what the network answered, and how sure it was."""
-    from fer_kit import pictures
+    from fer_kit.drawing import pictures
 
     names = list(dict.fromkeys(one["true"] for one in wrong))
     rows = []
@@ -172,7 +172,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _body(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from fer_kit import evaluate_scores, evaluate_sources, pictures
+    from fer_kit import evaluate_scores, evaluate_sources
+    from fer_kit.drawing import pictures
 
     sources = evaluate_sources.load(args.runs, args.sources)
     groups = evaluate_sources.groups(args.runs, sources)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.pictures import LIGHT, Colours, face_sheet
+from fer_kit.drawing.pictures import LIGHT, Colours, face_sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

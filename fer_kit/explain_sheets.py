@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import checkpoints, data, explain_maps, fold_names, metrics, models, pictures, predictions
+from fer_kit import checkpoints, data, explain_maps, fold_names, metrics, models, predictions
 from fer_kit import explain_pictures as draw
 from fer_kit import runs as run_folders
 from fer_kit.config import train_config as config
+from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.labels import CLASSES
@@ -269,7 +270,7 @@ def write_attention(
 
 def light_table(light: dict[str, dict[str, float]], even: dict[str, float]) -> list[str]:
     """In words where the light falls."""
-    from fer_kit.text_table import aligned
+    from fer_kit.drawing.text_table import aligned
 
     head = ["share of the light on", *even]
     rows = [[name, *(f"{share:.0%}" for share in shares.values())] for name, shares in light.items()]

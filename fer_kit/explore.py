@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_kit import cli, explore_facts
+from fer_kit.drawing.text_table import aligned
 from fer_kit.files import atomic
 from fer_kit.labels import CLASSES
-from fer_kit.text_table import aligned
 
 if TYPE_CHECKING:
     from fer_kit.explore_pictures import Picture
@@ -102,7 +102,7 @@ def fold_table(facts: dict[str, Any]) -> list[list[str]]:
 
 def page(facts: dict[str, Any], drawn: Sequence[tuple[Picture, bytes, bytes]]) -> str:
     """The page; drawn: each picture with its PNG for light and for dark readers."""
-    from fer_kit import html_page as html
+    from fer_kit.drawing import html
 
     rows, copies, twins, classes = facts["rows"], facts["copies"], facts["twins"], facts["classes"]
     shown = {picture.file: html.figure(light, dark, picture.alt, picture.caption) for picture, light, dark in drawn}
@@ -184,7 +184,8 @@ def _body(args: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
-    from fer_kit import explore_pictures, pictures
+    from fer_kit import explore_pictures
+    from fer_kit.drawing import pictures
 
     drawn = []
     for picture in tqdm(explore_pictures.all_of(competition, groups), desc="drawing", unit="picture", disable=None):

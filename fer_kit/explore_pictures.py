@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import pictures
 from fer_kit.data import Competition
+from fer_kit.drawing import pictures
+from fer_kit.drawing.pictures import Colours, Images
 from fer_kit.explore_facts import Groups, conflicting, grey_level_shares
 from fer_kit.labels import CLASSES
-from fer_kit.pictures import Colours, Images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

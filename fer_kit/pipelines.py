@@ -62,7 +62,7 @@ def draw(file: augment_files.AugmentFile, args: argparse.Namespace) -> None:
         raise FerKitError(f"--picture {args.picture}: name a file .png")
     import numpy as np
 
-    from fer_kit import pictures
+    from fer_kit.drawing import pictures
     from fer_kit.user_augment import Pipeline
 
     pipeline = Pipeline(file)

@@ -29,13 +29,14 @@ LARGE_BYTES = 5_000_000
 
 def charts(content: Content) -> Iterator[tuple[str, str]]:
     """Each chart of the page as (file name, SVG file)."""
-    from fer_kit import report_charts, report_ledger
+    from fer_kit import report_ledger
+    from fer_kit.drawing import svg_charts
 
     for chart in [*content.overview, *(chart for one in content.curves for chart in one.charts)]:
-        yield chart.file.replace("/", "_"), report_charts.alone(chart.svg)
+        yield chart.file.replace("/", "_"), svg_charts.alone(chart.svg)
     scored = report_ledger.chart(content.ledger)
     if scored is not None:
-        yield "ledger.svg", report_charts.alone(scored)
+        yield "ledger.svg", svg_charts.alone(scored)
 
 
 def record(content: Content) -> dict[str, Any]:
@@ -58,8 +59,8 @@ def record(content: Content) -> dict[str, Any]:
 
 def told(content: Content) -> list[str]:
     """What the command prints of the page: the leaderboard in short, and what is missing on it."""
+    from fer_kit.drawing.text_table import aligned
     from fer_kit.evaluate_report import interval
-    from fer_kit.text_table import aligned
 
     table = [["run or blend", "accuracy", "95% interval", "folds"]]
     for one in content.ranked:
@@ -101,7 +102,8 @@ def body(args: argparse.Namespace) -> None:
         raise FerKitError(f"--out {out}: a folder; give the file to write, e.g. {out / 'report.html'}")
     from tqdm import tqdm
 
-    from fer_kit import pictures, report_content, report_maps, report_page, report_sources
+    from fer_kit import report_content, report_maps, report_page, report_sources
+    from fer_kit.drawing import pictures
 
     if sys.stderr.isatty():
         print(f"reading {args.runs} …", file=sys.stderr)

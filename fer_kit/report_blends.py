@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import html_page as html
 from fer_kit import metrics, runs
+from fer_kit.drawing import html
+from fer_kit.drawing.html_tables import heat
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate_report import interval
 from fer_kit.evaluate_sources import BLEND, Source
 from fer_kit.files import atomic
-from fer_kit.report_tables import heat
 
 Floats = NDArray[np.float64]
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import metrics, report_charts
+from fer_kit import metrics
+from fer_kit.drawing import svg_charts
+from fer_kit.drawing.html import text
+from fer_kit.drawing.html_tables import UP, WORDS, Cell, Column, board, number
+from fer_kit.drawing.svg_charts import Axis
 from fer_kit.evaluate_report import SURE, interval
 from fer_kit.evaluate_sources import BLEND, Groups, Source, common_ids
-from fer_kit.html_page import text
-from fer_kit.report_charts import Axis
 from fer_kit.report_sources import Fold
-from fer_kit.report_tables import UP, WORDS, Cell, Column, board, number
 
 FOLDS = "folds, in %"
 COLUMNS = (
@@ -92,7 +93,7 @@ def table(found: Sequence[Ranked]) -> str:
     """The leaderboard as HTML."""
     ends = span(found)
     caption = "Out of fold: every row is answered by networks that never saw it"
-    scale = f'<span class="unseen">{FOLDS}</span>{report_charts.strip_scale(ends)}'
+    scale = f'<span class="unseen">{FOLDS}</span>{svg_charts.strip_scale(ends)}'
     columns = [replace(column, html=scale) if column.name == FOLDS else column for column in COLUMNS]
     return board(caption, columns, [_row(one, ends) for one in found], "accuracy")
 
@@ -100,7 +101,7 @@ def table(found: Sequence[Ranked]) -> str:
 def span(found: Sequence[Ranked]) -> Axis:
     """An axis that holds all folds and intervals."""
     values = [v for one in found for v in (*one.record["fold_accuracies"].values(), *one.record["interval"])]
-    return report_charts.axis_of("accuracy", values, share=True)
+    return svg_charts.axis_of("accuracy", values, share=True)
 
 
 def strip(one: Ranked, ends: Axis) -> str:
@@ -108,7 +109,7 @@ def strip(one: Ranked, ends: Axis) -> str:
     dots = [(f"fold {fold}", share) for fold, share in one.record["fold_accuracies"].items()]
     each = ", ".join(f"{name} {share:.2%}" for name, share in dots) or "folds not known"
     alt = f"{one.name}: {one.record['accuracy']:.2%}, 95% interval {interval(one.record['interval'])}; {each}"
-    return report_charts.strip(dots, one.record["interval"], one.record["accuracy"], ends, alt)
+    return svg_charts.strip(dots, one.record["interval"], one.record["accuracy"], ends, alt)
 
 
 def _row(one: Ranked, ends: Axis) -> list[Cell]:

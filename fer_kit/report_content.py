@@ -146,7 +146,7 @@ def _scores_drawn(ranked: Sequence[Ranked], scored: dict[str, Any], faces: Compe
 
 
 def _blends_drawn(blends: Sequence[tuple[Ranked, dict[str, Any], Alike | str]]) -> Pictures:
-    from fer_kit import pictures
+    from fer_kit.drawing import pictures
 
     drawn: Pictures = {}
     for one, record, like in blends:

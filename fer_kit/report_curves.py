@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fer_kit import html_page as html
-from fer_kit import report_charts
-from fer_kit.report_charts import COLOURED, Axis, Line
+from fer_kit.drawing import html, svg_charts
+from fer_kit.drawing.svg_charts import COLOURED, Axis, Line
 from fer_kit.report_sources import Fold
 
 TRAIN, WATCHED = "train", "watched"
@@ -54,7 +53,7 @@ def all_runs(folds: dict[str, list[Fold]]) -> tuple[list[Chart], list[str]]:
             continue
         x, y = _axes(series, f"{name}, mean over folds", key.endswith(_PERCENT))
         ends = "; ".join(f"{line.group} {y.shown(line.points[-1][1], fine=True)}" for line in series)
-        svg = report_charts.lines(series, x, y, f"{name} of {len(series)} runs over the epochs, at the end: {ends}")
+        svg = svg_charts.lines(series, x, y, f"{name} of {len(series)} runs over the epochs, at the end: {ends}")
         charts.append(Chart(f"all-runs-{name.replace(' ', '-')}.svg", svg))
     blind = [run for run in shown if not _mean(folds[run], "watch_accuracy")]
     if blind:
@@ -83,7 +82,7 @@ def of_run(run: str, folds: Sequence[Fold], loss: Axis | None, accuracy: Axis | 
         series = [line for part in (TRAIN, WATCHED) for line in _lines(single, part, name)]
         if series and axis is not None:
             x, _ = _axes(series, name, False)
-            svg = report_charts.lines(series, x, axis, _in_words(run, name, series, axis))
+            svg = svg_charts.lines(series, x, axis, _in_words(run, name, series, axis))
             charts.append(Chart(f"{run}-{name}.svg", svg))
     rates = [
         Line("learning rate", values, "c3", faint=len(single) > 1, dashed=not fold.finished)
@@ -95,7 +94,7 @@ def of_run(run: str, folds: Sequence[Fold], loss: Axis | None, accuracy: Axis | 
         top = max(value for line in rates for _, value in line.points)
         last = ", ".join(f"{line.points[-1][1]:.3g}" for line in rates)
         alt = f"{run}: learning rate over the epochs, at most {top:.3g}, at the end {last}"
-        charts.append(Chart(f"{run}-learning-rate.svg", report_charts.lines(rates, x, y, alt)))
+        charts.append(Chart(f"{run}-learning-rate.svg", svg_charts.lines(rates, x, y, alt)))
     return Curves(run, charts, _table(run, single), notes)
 
 
@@ -110,7 +109,7 @@ def shared_axes(folds: dict[str, list[Fold]]) -> tuple[Axis | None, Axis | None]
             for part in ("train", "watch")
             for _, value in _points(fold, f"{part}_{name}")
         ]
-        axes.append(report_charts.axis_of(name, values, share=name in _PERCENT) if values else None)
+        axes.append(svg_charts.axis_of(name, values, share=name in _PERCENT) if values else None)
     return axes[0], axes[1]
 
 
@@ -183,4 +182,4 @@ def _axes(series: Sequence[Line], name: str, share: bool, from_zero: bool = Fals
     epochs = [epoch for line in series for epoch, _ in line.points]
     values = [value for line in series for _, value in line.points]
     x = Axis("epoch", min(epochs), max(max(epochs), min(epochs) + 1), whole=True)
-    return x, report_charts.axis_of(name, values, share, from_zero)
+    return x, svg_charts.axis_of(name, values, share, from_zero)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import html_page as html
-from fer_kit import report_charts
+from fer_kit.drawing import html, svg_charts
+from fer_kit.drawing.html_tables import heat
+from fer_kit.drawing.svg_charts import Axis, Line
 from fer_kit.labels import CLASSES
-from fer_kit.report_charts import Axis, Line
-from fer_kit.report_tables import heat
 
 Images = NDArray[np.uint8]
 
@@ -58,7 +57,7 @@ def reliability(name: str, record: dict[str, Any]) -> str:
     x, y = Axis("probability of the answer", 0, 1, True), Axis("right answers", 0, 1, True)
     told = ", ".join(f"{one['confidence']:.0%} promised {one['accuracy']:.0%} right" for one in bins)
     alt = f"{name}: calibration error {record['calibration_error']:.2%}; {told}"
-    return report_charts.lines([promised, line], x, y, alt, hover=False)
+    return svg_charts.lines([promised, line], x, y, alt, hover=False)
 
 
 def mistakes(name: str, wrong: Sequence[dict[str, Any]], images: Images) -> str:

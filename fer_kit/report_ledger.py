@@ -10,10 +10,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from fer_kit import html_page as html
-from fer_kit import report_charts
+from fer_kit.drawing import html, svg_charts
+from fer_kit.drawing.html_tables import WORDS, Cell, Column, board, number
 from fer_kit.errors import FerKitError
-from fer_kit.report_tables import WORDS, Cell, Column, board, number
 
 NEEDED = ("utc", "file", "cv_accuracy", "forecast", "public", "private", "status", "message", "source")
 FEWEST = 3  # scored entries below which a chart shows nothing
@@ -99,10 +98,10 @@ def chart(lines: Sequence[dict[str, str]]) -> str | None:
     ]
     if len(pairs) < FEWEST:
         return None
-    x = report_charts.axis_of("out-of-fold accuracy in %", [pair[0] for pair in pairs])
-    y = report_charts.axis_of("public score in %", [pair[1] for pair in pairs])
+    x = svg_charts.axis_of("out-of-fold accuracy in %", [pair[0] for pair in pairs])
+    y = svg_charts.axis_of("public score in %", [pair[1] for pair in pairs])
     told = "; ".join(f"entry {mark}: {cv:.2f}% out of fold, {public:.2f}% public" for cv, public, mark in pairs)
-    return report_charts.points(pairs, x, y, f"Public score over out-of-fold accuracy. {told}")
+    return svg_charts.points(pairs, x, y, f"Public score over out-of-fold accuracy. {told}")
 
 
 def _percent(value: float | None) -> str:

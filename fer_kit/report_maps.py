@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import html_page as html
+from fer_kit.drawing import html
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.report_errors import picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fer_kit import html_page as html
+from fer_kit.drawing import html
 from fer_kit.evaluate_sources import RUN
 from fer_kit.report_board import Ranked
 from fer_kit.report_sources import Fold

@@ -7,18 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_kit import html_page as html
-from fer_kit import (
-    report_blends,
-    report_board,
-    report_charts,
-    report_curves,
-    report_errors,
-    report_ledger,
-    report_maps,
-    report_origin,
-    report_tables,
-)
+from fer_kit import report_blends, report_board, report_curves, report_errors, report_ledger, report_maps, report_origin
+from fer_kit.drawing import html, html_tables, svg_charts
 from fer_kit.evaluate_sources import BLEND
 from fer_kit.report_blends import Alike
 from fer_kit.report_board import Ranked
@@ -90,9 +80,9 @@ def page(content: Content) -> str:
     parts = [html.paragraph(where, soft=True), html.cards(_cards(content))]
     for anchor, name, inside in sections:
         parts.append(f'<section aria-labelledby="{anchor}">{html.heading(name, anchor)}{inside}</section>')
-    style = report_charts.STYLE + report_tables.STYLE + report_errors.STYLE + STYLE
+    style = svg_charts.STYLE + html_tables.STYLE + report_errors.STYLE + STYLE
     contents = [(anchor, name) for anchor, name, _ in sections]
-    return html.page(TITLE, *parts, contents=contents, style=style, script=report_tables.SCRIPT)
+    return html.page(TITLE, *parts, contents=contents, style=style, script=html_tables.SCRIPT)
 
 
 def _cards(content: Content) -> list[tuple[str, str]]:
@@ -162,7 +152,7 @@ def _curves(content: Content) -> str:
         return html.paragraph("No run has a metrics.jsonl, so there are no curves.")
     parts = []
     if content.overview and len(content.curves) > 1:
-        parts.append(report_curves.legend([one.run for one in content.curves][: report_charts.COLOURED]))
+        parts.append(report_curves.legend([one.run for one in content.curves][: svg_charts.COLOURED]))
         parts.append(f'<div class="charts overview">{"".join(map(_figure, content.overview))}</div>')
     parts += [html.paragraph(note[:1].upper() + note[1:] + ".", soft=True) for note in content.curve_notes]
     parts.append(

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import metrics
+from fer_kit.drawing.text_table import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
-from fer_kit.text_table import aligned
 from submissions import entries, gap_plot, ledger
 from submissions.ledger import UPLOADING, Entry
 

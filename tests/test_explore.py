@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import data, explore, explore_facts, explore_pictures, fold_files, pictures
+from fer_kit import data, explore, explore_facts, explore_pictures, fold_files
+from fer_kit.drawing import pictures
 from fer_kit.labels import CLASSES
 from tests.small_competition import refusal
 

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from ensembles import value
-from fer_kit import evaluate_sources, metrics, report, report_blends, report_charts, runs
+from fer_kit import evaluate_sources, metrics, report, report_blends, runs
+from fer_kit.drawing import svg_charts
+from fer_kit.drawing.svg_charts import Axis, Line
 from fer_kit.files import atomic
-from fer_kit.report_charts import Axis, Line
 from tests import fake_runs, report_world
 from tests.test_explore import Page
 
@@ -243,10 +244,10 @@ def test_no_torch_for_a_page(world):
 
 def test_a_chart_reads_out_the_mean_of_a_group():
     series = [Line("train", [(1, 0.2), (2, 0.4)]), Line("train", [(1, 0.4)]), Line("watched", [(2, 0.5)], "c2")]
-    drawn = report_charts.lines(series, Axis("epoch", 1, 2), Axis("accuracy", 0, 1, share=True), "a <chart>")
+    drawn = svg_charts.lines(series, Axis("epoch", 1, 2), Axis("accuracy", 0, 1, share=True), "a <chart>")
     assert "epoch 1: train 30.00%" in drawn and "epoch 2: train 40.00% · watched 50.00%" in drawn
     assert 'aria-label="a &lt;chart&gt;"' in drawn
-    ElementTree.fromstring(report_charts.alone(drawn))
+    ElementTree.fromstring(svg_charts.alone(drawn))
 
 
 @pytest.mark.parametrize(
@@ -270,6 +271,6 @@ def test_folds_that_were_never_begun_count_as_not_finished(world, capsys):
 
 
 def test_an_axis_holds_its_values_and_small_ones_are_readable():
-    axis = report_charts.axis_of("lr", [0.00025, 0.001], from_zero=True)
+    axis = svg_charts.axis_of("lr", [0.00025, 0.001], from_zero=True)
     assert axis.low == 0 and axis.high > 0.001 and axis.shown(0.00025) == "2.5e-4"
-    assert report_charts.axis_of("", []).high > 0
+    assert svg_charts.axis_of("", []).high > 0

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from fer_kit import explore, html_page, report
+from fer_kit import explore, report
+from fer_kit.drawing import html
 from tests import report_world
 from tests.browser import DESKTOP_PX, PHONE_PX, missing
 
@@ -117,8 +118,8 @@ def test_a_chart_tells_its_values_under_the_pointer(browser, page):
 
 
 def test_tables_keep_apart(browser, tmp_path):
-    rows = html_page.table("one", ["a"], [["1"]])
-    (tmp_path / "two.html").write_text(html_page.page("two", rows, rows))
+    rows = html.table("one", ["a"], [["1"]])
+    (tmp_path / "two.html").write_text(html.page("two", rows, rows))
     browser.open(tmp_path / "two.html")
     tables = "[...document.querySelectorAll('.wide')].map(one => one.getBoundingClientRect())"
     (above, below) = browser.run(f"{tables}.map(box => [box.top, box.bottom])")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit import runs
+from fer_kit.drawing.text_table import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.precision import choose_device
-from fer_kit.text_table import aligned
 from tests.benchmarks.bench_record import ROOT
 
 LEVELS = (0.70, 0.72)  # out-of-fold accuracies whose time is asked for

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fer_kit import text_table
+from fer_kit.drawing import text_table
 from tests.benchmarks.clocks import WALL
 
 SECONDS, CPU_SECONDS = "s", "s of processor"

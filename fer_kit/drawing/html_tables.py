@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer_kit.html_page import caption_of, text
+from fer_kit.drawing.html import caption_of, text
 
 NUMBER, WORDS = "number", "words"
 UP, DOWN = "ascending", "descending"

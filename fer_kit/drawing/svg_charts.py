@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fer_kit.html_page import COLOURS, text
+from fer_kit.drawing.html import COLOURS, text
 
 WIDTH, HEIGHT = 340, 210  # as wide as a phone: there a unit is a pixel
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 20, 30
