@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data, fold_files, runs, twins
+from fer_kit import fold_files, runs, twins
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 
 Ints = NDArray[np.int64]
@@ -98,7 +99,7 @@ def read(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: st
     """
     table = fold_files.read(folds_csv)
     test_groups = fold_files.read_test_groups(folds_csv.parent / TEST_GROUPS)
-    competition = data.load(data.find(data_dir), cache_dir)
+    competition = loading.load(loading.find(data_dir), cache_dir)
     if competition.digest != data_digest:
         raise FerKitError(
             f"{competition.folder}: holds data {competition.digest[:12]}, the predictions were made from data "

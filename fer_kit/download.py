@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, data_files
+from fer_kit import cli
+from fer_kit.data import places
 from fer_kit.errors import FerKitError
 from fer_kit.files import lock, unzip
 from fer_kit.kaggle.client import COMPETITION, RULES_URL, Client
@@ -53,7 +54,7 @@ def body(args: argparse.Namespace) -> None:
         with lock.held(out / _WORKSHOP, "another process downloads into this folder"):
             _fetch(out, again=args.force, keep_zip=args.keep_zip)
         if not _is_complete(out):
-            raise FerKitError(f"{out}: Kaggle's zip held no {' and '.join((data_files.TRAIN, data_files.TEST))}")
+            raise FerKitError(f"{out}: Kaggle's zip held no {' and '.join((places.TRAIN, places.TEST))}")
     for line in verdicts(out):
         print(line)
     print("next: python -m fer_kit.folds" + ("" if out == Path("data") else f" --data {out}"))
@@ -62,7 +63,7 @@ def body(args: argparse.Namespace) -> None:
 def verdicts(folder: Path) -> list[str]:
     """A line for each data file below `folder`: "genuine", or "other content" with both md5 sums."""
     lines = []
-    for name, source in data_files.sources(folder).items():
+    for name, source in places.sources(folder).items():
         with source.open() as file:
             digest = hashlib.md5(usedforsecurity=False)
             while block := file.read(1 << 20):
@@ -78,11 +79,11 @@ def _is_complete(out: Path) -> bool:
     if not out.is_dir():
         return False
     try:
-        found = data_files.sources(out).keys()
+        found = places.sources(out).keys()
     except FerKitError as error:
         print(f"{error}: fetching the files anew")
         return False
-    return {data_files.TRAIN, data_files.TEST} <= found or bool(found & set(data_files.WHOLE))
+    return {places.TRAIN, places.TEST} <= found or bool(found & set(places.WHOLE))
 
 
 def _fetch(out: Path, *, again: bool, keep_zip: bool) -> None:

@@ -21,7 +21,7 @@ from fer_kit.files import atomic
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fer_kit.data import Answers, Competition
+    from fer_kit.data.loading import Answers, Competition
     from fer_kit.evaluate_scores import Scores
 
 SCHEMA = 1
@@ -129,7 +129,7 @@ def mistake_sheet(source: Source, wrong: Sequence[dict[str, Any]], data: Competi
 
 def data_of(args: argparse.Namespace, sources: Sequence[Source]) -> tuple[Competition | None, Answers | None, str]:
     """The data that the sources were trained on, labels of test rows where they are there; why not, where not."""
-    from fer_kit import data
+    from fer_kit.data import loading as data
     from fer_kit.evaluate_sources import check_data
 
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit import fold_files, predictions, runs
-from fer_kit.data import Competition
+from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.fold_files import Folds
 from fer_kit.predictions import Predictions

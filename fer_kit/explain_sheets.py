@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import checkpoints, data, explain_maps, fold_names, metrics, models, predictions
+from fer_kit import checkpoints, explain_maps, fold_names, metrics, models, predictions
 from fer_kit import explain_pictures as draw
 from fer_kit import runs as run_folders
 from fer_kit.config import train_config as config
+from fer_kit.data import loading
 from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
@@ -77,7 +78,7 @@ def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | Non
     checkpoints.load_weights(folder / "model.safetensors", net)
     net.eval()
     oof = predictions.read(folder / run_folders.OOF)
-    competition = data.load(data.find(data_folder), runs_dir / run_folders.CACHE)
+    competition = loading.load(loading.find(data_folder), runs_dir / run_folders.CACHE)
     if competition.digest != oof.meta["data_digest"]:
         raise FerKitError(
             f"{competition.folder}: not the data that {folder} was trained on (digest {competition.digest[:12]}, "

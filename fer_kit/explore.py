@@ -170,12 +170,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _body(args: argparse.Namespace) -> None:
-    from fer_kit import data
+    from fer_kit.data import loading
 
-    folder = data.find(args.data)
+    folder = loading.find(args.data)
     if sys.stderr.isatty():  # a first read of the csv files takes seconds
         print(f"reading {folder} …", file=sys.stderr)
-    competition = data.load(folder, args.runs / "cache")
+    competition = loading.load(folder, args.runs / "cache")
     groups = explore_facts.groups_of(competition, args.runs)
     facts = explore_facts.facts(competition, groups)
     print("\n".join(report(facts)))

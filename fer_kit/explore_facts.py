@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit import fold_files, twins
-from fer_kit.data import Competition
+from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.fold_files import Folds

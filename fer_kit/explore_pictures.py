@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.data import Competition
+from fer_kit.data.loading import Competition
 from fer_kit.drawing import pictures
 from fer_kit.drawing.pictures import Colours, Images
 from fer_kit.explore_facts import Groups, conflicting, grey_level_shares

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from fer_kit import (
     batches,
-    data,
     folds,
     models,
     precision,
@@ -30,6 +29,7 @@ from fer_kit import (
     wandb_log,
 )
 from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.data import loading as data
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.fold_names import Fold, seed_number

@@ -27,7 +27,7 @@ from fer_kit.fold_files import COLUMNS, TEST_COLUMNS, Folds, check, read, read_t
 from fer_kit.labels import CLASSES, NUM_CLASSES
 
 if TYPE_CHECKING:
-    from fer_kit.data import Competition
+    from fer_kit.data.loading import Competition
 
 Ints = NDArray[np.int64]
 
@@ -240,7 +240,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _body(args: argparse.Namespace) -> None:
-    from fer_kit import data
+    from fer_kit.data import loading
 
     if args.method == "auto" and twins.chosen("auto") != "aligned":
         print(
@@ -255,7 +255,7 @@ def _body(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     with lock.held(args.runs / "folds.csv", "another process makes folds or fetches here"):
-        competition = data.load(data.find(args.data), args.runs / "cache")
+        competition = loading.load(loading.find(args.data), args.runs / "cache")
         made = make(competition, args.folds, args.seed, args.method, progress=True)
         print(report(made))
         verb = "wrote" if write(args.runs, made, args.force) else "the same folds already lie in"

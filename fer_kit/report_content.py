@@ -30,7 +30,7 @@ from fer_kit.report_sources import Found
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fer_kit.data import Competition
+    from fer_kit.data.loading import Competition
 
 Pictures = dict[str, Callable[[], "Figure"]]
 
@@ -103,7 +103,7 @@ def _faces(found: Found, wish: Wish) -> tuple[Competition | None, str]:
         return None, "Faces were left out on request."
     if not found.sources or not wish.sheets:
         return None, "No faces: there is nothing to show them for."
-    from fer_kit import data
+    from fer_kit.data import loading as data
 
     try:
         place = data.find(wish.data)

@@ -16,7 +16,6 @@ import torch
 
 from fer_kit import (
     checkpoints,
-    data,
     fold_names,
     fold_predict,
     folds,
@@ -29,6 +28,7 @@ from fer_kit import (
     tracking,
 )
 from fer_kit.config import train_config as config
+from fer_kit.data import loading as data
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.fold_names import Fold

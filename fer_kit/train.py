@@ -215,9 +215,10 @@ def refuse(config: TrainConfig, pipeline: augment_files.AugmentFile | None) -> N
 
 def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
     """Print what a run would do, from the files at hand; torch is loaded only where a network has to be built."""
-    from fer_kit import data, folds, splits
+    from fer_kit import folds, splits
+    from fer_kit.data import loading
 
-    place = data.find(args.data)
+    place = loading.find(args.data)
     table = folds.read(args.runs / "folds.csv")
     parts = splits.split(table, args.fold, config)
     changed = dataclasses.asdict(recipes.get(args.recipe))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fer_kit import splits
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.data import Competition
+from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold
 from fer_kit.folds import Folds

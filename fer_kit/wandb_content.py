@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data, fold_names, metrics, predictions, runs
+from fer_kit import fold_names, metrics, predictions, runs
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.labels import CLASSES
@@ -206,7 +207,7 @@ def _samples(oof: Predictions, story: Story, data_folder: str | None) -> Any:
     import wandb
 
     try:
-        competition = data.load(data.find(data_folder), story.folder.absolute().parent.parent / runs.CACHE)
+        competition = loading.load(loading.find(data_folder), story.folder.absolute().parent.parent / runs.CACHE)
     except FerKitError as error:
         wandb.termwarn(f"no pictures of samples: {error}")
         return None

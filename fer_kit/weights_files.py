@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import data_files, fold_names, runs
+from fer_kit import fold_names, runs
+from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 

@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fer_kit import data, data_files, fold_files, train
+from fer_kit import fold_files, train
+from fer_kit.data import loading
+from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from kernels import archive, devices, earlier, fold_table, manifest, pipeline, weights
 from kernels.training import Outcome, Slot, Training
@@ -106,7 +108,7 @@ def run(settings: Settings, places: Places, began: float) -> int:
         say(line)
 
     data_files.KAGGLE_INPUT = places.inputs
-    place = data.find()
+    place = loading.find()
     environ["FER_KIT_DATA"] = str(place)
     say(f"data     {place}")
     places.runs.mkdir()
@@ -190,7 +192,7 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
                 f"the folds sent along (digest {settings.folds_digest[:12]}) are not those of {settings.earlier} "
                 f"({before[:12]}); go on from where its folds are, or train anew"
             )
-        competition = data.load(environ["FER_KIT_DATA"], places.runs / "cache")
+        competition = loading.load(environ["FER_KIT_DATA"], places.runs / "cache")
         fold_table.write(path, settings.folds_table, competition.train.labels, settings.folds_digest)
         origin = "sent along"
     elif path.exists():

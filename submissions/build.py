@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data, metrics, runs
+from fer_kit import metrics, runs
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from submissions import check, record, sources
@@ -93,7 +94,7 @@ def write(out: Path, text: str, force: bool) -> bool:
 
 
 def _refuse_other_data(source: Source, place: Path, runs_dir: str) -> None:
-    competition = data.load(place, Path(runs_dir) / runs.CACHE)
+    competition = loading.load(place, Path(runs_dir) / runs.CACHE)
     made_from = source.test.meta["data_digest"]
     if competition.digest != made_from:
         raise FerKitError(

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import data
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, unzip
 from fer_kit.labels import NUM_CLASSES
@@ -76,7 +76,7 @@ def find_data(explicit: str | None) -> tuple[Path | None, str]:
         FerKitError: the user named a place (--data, FER_KIT_DATA) that has none.
     """
     try:
-        return data.find(explicit), ""
+        return loading.find(explicit), ""
     except FerKitError as error:
         if explicit is not None or os.environ.get("FER_KIT_DATA"):
             raise

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fer_kit import data, metrics, runs
+from fer_kit import metrics, runs
+from fer_kit.data import loading
 from fer_kit.files import atomic
 from fer_kit.kaggle.client import COMPETITION
 from submissions import __main__ as commands
@@ -38,7 +39,7 @@ def digest(here: Path) -> str:
     train = [f'{row % 7},"{pixels[row]}"\n' for row in range(9)]
     (here / "data/train.csv").write_text("".join(["emotion,pixels\n", *train]))
     (here / "data/test.csv").write_text("".join(["pixels\n", *(f'"{row}"\n' for row in pixels)]))
-    return data.load(here / "data", here / "runs/cache").digest
+    return loading.load(here / "data", here / "runs/cache").digest
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:

@@ -14,8 +14,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import outside
-from fer_kit import csv_faces, data_files, predictions, soft_targets
-from fer_kit.csv_fields import LABEL, PIXEL, USAGE
+from fer_kit import predictions, soft_targets
+from fer_kit.data import csv_reader, places
+from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
 from kernels import archive
@@ -65,9 +66,9 @@ def _csv() -> st.SearchStrategy[bytes]:
     return broken(*wholes, b"emotion,pixels\n1,2 3\n", b"emotion,pixels,Usage\n")
 
 
-def _faces(content: bytes, columns: tuple[str, ...]) -> csv_faces.Faces | str:
+def _faces(content: bytes, columns: tuple[str, ...]) -> csv_reader.Faces | str:
     try:
-        return csv_faces.read(io.BytesIO(content), "x.csv", columns)
+        return csv_reader.read(io.BytesIO(content), "x.csv", columns)
     except FerKitError as error:
         return str(error)
 
@@ -77,7 +78,10 @@ def csv_of_faces(folder: Path, content: bytes) -> object:
     """The two paths of the reader agree, whatever the block size."""
     columns = (LABEL, PIXEL, USAGE) if b"Usage" in content else (LABEL, PIXEL)
     found = _faces(content, columns)
-    with mock.patch.object(csv_faces, "_parse_fast", lambda *_: None), mock.patch.object(csv_faces, "BLOCK_BYTES", 999):
+    with (
+        mock.patch.object(csv_reader, "_parse_fast", lambda *_: None),
+        mock.patch.object(csv_reader, "BLOCK_BYTES", 999),
+    ):
         plain = _faces(content, columns)
     if isinstance(found, str) or isinstance(plain, str):
         assert found == plain
@@ -88,10 +92,10 @@ def csv_of_faces(folder: Path, content: bytes) -> object:
 
 @target(lambda: zipped([{"train.csv": small_competition.content("train.csv").encode(), "readme.txt": b"hello"}]))
 def zipped_data(folder: Path, content: bytes) -> object:
-    found = data_files.sources(put(folder, "all.zip", content))
+    found = places.sources(put(folder, "all.zip", content))
     for source in found.values():
         with source.open() as file:
-            csv_faces.read(file, source.name, (PIXEL,))
+            csv_reader.read(file, source.name, (PIXEL,))
     return found
 
 

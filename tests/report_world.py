@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ensembles import blend
-from fer_kit import data, fold_files, synthetic
+from fer_kit import fold_files, synthetic
+from fer_kit.data import loading as data
 from fer_kit.files import atomic
 from submissions import ledger
 from tests import fake_runs

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import data
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 
 RNG = np.random.default_rng(1)
@@ -65,7 +65,7 @@ def refusal(function: object, *args: object) -> str:
     return str(caught.value)
 
 
-def assert_is_the_competition(loaded: data.Competition) -> None:
+def assert_is_the_competition(loaded: loading.Competition) -> None:
     np.testing.assert_array_equal(loaded.train.images, TRAIN_IMAGES)
     np.testing.assert_array_equal(loaded.train.labels, TRAIN_LABELS)
     np.testing.assert_array_equal(loaded.train.ids, np.arange(8))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_kit import csv_faces
-from fer_kit.csv_faces import Faces
-from fer_kit.csv_fields import LABEL, PIXEL, USAGE, USAGES
+from fer_kit.data import csv_reader
+from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE, USAGES
+from fer_kit.data.csv_reader import Faces
 from fer_kit.errors import FerKitError
 
 TRAIN_COLUMNS = (LABEL, PIXEL)
@@ -33,7 +33,7 @@ def train_csv(count: int = 3) -> bytes:
 
 
 def read(data: bytes, columns: tuple[str, ...] = TRAIN_COLUMNS, refused: tuple[str, ...] = ()) -> Faces:
-    return csv_faces.read(io.BytesIO(data), "train.csv", columns, refused)
+    return csv_reader.read(io.BytesIO(data), "train.csv", columns, refused)
 
 
 def fault(data: bytes, columns: tuple[str, ...] = TRAIN_COLUMNS) -> str:
@@ -64,14 +64,14 @@ def test_every_layout_takes_the_fast_path(layout: str, block_bytes: int, monkeyp
         row.format(label=i % 7, pixels=text, usage=USAGES[i % 3]) if i else header
         for i, text in enumerate(["", *texts(40)])
     ]
-    monkeypatch.setattr(csv_faces, "BLOCK_BYTES", block_bytes)
-    exactly = csv_faces._parse_exactly
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", block_bytes)
+    exactly = csv_reader._parse_exactly
 
     def only_empty(block: bytes, *args: object) -> Faces:
         assert not block, "the slow path was taken"
         return exactly(block, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(csv_faces, "_parse_exactly", only_empty)
+    monkeypatch.setattr(csv_reader, "_parse_exactly", only_empty)
     columns = WHOLE_COLUMNS if "Usage" in header else TRAIN_COLUMNS
     faces = read("\n".join(lines).encode(), columns)
     assert faces.images.dtype == np.uint8 and faces.labels.dtype == np.int64
@@ -217,7 +217,7 @@ def test_fault_far_into_the_file_is_counted_right(monkeypatch: pytest.MonkeyPatc
     words[2303] = "256"
     data = data.replace(texts(40)[30].encode(), " ".join(words).encode()).replace(b"\n5,", b"\n\n5,")
     for block_bytes in (1_000, 30_000, 1 << 20):
-        monkeypatch.setattr(csv_faces, "BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(csv_reader, "BLOCK_BYTES", block_bytes)
         assert fault(data) == f"train.csv: row 31 (line 36): pixel 2304 is '256', {ALLOWED_PIXELS}"
 
 
@@ -288,7 +288,7 @@ def small_csvs(draw: st.DrawFn) -> bytes:
 def test_same_as_the_reference(data: bytes, block_bytes: int) -> None:
     expected = reference(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_faces, "BLOCK_BYTES", block_bytes)
+        patch.setattr(csv_reader, "BLOCK_BYTES", block_bytes)
         if expected.fault_in_row is not None:
             assert f": row {expected.fault_in_row} (line " in fault(data)
         elif not expected.images:

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import cli, csv_faces, data, data_cache, data_files, folds
+from fer_kit import cli, folds
+from fer_kit.data import cache as data_cache
+from fer_kit.data import csv_reader, loading, places
 from tests.small_competition import (
     SLUG,
     TEST_IMAGES,
@@ -35,22 +37,22 @@ VARIANTS = {
     "icml": lambda folder: write(folder, "icml_face_data.csv"),
     "one zipped": lambda folder: write_zip(write(folder, "test.csv") / "train.csv.zip", "train.csv").parent,
     "fer2013 zipped": lambda folder: write_zip(folder / "fer2013.csv.zip", "fer2013.csv").parent,
-    "competition zip": lambda folder: write_zip(folder / f"{SLUG}.zip", *data_files.NAMES).parent,
+    "competition zip": lambda folder: write_zip(folder / f"{SLUG}.zip", *places.NAMES).parent,
     "nested in a zip": lambda folder: write_zip(folder / "a.zip", "icml_face_data.csv", inside="x/fer2013/").parent,
     "zip named": lambda folder: write_zip(folder / "fer.zip", "train.csv", "test.csv"),
     "train.csv named": lambda folder: write(folder, "train.csv", "test.csv") / "train.csv",
     "csv of another name": lambda folder: write(folder, "fer2013.csv") / "fer2013.csv",
-    "all of them": lambda folder: write(folder, *data_files.NAMES),
+    "all of them": lambda folder: write(folder, *places.NAMES),
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_is_the_same_competition(variant: str, tmp_path: Path) -> None:
     place = VARIANTS[variant](tmp_path / "in")
-    first = data.load(place, tmp_path / "cache")
-    again = data.load(place, tmp_path / "cache")
+    first = loading.load(place, tmp_path / "cache")
+    again = loading.load(place, tmp_path / "cache")
     write(tmp_path / "plain", "train.csv", "test.csv")
-    plain = data.load(tmp_path / "plain", tmp_path / "other")
+    plain = loading.load(tmp_path / "plain", tmp_path / "other")
     for loaded in (first, again):
         assert_is_the_competition(loaded)
         assert loaded.digest == plain.digest and len(loaded.digest) == 64
@@ -59,36 +61,36 @@ def test_every_variant_is_the_same_competition(variant: str, tmp_path: Path) -> 
 
 def test_digest_follows_the_content(tmp_path: Path) -> None:
     folder = write(tmp_path, "train.csv", "test.csv")
-    digests = {data.load(folder, tmp_path / "cache").digest}
+    digests = {loading.load(folder, tmp_path / "cache").digest}
     for name, old, new in (("train.csv", "\n3,", "\n4,"), ("train.csv", " 7 ", " 8 "), ("test.csv", " 7 ", " 8 ")):
         (folder / name).write_text(content(name).replace(old, new, 1))
-        digests.add(data.load(folder, tmp_path / "cache").digest)
+        digests.add(loading.load(folder, tmp_path / "cache").digest)
         write(folder, name)
     assert len(digests) == 4
 
 
 def test_train_and_test_win_and_a_named_file_wins_over_them(tmp_path: Path) -> None:
-    folder = write(tmp_path, *data_files.NAMES)
+    folder = write(tmp_path, *places.NAMES)
     (folder / "fer2013.csv").write_text(content("fer2013.csv").replace("\n3,", "\n4,", 1))
-    assert data.load(folder, tmp_path / "cache").train.labels[3] == 3
-    assert data.load(folder / "fer2013.csv", tmp_path / "cache").train.labels[3] == 4
+    assert loading.load(folder, tmp_path / "cache").train.labels[3] == 3
+    assert loading.load(folder / "fer2013.csv", tmp_path / "cache").train.labels[3] == 4
 
 
 @pytest.mark.parametrize(("there", "missing"), [("train.csv", "test.csv"), ("test.csv", "train.csv")])
 def test_half_a_pair(there: str, missing: str, tmp_path: Path) -> None:
     write(tmp_path, there, "fer2013.csv")
     expected = f"{tmp_path / there} is there but not {missing}; add {missing} to {tmp_path}"
-    assert refusal(data.load, tmp_path, tmp_path / "cache") == expected
+    assert refusal(loading.load, tmp_path, tmp_path / "cache") == expected
 
 
 def test_copies_of_different_size_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", "test.csv")
     inside = write_zip(tmp_path / "all.zip", "train.csv", "test.csv")
-    data.load(tmp_path, tmp_path / "cache")
+    loading.load(tmp_path, tmp_path / "cache")
     with (tmp_path / "train.csv").open("a") as file:
         file.write("\n")
     size = len(content("train.csv"))
-    assert refusal(data.load, tmp_path, tmp_path / "cache") == (
+    assert refusal(loading.load, tmp_path, tmp_path / "cache") == (
         f"{tmp_path / 'train.csv'} ({size + 1:,} bytes) and {inside}:train.csv ({size:,} bytes) differ; "
         "remove the wrong one"
     )
@@ -98,8 +100,8 @@ def test_copies_of_different_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_place_for_test_labels(tmp_path: Path) -> None:
-    assert {field.name for field in dataclasses.fields(data.TestSet)} == {"ids", "images"}
-    loaded = data.load(write(tmp_path / "in", "fer2013.csv"), tmp_path / "cache")
+    assert {field.name for field in dataclasses.fields(loading.TestSet)} == {"ids", "images"}
+    loaded = loading.load(write(tmp_path / "in", "fer2013.csv"), tmp_path / "cache")
     assert loaded.train.labels.base is None or loaded.train.labels.base.size == 8  # no view on all labels
     kept = sorted(path.name for path in (tmp_path / "cache").glob("*/*"))
     assert kept == ["cache.json", "test_images.npy", "train_images.npy", "train_labels.npy"]
@@ -110,14 +112,14 @@ def test_no_place_for_test_labels(tmp_path: Path) -> None:
 def test_train_csv_with_usage_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "test.csv")
     (tmp_path / "train.csv").write_text(content("fer2013.csv"))
-    assert refusal(data.load, tmp_path, tmp_path / "cache") == (
+    assert refusal(loading.load, tmp_path, tmp_path / "cache") == (
         f"{tmp_path / 'train.csv'}: must have no column 'Usage'; a file with one is read as fer2013.csv"
     )
 
 
 @pytest.mark.parametrize("names", [("fer2013.csv",), ("icml_face_data.csv",), ("train.csv", "test.csv", "fer2013.csv")])
 def test_answers(names: tuple[str, ...], tmp_path: Path) -> None:
-    answers = data.load_answers(write(tmp_path, *names))
+    answers = loading.load_answers(write(tmp_path, *names))
     assert answers is not None
     assert answers.labels.dtype == np.int64 and answers.labels.tolist() == TEST_LABELS.tolist()
     assert answers.usage.tolist() == USAGE
@@ -125,9 +127,9 @@ def test_answers(names: tuple[str, ...], tmp_path: Path) -> None:
 
 def test_no_answers_and_wrong_answers(tmp_path: Path) -> None:
     folder = write(tmp_path, "train.csv", "test.csv")
-    assert data.load_answers(folder) is None
+    assert loading.load_answers(folder) is None
     (folder / "fer2013.csv").write_text(content("fer2013.csv").replace(pixels(TEST_IMAGES[0]), pixels(TRAIN_IMAGES[0])))
-    assert refusal(data.load_answers, folder) == (
+    assert refusal(loading.load_answers, folder) == (
         f"{folder / 'fer2013.csv'} and {folder / 'test.csv'} hold different test images; remove the wrong one"
     )
 
@@ -135,7 +137,7 @@ def test_no_answers_and_wrong_answers(tmp_path: Path) -> None:
 def test_rows_out_of_order(tmp_path: Path) -> None:
     header, *rows = content("fer2013.csv").splitlines()
     (tmp_path / "fer2013.csv").write_text("\n".join([header, *rows[:8], *rows[11:], *rows[8:11]]))
-    assert refusal(data.load, tmp_path, tmp_path / "cache") == (
+    assert refusal(loading.load, tmp_path, tmp_path / "cache") == (
         f"{tmp_path / 'fer2013.csv'}: row 11 is PublicTest after PrivateTest; rows must come as Training, PublicTest, "
         "PrivateTest, since their order is that of train.csv and test.csv"
     )
@@ -147,7 +149,7 @@ def test_part_missing(rows: slice, kind: str, tmp_path: Path) -> None:
     kept = lines[:8] if rows.start == 0 else lines[8:]
     (tmp_path / "icml_face_data.csv").write_text("\n".join([header, *kept]))
     expected = f"{tmp_path / 'icml_face_data.csv'}: has no {kind} rows"
-    assert refusal(data.load, tmp_path, tmp_path / "cache") == expected
+    assert refusal(loading.load, tmp_path, tmp_path / "cache") == expected
 
 
 def test_a_bad_row_ends_a_command_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,36 +169,36 @@ def test_a_bad_row_ends_a_command_with_one_line(tmp_path: Path, capsys: pytest.C
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the csv files that were really parsed."""
     names: list[str] = []
-    read = csv_faces.read
+    read = csv_reader.read
 
     def counted(file: object, name: str, *args: object) -> object:
         names.append(Path(name).name)
         return read(file, name, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(csv_faces, "read", counted)
+    monkeypatch.setattr(csv_reader, "read", counted)
     return names
 
 
 def test_second_load_parses_nothing(tmp_path: Path, reads: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     folder = write(tmp_path / "in", "train.csv", "test.csv")
     for _ in range(3):
-        assert_is_the_competition(data.load(folder, tmp_path / "cache"))
+        assert_is_the_competition(loading.load(folder, tmp_path / "cache"))
     assert reads == ["train.csv", "test.csv"]
     moved = folder.rename(tmp_path / "moved")
-    assert_is_the_competition(data.load(moved, tmp_path / "cache"))
+    assert_is_the_competition(loading.load(moved, tmp_path / "cache"))
     assert reads == ["train.csv", "test.csv"]
     assert capsys.readouterr().err == ""
 
 
 def test_change_of_equal_size_and_time_is_seen(tmp_path: Path) -> None:
     folder = write(tmp_path / "in", "train.csv", "test.csv")
-    data.load(folder, tmp_path / "cache")
+    loading.load(folder, tmp_path / "cache")
     path = folder / "train.csv"
     times = path.stat()
     path.write_text(content("train.csv").replace("\n3,", "\n4,", 1))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert path.stat().st_mtime_ns == times.st_mtime_ns and path.stat().st_size == times.st_size
-    assert data.load(folder, tmp_path / "cache").train.labels[3] == 4
+    assert loading.load(folder, tmp_path / "cache").train.labels[3] == 4
 
 
 def flip_a_byte(path: Path) -> None:
@@ -224,12 +226,12 @@ def test_damaged_cache_is_noticed_and_rebuilt(
     damage: str, tmp_path: Path, reads: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write(tmp_path / "in", "fer2013.csv")
-    digest = data.load(folder, tmp_path / "cache").digest
+    digest = loading.load(folder, tmp_path / "cache").digest
     [cache] = (tmp_path / "cache").iterdir()
     name, spoil = DAMAGES[damage]
     spoil(cache / name)
     for _ in range(2):
-        assert_is_the_competition(again := data.load(folder, tmp_path / "cache"))
+        assert_is_the_competition(again := loading.load(folder, tmp_path / "cache"))
         assert again.digest == digest
     assert reads == ["fer2013.csv"] * 2
     [line] = capsys.readouterr().err.splitlines()
@@ -240,23 +242,23 @@ def test_damaged_cache_is_noticed_and_rebuilt(
 def test_works_without_a_cache_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write(tmp_path / "in", "fer2013.csv")
     (tmp_path / "cache").write_text("a file, not a folder")
-    assert_is_the_competition(data.load(folder, tmp_path / "cache"))
+    assert_is_the_competition(loading.load(folder, tmp_path / "cache"))
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"warning: no cache, every start will read the csv files again: {tmp_path / 'cache'}")
 
 
 def test_file_changed_while_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path / "in", "fer2013.csv")
-    read = csv_faces.read
+    read = csv_reader.read
 
     def read_while_appended(*args: object) -> object:
         with (folder / "fer2013.csv").open("a") as file:
             file.write("\n")
         return read(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(csv_faces, "read", read_while_appended)
+    monkeypatch.setattr(csv_reader, "read", read_while_appended)
     expected = f"{folder}: a file changed while it was read; start again"
-    assert refusal(data.load, folder, tmp_path / "cache") == expected
+    assert refusal(loading.load, folder, tmp_path / "cache") == expected
     assert not (tmp_path / "cache").exists()
 
 
@@ -293,7 +295,7 @@ def test_real_faces(real_faces: Path, tmp_path: Path) -> None:
     lines = ["pixels", *(" ".join(words[image.reshape(-1)]) for image in test_images), ""]
     (tmp_path / "test.csv").write_text("\n".join(lines))
 
-    loaded = data.load(tmp_path, tmp_path / "cache")
+    loaded = loading.load(tmp_path, tmp_path / "cache")
     assert hashlib.sha256(loaded.test.images.tobytes()).hexdigest() == unpack["SHA256"]["test"]
     np.testing.assert_array_equal(loaded.train.images, faces[train["face"]])
     np.testing.assert_array_equal(loaded.train.labels, train["emotion"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import data, data_cache, data_files
+from fer_kit.data import cache, loading, places
 from fer_kit.errors import FerKitError
 from tests.small_competition import (
     SLUG,
@@ -26,46 +26,46 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.delenv("FER_KIT_DATA", raising=False)
-    monkeypatch.setattr(data_files, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(places, "KAGGLE_INPUT", tmp_path / "input")
     return tmp_path
 
 
 def test_places_in_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = nowhere / "input"
     write(nowhere / "work" / "data", "train.csv")  # incomplete: found, so that load can say what to add
-    assert data.find() == Path("data")
+    assert loading.find() == Path("data")
     dataset = write(inputs / "datasets" / "someone" / "faces", "icml_face_data.csv")
     write(inputs / "other-competition", "train.csv", "test.csv")
-    assert data.find() == dataset
+    assert loading.find() == dataset
     write_zip(inputs / "competitions" / SLUG / "all.zip", "train.csv")
-    assert data.find() == inputs / "competitions" / SLUG
+    assert loading.find() == inputs / "competitions" / SLUG
     write(inputs / SLUG, "fer2013.csv")
-    assert data.find() == inputs / SLUG
+    assert loading.find() == inputs / SLUG
     monkeypatch.setenv("FER_KIT_DATA", str(write(nowhere / "env", "fer2013.csv")))
-    assert data.find() == nowhere / "env"
+    assert loading.find() == nowhere / "env"
     monkeypatch.setenv("FER_KIT_DATA", "")
-    assert data.find() == inputs / SLUG
+    assert loading.find() == inputs / SLUG
     named = write(nowhere / "named", "fer2013.csv")
-    assert data.find(named) == named
-    assert data.find(str(named / "fer2013.csv")) == named / "fer2013.csv"
+    assert loading.find(named) == named
+    assert loading.find(str(named / "fer2013.csv")) == named / "fer2013.csv"
 
 
 def test_two_mounted_datasets(nowhere: Path) -> None:
     first = write(nowhere / "input" / "a", "fer2013.csv")
     second = write(nowhere / "input" / "b" / "fer2013", "fer2013.csv")
-    assert refusal(data.find) == f"several mounts hold a set: {first}, {second}; name one with --data"
+    assert refusal(loading.find) == f"several mounts hold a set: {first}, {second}; name one with --data"
 
 
 def test_search_is_bounded(nowhere: Path) -> None:
     write(nowhere / "input" / "1" / "2" / "3" / "4" / "5", "fer2013.csv")
-    refusal(data.find)
+    refusal(loading.find)
     write(nowhere / "input" / "1" / "2" / "3" / "4", "fer2013.csv")
-    assert data.find() == nowhere / "input" / "1" / "2" / "3" / "4"
+    assert loading.find() == nowhere / "input" / "1" / "2" / "3" / "4"
 
 
 def test_found_nowhere(nowhere: Path) -> None:
     root = nowhere / "input"
-    assert refusal(data.find) == (
+    assert refusal(loading.find) == (
         f"no competition files found; tried --data (not given), FER_KIT_DATA (not set), {root}/{SLUG}, "
         f"{root}/competitions/{SLUG}, {root}/**/fer2013.csv, ./data; "
         "put train.csv and test.csv (or fer2013.csv, plain or zipped) into ./data or name their folder with --data"
@@ -76,14 +76,16 @@ def test_a_named_place_is_never_passed_over(nowhere: Path, monkeypatch: pytest.M
     write(nowhere / "work" / "data", "fer2013.csv")
     looked_for = "looked for train.csv, test.csv, fer2013.csv, icml_face_data.csv, plain or in a .zip"
     empty = nowhere / "empty"
-    assert refusal(data.find, empty) == f"{empty}: no such file or folder (from --data)"
+    assert refusal(loading.find, empty) == f"{empty}: no such file or folder (from --data)"
     empty.mkdir()
-    assert refusal(data.find, empty) == f"{empty}: holds no competition files (from --data); {looked_for}"
+    assert refusal(loading.find, empty) == f"{empty}: holds no competition files (from --data); {looked_for}"
     write(empty / "fer2013", "fer2013.csv")
-    assert refusal(data.find, empty).endswith(f"{looked_for} (did you mean {empty / 'fer2013'}?)")
+    assert refusal(loading.find, empty).endswith(f"{looked_for} (did you mean {empty / 'fer2013'}?)")
     monkeypatch.setenv("FER_KIT_DATA", str(empty))
-    assert refusal(data.find).startswith(f"{empty}: holds no competition files (from FER_KIT_DATA); {looked_for}")
-    assert refusal(data.load, empty, nowhere / "cache").startswith(f"{empty}: holds no competition files; looked for ")
+    assert refusal(loading.find).startswith(f"{empty}: holds no competition files (from FER_KIT_DATA); {looked_for}")
+    assert refusal(loading.load, empty, nowhere / "cache").startswith(
+        f"{empty}: holds no competition files; looked for "
+    )
 
 
 # --- zips ------------------------------------------------------------------------------------------------------------
@@ -92,9 +94,9 @@ def test_a_named_place_is_never_passed_over(nowhere: Path, monkeypatch: pytest.M
 def test_zip_without_a_csv(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "some.zip")
     names = "train.csv or test.csv or fer2013.csv or icml_face_data.csv"
-    assert refusal(data.find, path) == f"{path}: no {names} in this zip (it holds readme.txt)"
+    assert refusal(loading.find, path) == f"{path}: no {names} in this zip (it holds readme.txt)"
     promised = write_zip(tmp_path / "train.csv.zip")
-    assert refusal(data.find, tmp_path) == f"{promised}: no train.csv in this zip (it holds readme.txt)"
+    assert refusal(loading.find, tmp_path) == f"{promised}: no train.csv in this zip (it holds readme.txt)"
 
 
 def test_zip_with_two_of_a_name(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_zip_with_two_of_a_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("__MACOSX/fer2013.csv", "a/fer2013.csv", "b/fer2013.csv"):
             archive.writestr(name, "x")
-    assert refusal(data.find, path) == f"{path}: holds both a/fer2013.csv and b/fer2013.csv; unpack the right one"
+    assert refusal(loading.find, path) == f"{path}: holds both a/fer2013.csv and b/fer2013.csv; unpack the right one"
 
 
 def test_broken_zip(tmp_path: Path) -> None:
@@ -111,9 +113,9 @@ def test_broken_zip(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     broken = f"{path}: damaged or unreadable zip (File is not a zip file); download it again"
     for place in (path, path.parent):
-        assert refusal(data.find, place) == broken
+        assert refusal(loading.find, place) == broken
     write(path.parent, "train.csv", "test.csv")  # nothing is needed from the zip any more
-    assert_is_the_competition(data.load(path.parent, tmp_path / "cache"))
+    assert_is_the_competition(loading.load(path.parent, tmp_path / "cache"))
 
 
 def test_zip_with_a_damaged_member(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_zip_with_a_damaged_member(tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 0xFF
     path.write_bytes(damaged)
-    message = refusal(data.load, path, tmp_path / "cache")
+    message = refusal(loading.load, path, tmp_path / "cache")
     # The flipped bit is noticed by the decompressor, by the checksum, or by the reader of the csv.
     assert message.startswith(f"{path}:fer2013.csv: ")
 
@@ -132,28 +134,28 @@ def test_encrypted_zip(tmp_path: Path) -> None:
     second_entry = flagged.rindex(b"PK\x01\x02")
     flagged[second_entry + 8] |= 1
     path.write_bytes(flagged)
-    assert refusal(data.find, path) == f"{path}: fer2013.csv is encrypted; unpack it first"
+    assert refusal(loading.find, path) == f"{path}: fer2013.csv is encrypted; unpack it first"
 
 
 def test_errors_name_the_member(tmp_path: Path) -> None:
     path = tmp_path / "fer2013.csv.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("fer2013/fer2013.csv", "emotion,pixels,Usage\n7,1,Training\n")
-    assert refusal(data.load, tmp_path, tmp_path / "cache") == (
+    assert refusal(loading.load, tmp_path, tmp_path / "cache") == (
         f"{path}:fer2013/fer2013.csv: row 1 (line 2): emotion is '7', allowed are 0 to 6 (Angry to Neutral)"
     )
 
 
 def test_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "fer2013.csv") / "fer2013.csv"
-    [source] = data_files.sources(tmp_path).values()
+    [source] = places.sources(tmp_path).values()
 
     def denied(*args: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(data_cache, "_digest_in_file", denied)
+    monkeypatch.setattr(cache, "_digest_in_file", denied)
     expected = f"{path}: cannot be read (Permission denied)"
-    assert refusal(data.load, tmp_path, tmp_path / "cache") == expected
+    assert refusal(loading.load, tmp_path, tmp_path / "cache") == expected
     path.unlink()
     with pytest.raises(FerKitError) as caught, source.open():
         pass

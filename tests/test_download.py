@@ -14,7 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fer_kit import data, download
+from fer_kit import download
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
 from fer_kit.kaggle.client import COMPETITION, RULES_URL
@@ -73,7 +74,7 @@ def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     assert lines[3].startswith("  data/test.csv: other content: md5 ") and download.MD5["test.csv"] in lines[3]
     assert lines[4] == "next: python -m fer_kit.folds"
     assert sorted(os.listdir("data")) == ["fer2013.tar.gz", "test.csv", "train.csv"]  # and nothing hidden
-    competition = data.load(data.find(), tmp_path / "cache")
+    competition = loading.load(loading.find(), tmp_path / "cache")
     assert len(competition.train.ids) == 360 and len(competition.test.ids) == 90
 
     asked = len(kaggle.requests)
@@ -89,7 +90,7 @@ def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     code, out, _ = run(capsys, "--force", "--keep-zip")
     assert code == 0 and "  data/train.csv: genuine" in out
     assert f"{COMPETITION}.zip" in os.listdir("data")
-    assert len(data.load("data", tmp_path / "cache").train.ids) == 360  # the zip beside the files does no harm
+    assert len(loading.load("data", tmp_path / "cache").train.ids) == 360  # the zip beside the files does no harm
 
 
 def test_an_interrupted_download_goes_on(kaggle, capsys, monkeypatch):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import data, evaluate, evaluate_scores, evaluate_sources, fold_files, metrics, synthetic
+from fer_kit import evaluate, evaluate_scores, evaluate_sources, fold_files, metrics, synthetic
+from fer_kit.data import loading
 from fer_kit.evaluate_sources import Groups
 from fer_kit.labels import CLASSES
 from tests import fake_runs
@@ -196,12 +197,12 @@ def test_a_blend_reads_as_its_own_record_says(two, capsys):
 def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypatch):
     drawn = synthetic.draw(100, TEST_ROWS, seed=1)
     synthetic.write(tmp_path / "data", drawn, with_labels=True)
-    loaded = data.load(tmp_path / "data", two / "cache")
+    loaded = loading.load(tmp_path / "data", two / "cache")
     train_again(two, loaded.digest)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     code, out, error, found = run(capsys, "strong", "weak", options=())
     assert code == 0 and "scoring test rows" in error  # at a terminal, a bar
-    answers = data.load_answers(tmp_path / "data")
+    answers = loading.load_answers(tmp_path / "data")
     source = evaluate_sources.load(two, ["strong"])[0]
     lines = {(line["usage"], line["part"]): line for line in found["test_rows"] if line["source"] == "strong"}
     for usage in ("PublicTest", "PrivateTest"):
@@ -221,7 +222,7 @@ def test_test_rows_other_than_those_of_the_data(two, capsys, tmp_path, monkeypat
     synthetic.write(tmp_path / "data", synthetic.draw(100, TEST_ROWS, seed=1))
     monkeypatch.setattr(fake_runs, "TEST_ROWS", TEST_ROWS - 1)
     (two / "folds-test.csv").unlink()
-    train_again(two, data.load(tmp_path / "data", two / "cache").digest)
+    train_again(two, loading.load(tmp_path / "data", two / "cache").digest)
     assert "'strong' predicts 39 test rows, data holds 40; make 'strong' again" in refused(capsys, "strong")
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import data, explore, explore_facts, explore_pictures, fold_files
+from fer_kit import explore, explore_facts, explore_pictures, fold_files
+from fer_kit.data import loading
 from fer_kit.drawing import pictures
 from fer_kit.labels import CLASSES
 from tests.small_competition import refusal
@@ -21,15 +22,15 @@ from tests.small_competition import refusal
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def competition(train: np.ndarray, labels: list[int], test: np.ndarray) -> data.Competition:
+def competition(train: np.ndarray, labels: list[int], test: np.ndarray) -> loading.Competition:
     ids = np.arange(len(train)), np.arange(len(test))
-    return data.Competition(
-        Path("data"), data.TrainSet(ids[0], train, np.array(labels)), data.TestSet(ids[1], test), "d" * 64
+    return loading.Competition(
+        Path("data"), loading.TrainSet(ids[0], train, np.array(labels)), loading.TestSet(ids[1], test), "d" * 64
     )
 
 
 @pytest.fixture
-def small() -> data.Competition:
+def small() -> loading.Competition:
     """Six train rows: 0, 2, 5 the same face under two labels, 1 constant, 4 black; test row 0 a copy of row 3."""
     faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
     flat = np.full((48, 48), 7, np.uint8)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import data, folds, synthetic, twins
-from fer_kit.data import Competition
+from fer_kit import folds, synthetic, twins
+from fer_kit.data import loading
+from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.labels import NUM_CLASSES
@@ -28,8 +29,8 @@ def made(competition: Competition) -> folds.Made:
 
 
 def as_competition(drawn: synthetic.SyntheticCompetition) -> Competition:
-    train = data.TrainSet(np.arange(len(drawn.train_labels)), drawn.train_images, drawn.train_labels)
-    test = data.TestSet(np.arange(len(drawn.test_images)), drawn.test_images)
+    train = loading.TrainSet(np.arange(len(drawn.train_labels)), drawn.train_images, drawn.train_labels)
+    test = loading.TestSet(np.arange(len(drawn.test_images)), drawn.test_images)
     return Competition(Path("drawn"), train, test, "d" * 64)
 
 
@@ -37,8 +38,8 @@ def reordered(competition: Competition, train: np.ndarray, test: np.ndarray) -> 
     images, labels = competition.train.images[train], competition.train.labels[train]
     return replace(
         competition,
-        train=data.TrainSet(np.arange(len(train)), images, labels),
-        test=data.TestSet(np.arange(len(test)), competition.test.images[test]),
+        train=loading.TrainSet(np.arange(len(train)), images, labels),
+        test=loading.TestSet(np.arange(len(test)), competition.test.images[test]),
     )
 
 

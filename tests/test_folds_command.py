@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import data, folds, synthetic, twins
+from fer_kit import folds, synthetic, twins
+from fer_kit.data import loading
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_the_command(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert record["method"] == "aligned" and record["versions"].keys() == {"numpy", "scikit-learn", "opencv"}
     assert record["thresholds"]["same_photo_correlation"] == twins.SAME_PHOTO
     assert record["seed"] == 0 and record["folds"] == 3 and record["search"]["images"] == 180
-    competition = data.load(data_dir, runs / "cache")
+    competition = loading.load(data_dir, runs / "cache")
     assert record["data_digest"] == competition.digest
     assert record["digest"] == folds.read(runs / "folds.csv").digest
     folds.check(folds.read(runs / "folds.csv"), competition.train.labels)

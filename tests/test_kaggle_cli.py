@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fer_kit import data_files
+from fer_kit.data import places
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle import answers as kaggle_answers
 from fer_kit.kaggle import credentials, faults
@@ -46,7 +46,7 @@ def kernel_folder(folder: Path) -> Path:
 
 
 def test_the_slug_is_the_one_that_data_looks_for():
-    assert data_files.SLUG == COMPETITION
+    assert places.SLUG == COMPETITION
     assert f"https://www.kaggle.com/competitions/{COMPETITION}/rules" == RULES_URL
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import copies, data, faces, folds, splits, synthetic, twins
+from fer_kit import copies, faces, folds, splits, synthetic, twins
 from fer_kit.config import recipes
+from fer_kit.data import loading
 
 PHOTOS, COPIES, CLASSES = 150, 4, 7
 CONFIG = recipes.get("deep_v1")  # cuts watched rows from those to train on
@@ -57,7 +58,7 @@ def right(images: np.ndarray, labels: np.ndarray, known: np.ndarray, asked: np.n
 def scores(world: Path, runs: Path, *options: str) -> dict[str, float]:
     """Accuracy of the memory on the rows out of fold and on the watched rows, over all folds that the command made."""
     assert folds.main(["--data", str(world), "--runs", str(runs), *options]) == 0
-    train, table = data.load(world, runs / "cache").train, folds.read(runs / "folds.csv")
+    train, table = loading.load(world, runs / "cache").train, folds.read(runs / "folds.csv")
     found: dict[str, list[np.ndarray]] = {"out of fold": [], "watched": []}
     for fold in range(table.count):
         part = splits.split(table, fold, CONFIG)

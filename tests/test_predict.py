@@ -76,14 +76,15 @@ def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, 
 
 
 def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_dir):
-    from fer_kit import checkpoints, data, models
+    from fer_kit import checkpoints, models
+    from fer_kit.data import loading
 
     assert predict.main(["baseline_v1-t", "--views", "none", "--tag", "plain", "--fold", "2", *place]) == 0
     folder = tmp_path / "runs" / "baseline_v1-t-plain" / "fold2"
     net = models.build(train_config.from_json(atomic.read_json(folder / "config.json"), ""))
     checkpoints.load_weights(folder / "model.safetensors", net)
     oof = predictions.read(folder / "oof.npz")
-    images = data.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]
+    images = loading.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]
     exact = precision.choose("fp32", torch.device("cpu"))
     expected = engine.predict(net, torch.from_numpy(np.array(images)), "none", exact)
     np.testing.assert_allclose(oof.logits, expected, rtol=1e-4, atol=1e-5)

@@ -61,10 +61,11 @@ def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competi
     assert runs.is_finished(folder)
 
     oof, test = predictions.read(folder / "oof.npz"), predictions.read(folder / "test.npz")
-    from fer_kit import data, folds
+    from fer_kit import folds
+    from fer_kit.data import loading
 
     table = folds.read(runs_dir / "folds.csv")
-    competition = data.load(competition_dir, runs_dir / "cache")
+    competition = loading.load(competition_dir, runs_dir / "cache")
     assert np.array_equal(oof.ids, table.rows_out(1))
     assert np.array_equal(oof.labels, competition.train.labels[oof.ids])
     assert np.array_equal(test.ids, competition.test.ids) and test.labels is None

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import data, folds, predictions, runs, soft_targets, splits, train, training_rows
+from fer_kit import folds, predictions, runs, soft_targets, splits, train, training_rows
 from fer_kit.config import recipes, recipes_timm
 from fer_kit.config.train_config import from_json, override
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.soft_targets import SoftTargets
@@ -56,7 +57,7 @@ TRAIN = shares(360)
 def made(runs_dir, competition_dir):
     """Targets for the drawn competition, and a way to write others."""
     table = folds.read(runs_dir / "folds.csv")
-    digest = data.load(competition_dir, runs_dir / "cache").digest
+    digest = loading.load(competition_dir, runs_dir / "cache").digest
 
     def write(name="soft", train=TRAIN, test=None, **changes):
         meta = {
@@ -120,7 +121,7 @@ def test_the_name_hangs_on_the_content_and_not_on_the_path(made, tmp_path):
 
 
 def rows_of(runs_dir, competition_dir, soft, fold=1, settings=()):
-    competition = data.load(competition_dir, runs_dir / "cache")
+    competition = loading.load(competition_dir, runs_dir / "cache")
     table = folds.read(runs_dir / "folds.csv")
     config = override(recipes.get("residual"), [f"targets={NAME}", *settings])
     split = splits.split(table, fold, config)

@@ -11,7 +11,7 @@ import torch
 from fer_kit import splits, training_rows
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
-from fer_kit.data import Competition, TestSet, TrainSet
+from fer_kit.data.loading import Competition, TestSet, TrainSet
 from fer_kit.errors import FerKitError
 
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import data, fold_files, predictions, runs
+from fer_kit import fold_files, predictions, runs
+from fer_kit.data import loading
 from fer_kit.files import atomic
 from fer_kit.predictions import Predictions
 from tests.fake_runs import meta, save_fold
@@ -96,7 +97,7 @@ def save_run(
     """Write a finished run: the logits of `logits`, fold by fold."""
     about = {
         "folds_digest": fold_files.read(runs_dir / "folds.csv").digest,
-        "data_digest": data.load(place, runs_dir / runs.CACHE).digest,
+        "data_digest": loading.load(place, runs_dir / runs.CACHE).digest,
         "config_digest": f"config of {name}",
     }
     for fold in range(FOLDS):

@@ -4,8 +4,8 @@ Five things are timed, each in a process of its own, in turn, several rounds ove
 
     torchvision   torchvision.datasets.FER2013 parses train.csv; its md5 check is left out
     pandas        pandas.read_csv, then each row's text split at blanks into an array
-    reader        fer_kit.csv_faces reads the same train.csv into the same numbers
-    first load    fer_kit.data.load: train.csv and test.csv, their digests, the cache written
+    reader        fer_kit.data.csv_reader reads the same train.csv into the same numbers
+    first load    fer_kit.data.loading.load: train.csv and test.csv, their digests, the cache written
     cached load   the same again: digests of the files and of the cache, arrays mapped
 
 Times leave out imports; peak memory includes them, "own" is the growth while reading. Processor time stands beside
@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import cli, csv_faces, data
-from fer_kit.csv_fields import LABEL, PIXEL
+from fer_kit import cli
+from fer_kit.data import csv_reader, loading
+from fer_kit.data.csv_fields import LABEL, PIXEL
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.labels import NUM_CLASSES, PIXELS
@@ -55,24 +56,24 @@ def read_with_torchvision(folder: Path, scratch: Path) -> Callable[[], tuple[int
 def read_with_pandas(folder: Path, scratch: Path) -> Callable[[], Any]:
     import pandas
 
-    def read() -> csv_faces.Faces:
+    def read() -> csv_reader.Faces:
         frame = pandas.read_csv(folder / "train.csv")
         images = np.stack([np.array(text.split(), dtype=np.uint8) for text in frame["pixels"]])
-        return csv_faces.Faces(images, frame["emotion"].to_numpy(), np.empty(0, np.uint8))
+        return csv_reader.Faces(images, frame["emotion"].to_numpy(), np.empty(0, np.uint8))
 
     return read
 
 
 def read_with_reader(folder: Path, scratch: Path) -> Callable[[], Any]:
-    def read() -> csv_faces.Faces:
+    def read() -> csv_reader.Faces:
         with (folder / "train.csv").open("rb", buffering=0) as file:
-            return csv_faces.read(file, "train.csv", (LABEL, PIXEL))
+            return csv_reader.read(file, "train.csv", (LABEL, PIXEL))
 
     return read
 
 
 def load(folder: Path, scratch: Path) -> Callable[[], Any]:
-    return lambda: data.load(folder, scratch / "cache").train
+    return lambda: loading.load(folder, scratch / "cache").train
 
 
 def run_arm(arm: str, folder: Path, scratch: Path) -> dict[str, float]:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import cli, data, folds, twins
+from fer_kit import cli, folds, twins
+from fer_kit.data import loading
 from tests.benchmarks import bench_record
 from tests.benchmarks.bench_record import machine, peak_mb
 
@@ -37,7 +38,7 @@ JUDGED_BY_EYE = [
 
 
 def run_method(method: str, folder: Path, cache: Path) -> dict[str, Any]:
-    competition = data.load(folder, cache)
+    competition = loading.load(folder, cache)
     images = np.concatenate([competition.train.images, competition.test.images])
     clock, processor = time.perf_counter(), time.process_time()
     found = twins.find(images, method)
@@ -62,7 +63,7 @@ def run_method(method: str, folder: Path, cache: Path) -> dict[str, Any]:
 def measure(folder: Path, rounds: int) -> dict[str, list[dict[str, Any]]]:
     results: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
     with tempfile.TemporaryDirectory() as cache:
-        data.load(folder, Path(cache))
+        loading.load(folder, Path(cache))
         for _ in range(rounds):
             for method in METHODS:
                 words = ("--data", str(folder), "--cache", cache)
@@ -100,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def body(args: argparse.Namespace) -> None:
-    folder = data.find(args.data).resolve()
+    folder = loading.find(args.data).resolve()
     if args.arm:
         print(json.dumps(run_method(args.arm, folder, args.cache)))
         return

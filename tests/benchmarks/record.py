@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, data, fold_files
+from fer_kit import cli, fold_files
 from fer_kit.config import recipes
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from tests.benchmarks import record_speed, record_summary
 from tests.benchmarks.bench_record import ROOT, check_at_once, head, headline, keep, machine
@@ -66,7 +67,7 @@ def shell(*words: str) -> None:
 
 def prepare(args: argparse.Namespace) -> tuple[Path, Path, int]:
     """Data folder, runs folder with folds, and how many folds there are."""
-    place = data.find(args.data).resolve()
+    place = loading.find(args.data).resolve()
     folder = (args.out / "runs").resolve()
     if folder.exists():
         raise FerKitError(f"{folder} is there already: a record run starts from nothing; give another --out")
@@ -171,7 +172,7 @@ def body(args: argparse.Namespace) -> None:
     weights = check(args)
     configs = [recipes.get(name) for name in args.recipes]
     place, folder, folds = prepare(args)
-    competition = data.load(place, folder / "cache")
+    competition = loading.load(place, folder / "cache")
     rows = len(competition.train.labels)
     host = machine()
     print(headline(host))

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import data, predictions
+from fer_kit import predictions
+from fer_kit.data import loading
 from tests.benchmarks import clocks, limits
 from tests.benchmarks.bench_record import ROOT
 from tests.benchmarks.rows import Found, Plan, Row, ratio
@@ -27,7 +28,7 @@ pandas.Series(answers).to_csv(sys.argv[2], index=False, header=False)
 def measure(plan: Plan) -> Found:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        competition = data.load(plan.data, folder / "cache")
+        competition = loading.load(plan.data, folder / "cache")
         count = len(competition.test.ids)
         logits = np.random.default_rng(0).normal(size=(count, 7)).astype(np.float32)
         digests = dict.fromkeys(("config_digest", "folds_digest", "commit"), "drawn")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.data_files import Source
+from fer_kit.data.places import Source
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import csv_faces, data_cache, data_files
-from fer_kit.csv_faces import Faces
-from fer_kit.csv_fields import LABEL, PIXEL, USAGE, USAGES
-from fer_kit.data_files import TEST, TRAIN, WHOLE, Source, find
+from fer_kit.data import cache as data_cache
+from fer_kit.data import csv_reader, places
+from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE, USAGES
+from fer_kit.data.csv_reader import Faces
+from fer_kit.data.places import TEST, TRAIN, WHOLE, Source, find
 from fer_kit.errors import FerKitError
 
 __all__ = ["Answers", "Competition", "TestSet", "TrainSet", "find", "load", "load_answers"]
@@ -100,7 +101,7 @@ def load_answers(folder: str | Path) -> Answers | None:
     Raises:
         FerKitError: a fault in the file, or its test images are not those of test.csv beside it.
     """
-    found = data_files.sources(Path(folder))
+    found = places.sources(Path(folder))
     source = next((found[name] for name in WHOLE if name in found), None)
     if source is None:
         return None
@@ -112,7 +113,7 @@ def load_answers(folder: str | Path) -> Answers | None:
 
 def _choose(folder: Path) -> list[Source]:
     """The one or two files to read."""
-    found = data_files.sources(folder)
+    found = places.sources(folder)
     if TRAIN in found and TEST in found:
         return [found[TRAIN], found[TEST]]
     for there, missing in ((TRAIN, TEST), (TEST, TRAIN)):
@@ -121,7 +122,7 @@ def _choose(folder: Path) -> list[Source]:
     for name in WHOLE:
         if name in found:
             return [found[name]]
-    raise FerKitError(f"{folder}: holds no competition files; looked for {', '.join(data_files.NAMES)}")
+    raise FerKitError(f"{folder}: holds no competition files; looked for {', '.join(places.NAMES)}")
 
 
 def _read(chosen: Sequence[Source]) -> tuple[Faces, Faces]:
@@ -147,7 +148,7 @@ def _read(chosen: Sequence[Source]) -> tuple[Faces, Faces]:
 
 def _read_one(source: Source, columns: Sequence[str], refused: Sequence[str] = ()) -> Faces:
     with source.open() as file:
-        return csv_faces.read(file, source.name, columns, refused)
+        return csv_reader.read(file, source.name, columns, refused)
 
 
 def _part(rows: Faces, part: slice) -> Faces:

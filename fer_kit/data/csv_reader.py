@@ -15,8 +15,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import csv_fields
-from fer_kit.csv_fields import LABEL, PIXEL, USAGE, USAGES
+from fer_kit.data import csv_fields
+from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE, USAGES
 from fer_kit.errors import FerKitError
 from fer_kit.labels import NUM_CLASSES, PIXELS, SIDE_PX
 
