@@ -27,10 +27,10 @@ def real_faces() -> Path:
 @pytest.fixture(scope="session")
 def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn competition of 360 train and 90 test rows, as files."""
-    from fer_kit import synthetic
+    from fer_kit.synthetic import draw
 
     folder = tmp_path_factory.mktemp("competition") / "data"
-    synthetic.write(folder, synthetic.draw(360, 90, seed=3), with_labels=False)
+    draw.write(folder, draw.draw(360, 90, seed=3), with_labels=False)
     return folder
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ensembles import blend
-from fer_kit import fold_files, synthetic
+from fer_kit import fold_files
 from fer_kit.data import loading as data
 from fer_kit.files import atomic
+from fer_kit.synthetic import draw
 from submissions import ledger
 from tests import fake_runs
 from tests.fake_runs import FOLDS, LABELS, ROWS, TEST_ROWS
@@ -75,7 +76,7 @@ def write_curves(folder: Path, skill: float, watched: bool = True) -> None:
 
 def write_faces(folder: Path) -> None:
     """Drawn faces under the labels of `fake_runs`."""
-    drawn = synthetic.draw(100, 100, seed=1)
+    drawn = draw.draw(100, 100, seed=1)
     folder.mkdir()
     pixels = [
         " ".join(map(str, image.reshape(-1))) for image in (*drawn.train_images[:ROWS], *drawn.test_images[:TEST_ROWS])

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import evaluate, evaluate_scores, evaluate_sources, fold_files, metrics, synthetic
+from fer_kit import evaluate, evaluate_scores, evaluate_sources, fold_files, metrics
 from fer_kit.data import loading
 from fer_kit.evaluate_sources import Groups
 from fer_kit.labels import CLASSES
+from fer_kit.synthetic import draw
 from tests import fake_runs
 from tests.fake_runs import LABELS, ROWS, TEST_ROWS
 
@@ -195,8 +196,8 @@ def test_a_blend_reads_as_its_own_record_says(two, capsys):
 
 
 def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypatch):
-    drawn = synthetic.draw(100, TEST_ROWS, seed=1)
-    synthetic.write(tmp_path / "data", drawn, with_labels=True)
+    drawn = draw.draw(100, TEST_ROWS, seed=1)
+    draw.write(tmp_path / "data", drawn, with_labels=True)
     loaded = loading.load(tmp_path / "data", two / "cache")
     train_again(two, loaded.digest)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -219,7 +220,7 @@ def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypa
 
 
 def test_test_rows_other_than_those_of_the_data(two, capsys, tmp_path, monkeypatch):
-    synthetic.write(tmp_path / "data", synthetic.draw(100, TEST_ROWS, seed=1))
+    draw.write(tmp_path / "data", draw.draw(100, TEST_ROWS, seed=1))
     monkeypatch.setattr(fake_runs, "TEST_ROWS", TEST_ROWS - 1)
     (two / "folds-test.csv").unlink()
     train_again(two, loading.load(tmp_path / "data", two / "cache").digest)

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from ensembles import blend
-from fer_kit import engine, fold_epochs, folds, losses, runs, synthetic, train
+from fer_kit import engine, fold_epochs, folds, losses, runs, train
 from fer_kit.config.train_config import override
 from fer_kit.files import atomic
+from fer_kit.synthetic import draw
 from submissions import __main__ as submissions
 from tests.full_disk import one_line
 from tests.test_engine import CPU, EXACT, PLAIN, Oracle, drawn, small_net, start
@@ -109,10 +110,10 @@ class Elsewhere:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        drawn_faces = synthetic.draw(100, 20, seed=3)
-        synthetic.write(folder / "data", drawn_faces)
+        drawn_faces = draw.draw(100, 20, seed=3)
+        draw.write(folder / "data", drawn_faces)
         drawn_faces.train_images[7, 0, 0] ^= 1  # one pixel, which no label and no fold shows
-        synthetic.write(folder / "other-data", drawn_faces)
+        draw.write(folder / "other-data", drawn_faces)
         words = ["--folds", "2", "--method", "exact", "--data", str(folder / "data"), "--runs"]
         for runs_dir, seed in (("runs", "0"), ("other-data-runs", "0"), ("other-folds-runs", "1")):
             assert folds.main([*words, str(folder / runs_dir), "--seed", seed]) == 0

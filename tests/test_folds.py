@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import folds, synthetic, twins
+from fer_kit import folds, twins
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.labels import NUM_CLASSES
+from fer_kit.synthetic import draw
 
 
 @pytest.fixture(scope="module")
 def competition() -> Competition:
-    return as_competition(synthetic.draw(1000, 250, seed=2))
+    return as_competition(draw.draw(1000, 250, seed=2))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def made(competition: Competition) -> folds.Made:
     return folds.make(competition, count=5, seed=0)
 
 
-def as_competition(drawn: synthetic.SyntheticCompetition) -> Competition:
+def as_competition(drawn: draw.SyntheticCompetition) -> Competition:
     train = loading.TrainSet(np.arange(len(drawn.train_labels)), drawn.train_images, drawn.train_labels)
     test = loading.TestSet(np.arange(len(drawn.test_images)), drawn.test_images)
     return Competition(Path("drawn"), train, test, "d" * 64)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import folds, synthetic, twins
+from fer_kit import folds, twins
 from fer_kit.data import loading
+from fer_kit.synthetic import draw
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
-    synthetic.write(folder, synthetic.draw(150, 30, seed=4))
+    draw.write(folder, draw.draw(150, 30, seed=4))
     return folder
 
 
@@ -97,9 +98,9 @@ def test_without_opencv_the_command_warns_and_records(
 
 
 def test_a_group_over_the_limit_stops_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    drawn = synthetic.draw(150, 30, seed=4)
+    drawn = draw.draw(150, 30, seed=4)
     drawn.train_images[:101] = drawn.train_images[0]
-    synthetic.write(tmp_path / "data", drawn)
+    draw.write(tmp_path / "data", drawn)
     assert run(tmp_path / "data", tmp_path / "runs") == 2
     err = capsys.readouterr().err
     assert "over the limit of 100: look at them" in err and "--method exact" in err

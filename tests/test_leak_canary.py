@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import copies, faces, folds, splits, synthetic, twins
+from fer_kit import folds, splits, twins
 from fer_kit.config import recipes
 from fer_kit.data import loading
+from fer_kit.synthetic import draw, faces, near_copies
 
 PHOTOS, COPIES, CLASSES = 150, 4, 7
 CONFIG = recipes.get("deep_v1")  # cuts watched rows from those to train on
@@ -31,13 +32,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A competition of 150 photos in four copies each, with a random label for each photo."""
     rng = np.random.default_rng(5)
     photos = faces.render(faces.traits(rng.integers(0, CLASSES, PHOTOS), rng), rng)
-    shown = np.concatenate([photos, *(copies.make(photos, kind, rng) for kind in ("mirror", "crop", "contrast"))])
+    shown = np.concatenate([photos, *(near_copies.make(photos, kind, rng) for kind in ("mirror", "crop", "contrast"))])
     order = rng.permutation(len(shown))
     labels = np.tile(rng.integers(0, CLASSES, PHOTOS), COPIES)
-    drawn = synthetic.draw(100, 20, seed=1)
+    drawn = draw.draw(100, 20, seed=1)
     competition = dataclasses.replace(drawn, train_images=shown[order], train_labels=labels[order])
     folder = tmp_path_factory.mktemp("canary")
-    synthetic.write(folder, competition)
+    draw.write(folder, competition)
     return folder
 
 

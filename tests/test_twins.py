@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from fer_kit import copies, faces, synthetic, twin_alignment, twin_candidates, twins
+from fer_kit import twin_alignment, twin_candidates, twins
 from fer_kit.errors import FerKitError
-from fer_kit.synthetic import SyntheticCompetition
+from fer_kit.synthetic import draw, faces, near_copies
+from fer_kit.synthetic.draw import SyntheticCompetition
 from fer_kit.twins import Images, Twins
 
 # What two photos with the same pose, framing, surroundings and light have in common.
@@ -35,7 +36,7 @@ def joined(found: Twins) -> set[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def drawn() -> SyntheticCompetition:
-    return synthetic.draw(1000, 250, seed=1)
+    return draw.draw(1000, 250, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +214,7 @@ def test_a_group_over_the_limit_stops_the_search(drawn: SyntheticCompetition) ->
 
 
 def test_a_chain_over_the_limit_stops_the_search(drawn: SyntheticCompetition) -> None:
-    more = copies.make(np.repeat(drawn.images[:1], 110, axis=0), "contrast", np.random.default_rng(0))
+    more = near_copies.make(np.repeat(drawn.images[:1], 110, axis=0), "contrast", np.random.default_rng(0))
     with pytest.raises(FerKitError, match="form one twin group, over the limit of 100"):
         twins.find(np.concatenate([drawn.images, more]), "aligned")
 

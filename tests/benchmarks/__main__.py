@@ -22,9 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, synthetic
+from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.synthetic import draw
 from tests.benchmarks import bench_record, rows, topics
 from tests.benchmarks.clocks import CLOCKS
 from tests.benchmarks.rows import QUICK, Plan, Row
@@ -49,7 +50,7 @@ def competition(asked: Path | None, plan: Plan, needed: bool) -> Iterator[Plan]:
         return
     with tempfile.TemporaryDirectory() as folder:
         if needed:
-            synthetic.write(folder, synthetic.draw(plan.rows, plan.test_rows))
+            draw.write(folder, draw.draw(plan.rows, plan.test_rows))
         yield dataclasses.replace(plan, data=folder)
 
 

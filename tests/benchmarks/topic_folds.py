@@ -20,7 +20,8 @@ from unittest import mock
 
 import numpy as np
 
-from fer_kit import cli, folds, synthetic, twin_alignment, twin_candidates, twins
+from fer_kit import cli, folds, twin_alignment, twin_candidates, twins
+from fer_kit.synthetic import draw
 from tests.benchmarks import bench_record, limits
 from tests.benchmarks.clocks import PROCESSOR
 from tests.benchmarks.rows import CPU_SECONDS, Found, Plan, Row
@@ -74,7 +75,7 @@ def row(plan: Plan, times: int, runs: Sequence[dict[str, Any]]) -> Row:
 
 def run_arm(rows: int, test_rows: int, times: int) -> dict[str, Any]:
     """Draw `times` competitions, and make the folds of all as one."""
-    drawn = [synthetic.draw(rows, test_rows, seed) for seed in range(times)]
+    drawn = [draw.draw(rows, test_rows, seed) for seed in range(times)]
     images = np.concatenate([one.train_images for one in drawn] + [one.test_images for one in drawn])
     labels = np.concatenate([one.train_labels for one in drawn])
     del drawn

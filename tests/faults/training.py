@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fer_kit import folds, runs, synthetic, train
+from fer_kit import folds, runs, train
+from fer_kit.synthetic import draw
 from tests.faults.scenes import Scene, Tree, left_over, tree
 
 ROWS, TEST_ROWS = 100, 20
@@ -21,7 +22,7 @@ VARYING_FILES = ("log.txt", "env.json", "last.pt")  # and what JSON tells of tim
 def scenes(shared: Path) -> list[Scene]:
     """One scene a recipe; `shared` takes the competition and its folds, which are made here once."""
     data = shared / "data"
-    synthetic.write(data, synthetic.draw(ROWS, TEST_ROWS, seed=3))
+    draw.write(data, draw.draw(ROWS, TEST_ROWS, seed=3))
     place = ["--data", str(data), "--runs", str(shared / "runs"), "--folds", "3", "--method", "exact"]
     assert folds.main(place) == 0
     return [scene(recipe, settings, shared) for recipe, settings in RECIPES.items()]

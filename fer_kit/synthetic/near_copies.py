@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.faces import Floats
 from fer_kit.labels import SIDE_PX
+from fer_kit.synthetic.faces import Floats
 
 KINDS = ("exact", "mirror", "crop", "contrast", "watermark")
 

@@ -2,32 +2,30 @@
 
     python -m fer_kit.synthetic DIR
 
-The faces come from `fer_kit.faces`. What is wrong with the real data is planted here, in known places:
-wrong labels, twins (the same photo again, see `fer_kit.copies`), twins that disagree on the label, twins
+The faces come from `fer_kit.synthetic.faces`. What is wrong with the real data is planted here, in known places:
+wrong labels, twins (the same photo again, see `fer_kit.synthetic.near_copies`), twins that disagree on the label, twins
 across train and test, flat images, 16 Happy to one Disgust.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import cli, copies, faces
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
+from fer_kit.synthetic import faces, near_copies
 
 Ints = NDArray[np.int64]
 Images = NDArray[np.uint8]
 
-TWIN_KINDS = copies.KINDS
+TWIN_KINDS = near_copies.KINDS
 RECORD = "synthetic.json"
 
 _LIMITS = {"rows": (100, 200_000), "test-rows": (20, 200_000), "seed": (0, 2**63 - 1)}
@@ -106,7 +104,7 @@ def draw(rows: int = 3000, test_rows: int = 750, seed: int = 0) -> SyntheticComp
     images[drawn] = faces.render(faces.traits(truth[drawn], draft), camera)
     for kind, name in enumerate(TWIN_KINDS):
         source, copy = twins[kinds == kind].T
-        images[copy] = copies.make(images[source], name, editor)
+        images[copy] = near_copies.make(images[source], name, editor)
     images[flat] = _flat_images(len(flat), editor)
 
     doubtful = plan.random(len(truth)) < _WRONG_FRAC
@@ -251,44 +249,3 @@ def write_sheet(path: Path | str, competition: SyntheticCompetition, rows: int =
             sheet.paste(picture, (left, title_px + row * cell))
     with atomic.replacing(path) as file:
         sheet.save(file, "PNG", optimize=True)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m fer_kit.synthetic`."""
-    parser = cli.parser(
-        "python -m fer_kit.synthetic", "Draw a competition: faces with expressions, wrong labels, twins and faults."
-    )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="where train.csv and test.csv go")
-    parser.add_argument("--rows", type=int, default=3000, help="train rows")
-    parser.add_argument("--test-rows", type=int, default=750, help="test rows")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same bytes")
-    parser.add_argument("--with-labels", action="store_true", help="write icml_face_data.csv with the test labels too")
-    parser.add_argument("--sheet", metavar="FILE.png", type=Path, help="write a picture sheet of the faces too")
-    parser.add_argument("--force", action="store_true", help="write over train.csv and test.csv that were not drawn")
-    return parser
-
-
-def _body(args: argparse.Namespace) -> None:
-    if args.sheet and args.sheet.suffix.lower() != ".png":
-        raise FerKitError(f"--sheet {args.sheet}: the sheet is a PNG; give a name that ends in .png")
-    competition = draw(args.rows, args.test_rows, args.seed)
-    written = write(args.folder, competition, args.with_labels, args.force)
-    counts = np.bincount(competition.train_labels, minlength=NUM_CLASSES)
-    print(f"drew {args.rows:,} train faces:", ", ".join(f"{n} {name}" for n, name in zip(counts, CLASSES, strict=True)))
-    wrong = np.mean(competition.train_labels != competition.train_truth)
-    print(f"and {args.test_rows:,} test faces; {wrong:.1%} wrong labels, {len(competition.twins):,} twins")
-    if args.sheet:
-        write_sheet(args.sheet, competition)
-        written.append(args.sheet)
-    for path in written:
-        print(f"wrote {path}")
-    print(f"next: python -m fer_kit.folds --data {shlex.quote(str(args.folder))}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    return cli.run(build_parser, _body, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""A drawn competition to try everything on."""

@@ -1,0 +1,56 @@
+"""`fer-kit synthetic`: draw a competition."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_kit import cli
+from fer_kit.errors import FerKitError
+from fer_kit.labels import CLASSES, NUM_CLASSES
+from fer_kit.synthetic.draw import draw, write, write_sheet
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `python -m fer_kit.synthetic`."""
+    parser = cli.parser(
+        "python -m fer_kit.synthetic", "Draw a competition: faces with expressions, wrong labels, twins and faults."
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where train.csv and test.csv go")
+    parser.add_argument("--rows", type=int, default=3000, help="train rows")
+    parser.add_argument("--test-rows", type=int, default=750, help="test rows")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same bytes")
+    parser.add_argument("--with-labels", action="store_true", help="write icml_face_data.csv with the test labels too")
+    parser.add_argument("--sheet", metavar="FILE.png", type=Path, help="write a picture sheet of the faces too")
+    parser.add_argument("--force", action="store_true", help="write over train.csv and test.csv that were not drawn")
+    return parser
+
+
+def _body(args: argparse.Namespace) -> None:
+    if args.sheet and args.sheet.suffix.lower() != ".png":
+        raise FerKitError(f"--sheet {args.sheet}: the sheet is a PNG; give a name that ends in .png")
+    competition = draw(args.rows, args.test_rows, args.seed)
+    written = write(args.folder, competition, args.with_labels, args.force)
+    counts = np.bincount(competition.train_labels, minlength=NUM_CLASSES)
+    print(f"drew {args.rows:,} train faces:", ", ".join(f"{n} {name}" for n, name in zip(counts, CLASSES, strict=True)))
+    wrong = np.mean(competition.train_labels != competition.train_truth)
+    print(f"and {args.test_rows:,} test faces; {wrong:.1%} wrong labels, {len(competition.twins):,} twins")
+    if args.sheet:
+        write_sheet(args.sheet, competition)
+        written.append(args.sheet)
+    for path in written:
+        print(f"wrote {path}")
+    print(f"next: python -m fer_kit.folds --data {shlex.quote(str(args.folder))}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    return cli.run(build_parser, _body, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
