@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensembles.members import Member
-from fer_kit import fold_files, metrics
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
+from fer_kit.folds import table as fold_files
 
 Ints = NDArray[np.int64]
 

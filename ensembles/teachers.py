@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ensembles.crossfit import ONE
 from ensembles.members import RUN
-from fer_kit import fold_names, metrics, predictions, runs, soft_targets
+from fer_kit import metrics, predictions, runs, soft_targets
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.labels import NUM_CLASSES
 from fer_kit.predictions import Predictions
 from fer_kit.runs import BLENDS, OOF, TEST, Run
@@ -49,7 +50,7 @@ class Team:
             return {"source": self.name, "sha256": self.sha256, "runs": whose}
         for run in self.runs if scheme == NESTED else ():
             for pair in itertools.combinations(range(self.folds), 2):
-                place = f"{fold_names.folder_name(pair)}/{OOF}"
+                place = f"{fold_spec.folder_name(pair)}/{OOF}"
                 whose[run.name][place] = atomic.sha256_of(run.folder / place)
         return {"runs": whose}
 
@@ -140,7 +141,7 @@ def taught_by_oof(runs_dir: Path, team: Team) -> list[str]:
     """Names of the teachers that were trained on targets which may have known the labels that they are scored on."""
     found = []
     for run in team.runs:
-        path = run.folder / fold_names.folder_name(0) / "config.json"
+        path = run.folder / fold_spec.folder_name(0) / "config.json"
         config = atomic.read_json(path) if path.is_file() else None
         named = str(config.get("targets") or "") if isinstance(config, dict) else ""
         if named and _scheme(runs_dir, named) not in (NESTED, PSEUDO):
@@ -164,12 +165,12 @@ def given(shares: Shares) -> NDArray[np.bool_]:
 
 
 def _test_of(run: Run, fold: int) -> NDArray[np.float32]:
-    return predictions.read(run.folder / fold_names.folder_name(fold) / TEST).logits
+    return predictions.read(run.folder / fold_spec.folder_name(fold) / TEST).logits
 
 
 def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
     """Out-of-fold predictions of the network of `run` that left out two folds."""
-    folder = run.folder / fold_names.folder_name(pair)
+    folder = run.folder / fold_spec.folder_name(pair)
     if not runs.is_finished(folder):
         typed = "+".join(map(str, pair))
         raise FerKitError(

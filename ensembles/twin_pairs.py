@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import fold_files, runs, twins
+from fer_kit import runs
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
+from fer_kit.folds import table as fold_files
+from fer_kit.folds import twins
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import fold_files, predictions, runs
+from fer_kit import predictions, runs
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError, did_you_mean
-from fer_kit.fold_files import Folds
+from fer_kit.folds import table
+from fer_kit.folds.table import Folds
 from fer_kit.predictions import Predictions
 
 Ints = NDArray[np.int64]
@@ -135,7 +136,7 @@ def groups(runs_dir: Path, sources: Sequence[Source]) -> Groups:
     path, test_path = runs_dir / FOLDS, runs_dir / TEST_GROUPS
     if not path.exists():
         return Groups(None, None)
-    folds = fold_files.read(path)
+    folds = table.read(path)
     about = sources[0].oof.meta
     if folds.digest != about["folds_digest"]:
         raise FerKitError(
@@ -146,11 +147,10 @@ def groups(runs_dir: Path, sources: Sequence[Source]) -> Groups:
         ids = source.oof.ids
         if ids[-1] >= len(folds.ids) or not np.array_equal(folds.labels[ids], source.labels):
             raise FerKitError(f"'{source.name}' has other rows or labels than {path}; make '{source.name}' again")
-    test = fold_files.read_test_groups(test_path) if test_path.exists() else None
+    test = table.read_test_groups(test_path) if test_path.exists() else None
     if test is not None and len(test) != len(sources[0].test):
         raise FerKitError(
-            f"{test_path}: {len(test):,} rows, '{sources[0].name}' predicts {len(sources[0].test):,}; "
-            f"{fold_files.REMAKE}"
+            f"{test_path}: {len(test):,} rows, '{sources[0].name}' predicts {len(sources[0].test):,}; {table.REMAKE}"
         )
     return Groups(folds, test)
 

@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, fold_names
+from fer_kit import cli
 from fer_kit.errors import FerKitError
+from fer_kit.folds import fold_spec
 
 METHODS = ("hirescam", "gradcam")
 
@@ -23,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         "answers apart, the average map of each class, and attention maps where the network has them.",
     )
     parser.add_argument("run", metavar="RUN", help="a run by name")
-    parser.add_argument("--fold", type=fold_names.parse, default=0, metavar="K", help="whose network and held-out rows")
+    parser.add_argument("--fold", type=fold_spec.parse, default=0, metavar="K", help="whose network and held-out rows")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
     parser.add_argument("--out", type=Path, help="folder to write into; RUNS/explain/<run>-fold<k> where not given")
@@ -53,7 +54,7 @@ def body(args: argparse.Namespace) -> None:
     from fer_kit import explain_sheets
 
     subject = explain_sheets.load(args.runs, args.run, args.fold, args.data)
-    out = args.out or args.runs / "explain" / f"{args.run}-{fold_names.folder_name(args.fold)}"
+    out = args.out or args.runs / "explain" / f"{args.run}-{fold_spec.folder_name(args.fold)}"
     for line in explain_sheets.write(subject, out, explain_sheets.Wish(
         rows=args.rows or [], faces=args.faces, average=args.average, method=args.method, layer=args.layer
     )):  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import checkpoints, explain_maps, fold_names, metrics, models, predictions
+from fer_kit import checkpoints, explain_maps, metrics, models, predictions
 from fer_kit import explain_pictures as draw
 from fer_kit import runs as run_folders
 from fer_kit.config import train_config as config
@@ -20,6 +20,7 @@ from fer_kit.data import loading
 from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.labels import CLASSES
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
@@ -55,7 +56,7 @@ class Wish:
     layer: str | None = None
 
 
-def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | None) -> Subject:
+def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None) -> Subject:
     """The network of a finished fold and the rows that it never saw.
 
     Raises:
@@ -71,7 +72,7 @@ def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | Non
     if not run_folders.is_finished(folder):
         there = sorted(path.name for path in folder.parent.glob("fold*") if run_folders.is_finished(path))
         raise FerKitError(f"{folder} is not a finished fold; finished are: {', '.join(there) or 'none'}")
-    if not fold_names.left_out(fold):
+    if not fold_spec.left_out(fold):
         raise FerKitError(f"{folder} was trained on every row, so there is no face it never saw; explain a fold")
     settings = config.from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
     net = models.build(settings)
@@ -85,7 +86,7 @@ def load(runs_dir: Path, run: str, fold: fold_names.Fold, data_folder: str | Non
             f"the fold's is {oof.meta['data_digest'][:12]}); give its folder with --data"
         )
     return Subject(
-        name=f"{run} {fold_names.in_words(fold)}",
+        name=f"{run} {fold_spec.in_words(fold)}",
         net=net,
         config=settings,
         ids=oof.ids,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import fold_files, twins
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.fold_files import Folds
+from fer_kit.folds import table, twins
+from fer_kit.folds.table import Folds
 from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 
 Images = NDArray[np.uint8]  # (N, 48, 48)
@@ -54,13 +54,13 @@ def groups_of(competition: Competition, runs_dir: Path) -> Groups:
     if not path.exists():
         found = twins.find(np.concatenate([train.images, test.images]), "exact").groups
         return Groups(found[: len(train.ids)], found[len(train.ids) :], "exact", None)
-    folds = fold_files.read(path)
-    fold_files.check(folds, train.labels)
-    test_groups = fold_files.read_test_groups(test_path)
+    folds = table.read(path)
+    table.check(folds, train.labels)
+    test_groups = table.read_test_groups(test_path)
     if len(test_groups) != len(test.ids):
         raise FerKitError(
             f"{test_path}: {len(test_groups):,} rows, the test data {len(test.ids):,}; choose the --data that the "
-            f"folds were made from or {fold_files.REMAKE}"
+            f"folds were made from or {table.REMAKE}"
         )
     about = atomic.read_json(record) if record.is_file() else {}
     method = about.get("method") if isinstance(about, dict) else None

@@ -15,14 +15,12 @@ from torch import Tensor
 
 from fer_kit import (
     batches,
-    folds,
     models,
     precision,
     pretrained,
     revision,
     runs,
     soft_targets,
-    splits,
     tracking,
     training_rows,
     user_batches,
@@ -32,7 +30,9 @@ from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading as data
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.fold_names import Fold, seed_number
+from fer_kit.folds import deal as folds
+from fer_kit.folds import splits
+from fer_kit.folds.fold_spec import Fold, seed_number
 from fer_kit.labels import SIDE_PX
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fer_kit import engine, metrics, predictions
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.data.loading import Competition
-from fer_kit.fold_names import Fold, recorded
+from fer_kit.folds.fold_spec import Fold, recorded
 from fer_kit.precision import Precision
 from fer_kit.predictions import Predictions
 

@@ -13,8 +13,8 @@ from fer_kit.config.train_config import TrainConfig
 from fer_kit.files import atomic, lock
 from fer_kit.fold_epochs import save, saved, settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
-from fer_kit.fold_names import in_words, recorded
 from fer_kit.fold_predict import Asked
+from fer_kit.folds.fold_spec import in_words, recorded
 from fer_kit.predictions import Predictions
 
 

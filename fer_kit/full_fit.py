@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fer_kit import fold_names, predictions, runs
+from fer_kit import predictions, runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.predictions import Predictions
 from fer_kit.runs import TEST, Run
 
@@ -28,12 +29,12 @@ def load(run: Run) -> FullFit | None:
     Raises:
         FerKitError: a foldall of another config, other folds or data than the run's folds, or with other test rows.
     """
-    folder = run.folder / fold_names.folder_name(fold_names.ALL)
+    folder = run.folder / fold_spec.folder_name(fold_spec.ALL)
     if not runs.is_finished(folder):
         return None
     test = predictions.read(folder / TEST)
     keys = ("run", "config_digest", "folds_digest", "data_digest", "views")
     predictions.same_meta([run.test, test], keys, f"{folder}")
-    if test.meta["fold"] != fold_names.FULL or test.labels is not None or test.ids.tolist() != run.test.ids.tolist():
+    if test.meta["fold"] != fold_spec.FULL or test.labels is not None or test.ids.tolist() != run.test.ids.tolist():
         raise FerKitError(f"{folder / TEST}: not the test rows of a full fit; train it again with --fold all")
     return FullFit(test, atomic.sha256_of(folder / TEST))

@@ -10,10 +10,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, fold_names, runs
+from fer_kit import cli, runs
 from fer_kit.config.settings import CHOICES
 from fer_kit.errors import FerKitError, did_you_mean
-from fer_kit.fold_names import Fold
+from fer_kit.folds import fold_spec
+from fer_kit.folds.fold_spec import Fold
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run by name")
     parser.add_argument("--views", required=True, choices=CHOICES["views"], help="what to average over")
     parser.add_argument("--tag", help="names the new run: <run>-<tag>; the views where not given")
-    parser.add_argument("--fold", type=fold_names.parse, metavar="K", help="this fold alone; every finished one if not")
+    parser.add_argument("--fold", type=fold_spec.parse, metavar="K", help="this fold alone; every finished one if not")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
     parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
@@ -44,12 +45,12 @@ def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str
         hint = did_you_mean(run, known)
         raise FerKitError(f"{runs_dir}: no run '{run}'{hint}; there are: {', '.join(known) or 'no runs yet'}")
     state = runs.status(runs_dir, run)
-    full = runs.fold_folder(runs_dir, run, fold_names.ALL)
-    finished: list[Fold] = [*state.finished, *([fold_names.ALL] if runs.is_finished(full) else [])]
+    full = runs.fold_folder(runs_dir, run, fold_spec.ALL)
+    finished: list[Fold] = [*state.finished, *([fold_spec.ALL] if runs.is_finished(full) else [])]
     if not finished:
         raise FerKitError(runs.unfinished_message(runs_dir, state))
     there = sorted(path.name for path in (runs_dir / run).glob("fold*") if "+" not in path.name)
-    return tuple(finished), [name for name in there if name not in map(fold_names.folder_name, finished)]
+    return tuple(finished), [name for name in there if name not in map(fold_spec.folder_name, finished)]
 
 
 def body(args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from fer_kit import models, transfer, weights_files
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.fold_names import Fold, left_out, recorded
+from fer_kit.folds.fold_spec import Fold, left_out, recorded
 from fer_kit.models.backbone import Backbone, config_of, record_of
 from fer_kit.pretrained_files import Tensors, first_line, read
 from fer_kit.pretrained_fit import fitted, without_classifier

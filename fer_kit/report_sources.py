@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_kit import evaluate_sources, fold_files, runs
+from fer_kit import evaluate_sources, runs
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate_sources import FOLDS, Groups, Source
+from fer_kit.folds import table
 
 METRICS = "metrics.jsonl"
 FOLD_FOLDER = re.compile(r"fold(all|[0-9]+(\+[0-9]+)?)")
@@ -90,7 +91,7 @@ def _of_one_kind(runs_dir: Path, loaded: list[Source]) -> tuple[list[Source], li
     if not loaded:
         return [], []
     try:
-        own = fold_files.read(runs_dir / FOLDS).digest
+        own = table.read(runs_dir / FOLDS).digest
     except FerKitError:  # told by `_groups`
         own = ""
     counted = Counter(_kind(source) for source in loaded)

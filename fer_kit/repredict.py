@@ -14,24 +14,14 @@ from typing import Any
 
 import torch
 
-from fer_kit import (
-    checkpoints,
-    fold_names,
-    fold_predict,
-    folds,
-    models,
-    precision,
-    predictions,
-    revision,
-    runs,
-    splits,
-    tracking,
-)
+from fer_kit import checkpoints, fold_predict, models, precision, predictions, revision, runs, tracking
 from fer_kit.config import train_config as config
 from fer_kit.data import loading as data
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.fold_names import Fold
+from fer_kit.folds import deal as folds
+from fer_kit.folds import fold_spec, splits
+from fer_kit.folds.fold_spec import Fold
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
 
@@ -181,7 +171,7 @@ def save(
     with aside(target) as folder:
         for name in (WEIGHTS, HISTORY):  # the network, and how it was trained: the same as in the source
             shutil.copyfile(source.folder / name, folder / name)
-        command = f"{wish.command} --fold {fold_names.folder_name(asked.fold).removeprefix('fold')}"
+        command = f"{wish.command} --fold {fold_spec.folder_name(asked.fold).removeprefix('fold')}"
         exact = precision.Precision("fp32", asked.device)
         atomic.write_json(folder / "env.json", tracking.environment(exact, command, asked.code))
         atomic.write_json(folder / CONFIG, asked.config.to_json())

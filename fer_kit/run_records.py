@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fer_kit import fold_names
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 
 RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"
 STORED_SCORE_TOLERANCE = 1e-6  # a mix-up of rows moves an accuracy by more than rounding ever does
@@ -24,7 +24,7 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         raise FerKitError(f"{path}: not a JSON object; make this folder again")
     for file, key in HASHED.items():
-        full = file == OOF and record.get("fold") == fold_names.FULL
+        full = file == OOF and record.get("fold") == fold_spec.FULL
         if not full and not (folder / file).is_file():
             raise FerKitError(f"{folder / file}: missing, though {name} says it was written; make this folder again")
         if not full and atomic.sha256_of(folder / file) != field(path, record, key, str):

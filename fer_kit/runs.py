@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import fold_names, metrics, predictions, run_records
+from fer_kit import metrics, predictions, run_records
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.predictions import Predictions
 from fer_kit.run_records import BLEND, OOF, RESULT, STORED_SCORE_TOLERANCE, TEST
 
@@ -109,9 +110,9 @@ def run_name(recipe: str, tag: str | None = None) -> str:
     return name if tag is None else safe_name(f"{name}-{safe_name(tag, 'tag')}", "run")
 
 
-def fold_folder(runs_dir: Path | str, run: str, fold: fold_names.Fold) -> Path:
+def fold_folder(runs_dir: Path | str, run: str, fold: fold_spec.Fold) -> Path:
     """Where fold `fold` of `run` lives."""
-    return Path(runs_dir) / run / fold_names.folder_name(fold)
+    return Path(runs_dir) / run / fold_spec.folder_name(fold)
 
 
 def list_runs(runs_dir: Path | str) -> list[str]:

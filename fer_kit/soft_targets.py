@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz
-from fer_kit.fold_names import Fold
+from fer_kit.folds.fold_spec import Fold
 from fer_kit.labels import NUM_CLASSES
 
 Shares = NDArray[np.float32]

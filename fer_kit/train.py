@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import augment_files, cli, fold_names, runs, soft_targets, wandb_log, weights_files
+from fer_kit import augment_files, cli, runs, soft_targets, wandb_log, weights_files
 from fer_kit.config import costs, recipes, unread
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
+from fer_kit.folds import fold_spec
 from fer_kit.labels import SIDE_PX
 
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--fold",
-        type=fold_names.parse,
+        type=fold_spec.parse,
         required=True,
         metavar="K",
         help="the fold to leave out and predict, from 0; all: train on every row but those watched for an early stop, "
@@ -215,11 +216,11 @@ def refuse(config: TrainConfig, pipeline: augment_files.AugmentFile | None) -> N
 
 def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
     """Print what a run would do, from the files at hand; torch is loaded only where a network has to be built."""
-    from fer_kit import folds, splits
     from fer_kit.data import loading
+    from fer_kit.folds import deal, splits
 
     place = loading.find(args.data)
-    table = folds.read(args.runs / "folds.csv")
+    table = deal.read(args.runs / "folds.csv")
     parts = splits.split(table, args.fold, config)
     changed = dataclasses.asdict(recipes.get(args.recipe))
     cost = cost_of(config)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import fold_names, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.labels import CLASSES
 from fer_kit.predictions import Predictions
 from fer_kit.wandb_log import FACTS, PLACE
@@ -158,7 +159,7 @@ def _of_members(folder: Path, record: dict[str, Any]) -> list[Bundle]:
             bundles.append(_predictions(f"blend-{place.name}", place, {}))
         elif source["kind"] == "run":
             parts = {path.split("/")[0] for path in source["sha256"]}
-            parts |= {fold_names.folder_name(fold_names.ALL)} if record.get("full_fit") else set()
+            parts |= {fold_spec.folder_name(fold_spec.ALL)} if record.get("full_fit") else set()
             there = sorted(part for part in parts if (place / part / runs.TEST).is_file())
             bundles += [_predictions(f"{place.name}-{part}", place / part, {}) for part in there]
         else:

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import fold_names, runs
+from fer_kit import runs
 from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 
 HUB, NONE = "hub", "none"
 TIMM = "timm/"
@@ -43,7 +44,7 @@ class Source:
     path: Path | None = None
 
 
-def find(text: str, fold: fold_names.Fold, inputs: Path | None = None) -> Source:
+def find(text: str, fold: fold_spec.Fold, inputs: Path | None = None) -> Source:
     """The weights that `--weights text` names for a network of `fold`; `inputs` is where Kaggle mounts.
 
     Raises:
@@ -66,7 +67,7 @@ def find(text: str, fold: fold_names.Fold, inputs: Path | None = None) -> Source
     raise FerKitError(f"--weights {text}: no such file or folder{_mounts(inputs)}; give {WAYS}; or {NONE}, on purpose")
 
 
-def resumed(text: str, fold: fold_names.Fold, folder: Path) -> Source:
+def resumed(text: str, fold: fold_spec.Fold, folder: Path) -> Source:
     """`find` for a run that goes on: with its checkpoint in `folder` the file that it began with may be gone."""
     kept = folder / "config.json"
     if (folder / "last.pt").is_file() and kept.is_file() and not Path(text).expanduser().exists():
@@ -93,13 +94,13 @@ def name_of(path: Path) -> str:
         raise FerKitError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def of_run(run: Path, fold: fold_names.Fold) -> Source:
+def of_run(run: Path, fold: fold_spec.Fold) -> Source:
     """The network of `run` that left out the same fold, so that the rows to be predicted stay unseen.
 
     Raises:
         FerKitError: that fold of the run is not there or not finished.
     """
-    folder = run / fold_names.folder_name(fold)
+    folder = run / fold_spec.folder_name(fold)
     if not runs.is_finished(folder) or not (folder / MODEL).is_file():
         raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
     result = atomic.read_json(folder / runs.RESULT)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import fold_files, runs
+from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
+from fer_kit.folds import table
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete
 from kernels import archive, manifest, record
@@ -129,7 +130,7 @@ def check_runs(unpacked: Path, told: Manifest) -> None:
     """Raise OutputIncomplete unless the folds are whole, of one configuration, on the folds.csv beside them."""
     where = f"the output of run id {told.run_id}"
     try:
-        digest = fold_files.read(unpacked / "folds.csv").digest
+        digest = table.read(unpacked / "folds.csv").digest
         finished = runs.status(unpacked, told.run).finished if (unpacked / told.run).is_dir() else ()
         missing = sorted({*told.finished} - {*finished})
         if missing:
@@ -156,7 +157,7 @@ def plan_moves(
     """
     here = runs_dir / "folds.csv"
     if here.exists():
-        ours, theirs = fold_files.read(here).digest, fold_files.read(unpacked / "folds.csv").digest
+        ours, theirs = table.read(here).digest, table.read(unpacked / "folds.csv").digest
         if ours != theirs:
             raise FerKitError(
                 f"{here} (digest {ours[:12]}) holds other folds than the kernel trained on ({theirs[:12]}), so its runs"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import fold_files
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.fold_files import Folds, Ints
+from fer_kit.folds import table as fold_files
+from fer_kit.folds.table import Folds, Ints
 
 _GROUP, _FOLD = np.dtype("<i4"), np.dtype("u1")
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fer_kit import fold_files, revision, train
+from fer_kit import revision, train
 from fer_kit.augment_files import AugmentFile
 from fer_kit.errors import FerKitError
-from fer_kit.fold_files import Folds
+from fer_kit.folds import table as fold_files
+from fer_kit.folds.table import Folds
 from kernels import accelerators, pipeline, weights
 
 SHORTEST_TITLE, LONGEST_TITLE = 5, 50

@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fer_kit import fold_files, train
+from fer_kit import train
 from fer_kit.data import loading
 from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
+from fer_kit.folds import table
 from kernels import archive, devices, earlier, fold_table, manifest, pipeline, weights
 from kernels.training import Outcome, Slot, Training
 
@@ -186,7 +187,7 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
     """
     path = places.runs / "folds.csv"
     if settings.folds_digest is not None:
-        before = fold_files.read(path).digest if path.exists() else settings.folds_digest
+        before = table.read(path).digest if path.exists() else settings.folds_digest
         if before != settings.folds_digest:
             raise FerKitError(
                 f"the folds sent along (digest {settings.folds_digest[:12]}) are not those of {settings.earlier} "
@@ -205,7 +206,7 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
         if done.returncode:
             raise FerKitError("the folds could not be made; see the lines above")
         origin = "made here"
-    folds = fold_files.read(path)
+    folds = table.read(path)
     say(f"folds    {folds.count}, digest {folds.digest[:12]}, {origin}")
     beyond = [fold for fold in settings.folds if fold >= folds.count]
     if beyond:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_kit.folds import __main__ as folds_command
 from tests.browser import browser  # noqa: F401 (a fixture)
 from tests.fake_submissions import digest, here  # noqa: F401 (fixtures)
 from tests.kaggle_fixture import kaggle_site  # noqa: F401 (a fixture)
@@ -37,8 +38,10 @@ def competition_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def runs_dir(competition_dir: Path, tmp_path: Path) -> Path:
     """A run folder with three folds of the drawn competition, and nothing else."""
-    from fer_kit import folds
 
     runs = tmp_path / "runs"
-    assert folds.main(["--data", str(competition_dir), "--runs", str(runs), "--folds", "3", "--method", "exact"]) == 0
+    assert (
+        folds_command.main(["--data", str(competition_dir), "--runs", str(runs), "--folds", "3", "--method", "exact"])
+        == 0
+    )
     return runs

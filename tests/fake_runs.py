@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import fold_files, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.files import atomic
+from fer_kit.folds import table
 from fer_kit.predictions import Predictions
 
 ROWS, TEST_ROWS, FOLDS = 90, 40, 3
 LABELS = np.arange(ROWS, dtype=np.int64) * 5 % 7
 FOLD_OF_ROW = np.arange(ROWS, dtype=np.int64) * 7 % 11 % FOLDS
-TABLE = fold_files.table_of(fold_files.COLUMNS, np.arange(ROWS), LABELS, np.arange(ROWS), FOLD_OF_ROW)
+TABLE = table.table_of(table.COLUMNS, np.arange(ROWS), LABELS, np.arange(ROWS), FOLD_OF_ROW)
 
 
 def meta(run: str = "plain", **changes: Any) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import weights_file
-from fer_kit import fold_files, predictions, runs
+from fer_kit import predictions, runs
 from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
+from fer_kit.folds import table
 from kernels import manifest
 from kernels import record as kernel_record
 from submissions import check, ledger, sources
@@ -148,10 +149,10 @@ def blend_file(folder: Path, content: bytes) -> object:
 def folds_file(folder: Path, content: bytes) -> object:
     path = put(folder, "folds.csv", content)
     if content.startswith(b"id,group"):
-        return fold_files.read_test_groups(path)
-    read = fold_files.read(path)
+        return table.read_test_groups(path)
+    read = table.read(path)
     columns = (read.ids, read.labels, read.groups, read.folds)
-    again = fold_files.read(put(folder, "again.csv", fold_files.table_of(fold_files.COLUMNS, *columns)))
+    again = table.read(put(folder, "again.csv", table.table_of(table.COLUMNS, *columns)))
     assert np.array_equal(again.folds, read.folds) and sorted(read.ids.tolist()) == list(range(len(read.ids)))
     return [len(read.rows_out(fold)) + len(read.rows_in(fold)) == len(read.ids) for fold in range(read.count)]
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_kit import fold_files, runs
+from fer_kit import runs
+from fer_kit.folds import table
 from kernels import __main__ as commands
 from kernels import archive, manifest, record
 from tests import fake_runs
@@ -66,7 +67,7 @@ def save_runs(folder: Path, finished: tuple[int, ...] = (0, 1, 2), unfinished: t
     """Run folders as `archive.pack` takes them, with folds.csv, drawn from a seed."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "folds.csv").write_bytes(fake_runs.TABLE)
-    digest = fold_files.read(folder / "folds.csv").digest
+    digest = table.read(folder / "folds.csv").digest
     for fold in (*finished, *unfinished):
         path = runs.fold_folder(folder, RUN, fold)
         fake_runs.save_fold(path, *fake_runs.fold_parts(RUN, fold, 1, 1.5, folds_digest=digest))

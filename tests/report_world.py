@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ensembles import blend
-from fer_kit import fold_files
 from fer_kit.data import loading as data
 from fer_kit.files import atomic
+from fer_kit.folds import table
 from fer_kit.synthetic import draw
 from submissions import ledger
 from tests import fake_runs
@@ -54,7 +54,7 @@ def make(folder: Path) -> World:
 
 
 def save_run(world: World, run: str, seed: int, skill: float, digest: str) -> None:
-    folds_digest = fold_files.read(world.runs / "folds.csv").digest
+    folds_digest = table.read(world.runs / "folds.csv").digest
     folder = fake_runs.save_run(world.runs, run, seed, skill, folds_digest=folds_digest, data_digest=digest)
     for fold in range(FOLDS):
         write_curves(folder / f"fold{fold}", skill, watched=run != "weak")

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fer_kit import batches, losses, optim, precision, splits
+from fer_kit import batches, losses, optim, precision
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.folds import Folds
+from fer_kit.folds import splits
+from fer_kit.folds.deal import Folds
 
 PLAIN = TrainConfig(recipe="plain", model="deep_v1", epochs=2, batch_size=16)
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import folds, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.files import atomic
+from fer_kit.folds import deal
 from tests import fake_runs
 from tests.fake_runs import ROWS
 
@@ -82,7 +83,7 @@ def test_the_record(two, capsys):
 
 def test_the_report(two, capsys):
     (two / "folds.csv").write_bytes(fake_runs.TABLE)
-    digest = folds.read(two / "folds.csv").digest
+    digest = deal.read(two / "folds.csv").digest
     fake_runs.save_run(two, "weak", seed=1, skill=1.0, folds_digest=digest)
     fake_runs.save_run(two, "strong", seed=2, skill=2.5, folds_digest=digest)
     fake_runs.save_run(two, "later", seed=3, folds_digest=digest)
@@ -216,14 +217,14 @@ def test_members_of_other_rows(two, capsys, monkeypatch):
 
 def test_another_folds_file(two, capsys):
     (two / "folds.csv").write_bytes(fake_runs.TABLE)
-    digest = folds.read(two / "folds.csv").digest[:12]
+    digest = deal.read(two / "folds.csv").digest[:12]
     refused(capsys, f"runs/folds.csv: its digest is {digest}, the members were trained with folds; put that", "all")
 
 
 def test_rows_at_odds_with_the_folds_file(here, capsys, monkeypatch):
     here.mkdir()
     (here / "folds.csv").write_bytes(fake_runs.TABLE)
-    digest = folds.read(here / "folds.csv").digest
+    digest = deal.read(here / "folds.csv").digest
     fake_runs.save_run(here, "a", seed=1, folds_digest=digest)
     assert run(capsys, "fine")[0] == 0
     for attribute, what in (("LABELS", "labels"), ("FOLD_OF_ROW", "the fold of a row")):

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import cli, folds
+from fer_kit import cli
 from fer_kit.data import cache as data_cache
 from fer_kit.data import csv_reader, loading, places
+from fer_kit.folds import __main__ as folds_command
 from tests.small_competition import (
     SLUG,
     TEST_IMAGES,
@@ -155,7 +156,7 @@ def test_part_missing(rows: slice, kind: str, tmp_path: Path) -> None:
 def test_a_bad_row_ends_a_command_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, "test.csv")
     (tmp_path / "train.csv").write_text(content("train.csv")[:-20])
-    assert folds.main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs")]) == cli.EXIT_USER_ERROR
+    assert folds_command.main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs")]) == cli.EXIT_USER_ERROR
     assert capsys.readouterr().err == (
         f"error: {tmp_path / 'train.csv'}: row 8 (line 9): a quote is opened and not closed; "
         "the file seems cut off, download it again\n"

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import cli, download, fold_files, folds, runs
+from fer_kit import cli, download, runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, unzip
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import table
 from kernels import archive
 from submissions import ledger
 from tests import fake_runs
@@ -122,11 +124,11 @@ def test_new_folds_on_a_full_disk_leave_the_old_ones(competition_dir, runs_dir, 
     before = contents(runs_dir)
     command = ["--data", str(competition_dir), "--runs", str(runs_dir), "--folds", "4", "--method", "exact", "--force"]
     with refusing(name):
-        assert folds.main(command) == 2
+        assert folds_command.main(command) == 2
     assert FULL in one_line(capsys)
     assert contents(runs_dir) == before
-    assert folds.main(command) == 0
-    assert fold_files.read(runs_dir / "folds.csv").count == 4
+    assert folds_command.main(command) == 0
+    assert table.read(runs_dir / "folds.csv").count == 4
 
 
 @pytest.mark.parametrize("name", ["oof.npz", "test.npz", "blend.json"])

@@ -10,6 +10,7 @@ import torch
 
 from fer_kit import fold_epochs, fold_run, runs, train
 from fer_kit.files import lock
+from fer_kit.folds import __main__ as folds_command
 from tests.full_disk import no_file_beyond, one_line, refusing
 from tests.test_train import products
 
@@ -29,10 +30,9 @@ def folder(runs_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(competition_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    from fer_kit import folds
 
     place = ["--data", str(competition_dir), "--runs", str(tmp_path_factory.mktemp("whole"))]
-    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    assert folds_command.main([*place, "--folds", "3", "--method", "exact"]) == 0
     assert train.main([*RECIPE, *place, "--fold", "1"]) == 0
     return products(Path(place[3]) / "baseline_v1-t" / "fold1")
 

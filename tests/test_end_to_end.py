@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ensembles import blend
-from fer_kit import folds, predictions, train
+from fer_kit import predictions, train
+from fer_kit.folds import __main__ as folds_command
 from fer_kit.synthetic import __main__ as synthetic_command
 from submissions.__main__ import main as submissions
 
@@ -16,7 +17,7 @@ from submissions.__main__ import main as submissions
 def test_from_nothing_to_a_checked_submission(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert synthetic_command.main(["data", "--rows", "420", "--test-rows", "60"]) == 0
-    assert folds.main(["--folds", "3"]) == 0  # ./data is found by itself, runs/ is the default
+    assert folds_command.main(["--folds", "3"]) == 0  # ./data is found by itself, runs/ is the default
 
     fast = ["--set", "epochs=1", "batch_size=32", "--tag", "e2e"]
     for recipe in ("baseline_v1", "baseline_v2"):

@@ -10,8 +10,9 @@ import pytest
 
 from ensembles import blend, crossfit, members, nested, value
 from ensembles import rows as common_rows
-from fer_kit import fold_names, metrics, predictions, runs
+from fer_kit import metrics, predictions, runs
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.predictions import Predictions
 from tests import fake_runs
 from tests.test_blend import PLAIN, here, refused, run, two  # noqa: F401
@@ -69,12 +70,12 @@ def test_a_blend_that_fitted_nothing_is_no_part_of_itself_either(three, capsys):
 
 def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):  # noqa: F811
     strong = runs.load(two, "strong")
-    folder = runs.fold_folder(two, "strong", fold_names.ALL)
-    told = {**predictions.read(two / "strong/fold0/test.npz").meta, "fold": fold_names.FULL}
+    folder = runs.fold_folder(two, "strong", fold_spec.ALL)
+    told = {**predictions.read(two / "strong/fold0/test.npz").meta, "fold": fold_spec.FULL}
     full = Predictions(strong.test.ids, strong.test.logits[::-1].copy(), told)
     predictions.write(folder / "test.npz", full)
     sha256 = atomic.sha256_of(folder / "test.npz")
-    atomic.write_json(folder / "result.json", {"fold": fold_names.FULL, "test_sha256": sha256})
+    atomic.write_json(folder / "result.json", {"fold": fold_spec.FULL, "test_sha256": sha256})
     code, out, _ = run(capsys, "all", "--full-fit", "instead")
     assert code == 0
     assert "the full fit of strong instead of the mean of the folds; by their folds alone: weak; scores are" in out

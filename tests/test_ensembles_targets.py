@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ensembles import blend, targets
-from fer_kit import fold_names, runs, soft_targets
+from fer_kit import runs, soft_targets
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.predictions import Predictions
 from tests import fake_runs
 from tests.fake_runs import FOLD_OF_ROW, FOLDS, LABELS, ROWS, TABLE, TEST_ROWS
@@ -29,9 +30,9 @@ def stained(rows, *left_out):
 def save(runs_dir, name="net", pairs=True):
     kinds = [*range(FOLDS), *(((0, 1), (0, 2), (1, 2)) if pairs else ())]
     for fold in kinds:
-        left_out = fold_names.left_out(fold)
+        left_out = fold_spec.left_out(fold)
         ids = np.flatnonzero(np.isin(FOLD_OF_ROW, left_out))
-        told = fake_runs.meta(name, fold=fold_names.recorded(fold))
+        told = fake_runs.meta(name, fold=fold_spec.recorded(fold))
         noise = np.random.default_rng(len(name)).normal(0, 0.01, 7).astype(np.float32)
         oof = Predictions(ids, stained(len(ids), *left_out) + noise, told, LABELS[ids])
         test = Predictions(np.arange(TEST_ROWS), stained(TEST_ROWS, *left_out) + noise, told)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from ensembles import blend, twin_gain, twin_lookup, twin_pairs
-from fer_kit import folds, metrics, runs
+from fer_kit import metrics, runs
 from fer_kit.files import atomic
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import deal
 from submissions.__main__ import main as submissions
 from tests import twin_world
 
@@ -251,9 +253,9 @@ def test_gain_of_a_run_on_grouped_and_on_plain_folds(place, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "near, networks that did not see the twins: " in shown and "that did: " not in shown
     plain = tmp_path / "plain"
-    assert folds.main(["--data", str(data), "--runs", str(plain), "--method", "none"]) == 0
+    assert folds_command.main(["--data", str(data), "--runs", str(plain), "--method", "none"]) == 0
     assert "warning: --method none lets twins cross the folds" in capsys.readouterr().err
-    table = folds.read(plain / "folds.csv")
+    table = deal.read(plain / "folds.csv")
     assert len(np.unique(table.groups)) == len(table.groups)
     world = twin_world.World(WORLD.labels, WORLD.photos, table.folds, WORLD.test_labels, WORLD.test_photos)
     twin_world.save_run(plain, data, world, "net", memory=1.5)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import evaluate, evaluate_scores, evaluate_sources, fold_files, metrics
+from fer_kit import evaluate, evaluate_scores, evaluate_sources, metrics
 from fer_kit.data import loading
 from fer_kit.evaluate_sources import Groups
+from fer_kit.folds import table as fold_files
 from fer_kit.labels import CLASSES
 from fer_kit.synthetic import draw
 from tests import fake_runs

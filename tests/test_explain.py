@@ -12,8 +12,9 @@ from PIL import Image
 from torch import nn
 
 from ensembles import blend
-from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, folds, models, predictions, train
+from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, models, predictions, train
 from fer_kit.config import recipes
+from fer_kit.folds import __main__ as folds_command
 from fer_kit.labels import CLASSES
 from tests import fake_runs
 
@@ -147,7 +148,7 @@ def trained(competition_dir, tmp_path_factory):
     """Runs folder with fold 1 of `attention`, trained for a moment."""
     runs_dir = tmp_path_factory.mktemp("explained") / "runs"
     place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
-    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    assert folds_command.main([*place, "--folds", "3", "--method", "exact"]) == 0
     small = ["--set", "epochs=2", "limit_rows=96", "batch_size=16", "--tag", "t", "--device", "cpu"]
     assert train.main(["--recipe", "attention", *small, *place, "--fold", "1"]) == 0
     return runs_dir

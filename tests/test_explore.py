@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import explore, explore_facts, explore_pictures, fold_files
+from fer_kit import explore, explore_facts, explore_pictures
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
+from fer_kit.folds import table
 from fer_kit.labels import CLASSES
 from tests.small_competition import refusal
 
@@ -62,8 +63,8 @@ def test_counts_by_hand(small, tmp_path):
 
 def test_twins_and_folds_come_from_the_files_where_they_are(small, tmp_path):
     values = small.train.ids, small.train.labels, np.array([0, 1, 0, 2, 2, 0]), np.array([0, 0, 0, 1, 1, 0])
-    (tmp_path / "folds.csv").write_bytes(fold_files.table_of(fold_files.COLUMNS, *values))
-    test_table = fold_files.table_of(fold_files.TEST_COLUMNS, small.test.ids, np.array([2, 3, 1]))
+    (tmp_path / "folds.csv").write_bytes(table.table_of(table.COLUMNS, *values))
+    test_table = table.table_of(table.TEST_COLUMNS, small.test.ids, np.array([2, 3, 1]))
     (tmp_path / "folds-test.csv").write_bytes(test_table)
     found = explore_facts.facts(small, explore_facts.groups_of(small, tmp_path))
     assert found["twins"]["train_rows_in_them"] == 5 and found["twins"]["test_rows_with_a_train_twin"] == 2

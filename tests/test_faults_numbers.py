@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from ensembles import blend
-from fer_kit import engine, fold_epochs, folds, losses, runs, train
+from fer_kit import engine, fold_epochs, losses, runs, train
 from fer_kit.config.train_config import override
 from fer_kit.files import atomic
+from fer_kit.folds import __main__ as folds_command
 from fer_kit.synthetic import draw
 from submissions import __main__ as submissions
 from tests.full_disk import one_line
@@ -116,7 +117,7 @@ class Elsewhere:
         draw.write(folder / "other-data", drawn_faces)
         words = ["--folds", "2", "--method", "exact", "--data", str(folder / "data"), "--runs"]
         for runs_dir, seed in (("runs", "0"), ("other-data-runs", "0"), ("other-folds-runs", "1")):
-            assert folds.main([*words, str(folder / runs_dir), "--seed", seed]) == 0
+            assert folds_command.main([*words, str(folder / runs_dir), "--seed", seed]) == 0
             data = "other-data" if runs_dir == "other-data-runs" else "data"
             place = ["--data", str(folder / data), "--runs", str(folder / runs_dir)]
             for fold in ("0", "1"):

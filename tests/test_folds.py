@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import folds, twins
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import deal, twins
 from fer_kit.labels import NUM_CLASSES
 from fer_kit.synthetic import draw
 
@@ -25,8 +25,8 @@ def competition() -> Competition:
 
 
 @pytest.fixture(scope="module")
-def made(competition: Competition) -> folds.Made:
-    return folds.make(competition, count=5, seed=0)
+def made(competition: Competition) -> deal.Made:
+    return deal.make(competition, count=5, seed=0)
 
 
 def as_competition(drawn: draw.SyntheticCompetition) -> Competition:
@@ -47,7 +47,7 @@ def reordered(competition: Competition, train: np.ndarray, test: np.ndarray) -> 
 # ------------------------------------------------------------------------------------------ invariants
 
 
-def test_every_row_is_held_out_once(made: folds.Made) -> None:
+def test_every_row_is_held_out_once(made: deal.Made) -> None:
     table = made.folds
     assert table.count == 5
     held_out = np.concatenate([table.rows_out(fold) for fold in range(5)])
@@ -57,13 +57,13 @@ def test_every_row_is_held_out_once(made: folds.Made) -> None:
         np.testing.assert_array_equal(np.sort(both), table.ids)
 
 
-def test_groups_are_whole(made: folds.Made) -> None:
+def test_groups_are_whole(made: deal.Made) -> None:
     table = made.folds
     assert len(np.unique(table.groups)) < len(table.ids)
     assert len(np.unique(np.stack([table.groups, table.folds], axis=1), axis=0)) == len(np.unique(table.groups))
 
 
-def test_copies_share_a_fold(competition: Competition, made: folds.Made) -> None:
+def test_copies_share_a_fold(competition: Competition, made: deal.Made) -> None:
     keys = twins.content_keys(competition.train.images)
     shown = ~twins.is_flat(competition.train.images)
     fold_of: dict[bytes, set[int]] = {}
@@ -72,7 +72,7 @@ def test_copies_share_a_fold(competition: Competition, made: folds.Made) -> None
     assert {len(found) for found in fold_of.values()} == {1}
 
 
-def test_folds_are_stratified(competition: Competition, made: folds.Made) -> None:
+def test_folds_are_stratified(competition: Competition, made: deal.Made) -> None:
     sizes = np.bincount(made.folds.folds)
     assert sizes.max() - sizes.min() <= 3
     for label in range(NUM_CLASSES):
@@ -80,18 +80,18 @@ def test_folds_are_stratified(competition: Competition, made: folds.Made) -> Non
         assert counts.max() - counts.min() <= 2, f"class {label}: {counts}"
 
 
-def test_again_gives_the_same_bytes_and_another_seed_other_folds(competition: Competition, made: folds.Made) -> None:
-    again, other = folds.make(competition), folds.make(competition, seed=1)
+def test_again_gives_the_same_bytes_and_another_seed_other_folds(competition: Competition, made: deal.Made) -> None:
+    again, other = deal.make(competition), deal.make(competition, seed=1)
     assert (again.table, again.test_table, again.record) == (made.table, made.test_table, made.record)
     np.testing.assert_array_equal(other.folds.groups, made.folds.groups)
     assert (other.folds.folds != made.folds.folds).mean() > 0.5
 
 
-def test_the_order_of_rows_moves_no_image(competition: Competition, made: folds.Made) -> None:
+def test_the_order_of_rows_moves_no_image(competition: Competition, made: deal.Made) -> None:
     """Another order of both files: the same partition into groups, and each image in the fold it had."""
     rng = np.random.default_rng(0)
     train, test = rng.permutation(len(competition.train.ids)), rng.permutation(len(competition.test.ids))
-    moved = folds.make(reordered(competition, train, test))
+    moved = deal.make(reordered(competition, train, test))
 
     before = np.concatenate([made.folds.groups[train], made.test_groups[test]])
     after = np.concatenate([moved.folds.groups, moved.test_groups])
@@ -101,18 +101,18 @@ def test_the_order_of_rows_moves_no_image(competition: Competition, made: folds.
     np.testing.assert_array_equal(np.bincount(made.folds.folds), np.bincount(moved.folds.folds))
 
 
-def test_labels_have_no_say_in_groups(competition: Competition, made: folds.Made) -> None:
+def test_labels_have_no_say_in_groups(competition: Competition, made: deal.Made) -> None:
     labels = np.random.default_rng(0).permutation(competition.train.labels)
-    other = folds.make(replace(competition, train=replace(competition.train, labels=labels)))
+    other = deal.make(replace(competition, train=replace(competition.train, labels=labels)))
     np.testing.assert_array_equal(other.folds.groups, made.folds.groups)
     np.testing.assert_array_equal(other.test_groups, made.test_groups)
 
 
-def test_statistics_count_what_is_there(made: folds.Made) -> None:
+def test_statistics_count_what_is_there(made: deal.Made) -> None:
     groups = np.array([0, 0, 1, 2, 2, 2, 3])
     labels = np.array([3, 3, 1, 2, 2, 5, 6])
-    table = folds.Folds(np.arange(7), labels, groups, np.array([0, 0, 1, 2, 2, 2, 1]), "")
-    found = folds.statistics(table, np.array([2, 4, 0, 2, 5]))
+    table = deal.Folds(np.arange(7), labels, groups, np.array([0, 0, 1, 2, 2, 2, 1]), "")
+    found = deal.statistics(table, np.array([2, 4, 0, 2, 5]))
     assert found == {
         "train_rows": 7,
         "test_rows": 5,
@@ -145,14 +145,14 @@ def random_rows(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 )
 def test_impossible_folds_are_refused(count: int, seed: int, message: str) -> None:
     with pytest.raises(FerKitError, match=message):
-        folds.assign(*random_rows(14), count, seed)
+        deal.assign(*random_rows(14), count, seed)
 
 
 def test_a_class_with_fewer_rows_than_folds_is_dealt_and_noted(competition: Competition) -> None:
     rare = np.flatnonzero(competition.train.labels == 1)[:3]
     rows = np.concatenate([np.flatnonzero(competition.train.labels != 1)[:200], rare])
-    made = folds.make(reordered(competition, rows, np.arange(20)), method="exact")
-    assert "note: Disgust has 3 rows, too few for every fold to have one" in folds.report(made)
+    made = deal.make(reordered(competition, rows, np.arange(20)), method="exact")
+    assert "note: Disgust has 3 rows, too few for every fold to have one" in deal.report(made)
 
 
 # ------------------------------------------------------------------------------------- folds.csv, read
@@ -161,20 +161,20 @@ def test_a_class_with_fewer_rows_than_folds_is_dealt_and_noted(competition: Comp
 GOOD = "id,label,group,fold\n0,3,0,0\n1,3,1,1\n2,0,0,0\n3,6,2,1\n"
 
 
-def test_round_trip(made: folds.Made, tmp_path: Path) -> None:
-    assert folds.write(tmp_path, made)
-    table = folds.read(tmp_path / "folds.csv")
+def test_round_trip(made: deal.Made, tmp_path: Path) -> None:
+    assert deal.write(tmp_path, made)
+    table = deal.read(tmp_path / "folds.csv")
     for name in ("ids", "labels", "groups", "folds"):
         np.testing.assert_array_equal(getattr(table, name), getattr(made.folds, name))
         assert getattr(table, name).dtype == np.int64
     assert table.digest == made.folds.digest == atomic.sha256_of(tmp_path / "folds.csv") == made.record["digest"]
-    np.testing.assert_array_equal(folds.read_test_groups(tmp_path / "folds-test.csv"), made.test_groups)
+    np.testing.assert_array_equal(deal.read_test_groups(tmp_path / "folds-test.csv"), made.test_groups)
 
 
 def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
     header, *rows = GOOD.splitlines()
     (tmp_path / "folds.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
-    table = folds.read(tmp_path / "folds.csv")
+    table = deal.read(tmp_path / "folds.csv")
     assert table.ids.tolist() == [0, 1, 2, 3] and table.labels.tolist() == [3, 3, 0, 6]
     assert table.digest != hashlib.sha256(GOOD.encode()).hexdigest()
 
@@ -207,51 +207,51 @@ def test_a_broken_file_is_one_clear_line(tmp_path: Path, text: str, message: str
     path = tmp_path / "folds.csv"
     path.write_text(text)
     with pytest.raises(FerKitError, match=message) as caught:
-        folds.read(path)
+        deal.read(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
     assert str(caught.value).endswith("make the folds again with python -m fer_kit.folds --force")
 
 
 def test_absent_and_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(FerKitError, match=r"no such file; make the folds with python -m fer_kit.folds$"):
-        folds.read(tmp_path / "folds.csv")
+        deal.read(tmp_path / "folds.csv")
     (tmp_path / "folds.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(FerKitError, match=r"cannot be read \(.*utf-8"):
-        folds.read(tmp_path / "folds.csv")
+        deal.read(tmp_path / "folds.csv")
     with pytest.raises(FerKitError, match="cannot be read"):
-        folds.read(tmp_path)
+        deal.read(tmp_path)
 
 
 def test_a_broken_file_of_test_groups(tmp_path: Path) -> None:
     (tmp_path / "folds-test.csv").write_text("id,group\n0,4\n0,5\n")
     with pytest.raises(FerKitError, match="id 0 stands there 2 times"):
-        folds.read_test_groups(tmp_path / "folds-test.csv")
+        deal.read_test_groups(tmp_path / "folds-test.csv")
 
 
-def test_check_knows_the_data(made: folds.Made, competition: Competition) -> None:
+def test_check_knows_the_data(made: deal.Made, competition: Competition) -> None:
     labels = competition.train.labels
-    folds.check(made.folds, labels)
+    deal.check(made.folds, labels)
     with pytest.raises(FerKitError, match="the folds have 1,000 rows but the train data 999"):
-        folds.check(made.folds, labels[1:])
+        deal.check(made.folds, labels[1:])
     changed = labels.copy()
     changed[[7, 9]] = (labels[[7, 9]] + 1) % NUM_CLASSES
     with pytest.raises(FerKitError, match=rf"train row 7 has label {changed[7]} .* \(2 rows differ\)"):
-        folds.check(made.folds, changed)
+        deal.check(made.folds, changed)
 
 
 @pytest.mark.parametrize("fold", [-1, 5])
-def test_an_unknown_fold(made: folds.Made, fold: int) -> None:
+def test_an_unknown_fold(made: deal.Made, fold: int) -> None:
     for rows in (made.folds.rows_in, made.folds.rows_out):
         with pytest.raises(FerKitError, match=f"fold {fold} does not exist: choose 0 to 4"):
             rows(fold)
 
 
 def test_stopped_half_way_no_folds_file_lies_beside_foreign_groups(
-    made: folds.Made, competition: Competition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: deal.Made, competition: Competition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folds.write(tmp_path, made)
+    deal.write(tmp_path, made)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("folds*")}
-    other = folds.make(competition, count=4, method="exact")
+    other = deal.make(competition, count=4, method="exact")
 
     replace = os.replace
 
@@ -265,10 +265,10 @@ def test_stopped_half_way_no_folds_file_lies_beside_foreign_groups(
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(os, "replace", stop)
-            folds.write(tmp_path, other, force=True)
+            deal.write(tmp_path, other, force=True)
 
     stopped_before(tmp_path / ".folds.csv.")  # aside
     assert {path.name: path.read_bytes() for path in tmp_path.glob("folds*")} == before
     stopped_before(tmp_path)
     assert not (tmp_path / "folds.csv").exists()
-    assert folds.write(tmp_path, other)
+    assert deal.write(tmp_path, other)

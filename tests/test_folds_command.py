@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import folds, twins
 from fer_kit.data import loading
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import deal, twins
 from fer_kit.synthetic import draw
 
 
@@ -21,7 +22,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def run(data_dir: Path, runs: Path, *more: str) -> int:
-    return folds.main(["--data", str(data_dir), "--runs", str(runs), "--folds", "3", *more])
+    return folds_command.main(["--data", str(data_dir), "--runs", str(runs), "--folds", "3", *more])
 
 
 def test_the_command(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,9 +38,9 @@ def test_the_command(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert record["seed"] == 0 and record["folds"] == 3 and record["search"]["images"] == 180
     competition = loading.load(data_dir, runs / "cache")
     assert record["data_digest"] == competition.digest
-    assert record["digest"] == folds.read(runs / "folds.csv").digest
-    folds.check(folds.read(runs / "folds.csv"), competition.train.labels)
-    assert len(folds.read_test_groups(runs / "folds-test.csv")) == 30
+    assert record["digest"] == deal.read(runs / "folds.csv").digest
+    deal.check(deal.read(runs / "folds.csv"), competition.train.labels)
+    assert len(deal.read_test_groups(runs / "folds-test.csv")) == 30
 
 
 def test_the_same_folds_again_say_so(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +73,7 @@ def test_other_test_groups_are_kept_unless_forced(
     assert run(data_dir, tmp_path) == 2
     assert "folds-test.csv holds other folds" in capsys.readouterr().err
     assert run(data_dir, tmp_path, "--force") == 0
-    assert len(folds.read_test_groups(tmp_path / "folds-test.csv")) == 30
+    assert len(deal.read_test_groups(tmp_path / "folds-test.csv")) == 30
 
 
 def test_missing_companions_are_written_again(data_dir: Path, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_a_group_over_the_limit_stops_the_command(tmp_path: Path, capsys: pytest
     ],
 )
 def test_usage_errors_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert folds.main(arguments) == 2
+    assert folds_command.main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"error: {words}") and err.endswith("; see python -m fer_kit.folds --help\n")
     assert err.count("\n") == 1

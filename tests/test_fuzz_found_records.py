@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ensembles import weights_file
-from fer_kit import fold_files, runs
+from fer_kit import runs
 from fer_kit.config import recipes, train_config
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import table as fold_files
 from kernels import manifest
 from kernels import record as kernel_record
 from submissions import ledger, sources

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import fold_files
 from fer_kit.errors import FerKitError
+from fer_kit.folds import table
 from kernels import bundle, fold_table, leaks
 from tests import fake_runs
 from tests.test_layers import ROOT, imports
@@ -127,14 +127,14 @@ def test_secrets_are_known_from_the_environment_and_the_credential_files(tmp_pat
 def test_folds_travel_whole_and_without_labels(tmp_path):
     path = tmp_path / "folds.csv"
     path.write_bytes(fake_runs.TABLE)
-    folds = fold_files.read(path)
+    folds = table.read(path)
     text = fold_table.encode(folds)
     fold_table.write(tmp_path / "there.csv", text, fake_runs.LABELS, folds.digest)
     assert (tmp_path / "there.csv").read_bytes() == fake_runs.TABLE
     relabelled = (fake_runs.LABELS + 1) % 7  # the text does not depend on the labels
-    other = fold_files.table_of(fold_files.COLUMNS, folds.ids, relabelled, folds.groups, folds.folds)
+    other = table.table_of(table.COLUMNS, folds.ids, relabelled, folds.groups, folds.folds)
     (tmp_path / "other.csv").write_bytes(other)
-    assert fold_table.encode(fold_files.read(tmp_path / "other.csv")) == text
+    assert fold_table.encode(table.read(tmp_path / "other.csv")) == text
     assert np.array_equal(fold_table.decode(text)[1], folds.folds)
 
     for labels, message in ((relabelled, "made from other rows"), (fake_runs.LABELS[1:], "are of 90 train rows")):
@@ -144,4 +144,4 @@ def test_folds_travel_whole_and_without_labels(tmp_path):
         fold_table.decode(text[:-10])
     path.write_bytes(fake_runs.TABLE.replace(b"\n", b"\r\n"))
     with pytest.raises(FerKitError, match="was edited by hand; make the folds again"):
-        fold_table.encode(fold_files.read(path))
+        fold_table.encode(table.read(path))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import fold_files, runs
+from fer_kit import runs
 from fer_kit.errors import FerKitError
+from fer_kit.folds import table
 from kernels import archive, devices, earlier, manifest, session, training, weights
 from kernels.devices import Found, Gpu
 from tests import fake_runs
@@ -187,7 +188,7 @@ def test_folds_of_the_earlier_kernel_must_be_those_sent_along(tmp_path):
     with pytest.raises(FerKitError, match=r"the folds sent along \(digest 111111111111\) are not those of me/k"):
         session.make_folds(settings(folds_digest="1" * 64, earlier="me/k"), places, {})
     session.make_folds(settings(earlier="me/k"), places, {})  # none sent: the earlier ones are used
-    assert fold_files.read(places.runs / "folds.csv").count == fake_runs.FOLDS
+    assert table.read(places.runs / "folds.csv").count == fake_runs.FOLDS
     with pytest.raises(FerKitError, match="fold 3 does not exist: choose 0 to 2"):
         session.make_folds(settings(earlier="me/k", folds=(0, 3)), places, {})
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import folds, runs, train
+from fer_kit import runs, train
 from fer_kit.files import atomic
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import deal
 from kernels import __main__ as commands
 from kernels import archive, manifest, push, record
 from submissions.__main__ import main as submissions
@@ -28,7 +30,7 @@ def evening(kaggle_site: Site, competition_dir: Path, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     kaggle_site.cli_environ(monkeypatch)
     monkeypatch.setattr(push, "_sleep", kaggle_site.sleeps.append)
-    assert folds.main(["--data", str(competition_dir), "--folds", "2", "--method", "exact"]) == 0
+    assert folds_command.main(["--data", str(competition_dir), "--folds", "2", "--method", "exact"]) == 0
     kaggle_site.ran = []  # type: ignore[attr-defined]
 
     def on_push(version: KernelVersion) -> None:
@@ -67,7 +69,7 @@ def interrupt(version: KernelVersion, competition: Path, folder: Path) -> None:
 
 
 def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
-    digest = folds.read("runs/folds.csv").digest
+    digest = deal.read("runs/folds.csv").digest
     assert commands.main(["push", *SMALL, "--folds", "0"]) == 0
     told = capsys.readouterr().out
     assert "pushed       player/fer-kit-baseline-v1-small-fold-0 version 1: https://" in told, ran(evening, 1)
@@ -104,7 +106,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     assert evening.sleeps and min(evening.sleeps) >= 30
     for fold in range(2):
         assert f"runs/baseline_v1-small/fold{fold}: out of fold " in told
-    assert runs.status("runs", RUN).complete and folds.read("runs/folds.csv").digest == digest
+    assert runs.status("runs", RUN).complete and deal.read("runs/folds.csv").digest == digest
     env = atomic.read_json(Path("runs", RUN, "fold1", "env.json"))
     assert env["commit"] == "tests" and "--runs" not in env["command"]  # usable here as it stands
     assert [push.state for push in record.read(Path("runs"))] == [record.PUSHED, record.FETCHED]

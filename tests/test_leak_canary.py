@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import folds, splits, twins
 from fer_kit.config import recipes
 from fer_kit.data import loading
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import deal, splits, twins
 from fer_kit.synthetic import draw, faces, near_copies
 
 PHOTOS, COPIES, CLASSES = 150, 4, 7
@@ -58,8 +59,8 @@ def right(images: np.ndarray, labels: np.ndarray, known: np.ndarray, asked: np.n
 
 def scores(world: Path, runs: Path, *options: str) -> dict[str, float]:
     """Accuracy of the memory on the rows out of fold and on the watched rows, over all folds that the command made."""
-    assert folds.main(["--data", str(world), "--runs", str(runs), *options]) == 0
-    train, table = loading.load(world, runs / "cache").train, folds.read(runs / "folds.csv")
+    assert folds_command.main(["--data", str(world), "--runs", str(runs), *options]) == 0
+    train, table = loading.load(world, runs / "cache").train, deal.read(runs / "folds.csv")
     found: dict[str, list[np.ndarray]] = {"out of fold": [], "watched": []}
     for fold in range(table.count):
         part = splits.split(table, fold, CONFIG)

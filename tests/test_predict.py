@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import engine, fold_names, precision, predict, predictions, repredict, runs, train
+from fer_kit import engine, precision, predict, predictions, repredict, runs, train
 from fer_kit.config import train_config
 from fer_kit.files import atomic, lock
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import fold_spec
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
 
@@ -24,11 +26,10 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def trained(competition_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs with every fold and the full fit of one run."""
-    from fer_kit import folds
 
     runs_dir = tmp_path_factory.mktemp("runs")
     place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
-    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    assert folds_command.main([*place, "--folds", "3", "--method", "exact"]) == 0
     for fold in ("0", "1", "2", "all"):
         assert train.main([*RECIPE, *place, "--fold", fold]) == 0
     return runs_dir
@@ -55,7 +56,7 @@ def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, 
     assert new.oof.meta["config_digest"] != old.oof.meta["config_digest"]
     assert not np.array_equal(new.oof.logits, old.oof.logits)
     assert f"fold0: out of fold {new.accuracies[0]:.2%} with flip_shifts, {old.accuracies[0]:.2%} with flip" in out
-    assert f"{runs.fold_folder(runs_dir, new.name, fold_names.ALL)}: full fit, nothing out of fold" in out
+    assert f"{runs.fold_folder(runs_dir, new.name, fold_spec.ALL)}: full fit, nothing out of fold" in out
 
     folder, source = new.folder / "fold1", old.folder / "fold1"
     settings = train_config.from_json(atomic.read_json(folder / "config.json"), "")

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from fer_kit import engine, fold_run, predictions, runs, train
+from fer_kit.folds import __main__ as folds_command
 
 RECIPE = ["--recipe", "deep_v3", "--set", "epochs=3", "batch_size=32", "limit_rows=96", "--tag", "t", "--device", "cpu"]
 FILES = {
@@ -45,11 +46,10 @@ def products(folder: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(competition_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    from fer_kit import folds
 
     runs_dir = tmp_path_factory.mktemp("whole")
     place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
-    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    assert folds_command.main([*place, "--folds", "3", "--method", "exact"]) == 0
     assert train.main([*RECIPE, *place, "--fold", "1"]) == 0
     return products(runs_dir / "deep_v3-t" / "fold1")
 
@@ -61,10 +61,10 @@ def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competi
     assert runs.is_finished(folder)
 
     oof, test = predictions.read(folder / "oof.npz"), predictions.read(folder / "test.npz")
-    from fer_kit import folds
     from fer_kit.data import loading
+    from fer_kit.folds import deal
 
-    table = folds.read(runs_dir / "folds.csv")
+    table = deal.read(runs_dir / "folds.csv")
     competition = loading.load(competition_dir, runs_dir / "cache")
     assert np.array_equal(oof.ids, table.rows_out(1))
     assert np.array_equal(oof.labels, competition.train.labels[oof.ids])

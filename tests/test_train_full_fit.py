@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import fold_names, folds, metrics, predictions, runs, splits, train
+from fer_kit import metrics, predictions, runs, train
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import deal, fold_spec, splits
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "f", "--device", "cpu"]
 
@@ -21,19 +23,19 @@ def trained(competition_dir, tmp_path_factory):
     """A run with three folds and a full fit."""
     runs_dir = tmp_path_factory.mktemp("full") / "runs"
     place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
-    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    assert folds_command.main([*place, "--folds", "3", "--method", "exact"]) == 0
     for fold in ("0", "1", "2", "all"):
         assert train.main([*RECIPE, *place, "--fold", fold]) == 0
     return runs_dir
 
 
 def test_typed_filed_and_seeded():
-    assert [fold_names.parse(text) for text in ("3", "all", "3+1")] == [3, (), (1, 3)]
-    names = [fold_names.folder_name(fold) for fold in (3, (), (1, 3))]
+    assert [fold_spec.parse(text) for text in ("3", "all", "3+1")] == [3, (), (1, 3)]
+    names = [fold_spec.folder_name(fold) for fold in (3, (), (1, 3))]
     assert names == ["fold3", "foldall", "fold1+3"]
-    assert [fold_names.recorded(fold) for fold in (3, (), (1, 3))] == [3, -1, [1, 3]]
+    assert [fold_spec.recorded(fold) for fold in (3, (), (1, 3))] == [3, -1, [1, 3]]
     every = [*range(5), (), *((a, b) for a in range(5) for b in range(a + 1, 5))]
-    assert len({fold_names.seed_number(fold, 5) for fold in every}) == len(every)
+    assert len({fold_spec.seed_number(fold, 5) for fold in every}) == len(every)
 
 
 @pytest.mark.parametrize("text", ["1+1", "1+2+3", "-1", "01", "every", "", "1+", "1.0"])
@@ -44,13 +46,13 @@ def test_other_folds_are_refused(text, capsys):
 
 @pytest.mark.parametrize("recipe", ["residual", "baseline_v1"])
 def test_rows_of_each_kind_of_split(recipe, runs_dir):
-    table = folds.read(runs_dir / "folds.csv")
+    table = deal.read(runs_dir / "folds.csv")
     config = override(recipes.get(recipe), ["batch_size=16"])
     for fold in (1, (), (0, 2)):
         parts = splits.split(table, fold, config)
         rows = np.concatenate([parts.train, parts.watch, parts.out])
         np.testing.assert_array_equal(np.sort(rows), table.ids)
-        np.testing.assert_array_equal(parts.out, np.flatnonzero(np.isin(table.folds, fold_names.left_out(fold))))
+        np.testing.assert_array_equal(parts.out, np.flatnonzero(np.isin(table.folds, fold_spec.left_out(fold))))
         assert (len(parts.watch) > 0) == config.watches
         assert not set(table.groups[parts.train]) & set(table.groups[parts.watch])
 

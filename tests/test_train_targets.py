@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import folds, predictions, runs, soft_targets, splits, train, training_rows
+from fer_kit import predictions, runs, soft_targets, train, training_rows
 from fer_kit.config import recipes, recipes_timm
 from fer_kit.config.train_config import from_json, override
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import deal, splits
 from fer_kit.soft_targets import SoftTargets
 
 # of runs that exist: a new setting must not change them
@@ -56,7 +57,7 @@ TRAIN = shares(360)
 @pytest.fixture
 def made(runs_dir, competition_dir):
     """Targets for the drawn competition, and a way to write others."""
-    table = folds.read(runs_dir / "folds.csv")
+    table = deal.read(runs_dir / "folds.csv")
     digest = loading.load(competition_dir, runs_dir / "cache").digest
 
     def write(name="soft", train=TRAIN, test=None, **changes):
@@ -122,7 +123,7 @@ def test_the_name_hangs_on_the_content_and_not_on_the_path(made, tmp_path):
 
 def rows_of(runs_dir, competition_dir, soft, fold=1, settings=()):
     competition = loading.load(competition_dir, runs_dir / "cache")
-    table = folds.read(runs_dir / "folds.csv")
+    table = deal.read(runs_dir / "folds.csv")
     config = override(recipes.get("residual"), [f"targets={NAME}", *settings])
     split = splits.split(table, fold, config)
     rows = training_rows.gather(config, fold, split, competition, table, soft, torch.device("cpu"))

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from fer_kit import twin_alignment, twin_candidates, twins
 from fer_kit.errors import FerKitError
+from fer_kit.folds import twin_alignment, twin_candidates, twins
+from fer_kit.folds.twins import Images, Twins
 from fer_kit.synthetic import draw, faces, near_copies
 from fer_kit.synthetic.draw import SyntheticCompetition
-from fer_kit.twins import Images, Twins
 
 # What two photos with the same pose, framing, surroundings and light have in common.
 SCENE = (

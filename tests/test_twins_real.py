@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import folds, twins
+from fer_kit.folds import deal, twins
+from fer_kit.folds.twins import Images, Ints
 from fer_kit.labels import NUM_CLASSES
-from fer_kit.twins import Images, Ints
 
 # Pairs of train rows judged by eye, all of them hard: the plain correlation of the aligned pairs is .88 to .91.
 STRANGERS = """
@@ -53,7 +53,7 @@ def test_real_faces(real: tuple[Images, Images, Ints]) -> None:
     assert np.isin(test_groups, groups).sum() >= 2_050
     assert found.counts["flat"] == 14 and found.counts["exact_copies"] == 1_840
 
-    dealt = folds.assign(twins.content_keys(train), labels, groups)
+    dealt = deal.assign(twins.content_keys(train), labels, groups)
     assert np.ptp(np.bincount(dealt)) <= 2
     for label in range(NUM_CLASSES):
         assert np.ptp(np.bincount(dealt[labels == label])) <= 3

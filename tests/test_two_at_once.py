@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import fold_files, runs
+from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import table as fold_files
 from kernels import record
 from submissions import ledger
 from tests import fake_runs
@@ -147,11 +149,12 @@ def test_two_fold_makers(competition_dir, tmp_path):
 
 
 def test_a_fold_maker_while_another_is_at_it(runs_dir, competition_dir, capsys):
-    from fer_kit import folds
 
     before = (runs_dir / "folds.csv").read_bytes()
     with lock.held(runs_dir / "folds.csv", ""):
-        assert folds.main(["--data", str(competition_dir), "--runs", str(runs_dir), "--force", "--seed", "1"]) == 2
+        assert (
+            folds_command.main(["--data", str(competition_dir), "--runs", str(runs_dir), "--force", "--seed", "1"]) == 2
+        )
     assert "folds.csv: another process makes folds or fetches here; try again when" in capsys.readouterr().err
     assert (runs_dir / "folds.csv").read_bytes() == before
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ensembles import blend
 from fer_kit import track, train, wandb_log
+from fer_kit.folds import __main__ as folds_command
 from fer_kit.labels import CLASSES
 from tests import fake_runs, wandb_file
 
@@ -46,11 +47,10 @@ def products(runs_dir: Path) -> list[bytes]:
 @pytest.fixture(scope="module")
 def fresh(competition_dir, tmp_path_factory):
     """Makes run folders that hold the same folds and nothing else."""
-    from fer_kit import folds
 
     made = tmp_path_factory.mktemp("folds") / "runs"
     place = ["--data", str(competition_dir), "--runs", str(made)]
-    assert folds.main([*place, "--folds", "3", "--method", "exact"]) == 0
+    assert folds_command.main([*place, "--folds", "3", "--method", "exact"]) == 0
     return lambda: shutil.copytree(made, tmp_path_factory.mktemp("tracked") / "runs")
 
 

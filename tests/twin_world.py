@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import fold_files, predictions, runs
+from fer_kit import predictions, runs
 from fer_kit.data import loading
 from fer_kit.files import atomic
+from fer_kit.folds import table as fold_files
 from fer_kit.predictions import Predictions
 from tests.fake_runs import meta, save_fold
 

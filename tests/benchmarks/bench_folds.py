@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import cli, folds, twins
+from fer_kit import cli
 from fer_kit.data import loading
+from fer_kit.folds import deal, twins
 from tests.benchmarks import bench_record
 from tests.benchmarks.bench_record import machine, peak_mb
 
@@ -47,15 +48,15 @@ def run_method(method: str, folder: Path, cache: Path) -> dict[str, Any]:
     clock, processor = time.perf_counter(), time.process_time()
     groups, test_groups = np.split(found.groups, [len(competition.train.ids)])
     labels = competition.train.labels
-    dealt = folds.assign(twins.content_keys(competition.train.images), labels, groups)
+    dealt = deal.assign(twins.content_keys(competition.train.images), labels, groups)
     stages = found.seconds | {"deal": (time.perf_counter() - clock, time.process_time() - processor)}
-    table = folds.Folds(competition.train.ids, labels, groups, dealt, "")
+    table = deal.Folds(competition.train.ids, labels, groups, dealt, "")
     return {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "peak_mb": peak_mb(),
         "stages": {stage: {"seconds": wall, "cpu_seconds": cpu} for stage, (wall, cpu) in stages.items()},
-        "found": found.counts | folds.statistics(table, test_groups),
+        "found": found.counts | deal.statistics(table, test_groups),
         "thresholds": found.thresholds,
     }
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from fer_kit import cli, engine, explain_sheets, fold_files, metrics, precision
+from fer_kit import cli, engine, explain_sheets, metrics, precision
+from fer_kit.folds import table as fold_files
 from fer_kit.views import CROP_PX, SHIFT_PX, TURN_DEG, VIEWS
 from tests.benchmarks import bench_record
 

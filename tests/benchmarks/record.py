@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, fold_files
+from fer_kit import cli
 from fer_kit.config import recipes
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
+from fer_kit.folds import table
 from tests.benchmarks import record_speed, record_summary
 from tests.benchmarks.bench_record import ROOT, check_at_once, head, headline, keep, machine
 from tests.benchmarks.record_plan import Job, Speed, Wish, filled, plan
@@ -77,7 +78,7 @@ def prepare(args: argparse.Namespace) -> tuple[Path, Path, int]:
             shutil.copyfile(args.folds_from / name, folder / name)
     else:
         shell("fer_kit.folds", "--data", str(place), "--runs", str(folder))
-    return place, folder, fold_files.read(folder / "folds.csv").count
+    return place, folder, table.read(folder / "folds.csv").count
 
 
 def check(args: argparse.Namespace) -> dict[str, str]:

@@ -20,7 +20,8 @@ from unittest import mock
 
 import numpy as np
 
-from fer_kit import cli, folds, twin_alignment, twin_candidates, twins
+from fer_kit import cli
+from fer_kit.folds import deal, twin_alignment, twin_candidates, twins
 from fer_kit.synthetic import draw
 from tests.benchmarks import bench_record, limits
 from tests.benchmarks.clocks import PROCESSOR
@@ -86,7 +87,7 @@ def run_arm(rows: int, test_rows: int, times: int) -> dict[str, Any]:
     for stage, (pairs, tried) in zip(("align", "align_mirrored"), aligned, strict=True):
         stages[stage] *= pairs / max(tried, 1)
     began = time.process_time()
-    folds.assign(twins.content_keys(images[: len(labels)]), labels, found.groups[: len(labels)])
+    deal.assign(twins.content_keys(images[: len(labels)]), labels, found.groups[: len(labels)])
     stages["deal"] = time.process_time() - began
     return {
         "images": len(images),

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from ensembles import blend
-from fer_kit import fold_files, folds, runs
+from fer_kit import runs
 from fer_kit.files import lock
+from fer_kit.folds import __main__ as folds_command
+from fer_kit.folds import table
 from fer_kit.kaggle.client import KernelState
 from kernels import __main__ as kernels
 from kernels import record
@@ -40,7 +42,7 @@ def fold_words(shared: Path, seed: int) -> list[str]:
 
 
 def make_folds(shared: Path) -> Scene:
-    command = partial(folds.main, fold_words(shared, 0))
+    command = partial(folds_command.main, fold_words(shared, 0))
     look = partial(folds_are_whole, before=None)
     return Scene("folds", lambda root: None, command, command, clean_tree, look)
 
@@ -52,10 +54,10 @@ def remake_folds(shared: Path) -> Scene:
     def build(root: Path) -> None:
         from tests.faults.kills import attempt
 
-        assert attempt(partial(folds.main, fold_words(shared, 0)), root).code == 0
+        assert attempt(partial(folds_command.main, fold_words(shared, 0)), root).code == 0
         before.update(tree(root / "runs", root))
 
-    command = partial(folds.main, [*fold_words(shared, 1), "--force"])
+    command = partial(folds_command.main, [*fold_words(shared, 1), "--force"])
     look = partial(folds_are_whole, before=before)
     return Scene("folds --force", build, command, command, clean_tree, look)
 
@@ -66,7 +68,7 @@ def folds_are_whole(root: Path, whole: Tree, before: Tree | None) -> None:
     if FOLDS[0] in there:
         of = [{name: one.get(name) for name in FOLDS} for one in (whole, before or {})]
         assert {name: there.get(name) for name in FOLDS} in of, "folds.csv beside files of other folds"
-        assert fold_files.read(root / FOLDS[0]).count == 3
+        assert table.read(root / FOLDS[0]).count == 3
 
 
 # --- blends ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fer_kit import folds, runs, train
+from fer_kit import runs, train
+from fer_kit.folds import __main__ as folds_command
 from fer_kit.synthetic import draw
 from tests.faults.scenes import Scene, Tree, left_over, tree
 
@@ -24,7 +25,7 @@ def scenes(shared: Path) -> list[Scene]:
     data = shared / "data"
     draw.write(data, draw.draw(ROWS, TEST_ROWS, seed=3))
     place = ["--data", str(data), "--runs", str(shared / "runs"), "--folds", "3", "--method", "exact"]
-    assert folds.main(place) == 0
+    assert folds_command.main(place) == 0
     return [scene(recipe, settings, shared) for recipe, settings in RECIPES.items()]
 
 

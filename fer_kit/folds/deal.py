@@ -2,17 +2,14 @@
 
     python -m fer_kit.folds --data data --runs runs
 
-Twins (rows that share a source photo, see `fer_kit.twins`) are found over train and test images
+Twins (rows that share a source photo, see `fer_kit.folds.twins`) are found over train and test images
 together, without labels; the train rows are then dealt into stratified folds that keep every group whole.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import cli, twins
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic, lock
-from fer_kit.fold_files import COLUMNS, TEST_COLUMNS, Folds, check, read, read_test_groups, table_of
+from fer_kit.files import atomic
+from fer_kit.folds import twins
+from fer_kit.folds.table import COLUMNS, TEST_COLUMNS, Folds, check, read, read_test_groups, table_of
 from fer_kit.labels import CLASSES, NUM_CLASSES
 
 if TYPE_CHECKING:
@@ -36,7 +33,6 @@ __all__ = [
     "Made",
     "assign",
     "check",
-    "main",
     "make",
     "read",
     "read_test_groups",
@@ -221,51 +217,3 @@ def _versions(method: str) -> dict[str, str]:
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "none"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m fer_kit.folds`."""
-    parser = cli.parser(
-        "python -m fer_kit.folds",
-        "Find twins (rows that share a source photo) among train and test images and deal the train rows into"
-        " stratified folds that no twin crosses: folds.csv, folds-test.csv and folds.json in the run folder.",
-    )
-    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="run folder to write into")
-    parser.add_argument("--folds", type=int, default=5, help="how many folds")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffle before dealing")
-    parser.add_argument("--method", choices=twins.METHODS, default="auto", help="how twins are searched")
-    parser.add_argument("--force", action="store_true", help="replace other folds; runs trained on them stay behind")
-    return parser
-
-
-def _body(args: argparse.Namespace) -> None:
-    from fer_kit.data import loading
-
-    if args.method == "auto" and twins.chosen("auto") != "aligned":
-        print(
-            "warning: OpenCV is not installed, so twins are compared as they lie and a third of the rows with twins"
-            " goes unnoticed; pip install opencv-python-headless, then make the folds again",
-            file=sys.stderr,
-        )
-    if args.method == "none":
-        print(
-            "warning: --method none lets twins cross the folds, so out-of-fold scores flatter every network that"
-            " memorises; good only to measure that, in a run folder of its own",
-            file=sys.stderr,
-        )
-    with lock.held(args.runs / "folds.csv", "another process makes folds or fetches here"):
-        competition = loading.load(loading.find(args.data), args.runs / "cache")
-        made = make(competition, args.folds, args.seed, args.method, progress=True)
-        print(report(made))
-        verb = "wrote" if write(args.runs, made, args.force) else "the same folds already lie in"
-    print(f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), with folds-test.csv and folds.json")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; exit code 0, 2 for a user error, 130 when interrupted."""
-    return cli.run(build_parser, _body, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

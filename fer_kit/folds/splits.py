@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.fold_names import Fold, in_words, left_out, seed_number
-from fer_kit.folds import Folds
+from fer_kit.folds.deal import Folds
+from fer_kit.folds.fold_spec import Fold, in_words, left_out, seed_number
 
 Ints = NDArray[np.int64]
 
