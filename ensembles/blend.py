@@ -29,11 +29,12 @@ from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
 from ensembles.twin_blend import Twins
 from ensembles.twin_pairs import MODES, OFF
-from fer_kit import cli, runs, wandb_log
+from fer_kit import cli, wandb_log
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.predictions import Predictions
-from fer_kit.runs import BLEND, BLENDS, OOF, TEST
+from fer_kit.runs import folders
+from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST
+from fer_kit.runs.predictions import Predictions
 
 FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
 SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
@@ -93,10 +94,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def body(args: argparse.Namespace) -> None:
     """Lock the names that are written to, then blend."""
-    name = runs.safe_name(args.name, "blend")
-    names = [name] if args.twins == OFF else [name, runs.safe_name(name + twin_blend.SUFFIX, "blend")]
+    name = folders.safe_name(args.name, "blend")
+    names = [name] if args.twins == OFF else [name, folders.safe_name(name + twin_blend.SUFFIX, "blend")]
     for one in names:
-        if one in runs.list_runs(args.runs):
+        if one in folders.list_runs(args.runs):
             raise FerKitError(f"blend '{one}': {args.runs} has a run of that name; choose another")
     with contextlib.ExitStack() as locks:
         for one in names:
@@ -137,7 +138,7 @@ def blend(args: argparse.Namespace, name: str) -> None:
     pictures = [] if args.no_pictures else draw(folder, name, members, made, unchanged[0])
 
     for state in left_out:
-        print(f"left out: {runs.unfinished_message(runs_dir, state)}")
+        print(f"left out: {folders.unfinished_message(runs_dir, state)}")
     print("\n".join(report.report(name, members, rows, made, args.runs, twins.methods)))
     print("\n".join([*([full_fit.line(args.full_fit, full, members)] if full else []), *twin_blend.lines(twins, name)]))
     for note in [*report.doubles(members), *twin_blend.stale(folder, meta)]:

@@ -25,9 +25,10 @@ from ensembles import temperature, twin_lookup
 from ensembles.compare import LEVEL
 from ensembles.members import RUN, Member
 from ensembles.twin_pairs import TwinTable
-from fer_kit import metrics, predictions
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
-from fer_kit.runs import TEST
+from fer_kit.runs import predictions
+from fer_kit.runs.folders import TEST
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

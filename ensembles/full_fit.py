@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ensembles.members import RUN, Member
-from fer_kit import full_fit, metrics, runs
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.runs import folders, full_fit
 
 OFF, INSTEAD, BESIDE = "off", "instead", "beside"
 WAYS = (OFF, INSTEAD, BESIDE)
@@ -32,7 +33,7 @@ def put(runs_dir: Path, members: Sequence[Member], how: str) -> tuple[list[Membe
         return list(members), {}
     changed, found = [], {}
     for member in members:
-        run = runs.load(runs_dir, member.name) if member.kind == RUN and "/" not in member.name else None
+        run = folders.load(runs_dir, member.name) if member.kind == RUN and "/" not in member.name else None
         full = None if run is None else full_fit.load(run)
         if run is None or full is None:
             changed.append(member)

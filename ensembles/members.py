@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensembles import outside
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
-from fer_kit.predictions import Predictions
-from fer_kit.runs import BLEND, BLENDS, OOF, TEST, Run, Status
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST, Run, Status
+from fer_kit.runs.predictions import Predictions
 
 RUN, OF_BLEND, FILES = "run", "blend", "files"  # kinds of members
 
@@ -78,17 +79,17 @@ def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Path], li
     Raises:
         FerKitError: nothing to blend, something that is not there, a member named twice.
     """
-    known = runs.list_runs(runs_dir)
+    known = folders.list_runs(runs_dir)
     if wanted is None:
         if not known:
             raise FerKitError(f"{runs_dir}: holds no runs; train one first, or give the folder of runs with --runs")
-        states = [runs.status(runs_dir, name) for name in known]
+        states = [folders.status(runs_dir, name) for name in known]
         complete = [runs_dir / state.name for state in states if state.complete]
         if not complete:
             nearest = max(states, key=lambda state: len(state.finished))
-            raise FerKitError(f"no run is complete; {runs.unfinished_message(runs_dir, nearest)}")
+            raise FerKitError(f"no run is complete; {folders.unfinished_message(runs_dir, nearest)}")
         return complete, [state for state in states if not state.complete]
-    blends = [f"{BLENDS}/{name}" for name in runs.list_blends(runs_dir)]
+    blends = [f"{BLENDS}/{name}" for name in folders.list_blends(runs_dir)]
     asked_by: dict[Path, tuple[Path, str]] = {}
     for pattern in wanted:
         for place in _places(runs_dir, pattern, known, blends):
@@ -159,8 +160,8 @@ def read(runs_dir: Path, place: Path) -> Member:
     if (place / BLEND).is_file() and home.name == BLENDS:
         here = home.parent == runs_dir.absolute()
         return _of_blend(runs_dir if here else home.parent, place, f"{BLENDS}/{place.name}" if here else f"{place}")
-    if place.name in runs.list_runs(home):
-        run = runs.load(place.parent, place.name)
+    if place.name in folders.list_runs(home):
+        run = folders.load(place.parent, place.name)
         return _of_run(run, run.name if home == runs_dir.absolute() else f"{place}")
     oof, test, sha256 = outside.load(place)
     return Member(f"{place}", FILES, oof, test, (Source(FILES, place, sha256),))
@@ -172,7 +173,7 @@ def _of_run(run: Run, name: str) -> Member:
 
 def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
     """A blend, with its own members; they must be there where something was fitted to them."""
-    blend = runs.load_blend(runs_dir, place.name)
+    blend = folders.load_blend(runs_dir, place.name)
     if blend.record.get("twins"):
         raise FerKitError(
             f"{place}: had its twins looked up, so its out-of-fold rows know the labels of their twins; blend "
@@ -217,7 +218,7 @@ def _add_parts(place: Path, record: dict[str, Any], found: list[Path]) -> None:
             if folder not in found:
                 found.append(folder)
                 if folder.parent.name == BLENDS and (folder / BLEND).is_file():
-                    _add_parts(folder, runs.load_blend(folder.parent.parent, folder.name).record, found)
+                    _add_parts(folder, folders.load_blend(folder.parent.parent, folder.name).record, found)
 
 
 def _recipe_digest(member: Member) -> str | None:

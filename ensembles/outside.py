@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.predictions import Predictions
-from fer_kit.runs import BLEND, OOF, RESULT, TEST
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.folders import BLEND, OOF, RESULT, TEST
+from fer_kit.runs.predictions import Predictions
 
 _OUT_OF_ORDER = "ids are not ascending"  # how `predictions.validate` says it
 
@@ -76,7 +77,7 @@ def _check_record(path: Path, oof: Predictions, sha256: dict[str, str]) -> None:
             raise FerKitError(f"{path.with_name(name)}: changed since {path.name} was written; make this folder again")
     accuracy = metrics.accuracy(oof.logits, np.asarray(oof.labels))
     stored = record.get("oof_accuracy", accuracy)
-    if type(stored) is not float or not abs(stored - accuracy) <= runs.STORED_SCORE_TOLERANCE:
+    if type(stored) is not float or not abs(stored - accuracy) <= folders.STORED_SCORE_TOLERANCE:
         raise FerKitError(
             f"{path}: oof_accuracy is {stored}, the rows of {OOF} joined by id give {accuracy:.6f}; "
             "rows, labels or files were mixed up: make this folder again"

@@ -17,11 +17,12 @@ from ensembles.compare import Score
 from ensembles.members import Member
 from ensembles.rows import Rows
 from ensembles.study import Line, Study
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.predictions import Predictions
-from fer_kit.runs import BLEND, OOF, TEST
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.folders import BLEND, OOF, TEST
+from fer_kit.runs.predictions import Predictions
 
 SCHEMA = 2
 RECIPE = "blend"
@@ -122,7 +123,7 @@ def is_there(folder: Path, record: dict[str, Any], force: bool) -> bool:
     """
     if not (folder / BLEND).exists() or force:
         return False
-    there = runs.load_blend(folder.parent.parent, folder.name).record
+    there = folders.load_blend(folder.parent.parent, folder.name).record
     if there.get("config_digest") == record["config_digest"]:
         return all(there.get(key) is not None for key in ADDED_LATER if record.get(key) is not None)
     names = ", ".join(str(member["run"]) for member in there["members"])

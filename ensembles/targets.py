@@ -28,9 +28,10 @@ from pathlib import Path
 
 from ensembles import teachers
 from ensembles.teachers import NESTED, OOF_SCHEME, PSEUDO, SCHEMES, TARGETS
-from fer_kit import cli, runs, soft_targets
+from fer_kit import cli
 from fer_kit.errors import FerKitError
-from fer_kit.soft_targets import SoftTargets
+from fer_kit.runs import folders, soft_targets
+from fer_kit.runs.soft_targets import SoftTargets
 
 TRAIN_ROWS, TEST_ROWS, BOTH = "train", "test", "both"
 
@@ -68,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Load the teachers, write their targets, say what was taken from whom."""
     runs_dir = Path(args.runs)
-    name = runs.safe_name(args.name, "targets")
+    name = folders.safe_name(args.name, "targets")
     _refuse_what_says_nothing(args)
     train = test = None
     team = teachers.load(runs_dir, args.source)

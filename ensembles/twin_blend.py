@@ -21,7 +21,7 @@ from ensembles.twin_pairs import NEAR, OFF, TEST_GROUPS, Pairs, TwinTable
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import BLEND
+from fer_kit.runs.folders import BLEND
 
 SUFFIX = "-twins"
 SCHEMA = 1

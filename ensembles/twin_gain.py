@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from ensembles import twin_lookup, twin_pairs
 from ensembles.rows import FOLDS
 from ensembles.twin_pairs import EXACT, NEAR, Pairs, TwinTable
-from fer_kit import cli, metrics, runs
+from fer_kit import cli, metrics
 from fer_kit.errors import FerKitError
-from fer_kit.runs import Run
+from fer_kit.runs import folders
+from fer_kit.runs.folders import Run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Load, look up, report."""
     runs_dir = Path(args.runs)
-    run = runs.load(runs_dir, args.run, allow_partial=True)
+    run = folders.load(runs_dir, args.run, allow_partial=True)
     digest = run.oof.meta["data_digest"]
     groups_csv = Path(args.groups or args.runs) / FOLDS
     table = twin_pairs.read(groups_csv, args.data, twin_pairs.cache_of(runs_dir), digest)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import runs
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table as fold_files
 from fer_kit.folds import twins
+from fer_kit.runs import folders
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -125,7 +125,7 @@ def read(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: st
 
 def cache_of(runs_dir: Path) -> Path:
     """Where parsed data is kept beside the runs."""
-    return runs_dir / runs.CACHE
+    return runs_dir / folders.CACHE
 
 
 def _same_group(groups: Ints, others: Ints) -> tuple[Ints, Ints]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import predictions, runs
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.folds import table
 from fer_kit.folds.table import Folds
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 
 Ints = NDArray[np.int64]
 
@@ -93,11 +93,11 @@ def load(runs_dir: Path, names: Sequence[str]) -> list[Source]:
 
 
 def _load(runs_dir: Path, name: str) -> Source:
-    known_runs, short = runs.list_runs(runs_dir), runs.list_blends(runs_dir)
-    blends = [f"{runs.BLENDS}/{blend}" for blend in short]
+    known_runs, short = folders.list_runs(runs_dir), folders.list_blends(runs_dir)
+    blends = [f"{folders.BLENDS}/{blend}" for blend in short]
     if name in known_runs:
         return _of_run(runs_dir, name)
-    for blend in (name, f"{runs.BLENDS}/{name}"):
+    for blend in (name, f"{folders.BLENDS}/{name}"):
         if blend in blends:
             return _of_blend(runs_dir, blend)
     known = [*known_runs, *blends]
@@ -106,7 +106,7 @@ def _load(runs_dir: Path, name: str) -> Source:
 
 
 def _of_run(runs_dir: Path, name: str) -> Source:
-    run, state = runs.load(runs_dir, name, allow_partial=True), runs.status(runs_dir, name)
+    run, state = folders.load(runs_dir, name, allow_partial=True), folders.status(runs_dir, name)
     note = ""
     if state.missing:
         folds = ("fold " if len(state.missing) == 1 else "folds ") + ", ".join(map(str, state.missing))
@@ -118,7 +118,7 @@ def _of_run(runs_dir: Path, name: str) -> Source:
 
 
 def _of_blend(runs_dir: Path, name: str) -> Source:
-    blend = runs.load_blend(runs_dir, name.removeprefix(f"{runs.BLENDS}/"))
+    blend = folders.load_blend(runs_dir, name.removeprefix(f"{folders.BLENDS}/"))
     fold = blend.oof.meta["fold"]
     folds = tuple(fold) if isinstance(fold, list) else (fold,)
     note = ""

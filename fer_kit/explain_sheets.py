@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import checkpoints, explain_maps, metrics, models, predictions
+from fer_kit import checkpoints, explain_maps, metrics, models
 from fer_kit import explain_pictures as draw
-from fer_kit import runs as run_folders
 from fer_kit.config import train_config as config
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
@@ -22,6 +21,8 @@ from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.labels import CLASSES
+from fer_kit.runs import folders as run_folders
+from fer_kit.runs import predictions
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fer_kit import engine, metrics, predictions
+from fer_kit import engine, metrics
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.data.loading import Competition
 from fer_kit.folds.fold_spec import Fold, recorded
 from fer_kit.precision import Precision
-from fer_kit.predictions import Predictions
+from fer_kit.runs import predictions
+from fer_kit.runs.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import batches, checkpoints, engine, fold_predict, out_of_memory, predictions, runs, tracking, wandb_log
+from fer_kit import batches, checkpoints, engine, fold_predict, out_of_memory, tracking, wandb_log
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.files import atomic, lock
 from fer_kit.fold_epochs import save, saved, settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.fold_predict import Asked
 from fer_kit.folds.fold_spec import in_words, recorded
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 
 
 def train_fold(config: TrainConfig, options: Options) -> None:
@@ -27,7 +28,7 @@ def train_fold(config: TrainConfig, options: Options) -> None:
         KeyboardInterrupt: Ctrl-C; everything up to the last finished epoch is saved.
     """
     began = time.monotonic()
-    folder = runs.fold_folder(options.runs, options.run, options.fold)
+    folder = folders.fold_folder(options.runs, options.run, options.fold)
     with lock.held(folder, "another process trains this fold") as mine, out_of_memory.told(folder):
         if claim(folder, options, config) == "finished":
             (folder / "last.pt").unlink(missing_ok=True)  # a kill came between the finished mark and this

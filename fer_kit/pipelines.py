@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import augment_files, cli, runs
+from fer_kit import augment_files, cli
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.runs import folders
 
 FACES, DRAWS = 6, 8  # rows of the picture, and what the pipeline makes of each
 
@@ -67,7 +68,7 @@ def draw(file: augment_files.AugmentFile, args: argparse.Namespace) -> None:
     from fer_kit.user_augment import Pipeline
 
     pipeline = Pipeline(file)
-    train = loading.load(loading.find(args.data), args.runs / runs.CACHE).train
+    train = loading.load(loading.find(args.data), args.runs / folders.CACHE).train
     pipeline.try_on(np.array(train.images[0]))
     cells: list[Any] = []
     for row in range(min(FACES, len(train.images))):

@@ -10,11 +10,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, runs
+from fer_kit import cli
 from fer_kit.config.settings import CHOICES
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
+from fer_kit.runs import folders
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,15 +41,15 @@ def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str
     Raises:
         FerKitError: no such run, or none of its folds is finished.
     """
-    known = runs.list_runs(runs_dir)
+    known = folders.list_runs(runs_dir)
     if run not in known:
         hint = did_you_mean(run, known)
         raise FerKitError(f"{runs_dir}: no run '{run}'{hint}; there are: {', '.join(known) or 'no runs yet'}")
-    state = runs.status(runs_dir, run)
-    full = runs.fold_folder(runs_dir, run, fold_spec.ALL)
-    finished: list[Fold] = [*state.finished, *([fold_spec.ALL] if runs.is_finished(full) else [])]
+    state = folders.status(runs_dir, run)
+    full = folders.fold_folder(runs_dir, run, fold_spec.ALL)
+    finished: list[Fold] = [*state.finished, *([fold_spec.ALL] if folders.is_finished(full) else [])]
     if not finished:
-        raise FerKitError(runs.unfinished_message(runs_dir, state))
+        raise FerKitError(folders.unfinished_message(runs_dir, state))
     there = sorted(path.name for path in (runs_dir / run).glob("fold*") if "+" not in path.name)
     return tuple(finished), [name for name in there if name not in map(fold_spec.folder_name, finished)]
 
@@ -56,11 +57,11 @@ def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str
 def body(args: argparse.Namespace) -> None:
     """Choose the folds, predict, tell."""
     tag = args.views if args.tag is None else args.tag
-    target = runs.safe_name(f"{args.run}-{runs.safe_name(tag, 'tag')}", "run")
+    target = folders.safe_name(f"{args.run}-{folders.safe_name(tag, 'tag')}", "run")
     chosen, missing = finished_folds(args.runs, args.run)
     if args.fold is not None:
-        folder = runs.fold_folder(args.runs, args.run, args.fold)
-        if not runs.is_finished(folder):
+        folder = folders.fold_folder(args.runs, args.run, args.fold)
+        if not folders.is_finished(folder):
             raise FerKitError(f"{folder} is not a finished fold; train it first")
         chosen = (args.fold,)
     elif missing:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import metrics, runs
+from fer_kit import metrics
 from fer_kit.drawing import html
 from fer_kit.drawing.html_tables import heat
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate_report import interval
 from fer_kit.evaluate_sources import BLEND, Source
 from fer_kit.files import atomic
+from fer_kit.runs import folders
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +75,7 @@ def _answers(runs_dir: Path, member: dict[str, Any], blend: Source) -> NDArray[n
         for name, digest in dict(source.get("sha256") or {}).items():
             if not (folder / name).is_file() or atomic.sha256_of(folder / name) != digest:
                 raise FerKitError(f"{folder / name} has changed since; blend again with --force")
-        read = runs.load if kind == "run" else runs.load_blend
+        read = folders.load if kind == "run" else folders.load_blend
         oof = read(folder.parent if kind == "run" else folder.parent.parent, folder.name).oof
         at = np.searchsorted(oof.ids, blend.oof.ids).clip(max=len(oof) - 1)
         if not np.array_equal(oof.ids[at], blend.oof.ids):

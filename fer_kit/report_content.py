@@ -18,7 +18,6 @@ from fer_kit import (
     report_curves,
     report_ledger,
     report_maps,
-    runs,
 )
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -26,6 +25,7 @@ from fer_kit.report_blends import Alike
 from fer_kit.report_board import Ranked
 from fer_kit.report_page import Content
 from fer_kit.report_sources import Found
+from fer_kit.runs import folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,7 +108,7 @@ def _faces(found: Found, wish: Wish) -> tuple[Competition | None, str]:
     try:
         place = data.find(wish.data)
         with tempfile.TemporaryDirectory() as own:  # reads the cache of the run folder and writes nothing there
-            for kept in (wish.runs_dir / runs.CACHE).glob("*"):
+            for kept in (wish.runs_dir / folders.CACHE).glob("*"):
                 (Path(own) / kept.name).symlink_to(kept.resolve())
             competition = data.load(place, own)
         evaluate_sources.check_data(competition, found.sources)
@@ -120,7 +120,7 @@ def _faces(found: Found, wish: Wish) -> tuple[Competition | None, str]:
 
 
 def _blend(one: Ranked, wish: Wish) -> tuple[Ranked, dict[str, Any], Alike | str]:
-    record = atomic.read_json(wish.runs_dir / one.name / runs.BLEND)  # a readable object: `runs.load_blend` had it
+    record = atomic.read_json(wish.runs_dir / one.name / folders.BLEND)  # a readable object: `runs.load_blend` had it
     return one, record, report_blends.alike(wish.runs_dir, one.source, record)
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_kit import evaluate_sources, runs
+from fer_kit import evaluate_sources
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate_sources import FOLDS, Groups, Source
 from fer_kit.folds import table
+from fer_kit.runs import folders
 
 METRICS = "metrics.jsonl"
 FOLD_FOLDER = re.compile(r"fold(all|[0-9]+(\+[0-9]+)?)")
@@ -61,7 +62,7 @@ def find(runs_dir: Path) -> Found:
     """
     if not runs_dir.is_dir():
         raise FerKitError(f"{runs_dir}: no such folder; train a run first, or give the folder of runs with --runs")
-    names, blends = runs.list_runs(runs_dir), _blend_folders(runs_dir)
+    names, blends = folders.list_runs(runs_dir), _blend_folders(runs_dir)
     if not names and not blends:
         raise FerKitError(f"{runs_dir}: no run and no blend yet; train one with python -m fer_kit.train --fold 0")
     loaded, left_out = [], []
@@ -77,12 +78,12 @@ def find(runs_dir: Path) -> Found:
 
 def _blend_folders(runs_dir: Path) -> list[str]:
     """`blends/<name>` of every blend folder, finished or not."""
-    return sorted(f"{runs.BLENDS}/{path.name}" for path in (runs_dir / runs.BLENDS).glob("*") if path.is_dir())
+    return sorted(f"{folders.BLENDS}/{path.name}" for path in (runs_dir / folders.BLENDS).glob("*") if path.is_dir())
 
 
 def _why(runs_dir: Path, name: str, error: str) -> str:
-    if name.startswith(runs.BLENDS) and not (runs_dir / name / runs.BLEND).is_file():
-        return f"not finished: {runs.BLEND} is missing; blend it again"
+    if name.startswith(folders.BLENDS) and not (runs_dir / name / folders.BLEND).is_file():
+        return f"not finished: {folders.BLEND} is missing; blend it again"
     return error
 
 
@@ -126,7 +127,7 @@ def _folds(runs_dir: Path, run: str) -> Iterator[Fold]:
         troubles: list[str] = []
         records = {name: _object(folder / f"{name}.json", troubles) for name in ("config", "env", "result")}
         epochs = _epochs(folder / METRICS, troubles)
-        finished = runs.is_finished(folder)
+        finished = folders.is_finished(folder)
         yield Fold(run, folder.name, folder, finished, epochs, **records, trouble="; ".join(troubles))
 
 

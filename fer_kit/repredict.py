@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fer_kit import checkpoints, fold_predict, models, precision, predictions, revision, runs, tracking
+from fer_kit import checkpoints, fold_predict, models, precision, revision, tracking
 from fer_kit.config import train_config as config
 from fer_kit.data import loading as data
 from fer_kit.errors import FerKitError
@@ -22,6 +22,8 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds import deal as folds
 from fer_kit.folds import fold_spec, splits
 from fer_kit.folds.fold_spec import Fold
+from fer_kit.runs import folders as runs
+from fer_kit.runs import predictions
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
 

@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, runs, wandb_log
+from fer_kit import cli, wandb_log
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.runs import folders as runs
 
 
 def build_parser() -> argparse.ArgumentParser:

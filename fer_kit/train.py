@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import augment_files, cli, runs, soft_targets, wandb_log, weights_files
+from fer_kit import augment_files, cli, wandb_log, weights_files
 from fer_kit.config import costs, recipes, unread
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
 from fer_kit.labels import SIDE_PX
+from fer_kit.runs import folders, soft_targets
 
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
 MOST_WORKERS = 256
@@ -107,7 +108,7 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
         for option, value in (("set", " ".join(args.set)), ("augment", args.augment), ("accumulate", args.accumulate)):
             if value:
                 raise FerKitError(f"--{option} {value} changes the recipe; name the changed run with --tag NAME")
-    run = runs.run_name(args.recipe, tag)
+    run = folders.run_name(args.recipe, tag)
     weights = weights_of(args, run)
     if weights is not None and weights.name != recipe.weights and args.tag is None and not args.smoke:
         raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
@@ -182,7 +183,7 @@ def weights_of(args: argparse.Namespace, run: str) -> weights_files.Source | Non
     if args.weights is None:
         return None
     if args.resume:
-        return weights_files.resumed(args.weights, args.fold, runs.fold_folder(args.runs, run, args.fold))
+        return weights_files.resumed(args.weights, args.fold, folders.fold_folder(args.runs, run, args.fold))
     return weights_files.find(args.weights, args.fold)
 
 
@@ -237,7 +238,7 @@ def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
         f"rows     {len(parts.train):,}{less} to train on, {len(parts.watch):,} watched, {len(parts.out):,} out of fold"
     )
     print(f"config   {config.digest[:12]}")
-    print(f"folder   {runs.fold_folder(args.runs, run, args.fold)}")
+    print(f"folder   {folders.fold_folder(args.runs, run, args.fold)}")
     print("dry run: nothing was trained or written")
 
 

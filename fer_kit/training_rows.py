@@ -16,7 +16,7 @@ from fer_kit.folds import splits
 from fer_kit.folds.deal import Folds
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.labels import NUM_CLASSES
-from fer_kit.soft_targets import SoftTargets
+from fer_kit.runs.soft_targets import SoftTargets
 
 
 @dataclass(frozen=True, eq=False)

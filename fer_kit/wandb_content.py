@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.labels import CLASSES
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 from fer_kit.wandb_log import FACTS, PLACE
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ class Story:
 
 def is_blend(folder: Path) -> bool:
     """Blends lie in a folder of their own."""
-    return folder.absolute().parent.name == runs.BLENDS
+    return folder.absolute().parent.name == folders.BLENDS
 
 
 def is_finished(folder: Path) -> bool:
     """Whether the mark that is written last lies there."""
-    return (folder / (runs.BLEND if is_blend(folder) else runs.RESULT)).is_file()
+    return (folder / (folders.BLEND if is_blend(folder) else folders.RESULT)).is_file()
 
 
 def story(folder: Path) -> Story:
@@ -83,7 +84,7 @@ def story(folder: Path) -> Story:
 
 
 def _fold_story(folder: Path) -> Story:
-    result = atomic.read_json(folder / runs.RESULT) if is_finished(folder) else {}
+    result = atomic.read_json(folder / folders.RESULT) if is_finished(folder) else {}
     told = folder / PLACE / FACTS
     facts = atomic.read_json(told) if told.is_file() else {}
     if not facts and not result:
@@ -122,12 +123,12 @@ def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[Bundle, ...]:
 
 def _predictions(name: str, folder: Path, about: dict[str, Any]) -> Bundle:
     """oof.npz, which a full fit has not, and test.npz."""
-    paths = [folder / file for file in (runs.OOF, runs.TEST) if (folder / file).is_file()]
+    paths = [folder / file for file in (folders.OOF, folders.TEST) if (folder / file).is_file()]
     return Bundle(_safe(f"{name}-predictions"), "predictions", tuple(paths), about)
 
 
 def _blend_story(folder: Path) -> Story:
-    result = atomic.read_json(folder / runs.BLEND)
+    result = atomic.read_json(folder / folders.BLEND)
     digests = {key: result[key] for key in ("config_digest", "folds_digest", "data_digest")}
     options = {key: result.get(key) for key in ("asked", "method", "pool", "tempered", "learned", "sharpness")}
     members = {
@@ -160,7 +161,7 @@ def _of_members(folder: Path, record: dict[str, Any]) -> list[Bundle]:
         elif source["kind"] == "run":
             parts = {path.split("/")[0] for path in source["sha256"]}
             parts |= {fold_spec.folder_name(fold_spec.ALL)} if record.get("full_fit") else set()
-            there = sorted(part for part in parts if (place / part / runs.TEST).is_file())
+            there = sorted(part for part in parts if (place / part / folders.TEST).is_file())
             bundles += [_predictions(f"{place.name}-{part}", place / part, {}) for part in there]
         else:
             bundles.append(_predictions(f"files-{place.name}", place, {}))
@@ -177,10 +178,10 @@ def log_results(run: Run, story: Story, data_folder: str | None) -> None:
     import wandb
 
     final: dict[str, Any] = {new: story.result[old] for old, new in OUT_OF_FOLD.items() if old in story.result}
-    if (story.folder / runs.OOF).is_file():
-        oof = predictions.read(story.folder / runs.OOF)
+    if (story.folder / folders.OOF).is_file():
+        oof = predictions.read(story.folder / folders.OOF)
         if oof.labels is None:
-            raise FerKitError(f"{story.folder / runs.OOF}: no labels")
+            raise FerKitError(f"{story.folder / folders.OOF}: no labels")
         final["confusion_matrix"] = wandb.plot.confusion_matrix(
             y_true=oof.labels.tolist(),
             preds=metrics.predicted(oof.logits).tolist(),
@@ -208,7 +209,7 @@ def _samples(oof: Predictions, story: Story, data_folder: str | None) -> Any:
     import wandb
 
     try:
-        competition = loading.load(loading.find(data_folder), story.folder.absolute().parent.parent / runs.CACHE)
+        competition = loading.load(loading.find(data_folder), story.folder.absolute().parent.parent / folders.CACHE)
     except FerKitError as error:
         wandb.termwarn(f"no pictures of samples: {error}")
         return None

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import runs
 from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
+from fer_kit.runs import folders
 
 HUB, NONE = "hub", "none"
 TIMM = "timm/"
@@ -101,9 +101,9 @@ def of_run(run: Path, fold: fold_spec.Fold) -> Source:
         FerKitError: that fold of the run is not there or not finished.
     """
     folder = run / fold_spec.folder_name(fold)
-    if not runs.is_finished(folder) or not (folder / MODEL).is_file():
+    if not folders.is_finished(folder) or not (folder / MODEL).is_file():
         raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
-    result = atomic.read_json(folder / runs.RESULT)
+    result = atomic.read_json(folder / folders.RESULT)
     identity = {key: result.get(key) for key in ("run", "config_digest", "folds_digest", "data_digest")}
     return Source(f"{_safe(run.resolve().name)}@{atomic.digest_of(identity)[:16]}", folder / MODEL)
 

@@ -7,10 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, runs, weights_files
+from fer_kit import cli, weights_files
 from fer_kit.config import recipes
 from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import NoCredentials
+from fer_kit.runs import folders
 from kernels import accelerators, build, notebook, pipeline, plan, push, record, weights
 
 ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials
@@ -186,17 +187,17 @@ def bring_home(client: Client, chosen: record.Push, args: argparse.Namespace) ->
     run = done.output.run
     print(f"{chosen.name}: run id {chosen.run_id}, trained on {done.output.device}, all sums right")
     for fold in done.moved:
-        folder = runs.fold_folder(args.runs, run, fold)
-        if runs.is_finished(folder):
+        folder = folders.fold_folder(args.runs, run, fold)
+        if folders.is_finished(folder):
             from fer_kit.files import atomic
 
-            print(f"{folder}: out of fold {atomic.read_json(folder / runs.RESULT)['oof_accuracy']:.2%}")
+            print(f"{folder}: out of fold {atomic.read_json(folder / folders.RESULT)['oof_accuracy']:.2%}")
         else:
             print(
                 f"{folder}: unfinished; go on here with --resume, or with python -m kernels push --resume {chosen.ref}"
             )
     for fold in done.kept:
-        print(f"{runs.fold_folder(args.runs, run, fold)}: finished here already, kept as it is")
+        print(f"{folders.fold_folder(args.runs, run, fold)}: finished here already, kept as it is")
     if not done.moved and not done.kept:
         print("it had not trained a single epoch; see its log on Kaggle")
     if done.output.failed:

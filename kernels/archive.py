@@ -8,9 +8,9 @@ import struct
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.runs import folders
 
 FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: where it lies, the others fit it
 # what tarfile raises on damaged bytes; RecursionError comes from a header of a header of a header …
@@ -74,7 +74,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _check(members: list[tarfile.TarInfo], path: Path, run: str) -> None:
-    runs.safe_name(run, "run")
+    folders.safe_name(run, "run")
     where, seen = path.name, set[str]()
     if sum(member.size for member in members) > path.stat().st_size:
         raise FerKitError(f"{where}: holds more bytes than it has; it was not made by this kit")

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds import table
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete
+from fer_kit.runs import folders
 from kernels import archive, manifest, record
 from kernels.manifest import Manifest
 from kernels.push import ENDED, failed, look
@@ -131,12 +131,12 @@ def check_runs(unpacked: Path, told: Manifest) -> None:
     where = f"the output of run id {told.run_id}"
     try:
         digest = table.read(unpacked / "folds.csv").digest
-        finished = runs.status(unpacked, told.run).finished if (unpacked / told.run).is_dir() else ()
+        finished = folders.status(unpacked, told.run).finished if (unpacked / told.run).is_dir() else ()
         missing = sorted({*told.finished} - {*finished})
         if missing:
             raise OutputIncomplete(f"{where}: fold {missing[0]} should be finished and is not")
         if finished:
-            run = runs.load(unpacked, told.run, allow_partial=True)  # every score computed again from its rows
+            run = folders.load(unpacked, told.run, allow_partial=True)  # every score computed again from its rows
             if run.oof.meta["folds_digest"] != digest:
                 raise OutputIncomplete(f"{where}: trained on other folds than its folds.csv")
         for folder in fold_folders(unpacked, told.run):
@@ -173,7 +173,7 @@ def plan_moves(
             )
     for source in fold_folders(unpacked, run):
         target = runs_dir / run / source.name
-        if runs.is_finished(target):
+        if folders.is_finished(target):
             kept.append(_number(target))
         elif target.exists() and not replace and not _same(source, target):
             raise FerKitError(
@@ -233,7 +233,7 @@ def _config(folder: Path) -> str:
 
 
 def _how_far(folder: Path) -> str:
-    return "finished" if (folder / runs.RESULT).exists() else "unfinished too"
+    return "finished" if (folder / folders.RESULT).exists() else "unfinished too"
 
 
 def _number(folder: Path) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.runs import folders
 
 NAME = "manifest.json"
 SCHEMA = 1
@@ -94,7 +94,7 @@ def check_archive(folder: Path, manifest: Manifest) -> Path:
 
 def _valid(key: str, value: Any) -> bool:
     if key in _FOLDS:
-        return isinstance(value, list) and all(type(fold) is int and 0 <= fold < runs.MOST_FOLDS for fold in value)
+        return isinstance(value, list) and all(type(fold) is int and 0 <= fold < folders.MOST_FOLDS for fold in value)
     if key == "archive":
         return isinstance(value, str) and _ARCHIVE.fullmatch(value) is not None
     if key == "final":
@@ -103,4 +103,4 @@ def _valid(key: str, value: Any) -> bool:
         return type(value) is int and value >= 0
     if not (key in _TEXTS and isinstance(value, str) and value.isprintable() and len(value) <= _MOST_CHARACTERS):
         return False  # these are shown on terminals and put into paths
-    return key != "run" or runs.is_safe_name(value)
+    return key != "run" or folders.is_safe_name(value)

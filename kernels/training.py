@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_kit import runs
+from fer_kit.runs import folders
 
 RESERVE_SECONDS = 600.0  # kept for predicting, packing and an epoch that took longer than the one before
 LEAST_SECONDS = 60.0  # with less time than this left, a fold is not begun
@@ -75,7 +75,7 @@ class Training:
         return self.outcome
 
     def _folder(self, fold: int) -> Path:
-        return runs.fold_folder(self.work / "runs", self.run, fold)
+        return folders.fold_folder(self.work / "runs", self.run, fold)
 
     def _work_off(self, slot: Slot) -> None:
         while True:
@@ -83,7 +83,7 @@ class Training:
                 fold = self._waiting.get_nowait()
             except queue.Empty:
                 return
-            if runs.is_finished(self._folder(fold)):
+            if folders.is_finished(self._folder(fold)):
                 self.say(f"fold {fold}: finished already")
                 self.outcome.finished.append(fold)
                 continue
@@ -124,7 +124,7 @@ class Training:
         process.stdout.close()
         code = process.wait()
         late.cancel()
-        if code == 0 and runs.is_finished(self._folder(fold)):
+        if code == 0 and folders.is_finished(self._folder(fold)):
             self.outcome.finished.append(fold)
         elif code == 0 or cut.is_set():
             self.outcome.stopped.append(fold)

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import metrics, runs
+from fer_kit import metrics
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
+from fer_kit.runs import folders
 from submissions import check, record, sources
 from submissions import form as forms
 from submissions.form import Form
@@ -94,7 +95,7 @@ def write(out: Path, text: str, force: bool) -> bool:
 
 
 def _refuse_other_data(source: Source, place: Path, runs_dir: str) -> None:
-    competition = loading.load(place, Path(runs_dir) / runs.CACHE)
+    competition = loading.load(place, Path(runs_dir) / folders.CACHE)
     made_from = source.test.meta["data_digest"]
     if competition.digest != made_from:
         raise FerKitError(

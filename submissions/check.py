@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import runs
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.labels import CLASSES, NUM_CLASSES
+from fer_kit.runs import folders
 from submissions import form as forms
 from submissions.form import Form
 
@@ -82,7 +82,7 @@ def expected(args: argparse.Namespace) -> Expected:
     form = forms.choose(place, args.plain)
     if place is None:
         return Expected(form, COMPETITION_ROWS, "the competition's test.csv, as no data was found", why)
-    competition = loading.load(place, Path(args.runs) / runs.CACHE)
+    competition = loading.load(place, Path(args.runs) / folders.CACHE)
     rows, origin = len(competition.test.ids), f"the test rows of {place}"
     refuse_other_rows(form, rows, origin)
     return Expected(form, rows, origin, "")

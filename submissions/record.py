@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import BLEND, RESULT
+from fer_kit.runs import folders
+from fer_kit.runs.folders import BLEND, RESULT
 from submissions.sources import BLENDED, FOLD, RUN, Source
 
 SCHEMA = 1
@@ -111,10 +111,10 @@ def refuse_unfinished(file: Path, record: Record) -> None:
     if not record.folder.is_dir():
         return
     if record.kind == RUN:
-        state = runs.status(record.folder.parent, record.folder.name)
+        state = folders.status(record.folder.parent, record.folder.name)
         if not state.complete:
             raise FerKitError(
-                f"{file}: its source is not finished: {runs.unfinished_message(record.folder.parent, state)}; "
+                f"{file}: its source is not finished: {folders.unfinished_message(record.folder.parent, state)}; "
                 f"{all_the_same}"
             )
     elif not (record.folder / (BLEND if record.kind == BLENDED else RESULT)).is_file():

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
-from fer_kit.predictions import Predictions
-from fer_kit.runs import BLEND, BLENDS, OOF, RESULT, TEST
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.folders import BLEND, BLENDS, OOF, RESULT, TEST
+from fer_kit.runs.predictions import Predictions
 
 RUN, BLENDED, FOLD, FILE = "run", "blend", "fold", "file"  # kinds of source
 
@@ -47,7 +48,7 @@ def resolve(runs_dir: Path, source: str) -> Source:
     Raises:
         FerKitError: nothing, or two things, of that name; unfinished or damaged predictions.
     """
-    is_run, is_blend = source in runs.list_runs(runs_dir), source in runs.list_blends(runs_dir)
+    is_run, is_blend = source in folders.list_runs(runs_dir), source in folders.list_blends(runs_dir)
     if is_run and is_blend:
         raise FerKitError(
             f"'{source}' is a run and a blend in {runs_dir}; say {runs_dir / source} or {runs_dir / BLENDS / source}"
@@ -61,19 +62,19 @@ def resolve(runs_dir: Path, source: str) -> Source:
             return _from_file(path)
         if path.is_dir():
             return _from_folder(path)
-    known = [*runs.list_runs(runs_dir), *runs.list_blends(runs_dir)]
+    known = [*folders.list_runs(runs_dir), *folders.list_blends(runs_dir)]
     there = f"{runs_dir} has {', '.join(known)}" if known else f"{runs_dir} holds none"
     raise FerKitError(f"no run, blend or path '{source}'{did_you_mean(source, known)}; {there}")
 
 
 def _from_run(runs_dir: Path, name: str) -> Source:
-    run = runs.load(runs_dir, name)
+    run = folders.load(runs_dir, name)
     accuracy, text = _accuracy(run.oof, run.accuracies)
     return Source(name, RUN, f"run {run.folder}", run.folder, run.sha256, run.test, accuracy, text, {name: 1.0})
 
 
 def _from_blend(runs_dir: Path, name: str) -> Source:
-    blend = runs.load_blend(runs_dir, name)
+    blend = folders.load_blend(runs_dir, name)
     members = {f"{member['run']}": member["weight"] for member in blend.record["members"]}
     origin = f"blend {blend.folder} (of {', '.join(members)})"
     accuracy, text = _accuracy(blend.oof, tuple(blend.record["fold_accuracies"]))
@@ -92,7 +93,7 @@ def _from_blend(runs_dir: Path, name: str) -> Source:
 def _from_folder(path: Path) -> Source:
     if (path / BLEND).is_file() and path.absolute().parent.name == BLENDS:
         return _from_blend(path.absolute().parent.parent, path.absolute().name)
-    if path.absolute().name in runs.list_runs(path.absolute().parent):
+    if path.absolute().name in folders.list_runs(path.absolute().parent):
         return _from_run(path.absolute().parent, path.absolute().name)
     if (path / TEST).is_file():
         return _from_file(path / TEST)
@@ -104,13 +105,13 @@ def _from_file(path: Path) -> Source:
     if path.name == TEST and (path.parent / BLEND).is_file():
         return _from_folder(path.parent)
     marked = (path.parent / RESULT).exists()
-    if marked and not runs.is_finished(path.parent):
+    if marked and not folders.is_finished(path.parent):
         raise FerKitError(f"{path}: not the file that {RESULT} beside it was written for; train this fold again")
     test, sha256 = predictions.read(path), {path.name: atomic.sha256_of(path)}
     if test.labels is not None:
         raise FerKitError(f"{path}: has labels, so it predicts train rows; give a {TEST}")
     run, fold = test.meta["run"], test.meta["fold"]
-    name = runs.safe_name(run + (f"-fold{fold}" if isinstance(fold, int) else ""), "run")
+    name = folders.safe_name(run + (f"-fold{fold}" if isinstance(fold, int) else ""), "run")
     accuracy, text = None, f"unknown: no {OOF} beside it"
     if (path.parent / OOF).is_file():
         oof = predictions.read(path.parent / OOF)

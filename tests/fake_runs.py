@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import table
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 
 ROWS, TEST_ROWS, FOLDS = 90, 40, 3
 LABELS = np.arange(ROWS, dtype=np.int64) * 5 % 7
@@ -73,7 +74,7 @@ def save_fold(folder: Path, oof: Predictions, test: Predictions, **changes: Any)
 def save_run(runs_dir: Path, run: str, seed: int, skill: float = 1.5, **changes: Any) -> Path:
     """Write a finished run; `changes` go to meta."""
     for fold in range(FOLDS):
-        save_fold(runs.fold_folder(runs_dir, run, fold), *fold_parts(run, fold, seed, skill, **changes))
+        save_fold(folders.fold_folder(runs_dir, run, fold), *fold_parts(run, fold, seed, skill, **changes))
     return runs_dir / run
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from fer_kit import metrics, runs
+from fer_kit import metrics
 from fer_kit.data import loading
 from fer_kit.files import atomic
 from fer_kit.kaggle.client import COMPETITION
+from fer_kit.runs import folders
 from submissions import __main__ as commands
 from submissions import build, check, ledger
 from tests.fake_runs import TEST_ROWS
@@ -68,7 +69,7 @@ def save_entry(path: Path, file: Path, **changes: Any) -> ledger.Entry:
 
 def expected(name: str = "a") -> list[int]:
     """What run `name` predicts for the test rows."""
-    return metrics.predicted(runs.load("runs", name).test.logits).tolist()
+    return metrics.predicted(folders.load("runs", name).test.logits).tolist()
 
 
 def numbers(path: Path) -> list[int]:

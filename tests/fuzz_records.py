@@ -13,10 +13,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import weights_file
-from fer_kit import predictions, runs
 from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from fer_kit.folds import table
+from fer_kit.runs import folders, predictions
 from kernels import manifest
 from kernels import record as kernel_record
 from submissions import check, ledger, sources
@@ -75,7 +75,7 @@ PARTS = [
 def kernel_manifest(folder: Path, content: bytes) -> object:
     put(folder, manifest.NAME, content)
     read = manifest.read(folder)
-    assert read.run == runs.safe_name(read.run, "run") and "".join(map(str, vars(read).values())).isprintable()
+    assert read.run == folders.safe_name(read.run, "run") and "".join(map(str, vars(read).values())).isprintable()
     put(folder, "runs-1.tar", b"evil")
     return manifest.check_archive(folder, dataclasses.replace(read, sha256=hashlib.sha256(b"evil").hexdigest()))
 
@@ -117,8 +117,8 @@ def result_file(folder: Path, content: bytes) -> object:
     except (ValueError, RecursionError):
         pass
     put(place, "result.json", content)
-    runs.is_finished(place)
-    return runs.status(folder, "a"), runs.load(folder, "a", allow_partial=True)
+    folders.is_finished(place)
+    return folders.status(folder, "a"), folders.load(folder, "a", allow_partial=True)
 
 
 def _blend_record() -> dict[str, Any]:

@@ -14,11 +14,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import outside
-from fer_kit import predictions, soft_targets
 from fer_kit.data import csv_reader, places
 from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
+from fer_kit.runs import predictions, soft_targets
 from kernels import archive
 from tests import fake_runs, small_competition
 from tests.fuzz_inputs import broken, broken_npy, npy, tarred, zipped

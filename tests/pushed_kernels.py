@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_kit import runs
 from fer_kit.folds import table
+from fer_kit.runs import folders
 from kernels import __main__ as commands
 from kernels import archive, manifest, record
 from tests import fake_runs
@@ -69,7 +69,7 @@ def save_runs(folder: Path, finished: tuple[int, ...] = (0, 1, 2), unfinished: t
     (folder / "folds.csv").write_bytes(fake_runs.TABLE)
     digest = table.read(folder / "folds.csv").digest
     for fold in (*finished, *unfinished):
-        path = runs.fold_folder(folder, RUN, fold)
+        path = folders.fold_folder(folder, RUN, fold)
         fake_runs.save_fold(path, *fake_runs.fold_parts(RUN, fold, 1, 1.5, folds_digest=digest))
         (path / "config.json").write_text('{"epochs": 1}')
         if fold in unfinished:

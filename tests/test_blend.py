@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import deal
+from fer_kit.runs import folders, predictions
 from tests import fake_runs
 from tests.fake_runs import ROWS
 
@@ -48,7 +49,7 @@ def refused(capsys, message, *argv):
 
 def test_the_mean_of_probabilities_joined_by_id(two, capsys):
     assert run(capsys, "all")[0] == 0
-    blended, members = runs.load_blend(two, "all"), [runs.load(two, name) for name in ("strong", "weak")]
+    blended, members = folders.load_blend(two, "all"), [folders.load(two, name) for name in ("strong", "weak")]
     for part in ("oof", "test"):
         expected = np.mean([metrics.softmax(getattr(member, part).logits) for member in members], axis=0)
         np.testing.assert_allclose(metrics.softmax(getattr(blended, part).logits), expected, rtol=1e-5)
@@ -59,12 +60,12 @@ def test_the_mean_of_probabilities_joined_by_id(two, capsys):
 
 def test_the_record(two, capsys):
     run(capsys, "all")
-    blended = runs.load_blend(two, "all")
+    blended = folders.load_blend(two, "all")
     record, meta = blended.record, blended.oof.meta
     assert [member["run"] for member in record["members"]] == ["strong", "weak"]
     assert [member["weight"] for member in record["members"]] == [0.5, 0.5]
     for member in record["members"]:
-        loaded = runs.load(two, member["run"])
+        loaded = folders.load(two, member["run"])
         assert member["oof_accuracy"] == metrics.accuracy(loaded.oof.logits, loaded.oof.labels)
         assert member["fold_accuracies"] == list(loaded.accuracies)
         assert member["sources"] == [{"kind": "run", "path": member["run"], "sha256": loaded.sha256}]
@@ -95,7 +96,7 @@ def test_the_report(two, capsys):
     table = out.splitlines()[1:5]
     assert table[0].split() == ["member", "accuracy", "±", "folds", "log", "loss", "T", "weight", "value"]
     assert [line.split()[0] for line in table[2:]] == ["strong", "weak"]
-    strong, both = runs.load(two, "strong"), runs.load_blend(two, "all")
+    strong, both = folders.load(two, "strong"), folders.load_blend(two, "all")
     accuracy, spread = metrics.accuracy(strong.oof.logits, strong.oof.labels), metrics.spread(strong.accuracies)
     assert re.search(rf"{accuracy:.2%} +{spread:.2%}", table[2])
     score, low, high = both.record["oof_accuracy"], *both.record["interval"]
@@ -109,7 +110,7 @@ def test_the_report(two, capsys):
 def test_next_is_the_better_of_blend_and_best_member(two, capsys):
     fake_runs.save_run(two, "weak", seed=1, skill=-3)
     out = run(capsys, "all")[1]
-    strong, both = runs.load(two, "strong"), runs.load_blend(two, "all")
+    strong, both = folders.load(two, "strong"), folders.load_blend(two, "all")
     best = metrics.accuracy(strong.oof.logits, strong.oof.labels)
     assert metrics.accuracy(both.oof.logits, both.oof.labels) < best, "the case this test is about"
     assert out.splitlines()[-1] == (
@@ -126,7 +127,7 @@ def test_without_a_folds_file_the_report_says_so(two, capsys):
 
 def test_a_blend_of_one_is_its_member(two, capsys):
     assert run(capsys, "one", "--members", "weak")[0] == 0
-    blended, member = runs.load_blend(two, "one"), runs.load(two, "weak")
+    blended, member = folders.load_blend(two, "one"), folders.load(two, "weak")
     np.testing.assert_array_equal(blended.oof.logits, member.oof.logits)
     np.testing.assert_array_equal(blended.test.logits, member.test.logits)
     assert blended.record["oof_accuracy"] == blended.record["members"][0]["oof_accuracy"]
@@ -140,13 +141,13 @@ def test_the_order_of_members_changes_nothing(two, capsys):
 
 def test_globs(two, capsys):
     assert run(capsys, "all", "--members", "st*", "wea?")[0] == 0
-    assert {member["run"] for member in runs.load_blend(two, "all").record["members"]} == {"strong", "weak"}
+    assert {member["run"] for member in folders.load_blend(two, "all").record["members"]} == {"strong", "weak"}
 
 
 def test_blends_are_no_members(two, capsys):
     run(capsys, "all")
     run(capsys, "again")
-    assert len(runs.load_blend(two, "again").record["members"]) == 2
+    assert len(folders.load_blend(two, "again").record["members"]) == 2
 
 
 # names and choices that are refused
@@ -257,7 +258,7 @@ def test_another_blend_of_that_name(two, capsys):
     refused(capsys, message, "all")
     assert atomic.sha256_of(two / "blends/all/blend.json") == before
     assert run(capsys, "all", "--force")[0] == 0
-    assert len(runs.load_blend(two, "all").record["members"]) == 2
+    assert len(folders.load_blend(two, "all").record["members"]) == 2
 
 
 def test_members_trained_again_make_another_blend(two, capsys):
@@ -281,13 +282,15 @@ def test_a_half_written_blend_is_none(two, capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(atomic, "write_json", killed)
         assert run(capsys, "all", "--force")[0] == 130
-    assert [member["run"] for member in runs.load_blend(two, "all").record["members"]] == ["weak"]  # untouched so far
+    assert [member["run"] for member in folders.load_blend(two, "all").record["members"]] == [
+        "weak"
+    ]  # untouched so far
     with monkeypatch.context() as patched:
         patched.setattr(atomic.os, "replace", killed_between)
         assert run(capsys, "all", "--force")[0] == 130
-    assert runs.list_blends(two) == []
+    assert folders.list_blends(two) == []
     assert run(capsys, "all")[0] == 0
-    assert runs.list_blends(two) == ["all"]
+    assert folders.list_blends(two) == ["all"]
 
 
 def test_help_is_light():

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import cli, download, runs
+from fer_kit import cli, download
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, unzip
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table
+from fer_kit.runs import folders
 from kernels import archive
 from submissions import ledger
 from tests import fake_runs
@@ -144,7 +145,7 @@ def test_a_new_blend_on_a_full_disk_leaves_the_old_one(tmp_path, capsys, name):
     assert FULL in one_line(capsys)
     assert contents(tmp_path) == before
     assert blend.main([*make, "c"]) == 0
-    assert [member["run"] for member in runs.load_blend(tmp_path, "x").record["members"]] != ["a", "b"]
+    assert [member["run"] for member in folders.load_blend(tmp_path, "x").record["members"]] != ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.csv.source.json"])

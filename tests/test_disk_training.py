@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_kit import fold_epochs, fold_run, runs, train
+from fer_kit import fold_epochs, fold_run, train
 from fer_kit.files import lock
 from fer_kit.folds import __main__ as folds_command
+from fer_kit.runs import folders
 from tests.full_disk import no_file_beyond, one_line, refusing
 from tests.test_train import products
 
@@ -39,7 +40,7 @@ def uninterrupted(competition_dir: Path, tmp_path_factory: pytest.TempPathFactor
 
 def ends_the_same(command: list[str], folder: Path, whole: dict[str, object]) -> None:
     assert train.main([*command, "--resume"]) == 0
-    assert runs.is_finished(folder) and products(folder) == whole
+    assert folders.is_finished(folder) and products(folder) == whole
     assert sorted(path.name for path in folder.parent.iterdir()) == ["fold1"]  # no lock, nothing temporary
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
@@ -52,7 +53,7 @@ def test_a_full_disk_at_each_write_in_turn(command, folder, uninterrupted, capsy
         with refusing(name, after=1 if name == "metrics.jsonl" else 0):
             assert train.main([*command, "--resume"]) == 2
         assert f"{name}: {FULL}" in one_line(capsys)
-        assert not runs.is_finished(folder) and not list(folder.parent.rglob("*.part"))
+        assert not folders.is_finished(folder) and not list(folder.parent.rglob("*.part"))
         if (folder / "last.pt").exists():
             epoch = torch.load(folder / "last.pt", weights_only=True)["epoch"]
             assert saved is None or epoch >= saved

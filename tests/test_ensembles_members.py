@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from ensembles import blend, members
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 from tests import fake_runs
 from tests.test_blend import here, refused, run, two  # noqa: F401
 
@@ -22,7 +23,7 @@ WEIGHTS = ("--method", "weights", "--no-pictures")
 
 def copy_out(runs_dir, name, folder, **changes):
     """Write run `name` as somebody else's two files, changed."""
-    whole = runs.load(runs_dir, name)
+    whole = folders.load(runs_dir, name)
     meta = {**whole.oof.meta, "run": "theirs", "commit": None}
     for part, file in ((whole.oof, "oof.npz"), (whole.test, "test.npz")):
         logits = part.logits * np.float32(1.25)  # else it is a copy
@@ -46,7 +47,7 @@ def test_a_blend_of_blends(two, capsys):  # noqa: F811
     run(capsys, "inner", "--members", "weak", "strong", options=WEIGHTS)
     code, out, error = run(capsys, "outer", "--members", "inner", "third", options=WEIGHTS)
     assert (code, error) == (0, "") and out.splitlines()[2].split()[0] in ("blends/inner", "third")
-    record = runs.load_blend(two, "outer").record
+    record = folders.load_blend(two, "outer").record
     kinds = {member["run"]: member["kind"] for member in record["members"]}
     assert kinds == {"blends/inner": "blend", "third": "run"}
     assert {"path": "blends/inner", "kind": "blend"}.items() <= record["members"][
@@ -82,14 +83,14 @@ def test_a_blend_is_no_part_of_itself(two, capsys):  # noqa: F811
 def test_files_that_keep_the_contract(two, capsys, tmp_path):  # noqa: F811
     folder = copy_out(two, "weak", tmp_path / "theirs")
     assert run(capsys, "all", "--members", "strong", "theirs")[0] == 0
-    ours = runs.load_blend(two, "all").oof
+    ours = folders.load_blend(two, "all").oof
     with np.load(folder / "oof.npz") as archive:
         order = np.random.default_rng(0).permutation(len(archive["ids"]))
         mixed = {name: archive[name][order] for name in ("ids", "logits", "labels")}
     save_raw(folder / "oof.npz", **mixed)
     assert run(capsys, "mixed", "--members", "strong", "theirs")[0] == 0
-    np.testing.assert_array_equal(runs.load_blend(two, "mixed").oof.logits, ours.logits)
-    record = runs.load_blend(two, "mixed").record
+    np.testing.assert_array_equal(folders.load_blend(two, "mixed").oof.logits, ours.logits)
+    record = folders.load_blend(two, "mixed").record
     assert {member["kind"] for member in record["members"]} == {"run", "files"}
     assert record["members"][1]["sources"][0]["path"] == "../theirs"
 
@@ -97,7 +98,7 @@ def test_files_that_keep_the_contract(two, capsys, tmp_path):  # noqa: F811
 def test_a_run_in_another_folder_of_runs(two, capsys, tmp_path):  # noqa: F811
     fake_runs.save_run(tmp_path / "other", "strong", seed=7)
     assert run(capsys, "all", "--members", "strong", "other/strong")[0] == 0
-    assert [m["run"] for m in runs.load_blend(two, "all").record["members"]] == ["strong", "other/strong"]
+    assert [m["run"] for m in folders.load_blend(two, "all").record["members"]] == ["strong", "other/strong"]
 
 
 def test_files_that_break_the_contract(two, capsys, tmp_path):  # noqa: F811
@@ -109,7 +110,7 @@ def test_files_that_break_the_contract(two, capsys, tmp_path):  # noqa: F811
         save_raw(folder / file, **changes)
         refused(capsys, message, *argv)
 
-    whole = runs.load(two, "weak").oof
+    whole = folders.load(two, "weak").oof
     bad = whole.logits.copy()
     bad[3, 2] = np.nan
     broken("theirs/oof.npz: logits of id 3 are not finite (1 such rows)", logits=bad)
@@ -169,12 +170,12 @@ def save_seeds(runs_dir, *seeds):
 def test_seeds_of_one_recipe_are_one_member(two, capsys):  # noqa: F811
     save_seeds(two, 0, 1, 2)
     assert run(capsys, "all")[0] == 0
-    record = runs.load_blend(two, "all").record
+    record = folders.load_blend(two, "all").record
     weights = {member["run"]: member["weight"] for member in record["members"]}
     assert weights == pytest.approx({"strong": 1 / 3, "weak": 1 / 3, "deep-s0×3": 1 / 3})
     entry = next(member for member in record["members"] if member["run"] == "deep-s0×3")
     assert [source["path"] for source in entry["sources"]] == ["deep-s0", "deep-s1", "deep-s2"]
-    seeds = [runs.load(two, f"deep-s{seed}") for seed in range(3)]
+    seeds = [folders.load(two, f"deep-s{seed}") for seed in range(3)]
     mean = np.mean([metrics.softmax(seed.oof.logits) for seed in seeds], axis=0)
     assert entry["oof_accuracy"] == metrics.accuracy(np.log(mean), fake_runs.LABELS)
     run(capsys, "inner", "--members", "deep*", "weak", options=WEIGHTS)
@@ -191,16 +192,16 @@ def test_a_config_that_is_not_of_these_predictions(two, capsys):  # noqa: F811
 
 
 def test_given_weights(two, capsys, tmp_path):  # noqa: F811
-    loaded = [runs.load(two, name) for name in ("strong", "weak")]
+    loaded = [folders.load(two, name) for name in ("strong", "weak")]
     (tmp_path / "w.json").write_text('{"weak": 0.25, "strong": 0.75}')
     options = ("--weights", "w.json", "--temperatures", "none", "--no-pictures")
     assert run(capsys, "logs", options=options)[0] == 0
     expected = sum(w * metrics.log_softmax(m.test.logits) for w, m in zip((0.75, 0.25), loaded, strict=True))
-    made = metrics.softmax(runs.load_blend(two, "logs").test.logits)
+    made = metrics.softmax(folders.load_blend(two, "logs").test.logits)
     np.testing.assert_allclose(made, metrics.softmax(expected), rtol=1e-5)
     assert run(capsys, "plain", options=(*options, "--method", "mean"))[0] == 0
     expected = sum(w * metrics.softmax(m.test.logits) for w, m in zip((0.75, 0.25), loaded, strict=True))
-    made = metrics.softmax(runs.load_blend(two, "plain").test.logits)
+    made = metrics.softmax(folders.load_blend(two, "plain").test.logits)
     np.testing.assert_allclose(made, expected, rtol=1e-5)
     code, out, _ = run(capsys, "again", options=("--weights", "runs/blends/plain/blend.json", "--no-pictures"))
     assert code == 0 and "if they were fitted to these rows, the score flatters" in out
@@ -240,7 +241,7 @@ def test_the_default_command_end_to_end(two, capsys):  # noqa: F811
     fake_runs.save_run(two, "third", seed=3, skill=2.4)
     code, out, error = run(capsys, "all", options=())
     assert (code, error) == (0, "")
-    blended = runs.load_blend(two, "all")
+    blended = folders.load_blend(two, "all")
     record = blended.record
     methods = [line["method"] for line in record["methods"]]
     assert methods == ["mean", "logmean", "weights", "greedy", "stack", "auto"]

@@ -10,10 +10,11 @@ import pytest
 
 from ensembles import blend, crossfit, members, nested, value
 from ensembles import rows as common_rows
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 from tests import fake_runs
 from tests.test_blend import PLAIN, here, refused, run, two  # noqa: F401
 
@@ -37,7 +38,7 @@ def test_a_layer_that_fits_nothing_does_not_hide_what_was_fitted_below(three, ca
     assert run(capsys, "one", *LAYERS["one"])[0] == 0
     if layer != "one":
         run(capsys, layer, *LAYERS[layer])
-    record = runs.load_blend(three, layer).record
+    record = folders.load_blend(three, layer).record
     assert record["learned"] is True
     if layer == "deep":  # blends that were written before this was handed on
         atomic.write_json(three / "blends/deep/blend.json", {**record, "learned": False})
@@ -54,7 +55,7 @@ def test_blends_that_fitted_nothing_are_taken_as_they_are(three, capsys):
     run(capsys, "even", "--members", "weak", "third")
     fake_runs.save_run(three, "weak", seed=9)
     assert run(capsys, "outer", "--members", "even", "strong", options=WEIGHTS)[0] == 0
-    assert runs.load_blend(three, "even").record["learned"] is False
+    assert folders.load_blend(three, "even").record["learned"] is False
 
 
 def test_a_blend_that_fitted_nothing_is_no_part_of_itself_either(three, capsys):
@@ -69,8 +70,8 @@ def test_a_blend_that_fitted_nothing_is_no_part_of_itself_either(three, capsys):
 
 
 def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):  # noqa: F811
-    strong = runs.load(two, "strong")
-    folder = runs.fold_folder(two, "strong", fold_spec.ALL)
+    strong = folders.load(two, "strong")
+    folder = folders.fold_folder(two, "strong", fold_spec.ALL)
     told = {**predictions.read(two / "strong/fold0/test.npz").meta, "fold": fold_spec.FULL}
     full = Predictions(strong.test.ids, strong.test.logits[::-1].copy(), told)
     predictions.write(folder / "test.npz", full)
@@ -79,8 +80,8 @@ def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):  # 
     code, out, _ = run(capsys, "all", "--full-fit", "instead")
     assert code == 0
     assert "the full fit of strong instead of the mean of the folds; by their folds alone: weak; scores are" in out
-    weak = runs.load(two, "weak").test.logits
-    made = metrics.softmax(runs.load_blend(two, "all").test.logits)
+    weak = folders.load(two, "weak").test.logits
+    made = metrics.softmax(folders.load_blend(two, "all").test.logits)
     expected = (metrics.softmax(full.logits) + metrics.softmax(weak)) / 2
     np.testing.assert_allclose(made, expected, rtol=1e-5)
 
@@ -95,14 +96,14 @@ def test_the_one_member_that_a_blend_comes_to_is_not_to_be_dropped(two, capsys, 
     monkeypatch.setattr(value, "values", lambda *given: dataclasses.replace(values(*given), drop=drop))
     code, out, _ = run(capsys, "all", options=("--no-pictures",))
     assert code == 0 and "auto chose single" in out and ("to drop: " in out) == told
-    assert runs.load_blend(two, "all").record["drop"] == (["weak"] if told else [])
+    assert folders.load_blend(two, "all").record["drop"] == (["weak"] if told else [])
 
 
 def test_given_weights_are_held_against_the_plain_mean(two, capsys, tmp_path):  # noqa: F811
     (tmp_path / "w.json").write_text('{"weak": 0.25, "strong": 0.75}')
     code, out, _ = run(capsys, "all", options=("--weights", "w.json", "--no-pictures"))
     assert code == 0 and "against the mean of all: " in out and "→ given" in out
-    record = runs.load_blend(two, "all").record
+    record = folders.load_blend(two, "all").record
     assert [line["method"] for line in record["methods"]] == ["given", "mean"]
     assert [one["against"] for one in record["comparisons"]] == ["'strong', the best member", "the mean of all"]
 
@@ -114,11 +115,11 @@ def test_the_weights_of_a_blend_are_taken_for_the_mean_that_it_was_made_by(two, 
     run(capsys, "first", options=("--method", made_by, "--no-pictures"))
     options = ("--weights", "runs/blends/first/blend.json", "--no-pictures")
     assert run(capsys, "again", options=options)[0] == 0
-    first, again = runs.load_blend(two, "first"), runs.load_blend(two, "again")
+    first, again = folders.load_blend(two, "first"), folders.load_blend(two, "again")
     assert (again.record["asked"], again.record["pool"]) == ("given", pool)
     np.testing.assert_array_equal(first.test.logits.argmax(1), again.test.logits.argmax(1))
     options = ("--weights", "runs/blends/again/blend.json", "--no-pictures")
     assert run(capsys, "third", options=options)[0] == 0
     assert json.loads((two / "blends/third/blend.json").read_text())["pool"] == pool
     assert blend.main(["fourth", *options, "--method", "logmean"]) == 0
-    assert runs.load_blend(two, "fourth").record["pool"] == "logmean"
+    assert folders.load_blend(two, "fourth").record["pool"] == "logmean"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ensembles import blend, targets
-from fer_kit import runs, soft_targets
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, soft_targets
+from fer_kit.runs.predictions import Predictions
 from tests import fake_runs
 from tests.fake_runs import FOLD_OF_ROW, FOLDS, LABELS, ROWS, TABLE, TEST_ROWS
 
@@ -36,7 +36,7 @@ def save(runs_dir, name="net", pairs=True):
         noise = np.random.default_rng(len(name)).normal(0, 0.01, 7).astype(np.float32)
         oof = Predictions(ids, stained(len(ids), *left_out) + noise, told, LABELS[ids])
         test = Predictions(np.arange(TEST_ROWS), stained(TEST_ROWS, *left_out) + noise, told)
-        fake_runs.save_fold(runs.fold_folder(runs_dir, name, fold), oof, test)
+        fake_runs.save_fold(folders.fold_folder(runs_dir, name, fold), oof, test)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_blend_gives_its_cross_fitted_rows(here):
     save(here, "other")
     assert blend.main(["all", "--method", "weights", "--no-pictures"]) == 0
     soft = made(here, "soft", source="all")
-    blended = runs.load_blend(here, "all")
+    blended = folders.load_blend(here, "all")
     np.testing.assert_allclose(np.log(soft.train[0] + 1e-30).argmax(1), blended.oof.logits.argmax(1))
     assert set(soft.meta["teachers"]["runs"]) == {"net", "other"}
     assert soft.meta["folds_digest"] == blended.oof.meta["folds_digest"]

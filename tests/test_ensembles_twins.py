@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from ensembles import blend, twin_gain, twin_lookup, twin_pairs
-from fer_kit import metrics, runs
+from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import deal
+from fer_kit.runs import folders
 from submissions.__main__ import main as submissions
 from tests import twin_world
 
@@ -117,8 +118,8 @@ def test_a_row_is_updated_by_what_was_learned_without_its_group():
 
 def test_the_blend_stays_and_the_one_with_twins_lies_beside_it(place):
     _, runs_dir = place
-    plain, twins = runs.load_blend(runs_dir, "all"), runs.load_blend(runs_dir, "all-twins")
-    np.testing.assert_array_equal(plain.test.logits, runs.load(runs_dir, "net").test.logits)
+    plain, twins = folders.load_blend(runs_dir, "all"), folders.load_blend(runs_dir, "all-twins")
+    np.testing.assert_array_equal(plain.test.logits, folders.load(runs_dir, "net").test.logits)
     told = twins.record["twins"]
     answers = [metrics.predicted(one.test.logits) for one in (plain, twins)]
     assert told["rows_changed"] == (answers[0] != answers[1]).sum() > 0
@@ -158,7 +159,7 @@ def test_the_submission_and_the_ledger_say_it(place, tmp_path):
     build = ["build", "all-twins", "--runs", str(runs_dir), "--data", str(data), "--out", str(out)]
     assert submissions(build) == 0
     record = json.loads((tmp_path / "twins.csv.source.json").read_text())
-    changed = runs.load_blend(runs_dir, "all-twins").record["twins"]["rows_changed"]
+    changed = folders.load_blend(runs_dir, "all-twins").record["twins"]["rows_changed"]
     assert record["source"] == f"blend all-twins (near twins looked up, {changed} of 600 rows changed)"
 
 
@@ -181,7 +182,7 @@ def test_without_the_switch_the_report_says_what_it_would_bring(place, capsys):
     command = ["--runs", str(runs_dir), "--data", str(data), "--no-pictures", "--members"]
     assert blend.main(["off", *command, "all"]) == 0  # a blend of a blend knows its runs, fitted or not
     out = capsys.readouterr().out
-    told = runs.load_blend(runs_dir, "all-twins").record["forecast"]
+    told = folders.load_blend(runs_dir, "all-twins").record["forecast"]
     reach = "{:.2%} to {:.2%}".format(*told["interval"])
     line = f"with twin lookup, which is off: {told['accuracy']:.2%}, 95% interval {reach} (--twins near)"
     assert out.count("leaderboard forecast: ") == 1 and line in out.splitlines()
@@ -193,7 +194,7 @@ def test_every_method_has_its_forecast(tmp_path, capsys):
     twin_world.save_run(runs_dir, data, WORLD, "other", memory=1.0, skill=0.8, seed=5)
     assert blend.main(["both", "--runs", str(runs_dir), "--data", str(data), "--no-pictures"]) == 0
     out = capsys.readouterr().out
-    record = runs.load_blend(runs_dir, "both").record
+    record = folders.load_blend(runs_dir, "both").record
     assert re.search(r"^method .* 95% interval +forecast +log loss", out, re.M)
     for line in record["methods"]:
         assert re.search(rf"^..{line['method']} .* {line['forecast']:.2%}  ", out, re.M)
@@ -240,7 +241,7 @@ def test_what_cannot_be_looked_up_is_refused_and_told(tmp_path, capsys):
     for word in ("wrote ", "unchanged: "):  # what was not known then is added
         assert blend.main(command) == 0
         assert re.search(rf"^{word}.*blends/all/", capsys.readouterr().out, re.M)
-        assert runs.load_blend(runs_dir, "all").record["forecast"]["accuracy"] > 0.5
+        assert folders.load_blend(runs_dir, "all").record["forecast"]["accuracy"] > 0.5
     text = (data / "test.csv").read_text().splitlines()
     atomic.write_text(data / "test.csv", "\n".join([text[0], text[2], text[1], *text[3:]]) + "\n")
     assert blend.main([*command, "--twins", "near"]) == 2

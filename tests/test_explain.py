@@ -12,10 +12,11 @@ from PIL import Image
 from torch import nn
 
 from ensembles import blend
-from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, models, predictions, train
+from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, models, train
 from fer_kit.config import recipes
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.labels import CLASSES
+from fer_kit.runs import predictions
 from tests import fake_runs
 
 CORNER_PX = 12

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from ensembles import blend
-from fer_kit import engine, fold_epochs, losses, runs, train
+from fer_kit import engine, fold_epochs, losses, train
 from fer_kit.config.train_config import override
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
+from fer_kit.runs import folders
 from fer_kit.synthetic import draw
 from submissions import __main__ as submissions
 from tests.full_disk import one_line
@@ -92,7 +93,7 @@ def test_the_last_good_state_is_kept_and_goes_on_as_if_nothing_had_been(place, r
     folder = runs_dir / "baseline_v1-t/fold0"
     saved = torch.load(folder / "last.pt", weights_only=True)
     assert saved["epoch"] == 1 and all(value.isfinite().all() for value in saved["net"].values())
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1 and not runs.is_finished(folder)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1 and not folders.is_finished(folder)
     assert train.main([*command, "--resume"]) == 0
     other = [*TRAIN, "--tag", "u", *place, "--fold", "0"]
     assert train.main(other) == 0
@@ -146,12 +147,12 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *members: str) -> 
     capsys.readouterr()
     assert blend.main(["x", "--method", "mean", "--members", *members]) == 2
     assert message in one_line(capsys)
-    assert runs.list_blends("runs") == [] and not Path("runs/blends/x").exists()
+    assert folders.list_blends("runs") == [] and not Path("runs/blends/x").exists()
 
 
 def test_folds_that_belong_together_make_a_blend(here, capsys):
     assert blend.main(["x", "--method", "mean", "--members", RUN]) == 0
-    assert runs.list_blends("runs") == ["x"]
+    assert folders.list_blends("runs") == ["x"]
 
 
 @pytest.mark.parametrize(("other", "key"), [("other-data-runs", "data_digest"), ("other-folds-runs", "folds_digest")])

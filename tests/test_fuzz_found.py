@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit import predictions, soft_targets
 from fer_kit.data import places
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz, unzip
+from fer_kit.runs import predictions, soft_targets
 from kernels import archive
 from submissions import form as forms
 from tests import fake_runs, small_competition

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ensembles import weights_file
-from fer_kit import runs
 from fer_kit.config import recipes, train_config
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table as fold_files
+from fer_kit.runs import folders
 from kernels import manifest
 from kernels import record as kernel_record
 from submissions import ledger, sources
@@ -82,14 +82,14 @@ def test_a_run_that_claims_a_million_million_folds(tmp_path):
     for fold in range(3):
         path = tmp_path / f"a/fold{fold}/result.json"
         put(path, json.dumps(atomic.read_json(path) | {"folds": 10**12}))
-    assert "says it has 1000000000000 folds, allowed are 1 to 10,000" in refusal(runs.status, tmp_path, "a")
+    assert "says it has 1000000000000 folds, allowed are 1 to 10,000" in refusal(folders.status, tmp_path, "a")
 
 
 def test_an_env_json_that_is_no_object(tmp_path):
     fake_runs.save_run(tmp_path, "a", seed=1)
     fake_runs.unfinish(tmp_path, "a", 1)
     put(tmp_path / "a/fold1/env.json", "[1]")
-    assert "fold 1 of 3 not finished" in refusal(runs.load, tmp_path, "a")
+    assert "fold 1 of 3 not finished" in refusal(folders.load, tmp_path, "a")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import runs
 from fer_kit.kaggle.client import KernelState
+from fer_kit.runs import folders
 from kernels import __main__ as commands
 from kernels import push, record
 from tests import fake_runs
@@ -107,7 +107,7 @@ def test_folds_come_home_once(evening, capsys):
     assert "runs/baseline_v1-small/fold2: out of fold" in told
     assert files_of(Path("runs", RUN)) == files_of(evening.trained / RUN)
     assert Path("runs/folds.csv").read_bytes() == fake_runs.TABLE
-    assert runs.status("runs", RUN).complete
+    assert folders.status("runs", RUN).complete
     assert "no push is open; the last entry is player/fer-kit-small version 1, fetched" in refused(capsys)
     before = files_of(Path("runs"))
     assert commands.main(["fetch", "fer-kit-small"]) == 0
@@ -122,7 +122,7 @@ def test_local_folds_stay_and_only_the_missing_ones_come(direct, capsys):
     assert commands.main(["fetch"]) == 0
     assert mine.read_text() == '{"command": "mine"}'
     assert "fold1: finished here already, kept as it is" in capsys.readouterr().out
-    assert runs.status("runs", RUN).complete
+    assert folders.status("runs", RUN).complete
 
 
 def test_an_unfinished_local_fold_is_not_replaced_in_silence(direct, capsys):
@@ -130,7 +130,7 @@ def test_an_unfinished_local_fold_is_not_replaced_in_silence(direct, capsys):
     message = refused(capsys)
     assert "runs/baseline_v1-small/fold0 is unfinished here, and the kernel's is finished; finish yours" in message
     assert commands.main(["fetch", "--replace-unfinished"]) == 0
-    assert runs.status("runs", RUN).complete and not Path("runs", RUN, "fold0", "last.pt").exists()
+    assert folders.status("runs", RUN).complete and not Path("runs", RUN, "fold0", "last.pt").exists()
 
 
 def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
@@ -206,7 +206,7 @@ def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_aske
     direct.serve(final=False, failed=(2,))
     assert commands.main(["fetch", "--partial"]) == 0
     assert "folds that failed at Kaggle: 2" in capsys.readouterr().out
-    assert runs.is_finished(Path("runs", RUN, "fold0"))
+    assert folders.is_finished(Path("runs", RUN, "fold0"))
 
 
 def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys):
@@ -240,7 +240,7 @@ def test_run_waits_out_a_stale_end_and_stops_at_its_deadline(evening, capsys, mo
     assert commands.main(argv) == 0
     told = capsys.readouterr().out
     assert "version 2: complete, pushed 0 minutes ago; this may still be the end of an older version" in told
-    assert runs.status("runs", RUN).complete and clock[0] >= 30
+    assert folders.status("runs", RUN).complete and clock[0] >= 30
 
     site.on_push = lambda version: version.states.__setitem__(0, "SOMETHING_NEW")
     assert commands.main([*argv, "--deadline-minutes", "3"]) == 2

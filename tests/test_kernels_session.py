@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
+from fer_kit.runs import folders
 from kernels import archive, devices, earlier, manifest, session, training, weights
 from kernels.devices import Found, Gpu
 from tests import fake_runs
@@ -164,7 +164,7 @@ def test_an_earlier_output_is_taken_up_under_both_layouts(tmp_path, layout):
     save_output(tmp_path / "input" / layout, "earlier", made)
     told = earlier.take_up(tmp_path / "input", "me/kernel", RUN, tmp_path / "runs")
     assert (told.finished, told.stopped) == ((0,), (1, 2))
-    assert runs.is_finished(tmp_path / "runs" / RUN / "fold0")
+    assert folders.is_finished(tmp_path / "runs" / RUN / "fold0")
     assert (tmp_path / "runs" / RUN / "fold1" / "last.pt").exists()
     assert not (tmp_path / "runs" / RUN / "fold2").exists()
 

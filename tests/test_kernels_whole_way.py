@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import runs, train
+from fer_kit import train
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import deal
+from fer_kit.runs import folders
 from kernels import __main__ as commands
 from kernels import archive, manifest, push, record
 from submissions.__main__ import main as submissions
@@ -106,7 +107,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     assert evening.sleeps and min(evening.sleeps) >= 30
     for fold in range(2):
         assert f"runs/baseline_v1-small/fold{fold}: out of fold " in told
-    assert runs.status("runs", RUN).complete and deal.read("runs/folds.csv").digest == digest
+    assert folders.status("runs", RUN).complete and deal.read("runs/folds.csv").digest == digest
     env = atomic.read_json(Path("runs", RUN, "fold1", "env.json"))
     assert env["commit"] == "tests" and "--runs" not in env["command"]  # usable here as it stands
     assert [push.state for push in record.read(Path("runs"))] == [record.PUSHED, record.FETCHED]
@@ -142,4 +143,4 @@ def test_a_session_that_cannot_train_says_why_and_fetch_shows_it(evening, capsys
     assert "version 1 failed (Script exited with code 1); the end of its log: " in error
     assert "NvidiaTeslaT4 (2 × T4) was asked for and this session has no GPU; 2 folds on its CPU would not end" in error
     assert json.loads(Path("runs/kernels.json").read_text())["pushes"][0]["state"] == record.PUSHED
-    assert runs.list_runs("runs") == []
+    assert folders.list_runs("runs") == []

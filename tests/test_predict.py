@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import engine, precision, predict, predictions, repredict, runs, train
+from fer_kit import engine, precision, predict, repredict, train
 from fer_kit.config import train_config
 from fer_kit.files import atomic, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import fold_spec
+from fer_kit.runs import folders as runs
+from fer_kit.runs import predictions
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
 

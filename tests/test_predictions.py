@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fer_kit import predictions
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.predictions import Predictions
+from fer_kit.runs import predictions
+from fer_kit.runs.predictions import Predictions
 from tests.fake_runs import meta
 
 A_FILE_IN_TMP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)

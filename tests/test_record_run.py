@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from fer_kit import runs
 from fer_kit.errors import FerKitError
+from fer_kit.runs import folders
 from tests.benchmarks import record, record_slots, record_speed, record_summary
 from tests.benchmarks.record_plan import LEAST, MOST, RESERVE, Job, Speed, Wish, epochs_of, plan, total_seconds
 
@@ -68,13 +68,13 @@ def place(tmp_path, monkeypatch):
     """Trainings that sleep: fold 3 fails, fold 4 outlasts any deadline."""
 
     def command(job, place, seconds):
-        folder = runs.fold_folder(place.runs, record_slots.run_of(job), job.fold)
+        folder = folders.fold_folder(place.runs, record_slots.run_of(job), job.fold)
         nap = {3: "0.1", 4: "60"}.get(job.fold, "0.2")
         return [sys.executable, "-c", TRAINING, str(folder), nap, "fails" if job.fold == 3 else "ends"]
 
     monkeypatch.setattr(record_slots, "command", command)
     monkeypatch.setattr(record_slots, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(runs, "is_finished", lambda folder: (folder / "result.json").exists())
+    monkeypatch.setattr(folders, "is_finished", lambda folder: (folder / "result.json").exists())
     return record_slots.Place(tmp_path / "data", tmp_path / "runs", "cpu", tmp_path / "logs")
 
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 from ensembles import value
-from fer_kit import evaluate_sources, metrics, report, report_blends, runs
+from fer_kit import evaluate_sources, metrics, report, report_blends
 from fer_kit.drawing import svg_charts
 from fer_kit.drawing.svg_charts import Axis, Line
 from fer_kit.files import atomic
+from fer_kit.runs import folders
 from tests import fake_runs, report_world
 from tests.test_explore import Page
 
@@ -192,7 +193,7 @@ def test_correlation_is_that_of_the_blend_and_changed_members_are_named(world):
     (blend,) = evaluate_sources.load(world.runs, ["first"])
     record = atomic.read_json(world.runs / "blends/first/blend.json")
     found = report_blends.alike(world.runs, blend, record)
-    members = [runs.load(world.runs, name).oof for name in found.names]
+    members = [folders.load(world.runs, name).oof for name in found.names]
     logits = np.array([metrics.log_softmax(member.logits) for member in members])
     np.testing.assert_allclose(found.correlation, value.error_correlation(logits, members[0].labels), atol=1e-12)
     np.testing.assert_allclose(found.disagreement, value.disagreement(logits))

@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 from tests import fake_runs
 from tests.fake_runs import FOLD_OF_ROW, FOLDS, LABELS, ROWS, TEST_ROWS
 
@@ -23,7 +24,7 @@ def here(tmp_path, monkeypatch):
 
 def refused(message, *args, **kwargs):
     with pytest.raises(FerKitError, match="^" + re.escape(message)) as error:
-        runs.load(*args, **kwargs)
+        folders.load(*args, **kwargs)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -45,62 +46,62 @@ def edit(folder, **changes):
 
 
 def test_run_names():
-    assert runs.run_name("attention") == "attention"
-    assert runs.run_name("attention", "lr1e-4") == "attention-lr1e-4"
-    assert runs.run_name("timm/resnet50.a1_in1k", "big") == "timm_resnet50.a1_in1k-big"
+    assert folders.run_name("attention") == "attention"
+    assert folders.run_name("attention", "lr1e-4") == "attention-lr1e-4"
+    assert folders.run_name("timm/resnet50.a1_in1k", "big") == "timm_resnet50.a1_in1k-big"
 
 
 @pytest.mark.parametrize("tag", ["", "a b", "../up", "a/b", ".hidden", "-dash", "end.", "ä", "a\n", "x" * 101])
 def test_tags_that_cannot_name_a_folder(tag):
     with pytest.raises(FerKitError, match=r"^tag '(?s:.*)' cannot name a folder; allowed are letters, digits"):
-        runs.run_name("attention", tag)
+        folders.run_name("attention", tag)
 
 
 @pytest.mark.parametrize("name", ["blends", "cache"])
 def test_names_that_are_taken(name):
     with pytest.raises(FerKitError, match=f"^blend '{name}' cannot name a folder"):
-        runs.safe_name(name, "blend")
+        folders.safe_name(name, "blend")
 
 
 def test_a_recipe_name_with_a_colon_is_refused():
     with pytest.raises(FerKitError, match="recipe 'timm_hf:x' cannot name a folder"):
-        runs.run_name("timm/hf:x")
+        folders.run_name("timm/hf:x")
 
 
 # what is there
 
 
 def test_listing_runs_leaves_out_what_is_no_run(here):
-    assert runs.list_runs("runs") == []
+    assert folders.list_runs("runs") == []
     fake_runs.save_run(here / "runs", "b", seed=1)
     fake_runs.save_run(here / "runs", "a", seed=2)
     for name in ("blends/x", "cache/fold0", "notes", "c/fold01", "c/folder0"):
         (here / "runs" / name).mkdir(parents=True)
     (here / "runs" / "folds.csv").touch()
-    assert runs.list_runs("runs") == ["a", "b"]
-    assert runs.list_blends("runs") == []
+    assert folders.list_runs("runs") == ["a", "b"]
+    assert folders.list_blends("runs") == []
 
 
 def test_finished_means_the_very_files_of_the_result(here):
     folder = fake_runs.save_run(here / "runs", "a", seed=1) / "fold0"
-    assert folder == runs.fold_folder(here / "runs", "a", 0)
-    assert runs.is_finished(folder)
-    assert not runs.is_finished(here / "nowhere")
+    assert folder == folders.fold_folder(here / "runs", "a", 0)
+    assert folders.is_finished(folder)
+    assert not folders.is_finished(here / "nowhere")
     predictions.write(folder / "test.npz", predictions.read(folder / "oof.npz"))
-    assert not runs.is_finished(folder)
+    assert not folders.is_finished(folder)
     (folder / "result.json").write_text("{")
-    assert not runs.is_finished(folder)
+    assert not folders.is_finished(folder)
 
 
 def test_status(here):
     fake_runs.save_run(here / "runs", "a", seed=1)
-    assert runs.status("runs", "a") == runs.Status("a", FOLDS, (0, 1, 2), ())
+    assert folders.status("runs", "a") == folders.Status("a", FOLDS, (0, 1, 2), ())
     fake_runs.unfinish(here / "runs", "a", 1)
-    state = runs.status("runs", "a")
-    assert state == runs.Status("a", FOLDS, (0, 2), (1,)) and not state.complete
+    state = folders.status("runs", "a")
+    assert state == folders.Status("a", FOLDS, (0, 2), (1,)) and not state.complete
     fake_runs.unfinish(here / "runs", "a", 0, 2)
-    assert runs.status("runs", "a") == runs.Status("a", None, (), ())
-    assert not runs.status("runs", "a").complete
+    assert folders.status("runs", "a") == folders.Status("a", None, (), ())
+    assert not folders.status("runs", "a").complete
 
 
 # a whole run
@@ -108,7 +109,7 @@ def test_status(here):
 
 def test_a_run_read_back(here):
     fake_runs.save_run(here / "runs", "a", seed=1)
-    run = runs.load("runs", "a")
+    run = folders.load("runs", "a")
     assert (run.name, run.folds, run.count) == ("a", (0, 1, 2), FOLDS)
     np.testing.assert_array_equal(run.oof.ids, np.arange(ROWS))
     np.testing.assert_array_equal(run.oof.labels, LABELS)
@@ -127,7 +128,7 @@ def test_a_run_read_back(here):
 def test_some_folds_when_asked(here):
     fake_runs.save_run(here / "runs", "a", seed=1)
     fake_runs.remove(here / "runs", "a", 1)
-    run = runs.load("runs", "a", allow_partial=True)
+    run = folders.load("runs", "a", allow_partial=True)
     assert run.folds == (0, 2) and run.count == FOLDS
     np.testing.assert_array_equal(run.oof.ids, np.flatnonzero(FOLD_OF_ROW != 1))
     np.testing.assert_array_equal(np.unique(run.fold_of_row), [0, 2])
@@ -137,7 +138,7 @@ def test_one_fold_keeps_its_test_logits_to_the_bit(here):
     fake_runs.save_run(here / "runs", "a", seed=1)
     fake_runs.remove(here / "runs", "a", 1, 2)
     _, test = fake_runs.fold_parts("a", 0, 1, 1.5)
-    np.testing.assert_array_equal(runs.load("runs", "a", allow_partial=True).test.logits, test.logits)
+    np.testing.assert_array_equal(folders.load("runs", "a", allow_partial=True).test.logits, test.logits)
 
 
 def test_missing_folds_name_the_command(here):
@@ -206,7 +207,7 @@ def test_the_stored_accuracy_may_differ_by_rounding_only(here):
     folder = fake_runs.save_run(here / "runs", "a", seed=1) / "fold1"
     score = atomic.read_json(folder / "result.json")["oof_accuracy"]
     edit(folder, oof_accuracy=score + 5e-7)
-    runs.load("runs", "a")
+    folders.load("runs", "a")
     edit(folder, oof_accuracy=score + 2e-6)
     refused(f"runs/a/fold1/result.json: oof_accuracy is {score + 2e-6:.6f}, the rows of oof.npz give", "runs", "a")
     (folder / "result.json").write_text((folder / "result.json").read_text().replace(f"{score + 2e-6}", "NaN"))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import metrics, predictions, runs
+from fer_kit import metrics
+from fer_kit.runs import folders, predictions
 from submissions import __main__ as commands
 from submissions import check
 from tests import fake_runs
@@ -27,7 +28,7 @@ def test_the_organisers_form_of_a_run(here, capsys):
     assert (code, error) == (0, "")
     path = here / "submissions/2030-01-02-a.csv"
     assert path.read_text() == "".join(f"{value}\n" for value in expected())
-    run_a = runs.load("runs", "a")
+    run_a = folders.load("runs", "a")
     accuracy = metrics.accuracy(run_a.oof.logits, run_a.oof.labels)
     spread = metrics.spread(run_a.accuracies)
     counts = np.bincount(expected(), minlength=7)
@@ -76,7 +77,7 @@ def test_ways_to_name_a_blend(here, capsys, source):
     assert blend.main(["all", *PLAIN]) == 0
     code, out, _ = run(capsys, "build", source)
     assert code == 0
-    there = runs.load_blend("runs", "all")
+    there = folders.load_blend("runs", "all")
     assert numbers(here / "submissions/2030-01-02-all.csv") == metrics.predicted(there.test.logits).tolist()
     assert re.search(r"source     blend \S*runs/blends/all \(of [ab], [ab]\)\n", out)
     assert f"accuracy   {there.record['oof_accuracy']:.2%} out-of-fold on 90 rows ± " in out

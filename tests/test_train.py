@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import engine, fold_run, predictions, runs, train
+from fer_kit import engine, fold_run, train
 from fer_kit.folds import __main__ as folds_command
+from fer_kit.runs import folders, predictions
 
 RECIPE = ["--recipe", "deep_v3", "--set", "epochs=3", "batch_size=32", "limit_rows=96", "--tag", "t", "--device", "cpu"]
 FILES = {
@@ -58,7 +59,7 @@ def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competi
     assert train.main(command) == 0
     folder = runs_dir / "deep_v3-t" / "fold1"
     assert {path.name for path in folder.iterdir()} == FILES
-    assert runs.is_finished(folder)
+    assert folders.is_finished(folder)
 
     oof, test = predictions.read(folder / "oof.npz"), predictions.read(folder / "test.npz")
     from fer_kit.data import loading
@@ -96,7 +97,7 @@ def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(comman
     out = capsys.readouterr().out
     assert "time limit of 0.0001 minutes: stopped after epoch 1, saved; go on with --resume" in out
     folder = runs_dir / "deep_v3-t" / "fold1"
-    assert not runs.is_finished(folder) and (folder / "last.pt").exists()
+    assert not folders.is_finished(folder) and (folder / "last.pt").exists()
     assert train.main(command) == 2
     assert "holds an unfinished run; go on with --resume, or throw it away with --restart" in capsys.readouterr().err
     assert train.main([*command, "--resume"]) == 0
@@ -107,7 +108,7 @@ def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(comman
 def test_a_time_limit_that_is_over_after_the_last_epoch_lets_it_predict(command, runs_dir, capsys):
     short = ["epochs=1" if word == "epochs=3" else word for word in command]
     assert short != command and train.main([*short, "--limit-minutes", "0.0001"]) == 0
-    assert "time limit" not in capsys.readouterr().out and runs.is_finished(runs_dir / "deep_v3-t" / "fold1")
+    assert "time limit" not in capsys.readouterr().out and folders.is_finished(runs_dir / "deep_v3-t" / "fold1")
 
 
 def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypatch, capsys):
@@ -166,7 +167,7 @@ def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, un
     with pytest.raises(OSError, match="no more disk"):
         train.main(command)
     folder = runs_dir / "deep_v3-t" / "fold1"
-    assert not runs.is_finished(folder)
+    assert not folders.is_finished(folder)
     monkeypatch.setattr(module, moment, real)
     assert train.main([*command, "--resume"]) == 0
     assert products(folder) == uninterrupted
@@ -187,7 +188,7 @@ def test_kill_9_at_any_moment_loses_nothing(command, runs_dir, uninterrupted):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not runs.is_finished(folder)
+        assert not folders.is_finished(folder)
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert products(folder) == uninterrupted
@@ -272,7 +273,7 @@ def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
         assert "epoch   1/1" in capsys.readouterr().out
     assert train.main([*place, "--smoke", "--resume"]) == 2
     assert "error: --smoke with --resume: a trial begins anew each time; leave one" in capsys.readouterr().err
-    assert runs.is_finished(runs_dir / "baseline_v1-smoke" / "fold0")
+    assert folders.is_finished(runs_dir / "baseline_v1-smoke" / "fold0")
 
 
 def test_early_stopping_predicts_with_the_best_epoch(command, runs_dir, monkeypatch, capsys):

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import metrics, predictions, runs, train
+from fer_kit import metrics, train
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import deal, fold_spec, splits
+from fer_kit.runs import folders, predictions
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "f", "--device", "cpu"]
 
@@ -59,25 +60,25 @@ def test_rows_of_each_kind_of_split(recipe, runs_dir):
 
 def test_a_full_fit_predicts_test_rows_and_nothing_else(trained):
     folder = trained / "baseline_v1-f" / "foldall"
-    assert runs.is_finished(folder)
+    assert folders.is_finished(folder)
     assert not (folder / "oof.npz").exists()
     result = json.loads((folder / "result.json").read_text())
     assert (result["fold"], result["oof_rows"]) == (-1, 0) and "oof_accuracy" not in result
     assert predictions.read(folder / "test.npz").meta["fold"] == -1
     assert "360 rows to train on" in (folder / "log.txt").read_text()
-    run = runs.load(trained, "baseline_v1-f")
+    run = folders.load(trained, "baseline_v1-f")
     assert run.folds == (0, 1, 2) and len(run.oof) == 360  # the run is its folds, as before
 
 
 def test_it_takes_the_weight_of_its_folds(trained, capsys):
-    run = runs.load(trained, "baseline_v1-f")
+    run = folders.load(trained, "baseline_v1-f")
     full = predictions.read(trained / "baseline_v1-f" / "foldall" / "test.npz")
     plain = ["--runs", str(trained), "--method", "mean", "--temperatures", "none", "--no-pictures"]
     for name, how in (("folds", "off"), ("full", "instead"), ("both", "beside")):
         assert blend.main([name, *plain, "--full-fit", how]) == 0
         shown = capsys.readouterr().out
         assert ("full fit" in shown) == (how != "off")
-    blends = {name: runs.load_blend(trained, name) for name in ("folds", "full", "both")}
+    blends = {name: folders.load_blend(trained, name) for name in ("folds", "full", "both")}
     assert len({made.record["config_digest"] for made in blends.values()}) == 3
     assert len({made.record["oof_sha256"] for made in blends.values()}) == 3  # meta differ
     for made in blends.values():

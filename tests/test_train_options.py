@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from ensembles import members
-from fer_kit import runs, train
+from fer_kit import train
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.files import atomic
+from fer_kit.runs import folders
 from tests import fake_runs
 from tests.test_train import products
 
@@ -105,7 +106,7 @@ def test_seeds_of_a_recipe_are_one_member_of_a_blend(tmp_path):
         config, run = resolved("--recipe", "attention", *words)
         fake_runs.save_run(tmp_path, run, seed=number, config_digest=config.digest)
         atomic.write_json(tmp_path / run / "fold0" / "config.json", config.to_json())
-    names = runs.list_runs(tmp_path)
+    names = folders.list_runs(tmp_path)
     assert names == ["attention-seed1", "attention-seed2", "attention-t-seed3"]
     loaded = members.load(tmp_path, [tmp_path / name for name in names])
     merged = {member.name: member for member in members.by_recipe(loaded)}

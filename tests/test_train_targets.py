@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import predictions, runs, soft_targets, train, training_rows
+from fer_kit import train, training_rows
 from fer_kit.config import recipes, recipes_timm
 from fer_kit.config.train_config import from_json, override
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import deal, splits
-from fer_kit.soft_targets import SoftTargets
+from fer_kit.runs import folders, predictions, soft_targets
+from fer_kit.runs.soft_targets import SoftTargets
 
 # of runs that exist: a new setting must not change them
 DIGESTS = {
@@ -189,7 +190,7 @@ def test_the_command_trains_on_them_and_resumes_with_the_same_alone(made, runs_d
     assert "baseline_v1-student/fold0 was begun with targets=soft@" in capsys.readouterr().err
     made(train=neutral, test=shares(90, students=4))
     assert train.main([*command, "--resume"]) == 0
-    folder = runs.fold_folder(runs_dir, "baseline_v1-student", 0)
+    folder = folders.fold_folder(runs_dir, "baseline_v1-student", 0)
     config = json.loads((folder / "config.json").read_text())
     assert config["targets"] == f"soft@{atomic.sha256_of(path)[:16]}"
     oof = predictions.read(folder / "oof.npz")

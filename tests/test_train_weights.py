@@ -8,9 +8,10 @@ import huggingface_hub.constants
 import pytest
 
 from ensembles import blend
-from fer_kit import evaluate, explain, fold_epochs, runs, train
+from fer_kit import evaluate, explain, fold_epochs, train
 from fer_kit.config import recipes
 from fer_kit.files import atomic
+from fer_kit.runs import folders
 from submissions import __main__ as submissions
 from tests.timm_files import RESNET, rgb, safetensors_file
 
@@ -41,7 +42,7 @@ def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir,
     out = capsys.readouterr().out
     assert "weights w.safetensors@" in out
     assert "warm-up: the first half of the training, not all of warmup_epochs=2" in out
-    assert runs.status(runs_dir, RUN).complete
+    assert folders.status(runs_dir, RUN).complete
     assert atomic.read_json(runs_dir / RUN / "fold0" / "config.json")["weights"].startswith("w.safetensors@")
     where = ["--runs", str(runs_dir)]
     assert blend.main(["first", "--members", RUN, *where]) == 0
@@ -137,4 +138,4 @@ def test_families_and_ready_recipes():
     for name in ("resnet50", "efficientnet_b0", "convnextv2_nano", "vit_small_patch16_224"):
         ready = recipes.get(f"timm/{name}")
         assert "." in ready.model and ready.schedule == "cosine" and not ready.watches
-    assert runs.run_name("timm/resnet50", "big") == "timm_resnet50-big"
+    assert folders.run_name("timm/resnet50", "big") == "timm_resnet50-big"

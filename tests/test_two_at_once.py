@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table as fold_files
+from fer_kit.runs import folders
 from kernels import record
 from submissions import ledger
 from tests import fake_runs
@@ -169,7 +169,7 @@ def test_two_blends_of_one_name(tmp_path, capsys):
     ]
     _, lost = ends(*blends)
     assert "blends/x: another process makes this blend; try" in lost or "blends/x: holds another blend (mean" in lost
-    assert runs.load_blend(tmp_path / "runs", "x").record["name"] == "x"
+    assert folders.load_blend(tmp_path / "runs", "x").record["name"] == "x"
 
     from ensembles import blend
 
@@ -177,7 +177,7 @@ def test_two_blends_of_one_name(tmp_path, capsys):
         options = ["--runs", str(tmp_path / "runs"), "--method", "mean", "--twins", "exact", "--members", "a", "b"]
         assert blend.main(["y", *options]) == 2
     assert "blends/y-twins: another process makes this blend; try again when" in capsys.readouterr().err
-    assert runs.list_blends(tmp_path / "runs") == ["x"]
+    assert folders.list_blends(tmp_path / "runs") == ["x"]
 
 
 def test_two_uploads_of_one_file(kaggle_site, here, capsys, monkeypatch):
@@ -216,7 +216,7 @@ for number in range(10):
 
 @pytest.mark.usefixtures("direct")
 def test_a_fetch_into_a_fold_that_is_being_trained(capsys):
-    with lock.held(runs.fold_folder("runs", RUN, 1), ""):
+    with lock.held(folders.fold_folder("runs", RUN, 1), ""):
         assert f"runs/{RUN}/fold1: another process trains or fetches this fold; try again" in refused(capsys)
     with lock.held(Path("runs/folds.csv"), ""):
         assert "runs/folds.csv: another process makes folds or fetches here; try again when" in refused(capsys)
@@ -280,6 +280,6 @@ train.main({training!r})
         first.communicate()
     assert train.main([*training, "--resume"]) == 0  # the killed one's lock is nobody's
     assert "going on after epoch 1 of 2" in capsys.readouterr().out
-    assert runs.is_finished(folder)
+    assert folders.is_finished(folder)
     assert json.loads((folder / "result.json").read_text())["epochs_trained"] == 2
     assert not (folder.parent / ".fold1.lock").exists()

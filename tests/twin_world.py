@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_kit import predictions, runs
 from fer_kit.data import loading
 from fer_kit.files import atomic
 from fer_kit.folds import table as fold_files
-from fer_kit.predictions import Predictions
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 from tests.fake_runs import meta, save_fold
 
 FOLDS = 5
@@ -98,7 +98,7 @@ def save_run(
     """Write a finished run: the logits of `logits`, fold by fold."""
     about = {
         "folds_digest": fold_files.read(runs_dir / "folds.csv").digest,
-        "data_digest": loading.load(place, runs_dir / runs.CACHE).digest,
+        "data_digest": loading.load(place, runs_dir / folders.CACHE).digest,
         "config_digest": f"config of {name}",
     }
     for fold in range(FOLDS):
@@ -107,7 +107,7 @@ def save_run(
         told = meta(name, fold=fold, **about)
         oof = Predictions(ids, train[ids], told, world.labels[ids])
         save_fold(
-            runs.fold_folder(runs_dir, name, fold),
+            folders.fold_folder(runs_dir, name, fold),
             oof,
             Predictions(np.arange(len(test)), test, told),
             folds=FOLDS,

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_kit import runs
 from fer_kit.files import atomic
+from fer_kit.runs import folders as runs
 from tests.benchmarks.bench_record import ROOT, threads_each
 from tests.benchmarks.record_plan import Job
 

@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli, runs
+from fer_kit import cli
 from fer_kit.errors import FerKitError
+from fer_kit.runs import folders
 from tests.benchmarks.bench_record import ROOT, threads_each
 from tests.benchmarks.record_plan import Speed
 
@@ -74,7 +75,7 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
 
 def marks(recipe: str, at_once: int, folder: Path) -> tuple[Path, list[Path]]:
     """The file that starts the clocks, and those by which each process says that it is warm."""
-    name = runs.run_name(recipe, str(at_once))  # a recipe of timm has a slash
+    name = folders.run_name(recipe, str(at_once))  # a recipe of timm has a slash
     return folder / f"go-{name}", [folder / f"ready-{name}-{number}" for number in range(at_once)]
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import runs
 from fer_kit.drawing.text_table import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.precision import choose_device
+from fer_kit.runs import folders
 from tests.benchmarks.bench_record import ROOT
 
 LEVELS = (0.70, 0.72)  # out-of-fold accuracies whose time is asked for
@@ -79,7 +79,7 @@ def seconds(done: Sequence[dict[str, Any]], at_once: int, marks: tuple[float, ..
 
 def of_blend(runs_dir: Path, file: Path) -> dict[str, Any]:
     """The blend's cross-fitted score, forecast and digests, and the sha256 of the submission."""
-    record = atomic.read_json(runs_dir / runs.BLENDS / "record" / runs.BLEND)
+    record = atomic.read_json(runs_dir / folders.BLENDS / "record" / folders.BLEND)
     kept = ("method", "oof_accuracy", "oof_spread", "interval", "optimism", "forecast", "folds_digest", "data_digest")
     found = {name: record[name] for name in (*kept, "oof_sha256", "test_sha256") if name in record}
     return found | {"submission_sha256": atomic.sha256_of(file)}
@@ -89,8 +89,8 @@ def device_of(runs_dir: Path, members: Sequence[str]) -> str:
     """The device as the finished runs name it."""
     if not members:
         return "?"
-    folder = runs.fold_folder(runs_dir, members[0], 0)
-    return str(atomic.read_json(folder / runs.RESULT)["device"])
+    folder = folders.fold_folder(runs_dir, members[0], 0)
+    return str(atomic.read_json(folder / folders.RESULT)["device"])
 
 
 def loop(recipe: str, device: str, out: Path) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_kit import predictions
 from fer_kit.data import loading
+from fer_kit.runs import predictions
 from tests.benchmarks import clocks, limits
 from tests.benchmarks.bench_record import ROOT
 from tests.benchmarks.rows import Found, Plan, Row, ratio

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from ensembles import blend
-from fer_kit import runs
 from fer_kit.files import lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table
 from fer_kit.kaggle.client import KernelState
+from fer_kit.runs import folders
 from kernels import __main__ as kernels
 from kernels import record
 from submissions import __main__ as submissions
@@ -103,10 +103,10 @@ def reblended() -> Scene:
 def blend_is_whole(root: Path, whole: Tree, before: Tree | None) -> None:
     there = tree(root / "runs", root)
     each_is_whole(there, whole, before or {})
-    blends = runs.list_blends(root / "runs")
-    assert blends in ([], ["x"]) and runs.list_runs(root / "runs") == ["a", "b"]
+    blends = folders.list_blends(root / "runs")
+    assert blends in ([], ["x"]) and folders.list_runs(root / "runs") == ["a", "b"]
     if blends:
-        runs.load_blend(root / "runs", "x")  # reads it, and holds every sum against its files
+        folders.load_blend(root / "runs", "x")  # reads it, and holds every sum against its files
 
 
 # --- submissions -----------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def fetched_is_whole(root: Path, whole: Tree) -> None:
         theirs = {name: value for name, value in whole.items() if name.startswith(folder)}
         if ours and ours != theirs:
             assert number == 0 and f"{folder}last.pt" in ours and f"{folder}result.json" not in ours
-    assert runs.list_runs(root / "runs") in ([], [RUN])
+    assert folders.list_runs(root / "runs") in ([], [RUN])
 
 
 # --- all -------------------------------------------------------------------------------------------------------------

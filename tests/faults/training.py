@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fer_kit import runs, train
+from fer_kit import train
 from fer_kit.folds import __main__ as folds_command
+from fer_kit.runs import folders
 from fer_kit.synthetic import draw
 from tests.faults.scenes import Scene, Tree, left_over, tree
 
@@ -53,7 +54,7 @@ def build(made: Path, root: Path) -> None:
 
 def products(folder: str, root: Path) -> Tree:
     """All that a finished fold holds but for times, and what lies beside it; nothing of a kill is left."""
-    assert runs.is_finished(root / folder)
+    assert folders.is_finished(root / folder)
     assert not (root / folder / "last.pt").exists() and not left_over(root), left_over(root)
     return kept(tree(root / "runs", root))
 
@@ -67,13 +68,13 @@ def look(folder: str, root: Path, whole: Tree) -> None:
     for name, value in there.items():
         assert whole.get(name) == value, f"{name} is not what it is in the end"
     run = Path(folder).parent.name
-    finished = runs.is_finished(root / folder)
-    assert finished == ((root / folder / runs.RESULT).exists())
+    finished = folders.is_finished(root / folder)
+    assert finished == ((root / folder / folders.RESULT).exists())
     if finished:
         assert {**there, f"{folder}/metrics.jsonl": metrics} == whole
-    assert runs.list_runs(root / "runs") in ([], [run])
+    assert folders.list_runs(root / "runs") in ([], [run])
     if (root / folder).exists():
-        assert runs.status(root / "runs", run).finished == ((1,) if finished else ())
+        assert folders.status(root / "runs", run).finished == ((1,) if finished else ())
 
 
 def kept(found: Tree) -> Tree:

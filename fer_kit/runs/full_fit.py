@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fer_kit import predictions, runs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.predictions import Predictions
-from fer_kit.runs import TEST, Run
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.folders import TEST, Run
+from fer_kit.runs.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ def load(run: Run) -> FullFit | None:
         FerKitError: a foldall of another config, other folds or data than the run's folds, or with other test rows.
     """
     folder = run.folder / fold_spec.folder_name(fold_spec.ALL)
-    if not runs.is_finished(folder):
+    if not folders.is_finished(folder):
         return None
     test = predictions.read(folder / TEST)
     keys = ("run", "config_digest", "folds_digest", "data_digest", "views")

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit import metrics, predictions, run_records
+from fer_kit import metrics
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.predictions import Predictions
-from fer_kit.run_records import BLEND, OOF, RESULT, STORED_SCORE_TOLERANCE, TEST
+from fer_kit.runs import predictions
+from fer_kit.runs import records as run_records
+from fer_kit.runs.predictions import Predictions
+from fer_kit.runs.records import BLEND, OOF, RESULT, STORED_SCORE_TOLERANCE, TEST
 
 BLENDS, CACHE = "blends", "cache"  # folders beside the runs that are no runs
 MOST_FOLDS = 10_000

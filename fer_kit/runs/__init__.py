@@ -1,0 +1,1 @@
+"""Run folders, predictions and soft targets: the files that commands hand to each other."""
