@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fer_kit import averaging, compiling, mixing, models, optim, sam, transfer, views
+from fer_kit import averaging, compiling, mixing, models, optim, sam, views
 from fer_kit.augment import normalise
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.labels import SIDE_PX
 from fer_kit.losses import Loss
+from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
 from fer_kit.precision import Precision
 from fer_kit.pretrained import Start
@@ -97,7 +98,7 @@ def train_epoch(
         NotFiniteError: the loss was not finite in some step, or the weights are not after the last one.
     """
     state.net.train()
-    transfer.begin_epoch(state.net, state.epoch, config)
+    fine_tuning.begin_epoch(state.net, state.epoch, config)
     mix = mixing.make(config)
     images, first = 0, state.step + 1
     sound = torch.zeros((), dtype=torch.int64, device=precision.device)  # steps before the first without a finite loss

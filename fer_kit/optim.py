@@ -12,8 +12,8 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from fer_kit import transfer
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
 
 WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-up starts and the cosine ends
@@ -64,8 +64,8 @@ def scaled_groups(net: nn.Module, trunk: nn.Module, config: TrainConfig) -> Iter
         groups = [{"params": list(trunk.parameters()), "weight_decay": config.weight_decay}]
     else:
         groups = param_groups_weight_decay(trunk, **options)
-    modules = transfer.classifier(net)
-    head = {id(p) for name, p in net.named_parameters() if transfer.belongs(name, modules)}
+    modules = fine_tuning.classifier(net)
+    head = {id(p) for name, p in net.named_parameters() if fine_tuning.belongs(name, modules)}
     for group in groups:
         scale = group.get("lr_scale", 1.0)
         parts = [p for p in group["params"] if id(p) not in head], [p for p in group["params"] if id(p) in head]

@@ -12,10 +12,11 @@ from typing import Any
 import timm
 from torch import nn
 
-from fer_kit import models, transfer, weights_files
+from fer_kit import models, weights_files
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.folds.fold_spec import Fold, left_out, recorded
+from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone, config_of, record_of
 from fer_kit.pretrained_files import Tensors, first_line, read
 from fer_kit.pretrained_fit import fitted, without_classifier
@@ -36,7 +37,7 @@ class Start:
             return
         left = net.load_state_dict(self.tensors, strict=False)
         assert not left.unexpected_keys and all(
-            transfer.belongs(key, transfer.classifier(net)) for key in left.missing_keys
+            fine_tuning.belongs(key, fine_tuning.classifier(net)) for key in left.missing_keys
         ), left
 
 
@@ -50,7 +51,7 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
             that `fold` leaves out.
     """
     net = models.build(config)
-    transfer.check(config, net)
+    fine_tuning.check(config, net)
     if not config.weights:
         return Start({}, "weights random, as --weights none asks for") if isinstance(net, Backbone) else None
     if config.weights == weights_files.HUB:
@@ -61,7 +62,7 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
         tensors, trained = read(path)
         refuse_seen(path, trained, fold, identity)
         tensors, about = fitted(config, net, tensors, trained, path), config.weights
-    learns = [name for name in transfer.classifier(net) if f"{name}.weight" not in tensors]
+    learns = [name for name in fine_tuning.classifier(net) if f"{name}.weight" not in tensors]
     fresh = f"; random: {', '.join(learns)}" if learns else ""
     if config.freeze_epochs >= config.epochs:
         fresh += "; all the rest stays frozen in every epoch"

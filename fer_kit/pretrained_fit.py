@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from fer_kit import transfer
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
+from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
 from fer_kit.pretrained_files import Tensors, first_line
 
@@ -58,7 +58,7 @@ def through_timm(net: Backbone, tensors: Tensors, path: Path) -> nn.Module:
     # For a few networks timm loads what is there and says nothing of the rest. Names that are all known to the network
     # were not translated, so each of its weights must be among them.
     missing = [name for name, _ in net.body.named_parameters() if name not in tensors]
-    missing = [name for name in missing if not transfer.belongs(name, head_of(net))]
+    missing = [name for name in missing if not fine_tuning.belongs(name, head_of(net))]
     if missing and set(tensors) <= set(own):
         raise FerKitError(f"{path}: not the weights of timm/{net.name}: {listed('missing', missing)}")
     return body
@@ -69,11 +69,11 @@ def differences(tensors: Tensors, own: Tensors, head: tuple[str, ...] = (), firs
 
     The keys of `head` are expected to differ, the weights of the convolutions `first` in the number of channels.
     """
-    names = {name for name in {*tensors, *own} if not transfer.belongs(name, head)}
+    names = {name for name in {*tensors, *own} if not fine_tuning.belongs(name, head)}
     other = []
     for name in sorted(names & set(tensors) & set(own)):
         theirs, ours = tuple(tensors[name].shape), tuple(own[name].shape)
-        if theirs != ours and not (transfer.belongs(name, first) and theirs[:1] + theirs[2:] == ours[:1] + ours[2:]):
+        if theirs != ours and not (fine_tuning.belongs(name, first) and theirs[:1] + theirs[2:] == ours[:1] + ours[2:]):
             other.append(f"{name} {theirs} instead of {ours}")
     missing = [name for name in own if name in names and name not in tensors]
     unexpected = [name for name in tensors if name in names and name not in own]
@@ -107,4 +107,4 @@ def head_of(net: Backbone) -> tuple[str, ...]:
 def without_classifier(net: Backbone, body: nn.Module) -> Tensors:
     """The tensors of timm's network by their names in ours, but for the classifier's."""
     state = {f"body.{name}": value for name, value in body.state_dict().items()}
-    return {name: value for name, value in state.items() if not transfer.belongs(name, transfer.classifier(net))}
+    return {name: value for name, value in state.items() if not fine_tuning.belongs(name, fine_tuning.classifier(net))}

@@ -202,10 +202,11 @@ def refuse(config: TrainConfig, pipeline: augment_files.AugmentFile | None) -> N
     if fine_tuned:
         import torch
 
-        from fer_kit import models, transfer
+        from fer_kit import models
+        from fer_kit.models import fine_tuning
 
         with torch.device("meta"):  # shapes alone: no weights are drawn
-            transfer.check(config, models.build(config))
+            fine_tuning.check(config, models.build(config))
     if pipeline is not None and pipeline.where not in augment_files.BUILT_IN:
         import numpy as np
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import batches, engine, models, optim, transfer
+from fer_kit import batches, engine, models, optim
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.losses import make_loss
+from fer_kit.models import fine_tuning
 from fer_kit.precision import Precision
 from tests.timm_files import RESNET, VIT, small
 
@@ -77,7 +78,7 @@ def test_at_neutral_values_an_optimizer_is_what_it_was(recipe):
 def test_a_faster_classifier_goes_with_our_own_networks_too():
     config = override(recipes.get("deep_v1"), ["head_lr_mult=10"])
     net = models.build(config)
-    assert transfer.classifier(net) == (list(dict(net.named_modules()))[-1],)
+    assert fine_tuning.classifier(net) == (list(dict(net.named_modules()))[-1],)
     lr = rates(net, optim.make_optimizer(net, config))
     assert sorted(set(lr.values())) == pytest.approx([config.lr, 10 * config.lr])
     assert sum(value == max(lr.values()) for value in lr.values()) == 2  # weight and bias
@@ -103,10 +104,10 @@ def test_a_frozen_network_changes_in_its_classifier_alone(model):
     own = ("image_px=0", "optimizer=sgd") if model == "deep_v1" else ()
     config = small(model, *own, "weights=hub", "freeze_epochs=2", "epochs=3", "warmup_epochs=0")
     state, (fresh, *frozen, thawed) = trained(config, 3)
-    head = transfer.classifier(state.net)
+    head = fine_tuning.classifier(state.net)
     for after in frozen:
         changed = {name for name in fresh if not torch.equal(fresh[name], after[name])}
-        assert changed and all(transfer.belongs(name, head) for name in changed)  # no batch-norm statistic either
+        assert changed and all(fine_tuning.belongs(name, head) for name in changed)  # no batch-norm statistic either
     moved = {name for name in fresh if not torch.equal(frozen[-1][name], thawed[name])}
     assert {name for name, _ in state.net.named_parameters()} <= moved
     assert any("running_mean" in name for name in moved)
@@ -114,23 +115,23 @@ def test_a_frozen_network_changes_in_its_classifier_alone(model):
 
 def test_dropout_of_a_frozen_part_rests():
     net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 7)))
-    transfer.freeze(net.train(), frozen=True)
+    fine_tuning.freeze(net.train(), frozen=True)
     assert net.training and not net[1].training and not net[2][0].training and net[2][1].training
     assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
-    transfer.freeze(net.train(), frozen=False)
+    fine_tuning.freeze(net.train(), frozen=False)
     assert all(module.training for module in net.modules()) and all(p.requires_grad for p in net.parameters())
 
 
 def test_images_grow_in_multiples_of_the_stride_and_end_at_full_size():
     config = small(RESNET, "progressive_px=60", "image_px=200", "epochs=6")
     net = models.build(config)
-    assert [transfer.px_of_epoch(net, epoch, config) for epoch in range(6)] == [64, 96, 128, 128, 160, 200]
+    assert [fine_tuning.px_of_epoch(net, epoch, config) for epoch in range(6)] == [64, 96, 128, 128, 160, 200]
     for epoch in (4, 0):
-        transfer.begin_epoch(net, epoch, config)
+        fine_tuning.begin_epoch(net, epoch, config)
         assert net.px == [64, 96, 128, 128, 160, 200][epoch]
     assert net.image_px == 200
     once = override(config, ["epochs=1"])
-    assert transfer.px_of_epoch(net, 0, once) == 200
+    assert fine_tuning.px_of_epoch(net, 0, once) == 200
 
 
 def test_training_sees_the_sizes_of_its_epochs_and_prediction_the_full_one():

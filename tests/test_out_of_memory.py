@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import engine, models, out_of_memory, train, transfer
+from fer_kit import engine, models, out_of_memory, train
+from fer_kit.models import fine_tuning
 
 COMMAND = [
     "--recipe",
@@ -105,13 +106,13 @@ def test_batches_are_cut_evenly_so_that_accumulate_takes_them(images, parts, exp
 
 def test_a_batch_is_tried_as_it_is_once_nothing_is_frozen_and_images_have_grown(place, monkeypatch, capsys):
     seen = []
-    begin = transfer.begin_epoch
+    begin = fine_tuning.begin_epoch
 
     def begun(net, epoch, config):
         seen.append((config.batch_size, epoch))
         begin(net, epoch, config)
 
-    monkeypatch.setattr(transfer, "begin_epoch", begun)
+    monkeypatch.setattr(fine_tuning, "begin_epoch", begun)
     with_memory(monkeypatch, Small(40))
     epochs = next(int(word.partition("=")[2]) for word in COMMAND if word.startswith("epochs="))
     assert train.main([*COMMAND, *place]) == 2 and "batches of 32 fit" in capsys.readouterr().err

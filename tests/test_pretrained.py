@@ -11,9 +11,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from fer_kit import models, pretrained, pretrained_files, transfer
+from fer_kit import models, pretrained, pretrained_files
 from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
+from fer_kit.models import fine_tuning
 from tests.timm_files import CONVNEXT, RESNET, VIT, hub_cache, rgb, safetensors_file, small
 
 HERE = {"folds_digest": "f" * 64, "data_digest": "d" * 64}
@@ -36,7 +37,7 @@ def test_a_published_file_starts_everything_but_the_classifier(model, tmp_path):
     config, theirs = small(model), rgb(model, **({"img_size": 32} if model == VIT else {}))
     begun = start(config, safetensors_file(tmp_path / "w.safetensors", theirs))
     ours = state_of(config, begun)
-    [head] = transfer.classifier(models.build(config))
+    [head] = fine_tuning.classifier(models.build(config))
     first = f"body.{theirs.pretrained_cfg['first_conv']}.weight"
     for name, value in theirs.state_dict().items():
         if f"body.{name}" == first:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from fer_kit import timm_alone  # noqa: F401 (before timm)
 from fer_kit.config.settings import TIMM_NAME
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.models import timm_alone  # noqa: F401 (before timm)
 from fer_kit.models.attention import Attention
 from fer_kit.models.baseline import BaselineV1, BaselineV2
 from fer_kit.models.convnext import ConvNext

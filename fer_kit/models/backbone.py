@@ -45,7 +45,7 @@ class Backbone(nn.Module):
         self.name = name
         self.fixed_size = bool(given.get("fixed_input_size"))
         self.image_px = image_px or own_px
-        self.px = self.image_px  # while training; `fer_kit.transfer` lets it grow
+        self.px = self.image_px  # while training; `fer_kit.models.fine_tuning` lets it grow
         self.interpolation = "bilinear" if given.get("interpolation") == "bilinear" else "bicubic"
         mean, spread = (sum(given[key]) / len(given[key]) for key in ("mean", "std"))
         self.scale, self.shift = PIXEL_STD / spread, (PIXEL_MEAN - mean) / spread
