@@ -24,7 +24,7 @@ from fer_kit.losses import Loss
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
 from fer_kit.precision import Precision
-from fer_kit.pretrained import Start
+from fer_kit.pretrained.start import Start
 
 PREDICT_BATCH = 256  # images that the network holds at a time, however many views there are
 PREDICT_PX = 112  # side up to which it holds so many; of larger images as many pixels in all: 64 of 224 px, 0.7 GB of

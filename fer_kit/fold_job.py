@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import batches, models, precision, pretrained, revision, tracking, training_rows, user_batches, wandb_log
+from fer_kit import batches, models, precision, revision, tracking, training_rows, user_batches, wandb_log
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading as data
 from fer_kit.errors import FerKitError
@@ -22,6 +22,7 @@ from fer_kit.folds import deal as folds
 from fer_kit.folds import splits
 from fer_kit.folds.fold_spec import Fold, seed_number
 from fer_kit.labels import SIDE_PX
+from fer_kit.pretrained import start as pretrained
 from fer_kit.runs import folders as runs
 from fer_kit.runs import soft_targets
 

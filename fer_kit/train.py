@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import augment_files, cli, wandb_log, weights_files
+from fer_kit import augment_files, cli, wandb_log
 from fer_kit.config import costs, recipes, unread
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
 from fer_kit.labels import SIDE_PX
+from fer_kit.pretrained import source
 from fer_kit.runs import folders, soft_targets
 
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
@@ -114,8 +115,8 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
         raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
     base = recipe if pipeline is None else augment_files.in_place(recipe, pipeline)
     config = override(base, settings, weights=None if weights is None else weights.name)
-    if config.model.startswith(weights_files.TIMM) and not (recipe.weights or config.weights or weights):
-        ways = f"--weights {weights_files.HUB}, FILE or {weights_files.NONE}"
+    if config.model.startswith(source.TIMM) and not (recipe.weights or config.weights or weights):
+        ways = f"--weights {source.HUB}, FILE or {source.NONE}"
         raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
     unread.refuse(base, config, (setting.partition("=")[0].strip() for setting in settings))
     config = reseeded(in_parts(config, args.accumulate), args)
@@ -178,13 +179,13 @@ def pipeline_of(args: argparse.Namespace) -> augment_files.AugmentFile | None:
     return None if args.augment is None else augment_files.open_file(args.augment)
 
 
-def weights_of(args: argparse.Namespace, run: str) -> weights_files.Source | None:
+def weights_of(args: argparse.Namespace, run: str) -> source.Source | None:
     """What `--weights` names; None where it is not given, so that the recipe's own hold."""
     if args.weights is None:
         return None
     if args.resume:
-        return weights_files.resumed(args.weights, args.fold, folders.fold_folder(args.runs, run, args.fold))
-    return weights_files.find(args.weights, args.fold)
+        return source.resumed(args.weights, args.fold, folders.fold_folder(args.runs, run, args.fold))
+    return source.find(args.weights, args.fold)
 
 
 def cost_of(config: TrainConfig) -> costs.Cost:

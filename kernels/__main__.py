@@ -7,10 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, weights_files
+from fer_kit import cli
 from fer_kit.config import recipes
 from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import NoCredentials
+from fer_kit.pretrained import source
 from fer_kit.runs import folders
 from kernels import accelerators, build, notebook, pipeline, plan, push, record, weights
 
@@ -72,7 +73,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add(
         "--weights",
         metavar=weights.FORM.upper(),
-        help=f"pretrained weights: a Kaggle model that is attached to the kernel, or {weights_files.DATASET_FORM}, hub "
+        help=f"pretrained weights: a Kaggle model that is attached to the kernel, or {source.DATASET_FORM}, hub "
         "or none; needs --tag",
     )
     add(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fer_kit import weights_files
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
+from fer_kit.pretrained import source as weights_files
 
 OPTION = "--weights"
 FORM = weights_files.MODEL_FORM

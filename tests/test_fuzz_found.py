@@ -224,13 +224,14 @@ class Evil:
 def test_weights_with_code_in_them_are_refused_and_the_code_not_run(tmp_path, monkeypatch, suffix):
     import torch
 
-    from fer_kit import checkpoints, pretrained_files
+    from fer_kit import checkpoints
+    from fer_kit.pretrained import read
 
     monkeypatch.chdir(tmp_path)
     torch.save({"net": Evil()}, tmp_path / f"zip{suffix}")
     put(tmp_path / f"plain{suffix}", pickle.dumps({"state_dict": Evil()}, protocol=2))
     for name in ("zip", "plain"):
-        message = refusal(pretrained_files.read, tmp_path / f"{name}{suffix}")
+        message = refusal(read.read, tmp_path / f"{name}{suffix}")
         assert "holds code or objects" in message or (suffix == ".safetensors" and "not a file of weights" in message)
     state = type("State", (), {"net": torch.nn.Linear(1, 1)})()
     assert "not a checkpoint that can be read" in refusal(checkpoints.load, tmp_path / f"zip{suffix}", state, {})

@@ -11,10 +11,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from fer_kit import models, pretrained, pretrained_files
+from fer_kit import models
 from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 from fer_kit.models import fine_tuning
+from fer_kit.pretrained import read
+from fer_kit.pretrained import start as pretrained
 from tests.timm_files import CONVNEXT, RESNET, VIT, hub_cache, rgb, safetensors_file, small
 
 HERE = {"folds_digest": "f" * 64, "data_digest": "d" * 64}
@@ -136,7 +138,7 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
         with pytest.raises(
             FerKitError, match=f"{name}: holds code or objects beside tensors.*a pickle can run"
         ) as error:
-            pretrained_files.read(tmp_path / name)
+            read.read(tmp_path / name)
         assert "\n" not in str(error.value) and not (tmp_path / "planted").exists()
         assert ("system" in str(error.value)) == (name == "zip.pth")  # torch names what it would import
 
@@ -164,7 +166,7 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
 def test_a_damaged_file_is_refused_in_one_line(name, content, words, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FerKitError, match=words) as error:
-        pretrained_files.read(tmp_path / name)
+        read.read(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
@@ -172,31 +174,31 @@ def test_a_damaged_file_is_refused_in_one_line(name, content, words, tmp_path):
 @pytest.mark.parametrize("save", [safetensors.torch.save_file, torch.save])
 def test_a_file_is_known_by_its_content_whatever_its_name(name, save, tmp_path):
     save({"conv.weight": torch.ones(2)}, tmp_path / name)
-    assert pretrained_files.read(tmp_path / name)[0]["conv.weight"].tolist() == [1.0, 1.0]
+    assert read.read(tmp_path / name)[0]["conv.weight"].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("about", ["a fine network", "[1]", "{half"])
 def test_what_others_say_of_their_weights_is_theirs(about, tmp_path):
     safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors", {"about": about})
-    assert pretrained_files.read(tmp_path / "w.safetensors")[1] == {}
+    assert read.read(tmp_path / "w.safetensors")[1] == {}
 
 
 def test_weights_that_are_not_finite_are_refused_with_their_key(tmp_path):
     torch.save({"a.weight": torch.ones(2), "b.weight": torch.tensor([1.0, float("nan")])}, tmp_path / "w.pth")
     with pytest.raises(FerKitError, match="w.pth: b.weight holds values that are not finite; give weights of"):
-        pretrained_files.read(tmp_path / "w.pth")
+        read.read(tmp_path / "w.pth")
 
 
 def test_tensors_without_values_are_none(tmp_path):
     sparse = torch.ones(2, 2).to_sparse()
     torch.save({"a": torch.empty(2, device="meta"), "b": sparse, "c": torch.ones(1)}, tmp_path / "w.pth")
-    assert list(pretrained_files.read(tmp_path / "w.pth")[0]) == ["c"]
+    assert list(read.read(tmp_path / "w.pth")[0]) == ["c"]
 
 
 def test_a_file_of_other_things_is_refused(tmp_path):
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pth")
     with pytest.raises(FerKitError, match="w.pth: no tensors by name in it; it holds: epoch, lr$"):
-        pretrained_files.read(tmp_path / "w.pth")
+        read.read(tmp_path / "w.pth")
 
 
 @pytest.fixture

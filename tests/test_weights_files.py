@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import weights_files
 from fer_kit.config import train_config
 from fer_kit.errors import FerKitError
+from fer_kit.pretrained import source as weights_files
 from fer_kit.runs import folders
 from tests import fake_runs
 

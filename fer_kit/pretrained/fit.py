@@ -12,7 +12,7 @@ from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
-from fer_kit.pretrained_files import Tensors, first_line
+from fer_kit.pretrained.read import Tensors, first_line
 
 HEADS = ("head", "fc", "classifier", "head.fc")  # how classifiers are called where a file has other names than timm
 SHOWN = 8  # keys of each kind in a message

@@ -12,14 +12,15 @@ from typing import Any
 import timm
 from torch import nn
 
-from fer_kit import models, weights_files
+from fer_kit import models
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.folds.fold_spec import Fold, left_out, recorded
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone, config_of, record_of
-from fer_kit.pretrained_files import Tensors, first_line, read
-from fer_kit.pretrained_fit import fitted, without_classifier
+from fer_kit.pretrained import source
+from fer_kit.pretrained.fit import fitted, without_classifier
+from fer_kit.pretrained.read import Tensors, first_line, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
     fine_tuning.check(config, net)
     if not config.weights:
         return Start({}, "weights random, as --weights none asks for") if isinstance(net, Backbone) else None
-    if config.weights == weights_files.HUB:
+    if config.weights == source.HUB:
         tensors, about = from_hub(config, net)
     else:
         if path is None:
@@ -98,8 +99,7 @@ def from_hub(config: TrainConfig, net: nn.Module) -> tuple[Tensors, str]:
         raise
     except Exception as error:  # of the network, the hub's client or its cache: each library has kinds of its own
         raise FerKitError(
-            f"the weights of {config.model} did not come from the hub ({first_line(error)}); "
-            f"{weights_files.offline_help()}"
+            f"the weights of {config.model} did not come from the hub ({first_line(error)}); {source.offline_help()}"
         ) from None
     tag = record_of(body).get("tag")  # of a bare name it is timm's choice, which changes with its version
     about = f"timm/{net.name.partition('.')[0]}{f'.{tag}' if tag else ''} from the hub"
