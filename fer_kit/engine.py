@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from fer_kit import averaging, compiling, mixing, models, optim, sam, views
-from fer_kit.augment import normalise
+from fer_kit import averaging, compiling, models, optim, sam, views
+from fer_kit.batches import mixing
+from fer_kit.batches.augment import normalise
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.labels import SIDE_PX

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fer_kit.augment import normalise
+from fer_kit.batches.augment import normalise
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.labels import SIDE_PX
 from fer_kit.models.backbone import Backbone

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import batches, models, precision, revision, tracking, training_rows, user_batches, wandb_log
+from fer_kit import models, precision, revision, tracking, training_rows, wandb_log
+from fer_kit.batches import epoch as batches
+from fer_kit.batches import workers as user_batches
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading as data
 from fer_kit.errors import FerKitError

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import batches, checkpoints, engine, fold_predict, out_of_memory, tracking, wandb_log
+from fer_kit import checkpoints, engine, fold_predict, out_of_memory, tracking, wandb_log
+from fer_kit.batches import epoch as batches
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.files import atomic, lock
 from fer_kit.fold_epochs import save, saved, settle, train_epochs

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import augment_files, cli
+from fer_kit import cli
+from fer_kit.batches import pipeline_file
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -27,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         "A pipeline of albumentations for train --augment: save the built-in one to edit it, and see on faces "
         "what a pipeline does. A pipeline that would not work is refused as it would be there.",
     )
-    built_in = ", ".join(augment_files.BUILT_IN)
+    built_in = ", ".join(pipeline_file.BUILT_IN)
     parser.add_argument("pipeline", metavar="PIPELINE", help=f"a file (.json or .yaml), or a built-in one: {built_in}")
     parser.add_argument("--out", type=Path, metavar="FILE", help="save it there, as .json or .yaml")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it there, as .png: faces, and draws of each")
@@ -40,32 +41,32 @@ def body(args: argparse.Namespace) -> None:
     """Save, draw, tell."""
     if args.out is None and args.picture is None:
         raise FerKitError("nothing to do: give --out FILE to save the pipeline, --picture FILE to see what it does")
-    file = augment_files.open_file(args.pipeline)
+    file = pipeline_file.open_file(args.pipeline)
     if args.out is not None:
         save(file, args.out)
-        print(f"wrote {args.out} ({augment_files.open_file(f'{args.out}').name})")
+        print(f"wrote {args.out} ({pipeline_file.open_file(f'{args.out}').name})")
     if args.picture is not None:
         draw(file, args)
         print(f"wrote {args.picture}: each face, then {DRAWS} draws by {file.name}")
 
 
-def save(file: augment_files.AugmentFile, out: Path) -> None:
+def save(file: pipeline_file.AugmentFile, out: Path) -> None:
     """Write the pipeline; a file that is there may have been edited, and stays."""
-    if out.suffix.lower() not in augment_files.SUFFIXES:
-        raise FerKitError(f"--out {out}: name a file {', '.join(augment_files.SUFFIXES)}")
+    if out.suffix.lower() not in pipeline_file.SUFFIXES:
+        raise FerKitError(f"--out {out}: name a file {', '.join(pipeline_file.SUFFIXES)}")
     if out.exists():
         raise FerKitError(f"--out {out}: is there already; name another file, or remove that one")
-    atomic.write_text(out, augment_files.text_of(file.content, out.suffix.lower() != ".json"))
+    atomic.write_text(out, pipeline_file.text_of(file.content, out.suffix.lower() != ".json"))
 
 
-def draw(file: augment_files.AugmentFile, args: argparse.Namespace) -> None:
+def draw(file: pipeline_file.AugmentFile, args: argparse.Namespace) -> None:
     """A sheet of train faces: each as it is, then what the pipeline makes of it."""
     if args.picture.suffix.lower() != ".png":
         raise FerKitError(f"--picture {args.picture}: name a file .png")
     import numpy as np
 
+    from fer_kit.batches.pipeline import Pipeline
     from fer_kit.drawing import pictures
-    from fer_kit.user_augment import Pipeline
 
     pipeline = Pipeline(file)
     train = loading.load(loading.find(args.data), args.runs / folders.CACHE).train

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import augment_files, cli, wandb_log
+from fer_kit import cli, wandb_log
+from fer_kit.batches import pipeline_file
 from fer_kit.config import costs, recipes, unread
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
@@ -113,7 +114,7 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     weights = weights_of(args, run)
     if weights is not None and weights.name != recipe.weights and args.tag is None and not args.smoke:
         raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
-    base = recipe if pipeline is None else augment_files.in_place(recipe, pipeline)
+    base = recipe if pipeline is None else pipeline_file.in_place(recipe, pipeline)
     config = override(base, settings, weights=None if weights is None else weights.name)
     if config.model.startswith(source.TIMM) and not (recipe.weights or config.weights or weights):
         ways = f"--weights {source.HUB}, FILE or {source.NONE}"
@@ -171,12 +172,12 @@ def in_parts(config: TrainConfig, parts: int | None) -> TrainConfig:
     return dataclasses.replace(config, batch_size=images // parts, accumulate=parts)
 
 
-def pipeline_of(args: argparse.Namespace) -> augment_files.AugmentFile | None:
+def pipeline_of(args: argparse.Namespace) -> pipeline_file.AugmentFile | None:
     """What `--augment` names; None where it is not given."""
     if args.workers is not None and (args.augment is None or not 0 <= args.workers <= MOST_WORKERS):
         why = "only a pipeline of --augment runs in workers" if args.augment is None else f"give 0 to {MOST_WORKERS}"
         raise FerKitError(f"--workers {args.workers}: {why}")
-    return None if args.augment is None else augment_files.open_file(args.augment)
+    return None if args.augment is None else pipeline_file.open_file(args.augment)
 
 
 def weights_of(args: argparse.Namespace, run: str) -> source.Source | None:
@@ -197,7 +198,7 @@ def cost_of(config: TrainConfig) -> costs.Cost:
     return cost.measure(config)
 
 
-def refuse(config: TrainConfig, pipeline: augment_files.AugmentFile | None) -> None:
+def refuse(config: TrainConfig, pipeline: pipeline_file.AugmentFile | None) -> None:
     """Raise FerKitError where training would refuse what the network, or the pipeline, cannot do."""
     fine_tuned = config.progressive_px or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1
     if fine_tuned:
@@ -208,10 +209,10 @@ def refuse(config: TrainConfig, pipeline: augment_files.AugmentFile | None) -> N
 
         with torch.device("meta"):  # shapes alone: no weights are drawn
             fine_tuning.check(config, models.build(config))
-    if pipeline is not None and pipeline.where not in augment_files.BUILT_IN:
+    if pipeline is not None and pipeline.where not in pipeline_file.BUILT_IN:
         import numpy as np
 
-        from fer_kit.user_augment import Pipeline
+        from fer_kit.batches.pipeline import Pipeline
 
         slope = np.arange(SIDE_PX, dtype=np.uint8)
         Pipeline(pipeline).try_on(np.add.outer(slope, slope))  # (48, 48), in place of a face
@@ -249,7 +250,7 @@ def body(args: argparse.Namespace) -> None:
     config, run = resolve(args)
     pipeline = pipeline_of(args)
     if pipeline is not None:
-        print(augment_files.told(recipes.get(args.recipe), pipeline))
+        print(pipeline_file.told(recipes.get(args.recipe), pipeline))
     if args.dry_run:
         refuse(config, pipeline)
         return plan(args, config, run)

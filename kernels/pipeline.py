@@ -9,7 +9,7 @@ import base64
 import lzma
 from pathlib import Path
 
-from fer_kit.augment_files import AugmentFile
+from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 

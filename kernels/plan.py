@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fer_kit import revision, train
-from fer_kit.augment_files import AugmentFile
+from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table as fold_files
 from fer_kit.folds.table import Folds

@@ -12,8 +12,9 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from fer_kit import augment, user_augment
-from fer_kit.augment_files import V3, AugmentFile
+from fer_kit.batches import augment
+from fer_kit.batches import pipeline as user_augment
+from fer_kit.batches.pipeline_file import V3, AugmentFile
 from fer_kit.config import recipes
 from fer_kit.config.settings import DEVICE_AUGMENT
 

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from fer_kit import augment
+from fer_kit.batches import augment
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
 

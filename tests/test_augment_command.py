@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_kit import augment_files, pipelines, train
-from fer_kit.augment import normalise
-from fer_kit.augment_files import V3
+from fer_kit import pipelines, train
+from fer_kit.batches import pipeline_file
+from fer_kit.batches.augment import normalise
+from fer_kit.batches.pipeline_file import V3
 from fer_kit.config import recipes, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,10 +30,10 @@ def command(competition_dir: Path, runs_dir: Path) -> list[str]:
 
 def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(command, runs_dir, tmp_path, capsys):
     path = tmp_path / "mine.yaml"
-    path.write_text(augment_files.text_of(V3, True))
+    path.write_text(pipeline_file.text_of(V3, True))
     folder = runs_dir / "deep_v3-a" / "fold1"
     assert train.main([*command, "--augment", str(path), "--workers", "0"]) == 0
-    name = augment_files.open_file(str(path)).name
+    name = pipeline_file.open_file(str(path)).name
     gone = "flip_prob=0.5, rotation_deg=15, shift_frac=0.1, scale_frac=0.1, shear_deg=5, brightness_frac=0.2"
     assert f"augment  {name}, instead of the recipe's {gone}" in capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())
@@ -41,10 +42,10 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
     command[-1] = "b"
     interrupted = [*command, "--augment", str(path), "--workers", "2"]
     assert train.main([*interrupted, "--limit-minutes", "1e-9"]) == 0
-    path.write_text(augment_files.text_of(V3, True) + "\n")
+    path.write_text(pipeline_file.text_of(V3, True) + "\n")
     assert train.main([*interrupted, "--resume"]) == 2
     assert f"deep_v3-b/fold1 was begun with augment={name}, now it is augment=mine@" in capsys.readouterr().err
-    path.write_text(augment_files.text_of(V3, True))
+    path.write_text(pipeline_file.text_of(V3, True))
     assert train.main([*interrupted, "--resume"]) == 0
     from safetensors import safe_open
 
@@ -110,9 +111,9 @@ user_augment.Pipeline(augment_files.open_file("v3"))
 
 
 def test_a_recipe_without_augmentation_loses_none():
-    recipe, file = recipes.get("baseline_v1"), augment_files.open_file("v3")
-    assert augment_files.told(recipe, file) == f"augment  {file.name}, and nothing on the device"
-    assert augment_files.in_place(recipe, file) == dataclasses.replace(recipe, augment=file.name)
+    recipe, file = recipes.get("baseline_v1"), pipeline_file.open_file("v3")
+    assert pipeline_file.told(recipe, file) == f"augment  {file.name}, and nothing on the device"
+    assert pipeline_file.in_place(recipe, file) == dataclasses.replace(recipe, augment=file.name)
     assert float(normalise(torch.zeros(1))) < 0
 
 
@@ -121,8 +122,8 @@ def test_a_pipeline_is_saved_to_be_edited_and_drawn(competition_dir, tmp_path, c
     place = ["--data", str(competition_dir), "--runs", str(tmp_path / "runs")]
     saved, picture = tmp_path / "mine.yaml", tmp_path / "mine.png"
     assert pipelines.main(["v3", "--out", str(saved)]) == 0
-    name = augment_files.open_file(str(saved)).name
-    assert f"wrote {saved} ({name})" in capsys.readouterr().out and augment_files.open_file(str(saved)).content == V3
+    name = pipeline_file.open_file(str(saved)).name
+    assert f"wrote {saved} ({name})" in capsys.readouterr().out and pipeline_file.open_file(str(saved)).content == V3
     assert pipelines.main([str(saved), "--picture", str(picture), *place]) == 0
     assert f"wrote {picture}: each face, then 8 draws by {name}" in capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")

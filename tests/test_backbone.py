@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from fer_kit import models
-from fer_kit.augment import normalise
+from fer_kit.batches.augment import normalise
 from fer_kit.errors import FerKitError
 from fer_kit.models.backbone import Backbone
 from tests.timm_files import CONVNEXT, RESNET, VIT, rgb, small

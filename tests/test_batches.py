@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fer_kit import batches, losses, optim, precision
+from fer_kit import losses, optim, precision
+from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
@@ -33,7 +34,7 @@ def numbered(count: int) -> torch.Tensor:
 def test_an_epoch_shows_every_row_once_in_batches_of_nearly_one_size():
     labels = torch.arange(100) % 7
     seen, sizes = [], []
-    for x, y in batches.epoch(numbered(100), labels, PLAIN, rng()):
+    for x, y in epoch.epoch(numbered(100), labels, PLAIN, rng()):
         assert x.shape[1:] == (1, 48, 48) and x.is_contiguous(memory_format=torch.channels_last)
         grey = ((x[:, 0, 0, 0] * 0.2550 + 0.5077) * 255).round().long()
         assert torch.equal(y, grey % 7)  # labels stay with their images
@@ -41,13 +42,13 @@ def test_an_epoch_shows_every_row_once_in_batches_of_nearly_one_size():
         sizes.append(len(y))
     assert sorted(torch.cat(seen).tolist()) == list(range(100))
     assert max(sizes) - min(sizes) <= 1 and max(sizes) <= 16
-    assert len(sizes) == batches.count(100, 16)
+    assert len(sizes) == epoch.count(100, 16)
 
 
 def test_epochs_repeat_by_seed_and_differ_between_seeds():
     labels = torch.zeros(100, dtype=torch.int64)
     one, two, three = (
-        torch.cat([x for x, _ in batches.epoch(numbered(100), labels, recipes.get("deep_v3"), rng(seed))])
+        torch.cat([x for x, _ in epoch.epoch(numbered(100), labels, recipes.get("deep_v3"), rng(seed))])
         for seed in (1, 1, 2)
     )
     assert torch.equal(one, two) and not torch.equal(one, three)
@@ -55,7 +56,7 @@ def test_epochs_repeat_by_seed_and_differ_between_seeds():
 
 def test_the_balanced_sampler_shows_rare_classes_as_often_as_common_ones():
     labels = torch.tensor([0] * 900 + [1] * 60 + [3] * 40)
-    drawn = labels[batches.draw_rows(labels, "balanced", rng())]
+    drawn = labels[epoch.draw_rows(labels, "balanced", rng())]
     share = torch.bincount(drawn, minlength=7) / len(drawn)
     assert share[[0, 1, 3]].min() > 0.28 and share[[2, 4, 5, 6]].max() == 0
 

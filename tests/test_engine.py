@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import MixUp
 
-from fer_kit import averaging, batches, checkpoints, engine, losses, mixing, optim, precision
+from fer_kit import averaging, checkpoints, engine, losses, optim, precision
+from fer_kit.batches import epoch, mixing
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
@@ -166,8 +167,8 @@ def test_a_run_saved_in_another_number_format_goes_on_in_fp16(tmp_path):
 
 def test_schedules_count_steps_and_not_batches():
     config = override(recipes.get("residual"), ["batch_size=10", "accumulate=4"])
-    assert (batches.count(95, 10), batches.steps(95, config)) == (10, 3)
-    assert batches.steps(95, recipes.get("residual")) == batches.count(95, 64)
+    assert (epoch.count(95, 10), epoch.steps(95, config)) == (10, 3)
+    assert epoch.steps(95, recipes.get("residual")) == epoch.count(95, 64)
 
 
 @pytest.mark.parametrize("form", [EXACT, precision.Precision("fp16", CPU)])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import augment_files
+from fer_kit.batches import pipeline_file
 from fer_kit.errors import FerKitError
 from kernels import __main__ as commands
 from kernels import accelerators, build, bundle, pipeline, plan, record, session
@@ -173,7 +173,7 @@ def no_package(monkeypatch):
 def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
     if typed != "v3":
         Path(typed).parent.mkdir(exist_ok=True)
-        Path(typed).write_text(augment_files.text_of(augment_files.V3, typed.endswith("yaml")) + "\n")
+        Path(typed).write_text(pipeline_file.text_of(pipeline_file.V3, typed.endswith("yaml")) + "\n")
     pushed = planned(*SMALL, "--augment", typed)
     built = build.make(pushed, {})
     assert f"augment      {pushed.augment.name}, sent along" in build.describe(built)
@@ -192,7 +192,7 @@ def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
 
 
 def test_a_pipeline_with_a_secret_or_damaged_is_refused(tmp_path, monkeypatch, no_package):
-    Path("mine.yaml").write_text(augment_files.text_of(augment_files.V3, True) + "# planted-secret-key\n")
+    Path("mine.yaml").write_text(pipeline_file.text_of(pipeline_file.V3, True) + "# planted-secret-key\n")
     monkeypatch.setenv("KAGGLE_KEY", "planted-secret-key")
     with pytest.raises(FerKitError, match=r"mine.yaml: holds the secret value of \$KAGGLE_KEY; take it out"):
         build.make(planned("--augment", "mine.yaml", "--tag", "x"), os.environ)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import batches, checkpoints, engine, models
+from fer_kit import checkpoints, engine, models
+from fer_kit.batches import epoch as batches
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import batches, engine, models, optim
+from fer_kit import engine, models, optim
+from fer_kit.batches import epoch as batches
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.losses import make_loss

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import augment_files, batches, user_batches
-from fer_kit.augment import PIXEL_MEAN, PIXEL_STD
-from fer_kit.augment_files import V3, AugmentFile
+from fer_kit.batches import epoch, pipeline_file
+from fer_kit.batches import workers as user_batches
+from fer_kit.batches.augment import PIXEL_MEAN, PIXEL_STD
+from fer_kit.batches.pipeline import Pipeline
+from fer_kit.batches.pipeline_file import V3, AugmentFile
 from fer_kit.config import settings
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.user_augment import Pipeline
 
 # ten times ten times ten …, in 500 bytes
 BOMB = "a: &a [1]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in itertools.pairwise("abcdefghi"))
@@ -55,24 +56,24 @@ def test_what_albumentations_saves_is_read_in_both_forms_and_named_by_its_conten
     for kind in ("json", "yaml"):
         path = tmp_path / f"mine.{kind}"
         A.save(made, path, data_format=kind)
-        file = augment_files.open_file(str(path))
+        file = pipeline_file.open_file(str(path))
         names.add(file.name)
         assert A.to_dict(Pipeline(file).transforms)["transform"] == A.to_dict(made)["transform"]
-        assert augment_files.open_named(str(path), f"other@{file.name[-16:]}").name == file.name
+        assert pipeline_file.open_named(str(path), f"other@{file.name[-16:]}").name == file.name
     assert all(settings.NAMED_FILE.fullmatch(name) and name.startswith("mine@") for name in names)
     assert len(names) == 2
     A.save(A.VerticalFlip(p=1.0), tmp_path / "mine.json")
     image = face()
-    assert np.array_equal(Pipeline(augment_files.open_file(str(tmp_path / "mine.json")))(image, 0), image[::-1])
+    assert np.array_equal(Pipeline(pipeline_file.open_file(str(tmp_path / "mine.json")))(image, 0), image[::-1])
     with pytest.raises(FerKitError, match=r"mine.json: not the pipeline mine@.* that the run was begun with; put that"):
-        augment_files.open_named(str(tmp_path / "mine.json"), file.name)
+        pipeline_file.open_named(str(tmp_path / "mine.json"), file.name)
 
 
 def test_the_built_in_pipeline_can_be_saved_and_edited(tmp_path):
     for name, as_yaml in (("v3.json", False), ("v3.yaml", True)):
-        (tmp_path / name).write_text(augment_files.text_of(V3, as_yaml))
-        assert augment_files.open_file(str(tmp_path / name)).content == V3
-    assert augment_files.open_file(str(tmp_path / "v3.json")).name == augment_files.open_file("v3").name
+        (tmp_path / name).write_text(pipeline_file.text_of(V3, as_yaml))
+        assert pipeline_file.open_file(str(tmp_path / name)).content == V3
+    assert pipeline_file.open_file(str(tmp_path / "v3.json")).name == pipeline_file.open_file("v3").name
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_files_that_are_refused(tmp_path, name, text, message):
     if text is not None:
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(FerKitError, match=message) as error:
-        augment_files.open_file(str(tmp_path / name))
+        pipeline_file.open_file(str(tmp_path / name))
     assert "\n" not in str(error.value)
 
 
@@ -152,7 +153,7 @@ def test_a_seed_decides_and_transforms_draw_apart():
 
 def test_a_pipeline_can_be_sent_to_a_worker_of_its_own_kind():
     """Where workers are started anew instead of forked (macOS, newer Pythons) the pipeline is pickled."""
-    made = Pipeline(augment_files.open_file("v3"))
+    made = Pipeline(pipeline_file.open_file("v3"))
     again = pickle.loads(pickle.dumps(user_batches.Augmented(face()[None], made)))
     order = ([0, 0, 0], [5, 6, 7])
     assert np.array_equal(again[order], user_batches.Augmented(face()[None], made)[order])
@@ -169,8 +170,8 @@ def test_an_epoch_is_like_that_of_the_device():
     images, labels = numbered(100), torch.arange(100) % 7
     feed = user_batches.UserBatches(pipeline(), 0).epoch
     ours = list(feed(images, labels, PLAIN, rng(), None))
-    theirs = list(batches.epoch(images, labels, PLAIN, rng()))
-    assert len(ours) == len(theirs) == batches.count(100, 16)
+    theirs = list(epoch.epoch(images, labels, PLAIN, rng()))
+    assert len(ours) == len(theirs) == epoch.count(100, 16)
     for (x, y), (their_x, their_y) in zip(ours, theirs, strict=True):
         assert torch.equal(x, their_x) and torch.equal(y, their_y)
         assert x.is_contiguous(memory_format=torch.channels_last) and x.dtype == torch.float32
@@ -183,7 +184,7 @@ def test_workers_change_nothing_and_epochs_differ():
     images, labels = torch.from_numpy(np.stack([face(seed) for seed in range(40)])), torch.zeros(40, dtype=torch.int64)
     found = []
     for workers in (0, 2):
-        feed = user_batches.UserBatches(Pipeline(augment_files.open_file("v3")), workers).epoch
+        feed = user_batches.UserBatches(Pipeline(pipeline_file.open_file("v3")), workers).epoch
         state = torch.get_rng_state()
         found.append([torch.cat([x for x, _ in feed(images, labels, PLAIN, rng(seed), None)]) for seed in (1, 1, 2)])
         assert torch.equal(torch.get_rng_state(), state)  # dropout draws the same with and without a pipeline

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import augment, engine, models, precision, views
+from fer_kit import engine, models, precision, views
+from fer_kit.batches import augment
 from fer_kit.config import recipes, settings
 
 CPU = torch.device("cpu")

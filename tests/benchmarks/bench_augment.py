@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import augment_files, batches, cli, precision, tracking, user_batches
+from fer_kit import cli, precision, tracking
+from fer_kit.batches import epoch as batches
+from fer_kit.batches import pipeline_file
+from fer_kit.batches import workers as user_batches
+from fer_kit.batches.pipeline import Pipeline
 from fer_kit.config import recipes
-from fer_kit.user_augment import Pipeline
 from tests.benchmarks import bench_record
 
 DEVICE = "device"
@@ -37,8 +40,8 @@ def arms(rows: int, device: torch.device, workers: Sequence[int]) -> dict[str, C
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 256, (rows, 48, 48), dtype=np.uint8)).to(device)
     labels = torch.from_numpy(rng.integers(0, 7, rows)).to(device)
-    recipe, file = recipes.get("deep_v3"), augment_files.open_file("v3")
-    config = augment_files.in_place(recipe, file)
+    recipe, file = recipes.get("deep_v3"), pipeline_file.open_file("v3")
+    config = pipeline_file.in_place(recipe, file)
     feeds = {f"{count} workers": user_batches.UserBatches(Pipeline(file), count).epoch for count in workers}
 
     def through(epoch: user_batches.Epoch, settings: Any) -> Callable[[], None]:

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import batches, cli, engine, revision, tracking
-from fer_kit.augment import augment
+from fer_kit import cli, engine, revision, tracking
+from fer_kit.batches import epoch as batches
+from fer_kit.batches.augment import augment
 from fer_kit.config import recipes
 from fer_kit.files import atomic
 from fer_kit.losses import make_loss

@@ -33,7 +33,8 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     began = time.perf_counter()
     import torch
 
-    from fer_kit import batches, engine
+    from fer_kit import engine
+    from fer_kit.batches import epoch
     from fer_kit.config import recipes
     from fer_kit.losses import make_loss
     from fer_kit.precision import Precision, choose, choose_device
@@ -47,12 +48,12 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     labels = torch.randint(0, 7, (ROWS,)).to(device)
     rng = torch.Generator(device).manual_seed(0)
     torch.backends.cudnn.benchmark = True
-    state = engine.start(config, fast, batches.count(ROWS, config.batch_size))
+    state = engine.start(config, fast, epoch.count(ROWS, config.batch_size))
     loss_of = make_loss(config, labels.cpu().numpy(), device)
     some = ROWS if device.type == "cuda" else 4 * config.batch_size  # each epoch ends by waiting for the device
 
     def train(rows: int) -> None:
-        engine.train_epoch(state, batches.epoch(images[:rows], labels[:rows], config, rng), loss_of, config, fast)
+        engine.train_epoch(state, epoch.epoch(images[:rows], labels[:rows], config, rng), loss_of, config, fast)
 
     def predict() -> None:
         engine.predict(state.smooth, images[:512], config.views, Precision("fp32", device))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from fer_kit import batches, tracking
+from fer_kit import tracking
+from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS
 from fer_kit.precision import DTYPES, choose, choose_device
@@ -50,5 +51,5 @@ def measure(plan: Plan) -> Found:
     ]
     left_out = [*([] if loaders.has_lightning() else [NO_LIGHTNING]), *([] if device.type == "cuda" else [NO_GPU])]
     about = {"device": tracking.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
-    sizes = {"rows": rows, "steps": batches.count(rows, config.batch_size), "peak_flops": peak, "flops_an_image": cost}
+    sizes = {"rows": rows, "steps": epoch.count(rows, config.batch_size), "peak_flops": peak, "flops_an_image": cost}
     return Found(lines, {**about, **sizes, **found}, left_out)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.augment_files import AugmentFile
+from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.labels import SIDE_PX
 

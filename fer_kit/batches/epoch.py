@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
-from fer_kit.augment import augment
+from fer_kit.batches.augment import augment
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.labels import NUM_CLASSES
 

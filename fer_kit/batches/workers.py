@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fer_kit import batches
-from fer_kit.augment import normalise
-from fer_kit.augment_files import open_named
+from fer_kit.batches import epoch as batches
+from fer_kit.batches.augment import normalise
+from fer_kit.batches.pipeline import Pipeline, Pixels
+from fer_kit.batches.pipeline_file import open_named
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.user_augment import Pipeline, Pixels
 
 Epoch = Callable[[Tensor, Tensor, TrainConfig, Generator, Tensor | None], Iterator[tuple[Tensor, Tensor]]]
 Order = tuple[list[int], list[int]]  # rows of a batch, and a seed for each
