@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fer_kit import averaging
-from fer_kit.engine import State
+from fer_kit.engine import averaging
+from fer_kit.engine.loop import State
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 

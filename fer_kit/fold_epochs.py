@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
-from fer_kit import averaging, checkpoints, engine, metrics, out_of_memory, precision, tracking
+from fer_kit import checkpoints, metrics, out_of_memory, tracking
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.engine import averaging, device, loop
+from fer_kit.engine.losses import Loss, make_loss
 from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, Options, batches_of
-from fer_kit.losses import Loss, make_loss
 
 
-def train_epochs(job: Job, state: engine.State, began: float) -> bool:
+def train_epochs(job: Job, state: loop.State, began: float) -> bool:
     """Train until the recipe is done (True) or the time limit is near (False); saved after each epoch.
 
     Raises:
@@ -37,7 +38,7 @@ def train_epochs(job: Job, state: engine.State, began: float) -> bool:
     return True
 
 
-def save(job: Job, state: engine.State) -> None:
+def save(job: Job, state: loop.State) -> None:
     """Save last.pt and metrics.jsonl.
 
     Raises:
@@ -68,12 +69,12 @@ def saved(folder: Path) -> str:
     return f"{f'epochs 1 to {epochs} are' if epochs > 1 else 'epoch 1 is'} saved, go on with --resume"
 
 
-def one_epoch(job: Job, state: engine.State, loss_of: Loss) -> dict[str, Any]:
+def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
     """Train one epoch and look at the watched rows; gives its line of metrics.jsonl."""
     started = time.monotonic()
     try:
         loss, accuracy = train(job, state, loss_of)
-    except engine.NotFiniteError as error:
+    except loop.NotFiniteError as error:
         raise FerKitError(f"{job.folder}: {error}; {ways_out(job, state)}") from None
     trained = time.monotonic()
     record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
@@ -85,7 +86,7 @@ def one_epoch(job: Job, state: engine.State, loss_of: Loss) -> dict[str, Any]:
     return record | {"seconds": round(time.monotonic() - started, 3), "images_per_second": speed}
 
 
-def ways_out(job: Job, state: engine.State) -> str:
+def ways_out(job: Job, state: loop.State) -> str:
     """What to do about a loss that is no longer finite, and what is saved."""
     saved = "the epoch before is saved in last.pt" if state.epoch > 1 else "nothing is saved yet"
     way = f"with a lower rate: --set lr={job.config.lr / 10:g} --tag NAME"
@@ -94,14 +95,14 @@ def ways_out(job: Job, state: engine.State) -> str:
     return f"{saved}; train anew as a run of its own {way}"
 
 
-def train(job: Job, state: engine.State, loss_of: Loss) -> tuple[float, float]:
+def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
     """Loss and accuracy of one epoch of training, with a progress bar."""
     progress = tracking.Progress(f"epoch {state.epoch + 1}/{job.config.epochs}", len(job.rows.labels))
     batches = batches_of(job, state.epoch + 1)
     try:
-        return engine.train_epoch(state, batches, loss_of, job.config, job.precision, progress)
+        return loop.train_epoch(state, batches, loss_of, job.config, job.precision, progress)
     except (RuntimeError, MemoryError) as error:
-        if operation := precision.not_repeatable(error):
+        if operation := device.not_repeatable(error):
             raise FerKitError(
                 f"{job.folder}: --deterministic: {operation} cannot give the same bits every time on "
                 f"{tracking.device_name(job.precision.device)}; leave the option out, or choose another recipe"
@@ -113,13 +114,13 @@ def train(job: Job, state: engine.State, loss_of: Loss) -> tuple[float, float]:
     raise FerKitError(out_of_memory.advice(job, state, loss_of))
 
 
-def watch(job: Job, state: engine.State) -> dict[str, float]:
+def watch(job: Job, state: loop.State) -> dict[str, float]:
     """Loss and accuracy on the watched rows; keeps the weights of the best epoch.
 
     A mean over the last epochs exists at the end only: until then the network itself is watched.
     """
     rows = job.split.watch
-    logits = engine.predict(
+    logits = loop.predict(
         state.net if job.config.average_epochs else state.smooth,
         job.images[torch.from_numpy(rows)],
         "none",
@@ -135,24 +136,24 @@ def watch(job: Job, state: engine.State) -> dict[str, float]:
     return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
 
 
-def more_to_train(config: TrainConfig, state: engine.State) -> bool:
+def more_to_train(config: TrainConfig, state: loop.State) -> bool:
     """Whether the recipe asks for another epoch."""
     return state.epoch < config.epochs and not stopped_early(config, state)
 
 
-def stopped_early(config: TrainConfig, state: engine.State) -> bool:
+def stopped_early(config: TrainConfig, state: loop.State) -> bool:
     """Whether the watched accuracy has not risen for as many epochs as the recipe waits."""
     return bool(config.early_stop_epochs) and state.epoch - state.best_epoch >= config.early_stop_epochs
 
 
-def out_of_time(options: Options, began: float, state: engine.State) -> bool:
+def out_of_time(options: Options, began: float, state: loop.State) -> bool:
     """Whether one more epoch like the last would end after the limit."""
     if options.limit_minutes is None:
         return False
     return time.monotonic() - began + float(state.history[-1]["seconds"]) > 60 * options.limit_minutes
 
 
-def tell(record: dict[str, Any], config: TrainConfig, state: engine.State) -> str:
+def tell(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
     """One epoch in one line."""
     watched = f"  watched {record['watch_accuracy']:.2%}" if "watch_accuracy" in record else ""
     star = " *" if watched and state.best_epoch == state.epoch else ""
@@ -163,7 +164,7 @@ def tell(record: dict[str, Any], config: TrainConfig, state: engine.State) -> st
     )
 
 
-def settle(job: Job, state: engine.State) -> None:
+def settle(job: Job, state: loop.State) -> None:
     """Once trained, a mean over epochs gets batch-norm statistics of its own, from one more epoch of batches."""
     if state.average is not None and job.config.average_epochs:
         images = (images for images, _ in batches_of(job, job.config.epochs + 1))

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import models, precision, revision, tracking, training_rows, wandb_log
+from fer_kit import models, revision, tracking, training_rows, wandb_log
 from fer_kit.batches import epoch as batches
 from fer_kit.batches import workers as user_batches
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading as data
+from fer_kit.engine import device as precision
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds import deal as folds

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fer_kit import engine, metrics
+from fer_kit import metrics
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.data.loading import Competition
+from fer_kit.engine import loop
+from fer_kit.engine.device import Precision
 from fer_kit.folds.fold_spec import Fold, recorded
-from fer_kit.precision import Precision
 from fer_kit.runs import predictions
 from fer_kit.runs.predictions import Predictions
 
@@ -53,7 +54,7 @@ def predict(asked: Asked, net: torch.nn.Module, epoch: int) -> tuple[Predictions
 
     def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         on_device = torch.from_numpy(np.array(images)).to(asked.device)
-        return engine.predict(net, on_device, asked.config.views, Precision("fp32", asked.device))
+        return loop.predict(net, on_device, asked.config.views, Precision("fp32", asked.device))
 
     oof = None
     if len(out):

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import checkpoints, engine, fold_predict, out_of_memory, tracking, wandb_log
+from fer_kit import checkpoints, fold_predict, out_of_memory, tracking, wandb_log
 from fer_kit.batches import epoch as batches
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.engine import loop
 from fer_kit.files import atomic, lock
 from fer_kit.fold_epochs import save, saved, settle, train_epochs
 from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
@@ -46,7 +47,7 @@ def train_fold(config: TrainConfig, options: Options) -> None:
                 raise
 
 
-def facts(job: Job, state: engine.State) -> dict[str, Any]:
+def facts(job: Job, state: loop.State) -> dict[str, Any]:
     """What a tracker wants to know from the start; result.json tells it at the end."""
     leaves = [(name, module) for name, module in state.net.named_modules() if not list(module.children())]
     return {
@@ -63,12 +64,12 @@ def facts(job: Job, state: engine.State) -> dict[str, Any]:
     }
 
 
-def begin_or_resume(job: Job) -> engine.State:
+def begin_or_resume(job: Job) -> loop.State:
     """The state to go on from: that of last.pt where there is one, else a fresh network."""
     config, device = job.config, job.precision.device
     seed_everything(config, job.seed_number, 0, device)
     steps = batches.steps(len(job.rows.labels), config)
-    state = engine.start(config, job.precision, steps, weights=job.start, compile_net=job.options.compile)
+    state = loop.start(config, job.precision, steps, weights=job.start, compile_net=job.options.compile)
     name = f"{job.options.run} {in_words(job.options.fold)} on {tracking.device_name(device)}, {job.precision.name}"
     last = job.folder / "last.pt"
     if last.exists():
@@ -86,7 +87,7 @@ def begin_or_resume(job: Job) -> engine.State:
     return state
 
 
-def finish(job: Job, state: engine.State) -> None:
+def finish(job: Job, state: loop.State) -> None:
     """Predict, write the results, and result.json last of all: it is the finished mark."""
     epoch = state.epoch
     settle(job, state)
@@ -123,7 +124,7 @@ def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | N
     return fold_predict.predict(asked, net, epoch)
 
 
-def result_of(job: Job, state: engine.State, oof: Predictions | None) -> dict[str, Any]:
+def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str, Any]:
     """result.json but for the hashes of the files and what only `finish` knows."""
     return {
         "schema": 1,

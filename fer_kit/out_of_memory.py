@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from fer_kit import engine, tracking
+from fer_kit import tracking
 from fer_kit.config.settings import RANGES
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.engine import loop
+from fer_kit.engine.losses import Loss
 from fer_kit.errors import FerKitError
 from fer_kit.fold_job import Job, batches_of
-from fer_kit.losses import Loss
 
 # In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), C++'s, CUDA's, cuDNN's, cuBLAS's.
 WORDS = (
@@ -59,7 +60,7 @@ def told(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def advice(job: Job, state: engine.State, loss_of: Loss) -> str:
+def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
     """One line for somebody whose batches were too large, with the largest even part that two steps got through.
 
     To be called outside of the handler of the error, whose traceback holds on to the tensors of the failed step. Spoils
@@ -89,7 +90,7 @@ def cuts(images: int, parts: int) -> Iterator[int]:
             yield parts
 
 
-def fits(job: Job, state: engine.State, config: TrainConfig, loss_of: Loss) -> bool:
+def fits(job: Job, state: loop.State, config: TrainConfig, loss_of: Loss) -> bool:
     """Whether the memory is enough for a few steps of training as `config` says, in the last and largest epoch.
 
     By then nothing is frozen any more, and images that grow have their full size.
@@ -103,8 +104,8 @@ def fits(job: Job, state: engine.State, config: TrainConfig, loss_of: Loss) -> b
     state.epoch = config.epochs - 1
     batches = islice(batches_of(job, config.epochs, config), TRIED_STEPS * config.accumulate)
     try:
-        engine.train_epoch(state, batches, loss_of, config, job.precision)
-    except engine.NotFiniteError:  # which has nothing to do with memory
+        loop.train_epoch(state, batches, loss_of, config, job.precision)
+    except loop.NotFiniteError:  # which has nothing to do with memory
         return True
     except (RuntimeError, MemoryError) as error:
         if not caused(error):

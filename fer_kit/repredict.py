@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from fer_kit import checkpoints, fold_predict, models, precision, revision, tracking
+from fer_kit import checkpoints, fold_predict, models, revision, tracking
 from fer_kit.config import train_config as config
 from fer_kit.data import loading as data
+from fer_kit.engine import device as precision
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds import deal as folds

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fer_kit.engine.device import Precision
 from fer_kit.files import atomic
-from fer_kit.precision import Precision
 
 PACKAGES = ("fer_kit", "torch", "torchvision", "timm", "numpy", "albumentations")
 

@@ -52,7 +52,8 @@ def look() -> Found:
     """Look at this machine; brings torch, and takes a little memory of each GPU."""
     import torch
 
-    from fer_kit import precision, tracking
+    from fer_kit import tracking
+    from fer_kit.engine import device as precision
 
     gpus = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fer_kit import losses, optim, precision
 from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.engine import device, losses, optim
 from fer_kit.errors import FerKitError
 from fer_kit.folds import splits
 from fer_kit.folds.deal import Folds
@@ -203,17 +203,17 @@ def test_sgd_without_momentum_is_plain_descent():
 
 def test_devices_and_formats_that_are_not_there_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert precision.choose_device("auto") == CPU
+    assert device.choose_device("auto") == CPU
     with pytest.raises(FerKitError, match="--device cuda: this machine has cpu; choose one of them or auto"):
-        precision.choose_device("cuda")
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
-    assert precision.choose("auto", CPU).name == "fp32"
+        device.choose_device("cuda")
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: False)
+    assert device.choose("auto", CPU).name == "fp32"
     with pytest.raises(FerKitError, match="precision=bf16: cpu computes in fp32; choose one of them or auto"):
-        precision.choose("bf16", CPU)
-    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
-    assert precision.choose("auto", CPU).name == "bf16"
+        device.choose("bf16", CPU)
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
+    assert device.choose("auto", CPU).name == "bf16"
     with pytest.raises(FerKitError, match="precision=fp16: cpu computes in bf16, fp32"):
-        precision.choose("fp16", CPU)
+        device.choose("fp16", CPU)
 
 
 @pytest.mark.parametrize(("gpu", "name"), [(0, "fp16"), (1, "bf16")])
@@ -221,5 +221,5 @@ def test_a_gpu_takes_bf16_where_it_has_it_and_else_fp16(monkeypatch, gpu, name):
     """A T4 beside an H200: each is asked for itself, not the one that is current."""
     capabilities = {torch.device("cuda:0"): (7, 5), torch.device("cuda:1"): (9, 0)}
     monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
-    chosen = precision.choose("auto", torch.device(f"cuda:{gpu}"))
+    chosen = device.choose("auto", torch.device(f"cuda:{gpu}"))
     assert chosen.name == name

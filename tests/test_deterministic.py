@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import models, precision, train
+from fer_kit import models, train
 from fer_kit.config import recipes
+from fer_kit.engine import device
 
 COMMAND = [
     "--recipe",
@@ -36,7 +37,7 @@ def as_before(monkeypatch):
 @pytest.mark.parametrize(("there", "then"), [("", ":4096:8"), (":16:8", ":16:8"), (":0:0", ":4096:8")])
 def test_cublas_gets_the_workspace_without_which_torch_refuses_every_product_on_a_gpu(there, then, monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", there)
-    precision.repeat_exactly()
+    device.repeat_exactly()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == then and torch.are_deterministic_algorithms_enabled()
 
 

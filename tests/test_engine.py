@@ -11,14 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import MixUp
 
-from fer_kit import averaging, checkpoints, engine, losses, optim, precision
+from fer_kit import checkpoints
 from fer_kit.batches import epoch, mixing
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
+from fer_kit.engine import averaging, device, loop, losses, optim
 from fer_kit.errors import FerKitError
 
 CPU = torch.device("cpu")
-EXACT = precision.Precision("fp32", CPU)
+EXACT = device.Precision("fp32", CPU)
 PLAIN = dataclasses.replace(  # the step is the gradient times the rate
     recipes.get("residual"),
     momentum=1e-9,
@@ -53,7 +54,7 @@ def start(net, config, steps=8, form=EXACT):
     """A state around a network of the test's own."""
     optimizer = optim.make_optimizer(net, config)
     schedule = optim.make_schedule(optimizer, config, steps)
-    return engine.State(net, optimizer, schedule, form.scaler(), averaging.make(net, config))
+    return loop.State(net, optimizer, schedule, form.scaler(), averaging.make(net, config))
 
 
 def drawn(sizes, seed=1):
@@ -69,7 +70,7 @@ def train(net, config, groups, form=EXACT, seed=2):
     labels = torch.cat([labels if labels.ndim == 1 else labels.argmax(1) for _, labels in groups])
     state = start(net, config, form=form)
     torch.manual_seed(seed)
-    loss, accuracy = engine.train_epoch(state, groups, losses.make_loss(config, labels.numpy(), CPU), config, form)
+    loss, accuracy = loop.train_epoch(state, groups, losses.make_loss(config, labels.numpy(), CPU), config, form)
     return state, loss, accuracy
 
 
@@ -159,7 +160,7 @@ def test_a_run_saved_in_another_number_format_goes_on_in_fp16(tmp_path):
     """Begun on a GPU with bf16, where nothing is scaled, and ended on a T4."""
     config = recipes.get("residual")
     checkpoints.save(tmp_path / "last.pt", start(small_net(), config), {})
-    fp16 = precision.Precision("fp16", CPU)
+    fp16 = device.Precision("fp16", CPU)
     state = start(small_net(), config, form=fp16)
     checkpoints.load(tmp_path / "last.pt", state, {})
     assert state.scaler.is_enabled() and state.scaler.get_scale() == fp16.scaler().get_scale()
@@ -171,7 +172,7 @@ def test_schedules_count_steps_and_not_batches():
     assert epoch.steps(95, recipes.get("residual")) == epoch.count(95, 64)
 
 
-@pytest.mark.parametrize("form", [EXACT, precision.Precision("fp16", CPU)])
+@pytest.mark.parametrize("form", [EXACT, device.Precision("fp16", CPU)])
 def test_a_clipped_gradient_has_the_norm_asked_for(form):
     """In fp16 too, where the gradient is scaled until the step."""
     for setting, bound in (("grad_clip_norm=0.01", 0.01), ("grad_clip_norm=1000", None)):
@@ -219,7 +220,7 @@ def test_the_mean_of_the_last_epochs_with_statistics_of_its_own():
     loss_of = losses.make_loss(config, groups[0][1].numpy(), CPU)
     seen = []
     for _ in range(4):
-        engine.train_epoch(state, groups, loss_of, config, EXACT)
+        loop.train_epoch(state, groups, loss_of, config, EXACT)
         seen.append(nn.utils.parameters_to_vector(net.parameters()).detach().clone())
     mean = torch.stack(seen[1:]).mean(0)
     torch.testing.assert_close(nn.utils.parameters_to_vector(state.smooth.parameters()), mean)

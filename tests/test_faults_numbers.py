@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from ensembles import blend
-from fer_kit import engine, fold_epochs, losses, train
+from fer_kit import fold_epochs, train
 from fer_kit.config.train_config import override
+from fer_kit.engine import loop, losses
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders
@@ -41,10 +42,10 @@ def test_the_step_is_told_in_which_the_loss_was_no_longer_finite(settings, step,
     groups = drawn([8] * 6)
     state = start(small_net(), config)
     loss_of = losses.make_loss(config, groups[0][1].numpy(), CPU)
-    engine.train_epoch(state, groups, loss_of, config, EXACT)
+    loop.train_epoch(state, groups, loss_of, config, EXACT)
     before = state.step
-    with pytest.raises(engine.NotFiniteError) as caught:
-        engine.train_epoch(state, poisoned(groups, 3, value), loss_of, config, EXACT)
+    with pytest.raises(loop.NotFiniteError) as caught:
+        loop.train_epoch(state, poisoned(groups, 3, value), loss_of, config, EXACT)
     told = f"the loss of epoch 2 is nan, not finite since step {before + step}, number {step} of its {before}"
     assert str(caught.value) == told
 
@@ -58,9 +59,9 @@ def test_weights_that_the_last_step_spoilt_are_seen_though_no_loss_was_taken_wit
     images[torch.arange(8), 0, 0, labels] = -1e37  # as wrong as can be, and finite; 100 times its gradient is not
     loss_of = losses.make_loss(config, labels.numpy(), CPU)
     with pytest.raises(
-        engine.NotFiniteError, match="the weights are not finite after step 1, the last of its 1 in epoch 1"
+        loop.NotFiniteError, match="the weights are not finite after step 1, the last of its 1 in epoch 1"
     ):
-        engine.train_epoch(state, [(images, labels)], loss_of, config, EXACT)
+        loop.train_epoch(state, [(images, labels)], loss_of, config, EXACT)
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import checkpoints, engine, models
+from fer_kit import checkpoints, models
 from fer_kit.batches import epoch as batches
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.engine import loop
+from fer_kit.engine.device import Precision, choose
+from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError
-from fer_kit.losses import make_loss
-from fer_kit.precision import Precision, choose
 
 CPU = torch.device("cpu")
 OWN = [name for name in recipes.RECIPES if recipes.get(name).model in models.NETWORKS]
@@ -72,28 +73,28 @@ def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
     labels = torch.arange(24) % 2 * 3
     images = (labels[:, None, None] * 60 + torch.randint(0, 60, (24, 48, 48))).to(torch.uint8)
     precision = choose("auto", CPU)
-    state = engine.start(config, precision, batches.count(len(images), config.batch_size))
+    state = loop.start(config, precision, batches.count(len(images), config.batch_size))
     loss_of = make_loss(config, labels.numpy(), CPU)
     losses = []
     for epoch in range(config.epochs):
         rng = torch.Generator().manual_seed(epoch)
         batch = batches.epoch(images, labels, config, rng)
-        losses.append(engine.train_epoch(state, batch, loss_of, config, precision)[0])
+        losses.append(loop.train_epoch(state, batch, loss_of, config, precision)[0])
     assert losses[-1] < losses[0]
-    logits = engine.predict(state.smooth, images[:4], config.views, precision)
+    logits = loop.predict(state.smooth, images[:4], config.views, precision)
     assert logits.shape == (4, 7)
 
     checkpoints.save_weights(tmp_path / "model.safetensors", state.smooth, {"recipe": name})
     again = models.build(config).to(memory_format=torch.channels_last)
     checkpoints.load_weights(tmp_path / "model.safetensors", again)
-    assert (engine.predict(again, images[:4], config.views, precision) == logits).all()
+    assert (loop.predict(again, images[:4], config.views, precision) == logits).all()
 
 
 def test_flip_views_make_a_mirror_image_predict_the_same():
     net = build("deep_v2")
     images = torch.randint(0, 256, (8, 48, 48), dtype=torch.uint8)
     precision = Precision("fp32", CPU)
-    one, two = (engine.predict(net, x, "flip", precision) for x in (images, images.flip(-1)))
+    one, two = (loop.predict(net, x, "flip", precision) for x in (images, images.flip(-1)))
     torch.testing.assert_close(torch.from_numpy(one), torch.from_numpy(two), atol=1e-5, rtol=1e-4)
 
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import engine, models, optim
+from fer_kit import models
 from fer_kit.batches import epoch as batches
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
-from fer_kit.losses import make_loss
+from fer_kit.engine import loop, optim
+from fer_kit.engine.device import Precision
+from fer_kit.engine.losses import make_loss
 from fer_kit.models import fine_tuning
-from fer_kit.precision import Precision
 from tests.timm_files import RESNET, VIT, small
 
 CPU = torch.device("cpu")
@@ -90,12 +91,12 @@ def trained(config, epochs, seed=0):
     torch.manual_seed(seed)
     images, labels = torch.randint(0, 256, (64, 48, 48), dtype=torch.uint8), torch.arange(64) % 7
     precision = Precision("fp32", CPU)
-    state = engine.start(config, precision, 2)
+    state = loop.start(config, precision, 2)
     states = [{name: value.clone() for name, value in state.net.state_dict().items()}]
     loss_of = make_loss(config, labels.numpy(), CPU)
     for epoch in range(epochs):
         rng = torch.Generator().manual_seed(epoch)
-        engine.train_epoch(state, batches.epoch(images, labels, config, rng), loss_of, config, precision)
+        loop.train_epoch(state, batches.epoch(images, labels, config, rng), loss_of, config, precision)
         states.append({name: value.clone() for name, value in state.net.state_dict().items()})
     return state, states
 
@@ -145,6 +146,6 @@ def test_training_sees_the_sizes_of_its_epochs_and_prediction_the_full_one():
     for epoch in range(3):
         rng = torch.Generator().manual_seed(epoch)
         batch = batches.epoch(images, labels, config, rng)
-        engine.train_epoch(state, batch, loss_of, config, Precision("fp32", CPU))
-        engine.predict(state.net, images[:4], "none", Precision("fp32", CPU))
+        loop.train_epoch(state, batch, loss_of, config, Precision("fp32", CPU))
+        loop.predict(state.net, images[:4], "none", Precision("fp32", CPU))
     assert sides == [32, 96, 64, 96, 96, 96]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import engine, models, out_of_memory, train
+from fer_kit import models, out_of_memory, train
+from fer_kit.engine import loop
 from fer_kit.models import fine_tuning
 
 COMMAND = [
@@ -120,21 +121,21 @@ def test_a_batch_is_tried_as_it_is_once_nothing_is_frozen_and_images_have_grown(
 
 
 def test_what_was_trained_is_kept_and_can_go_on(place, runs_dir, monkeypatch, capsys):
-    whole = engine.train_epoch
+    whole = loop.train_epoch
 
     def full(state, *args):
         if state.epoch == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return whole(state, *args)
 
-    monkeypatch.setattr(engine, "train_epoch", full)
+    monkeypatch.setattr(loop, "train_epoch", full)
     assert train.main([*COMMAND, *place]) == 2
     error = capsys.readouterr().err
     assert "in epoch 2 with batches of 64, and fewer do not fit either; choose another device with --device" in error
     assert "epochs 1 to 1 are saved" in error
     folder = runs_dir / "baseline_v1-t" / "fold0"
     assert torch.load(folder / "last.pt", weights_only=True)["epoch"] == 1
-    monkeypatch.setattr(engine, "train_epoch", whole)
+    monkeypatch.setattr(loop, "train_epoch", whole)
     assert train.main([*COMMAND, *place, "--resume"]) == 0
 
 
@@ -142,7 +143,7 @@ def test_outside_of_training_it_is_one_line_too(place, monkeypatch, capsys):
     def full(*args):
         raise RuntimeError(ALLOCATOR)
 
-    monkeypatch.setattr(engine, "predict", full)
+    monkeypatch.setattr(loop, "predict", full)
     assert train.main([*COMMAND[:3], "epochs=1", "early_stop_epochs=0", *COMMAND[5:], *place]) == 2
     error = capsys.readouterr().err
     assert "out of memory before or after the training steps ([enforce fail" in error

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import engine, precision, predict, repredict, train
+from fer_kit import predict, repredict, train
 from fer_kit.config import train_config
+from fer_kit.engine import device, loop
 from fer_kit.files import atomic, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import fold_spec
@@ -88,8 +89,8 @@ def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_
     checkpoints.load_weights(folder / "model.safetensors", net)
     oof = predictions.read(folder / "oof.npz")
     images = loading.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]
-    exact = precision.choose("fp32", torch.device("cpu"))
-    expected = engine.predict(net, torch.from_numpy(np.array(images)), "none", exact)
+    exact = device.choose("fp32", torch.device("cpu"))
+    expected = loop.predict(net, torch.from_numpy(np.array(images)), "none", exact)
     np.testing.assert_allclose(oof.logits, expected, rtol=1e-4, atol=1e-5)
 
 

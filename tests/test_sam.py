@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fer_kit import engine, losses, sam
 from fer_kit.config.train_config import override
-from fer_kit.precision import Precision
+from fer_kit.engine import loop, losses, sam
+from fer_kit.engine.device import Precision
 from tests.test_engine import CPU, EXACT, PLAIN, drawn, small_net, start, train, weights
 
 RHO = 0.2
@@ -91,6 +91,6 @@ def test_a_gradient_that_overflows_in_fp16_skips_the_step_and_harms_nothing():
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
     before = weights(state.net)
     groups = drawn([16])
-    engine.train_epoch(state, groups, losses.make_loss(config, groups[0][1].numpy(), CPU), config, form)
+    loop.train_epoch(state, groups, losses.make_loss(config, groups[0][1].numpy(), CPU), config, form)
     assert torch.equal(weights(state.net), before)
     assert state.scaler.get_scale() < 2.0**60

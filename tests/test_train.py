@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import engine, fold_run, train
+from fer_kit import fold_run, train
+from fer_kit.engine import loop
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders, predictions
 
@@ -112,17 +113,17 @@ def test_a_time_limit_that_is_over_after_the_last_epoch_lets_it_predict(command,
 
 
 def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypatch, capsys):
-    whole = engine.train_epoch
+    whole = loop.train_epoch
 
     def interrupted(state, *args):
         if state.epoch == 2:
             raise KeyboardInterrupt
         return whole(state, *args)
 
-    monkeypatch.setattr(engine, "train_epoch", interrupted)
+    monkeypatch.setattr(loop, "train_epoch", interrupted)
     assert train.main(command) == 130
     assert "interrupted; epochs 1 to 2 are saved, go on with --resume" in capsys.readouterr().out
-    monkeypatch.setattr(engine, "train_epoch", whole)
+    monkeypatch.setattr(loop, "train_epoch", whole)
     assert train.main([*command, "--resume"]) == 0
     assert products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
 
@@ -138,14 +139,14 @@ def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypat
 def test_ctrl_c_tells_what_is_saved_and_not_what_was_trained(
     command, runs_dir, uninterrupted, monkeypatch, capsys, before, words
 ):
-    whole, calls = engine.predict, iter(range(100))
+    whole, calls = loop.predict, iter(range(100))
 
     def interrupted(*args):
         if next(calls) == before:
             raise KeyboardInterrupt
         return whole(*args)
 
-    monkeypatch.setattr(engine, "predict", interrupted)
+    monkeypatch.setattr(loop, "predict", interrupted)
     assert train.main(command) == 130
     assert words in capsys.readouterr().out
     assert train.main([*command, "--resume"]) == 0
@@ -195,14 +196,14 @@ def test_kill_9_at_any_moment_loses_nothing(command, runs_dir, uninterrupted):
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_way_out(command, runs_dir, monkeypatch, capsys):
-    whole = engine.train_epoch
+    whole = loop.train_epoch
 
     def diverges(state, *args):
         if state.epoch == 1:
             next(state.net.parameters()).data.fill_(float("nan"))
         return whole(state, *args)
 
-    monkeypatch.setattr(engine, "train_epoch", diverges)
+    monkeypatch.setattr(loop, "train_epoch", diverges)
     assert train.main(command) == 2
     error = capsys.readouterr().err
     assert "the loss of epoch 2 is nan, not finite since step " in error

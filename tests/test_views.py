@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import engine, models, precision, views
+from fer_kit import models
 from fer_kit.batches import augment
 from fer_kit.config import recipes, settings
+from fer_kit.engine import device, loop, views
 
 CPU = torch.device("cpu")
-EXACT = precision.choose("fp32", CPU)
+EXACT = device.choose("fp32", CPU)
 COUNTS = {"none": 1, "flip": 2, "flip_shifts": 10, "ten_crops": 10, "rotations": 6}
 
 
@@ -122,15 +123,15 @@ def test_logits_are_the_mean_over_the_views(name):
     images, net = faces(5), Recorder()
     x = augment.normalise(images[:, None] / 255.0)
     expected = torch.stack([net(view) for view in views.seen(x, name)]).mean(0)
-    found = engine.predict(net, images, name, EXACT)
+    found = loop.predict(net, images, name, EXACT)
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_network_never_holds_more_than_the_bound(name, monkeypatch):
-    monkeypatch.setattr(engine, "PREDICT_BATCH", 8)
+    monkeypatch.setattr(loop, "PREDICT_BATCH", 8)
     net = Recorder()
-    assert engine.predict(net, faces(21), name, EXACT).shape == (21, 7)
+    assert loop.predict(net, faces(21), name, EXACT).shape == (21, 7)
     assert [len(x) for x in net.shown] == [8] * 2 * COUNTS[name] + [5] * COUNTS[name]
 
 
@@ -140,12 +141,12 @@ def test_a_network_that_sees_larger_images_holds_fewer():
     held = {}
     for side in (32, 48, 112, 113, 224, 448, 5000):
         net.image_px = side
-        held[side] = engine.predict_batch(net)
+        held[side] = loop.predict_batch(net)
     assert held == {32: 256, 48: 256, 112: 256, 113: 251, 224: 64, 448: 16, 5000: 1}
-    assert {engine.predict_batch(models.build(config)) for config in recipes.RECIPES.values()} == {256}
+    assert {loop.predict_batch(models.build(config)) for config in recipes.RECIPES.values()} == {256}
     net.image_px, shown = 448, []
     net.body.register_forward_pre_hook(lambda _, given: shown.append(tuple(given[0].shape)))
-    assert engine.predict(net, faces(18), "none", EXACT).shape == (18, 7)
+    assert loop.predict(net, faces(18), "none", EXACT).shape == (18, 7)
     assert shown == [(16, 1, 448, 448), (2, 1, 448, 448)]
 
 
@@ -160,4 +161,4 @@ def test_predictions_without_and_with_flip_keep_their_bits(model, name):
     with torch.inference_mode():
         x = augment.normalise(images[:, None].float().div_(255.0)).contiguous(memory_format=torch.channels_last)
         expected = torch.stack([net(view(x)).float() for view in old[name]]).mean(0)
-    assert torch.equal(torch.from_numpy(engine.predict(net, images, name, EXACT)), expected)
+    assert torch.equal(torch.from_numpy(loop.predict(net, images, name, EXACT)), expected)

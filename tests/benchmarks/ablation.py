@@ -50,7 +50,8 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     import numpy as np
     import torch
 
-    from fer_kit import engine, fold_epochs, fold_job, fold_run, metrics, tracking
+    from fer_kit import fold_epochs, fold_job, fold_run, metrics, tracking
+    from fer_kit.engine import loop
     from fer_kit.files import lock
 
     words = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
@@ -63,7 +64,7 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
         fold_epochs.settle(job, state)
     out = job.split.out
     labels = np.array(job.competition.train.labels[out])
-    logits = engine.predict(state.smooth, job.images[torch.from_numpy(out)], config.views, job.precision)
+    logits = loop.predict(state.smooth, job.images[torch.from_numpy(out)], config.views, job.precision)
     return {
         "accuracy": metrics.accuracy(logits, labels),
         "log_loss": metrics.log_loss(logits, labels),

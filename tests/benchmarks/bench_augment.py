@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import cli, precision, tracking
+from fer_kit import cli, tracking
 from fer_kit.batches import epoch as batches
 from fer_kit.batches import pipeline_file
 from fer_kit.batches import workers as user_batches
 from fer_kit.batches.pipeline import Pipeline
 from fer_kit.config import recipes
+from fer_kit.engine import device as precision
 from tests.benchmarks import bench_record
 
 DEVICE = "device"

@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import cli, engine, revision, tracking
+from fer_kit import cli, revision, tracking
 from fer_kit.batches import epoch as batches
 from fer_kit.batches.augment import augment
 from fer_kit.config import recipes
+from fer_kit.engine import loop as engine
+from fer_kit.engine.device import choose, choose_device
+from fer_kit.engine.losses import make_loss
 from fer_kit.files import atomic
-from fer_kit.losses import make_loss
-from fer_kit.precision import choose, choose_device
 from tests.benchmarks import bench_record, loaders
 from tests.benchmarks.clocks import CLOCKS, WALL
 

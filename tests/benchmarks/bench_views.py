@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 
-from fer_kit import cli, engine, explain_sheets, metrics, precision
+from fer_kit import cli, explain_sheets, metrics
+from fer_kit.engine import device as precision
+from fer_kit.engine import loop
+from fer_kit.engine.views import CROP_PX, SHIFT_PX, TURN_DEG, VIEWS
 from fer_kit.folds import table as fold_files
-from fer_kit.views import CROP_PX, SHIFT_PX, TURN_DEG, VIEWS
 from tests.benchmarks import bench_record
 
 PLAIN = "none"
-MEASURED = ("fer_kit/views.py", "fer_kit/engine.py", "tests/benchmarks/bench_views.py")
+MEASURED = ("fer_kit/engine/views.py", "fer_kit/engine.py", "tests/benchmarks/bench_views.py")
 
 
 def measure(args: argparse.Namespace, run: str, device: torch.device) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def measure(args: argparse.Namespace, run: str, device: torch.device) -> dict[st
     logits, seconds = {}, {}
     for name in VIEWS:
         began = time.perf_counter()
-        logits[name] = engine.predict(net, images, name, exact)
+        logits[name] = loop.predict(net, images, name, exact)
         seconds[name] = round(time.perf_counter() - began, 1)
     sets = {}
     for name, found in logits.items():

@@ -20,11 +20,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from fer_kit import models, optim
+from fer_kit import models
 from fer_kit.batches.augment import PIXEL_MEAN, PIXEL_STD
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.losses import Loss
-from fer_kit.precision import Precision
+from fer_kit.engine import optim
+from fer_kit.engine.device import Precision
+from fer_kit.engine.losses import Loss
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 LIGHTNING_PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}

@@ -143,7 +143,7 @@ def default_numbers(device: str) -> list[int]:
     """Processes to try: on a GPU up to one for two cores, on a CPU one or one a core."""
     import os
 
-    from fer_kit.precision import choose_device
+    from fer_kit.engine.device import choose_device
 
     cores = os.cpu_count() or 1
     if choose_device(device).type == "cuda":

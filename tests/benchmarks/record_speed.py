@@ -33,11 +33,11 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     began = time.perf_counter()
     import torch
 
-    from fer_kit import engine
     from fer_kit.batches import epoch
     from fer_kit.config import recipes
-    from fer_kit.losses import make_loss
-    from fer_kit.precision import Precision, choose, choose_device
+    from fer_kit.engine import loop
+    from fer_kit.engine.device import Precision, choose, choose_device
+    from fer_kit.engine.losses import make_loss
 
     torch.manual_seed(0)
     # as most epochs are: nothing frozen any more, images of full size
@@ -48,15 +48,15 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     labels = torch.randint(0, 7, (ROWS,)).to(device)
     rng = torch.Generator(device).manual_seed(0)
     torch.backends.cudnn.benchmark = True
-    state = engine.start(config, fast, epoch.count(ROWS, config.batch_size))
+    state = loop.start(config, fast, epoch.count(ROWS, config.batch_size))
     loss_of = make_loss(config, labels.cpu().numpy(), device)
     some = ROWS if device.type == "cuda" else 4 * config.batch_size  # each epoch ends by waiting for the device
 
     def train(rows: int) -> None:
-        engine.train_epoch(state, epoch.epoch(images[:rows], labels[:rows], config, rng), loss_of, config, fast)
+        loop.train_epoch(state, epoch.epoch(images[:rows], labels[:rows], config, rng), loss_of, config, fast)
 
     def predict() -> None:
-        engine.predict(state.smooth, images[:512], config.views, Precision("fp32", device))
+        loop.predict(state.smooth, images[:512], config.views, Precision("fp32", device))
 
     train(some)
     predict()  # the first on a GPU looks for the fastest convolutions, once for each run

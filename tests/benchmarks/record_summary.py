@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit.drawing.text_table import aligned
+from fer_kit.engine.device import choose_device
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.precision import choose_device
 from fer_kit.runs import folders
 from tests.benchmarks.bench_record import ROOT
 

@@ -8,10 +8,11 @@ from functools import partial
 
 import torch
 
-from fer_kit import engine, models, tracking, views
+from fer_kit import models, tracking
 from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS
-from fer_kit.precision import DTYPES, choose, choose_device
+from fer_kit.engine import loop, views
+from fer_kit.engine.device import DTYPES, choose, choose_device
 from tests.benchmarks import limits
 from tests.benchmarks.bench_training import peak_memory_mb
 from tests.benchmarks.clocks import CLOCKS
@@ -26,7 +27,7 @@ def measure(plan: Plan) -> Found:
     fast, config = choose("auto", device), recipes.get(plan.recipe)
     now = CLOCKS[plan.clock]
     torch.backends.cudnn.benchmark = True  # as in training
-    batches, size = min(plan.steps, MOST_BATCHES), min(engine.PREDICT_BATCH, plan.rows // 10)
+    batches, size = min(plan.steps, MOST_BATCHES), min(loop.PREDICT_BATCH, plan.rows // 10)
     images = torch.randint(0, 256, (batches * size, 48, 48), dtype=torch.uint8, device=device)
     net = models.build(config).to(device).to(memory_format=torch.channels_last).eval()
     fixed = torch.rand(size, 1, 48, 48, device=device).contiguous(memory_format=torch.channels_last)
@@ -49,7 +50,7 @@ def measure(plan: Plan) -> Found:
     peaks: dict[str, float] = {}
     for turn in range(plan.rounds + 1):  # the first turn warms up
         for name, ways in views.VIEWS.items():
-            one = speed(partial(engine.predict, net, images, name, fast))
+            one = speed(partial(loop.predict, net, images, name, fast))
             two = speed(partial(bare, batches * len(ways)))
             peaks.setdefault(name, peak_memory_mb(device))
             if turn:

@@ -8,7 +8,7 @@ from fer_kit import tracking
 from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS
-from fer_kit.precision import DTYPES, choose, choose_device
+from fer_kit.engine.device import DTYPES, choose, choose_device
 from tests.benchmarks import bench_training, limits, loaders
 from tests.benchmarks.rows import Found, Plan, Row
 

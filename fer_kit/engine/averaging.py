@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.precision import Precision
+from fer_kit.engine.device import Precision
 
 WARMUP_POWER = 2 / 3
 
