@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import checkpoints, explain_maps, metrics, models
+from fer_kit import explain_maps, metrics, models
 from fer_kit import explain_pictures as draw
 from fer_kit.config import train_config as config
 from fer_kit.data import loading
@@ -23,6 +23,7 @@ from fer_kit.folds import fold_spec
 from fer_kit.labels import CLASSES
 from fer_kit.runs import folders as run_folders
 from fer_kit.runs import predictions
+from fer_kit.train import checkpoints
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fer_kit import checkpoints, fold_predict, models, revision, tracking
+from fer_kit import fold_predict, models, revision
 from fer_kit.config import train_config as config
 from fer_kit.data import loading as data
 from fer_kit.engine import device as precision
@@ -25,6 +25,7 @@ from fer_kit.folds import fold_spec, splits
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.runs import folders as runs
 from fer_kit.runs import predictions
+from fer_kit.train import checkpoints, log
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
 
@@ -176,10 +177,10 @@ def save(
             shutil.copyfile(source.folder / name, folder / name)
         command = f"{wish.command} --fold {fold_spec.folder_name(asked.fold).removeprefix('fold')}"
         exact = precision.Precision("fp32", asked.device)
-        atomic.write_json(folder / "env.json", tracking.environment(exact, command, asked.code))
+        atomic.write_json(folder / "env.json", log.environment(exact, command, asked.code))
         atomic.write_json(folder / CONFIG, asked.config.to_json())
         told = f"{source.folder} predicted with the views {wish.views} in place of {source.config.views}"
-        atomic.write_text(folder / "log.txt", f"{tracking.utc_now()} {told}\n")
+        atomic.write_text(folder / "log.txt", f"{log.utc_now()} {told}\n")
         for file, key, rows in ((runs.OOF, "oof_sha256", oof), (runs.TEST, "test_sha256", test)):
             if rows is not None:
                 predictions.write(folder / file, rows)

@@ -52,8 +52,8 @@ def look() -> Found:
     """Look at this machine; brings torch, and takes a little memory of each GPU."""
     import torch
 
-    from fer_kit import tracking
     from fer_kit.engine import device as precision
+    from fer_kit.train import log
 
     gpus = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -68,9 +68,7 @@ def look() -> Found:
         gpus.append(Gpu(properties.name, properties.total_memory / 2**30, chosen, fault))
     cpu = torch.device("cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Found(
-        tuple(gpus), tracking.device_name(cpu), precision.choose("auto", cpu).name, cores, str(torch.__version__)
-    )
+    return Found(tuple(gpus), log.device_name(cpu), precision.choose("auto", cpu).name, cores, str(torch.__version__))
 
 
 def probe(environ: Mapping[str, str]) -> Found:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fer_kit import revision, train
+from fer_kit import revision
 from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table as fold_files
 from fer_kit.folds.table import Folds
+from fer_kit.train import __main__ as train
 from kernels import accelerators, pipeline, weights
 
 SHORTEST_TITLE, LONGEST_TITLE = 5, 50

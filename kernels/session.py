@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fer_kit import train
 from fer_kit.data import loading
 from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
+from fer_kit.train import __main__ as train
 from kernels import archive, devices, earlier, fold_table, manifest, pipeline, weights
 from kernels.training import Outcome, Slot, Training
 

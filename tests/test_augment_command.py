@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_kit import pipelines, train
+from fer_kit import pipelines
 from fer_kit.batches import pipeline_file
 from fer_kit.batches.augment import normalise
 from fer_kit.batches.pipeline_file import V3
 from fer_kit.config import recipes, settings
+from fer_kit.train import __main__ as train
 
 ROOT = Path(__file__).resolve().parents[1]
 # forking a process that has threads is what DataLoader does on Linux; newer Pythons warn
@@ -94,7 +95,7 @@ import sys, urllib.request
 from fer_kit import train
 assert train.main({[*command, "--augment", "v3", "--dry-run"]!r}) == 0
 assert "torch" not in sys.modules
-import fer_kit.fold_run
+import fer_kit.train.fold
 assert not {{"albumentations", "cv2"}} & set(sys.modules)
 
 def refuse(*args, **kwargs):

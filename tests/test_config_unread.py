@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fer_kit import train
 from fer_kit.config import recipes, unread
 from fer_kit.config.train_config import TYPES, override
+from fer_kit.train import __main__ as train
 
 
 def resolved(*words: str):

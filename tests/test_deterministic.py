@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import models, train
+from fer_kit import models
 from fer_kit.config import recipes
 from fer_kit.engine import device
+from fer_kit.train import __main__ as train
 
 COMMAND = [
     "--recipe",

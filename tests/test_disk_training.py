@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_kit import fold_epochs, fold_run, train
 from fer_kit.files import lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders
+from fer_kit.train import __main__ as train
+from fer_kit.train import fold, fold_epochs
 from tests.full_disk import no_file_beyond, one_line, refusing
 from tests.test_train import products
 
@@ -101,16 +102,16 @@ def test_a_folder_that_vanishes_during_an_epoch_is_saved_anew(command, folder, u
 def test_a_folder_that_vanishes_during_the_predictions_is_saved_anew(
     command, folder, uninterrupted, monkeypatch, capsys
 ):
-    whole = fold_run.predict
+    whole = fold.predict
 
     def predict(*args):
         shutil.rmtree(folder)
         return whole(*args)
 
-    monkeypatch.setattr(fold_run, "predict", predict)
+    monkeypatch.setattr(fold, "predict", predict)
     assert train.main(command) == 2
     assert "was moved or removed during the training; epochs 1 to 2 are saved there again" in one_line(capsys)
-    monkeypatch.setattr(fold_run, "predict", whole)
+    monkeypatch.setattr(fold, "predict", whole)
     ends_the_same(command, folder, uninterrupted)
 
 

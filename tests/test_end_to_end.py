@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ensembles import blend
-from fer_kit import train
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import predictions
 from fer_kit.synthetic import __main__ as synthetic_command
+from fer_kit.train import __main__ as train
 from submissions.__main__ import main as submissions
 
 

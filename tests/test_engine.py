@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import MixUp
 
-from fer_kit import checkpoints
 from fer_kit.batches import epoch, mixing
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.engine import averaging, device, loop, losses, optim
 from fer_kit.errors import FerKitError
+from fer_kit.train import checkpoints
 
 CPU = torch.device("cpu")
 EXACT = device.Precision("fp32", CPU)

@@ -12,11 +12,12 @@ from PIL import Image
 from torch import nn
 
 from ensembles import blend
-from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, models, train
+from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, models
 from fer_kit.config import recipes
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.labels import CLASSES
 from fer_kit.runs import predictions
+from fer_kit.train import __main__ as train
 from tests import fake_runs
 
 CORNER_PX = 12

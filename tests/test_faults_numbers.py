@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from ensembles import blend
-from fer_kit import fold_epochs, train
 from fer_kit.config.train_config import override
 from fer_kit.engine import loop, losses
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders
 from fer_kit.synthetic import draw
+from fer_kit.train import __main__ as train
+from fer_kit.train import fold_epochs
 from submissions import __main__ as submissions
 from tests.full_disk import one_line
 from tests.test_engine import CPU, EXACT, PLAIN, Oracle, drawn, small_net, start

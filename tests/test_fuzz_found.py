@@ -224,8 +224,8 @@ class Evil:
 def test_weights_with_code_in_them_are_refused_and_the_code_not_run(tmp_path, monkeypatch, suffix):
     import torch
 
-    from fer_kit import checkpoints
     from fer_kit.pretrained import read
+    from fer_kit.train import checkpoints
 
     monkeypatch.chdir(tmp_path)
     torch.save({"net": Evil()}, tmp_path / f"zip{suffix}")

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from ensembles import blend
-from fer_kit import train
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import deal
 from fer_kit.runs import folders
+from fer_kit.train import __main__ as train
 from kernels import __main__ as commands
 from kernels import archive, manifest, push, record
 from submissions.__main__ import main as submissions

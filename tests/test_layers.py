@@ -170,7 +170,7 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
 
 
 def test_training_brings_along_nothing_that_it_was_not_asked_for():
-    program = f"import sys, fer_kit.fold_run; print(sorted({HEAVY - TORCH - {'PIL'}!r} & set(sys.modules)))"
+    program = f"import sys, fer_kit.train.fold; print(sorted({HEAVY - TORCH - {'PIL'}!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

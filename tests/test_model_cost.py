@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit import models, train
+from fer_kit import models
 from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS, Cost
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.models import cost
+from fer_kit.train import __main__ as train
 
 
 @pytest.mark.parametrize(("name", "width_mult"), COSTS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import checkpoints, models
+from fer_kit import models
 from fer_kit.batches import epoch as batches
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
@@ -16,6 +16,7 @@ from fer_kit.engine import loop
 from fer_kit.engine.device import Precision, choose
 from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError
+from fer_kit.train import checkpoints
 
 CPU = torch.device("cpu")
 OWN = [name for name in recipes.RECIPES if recipes.get(name).model in models.NETWORKS]

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from fer_kit import models, out_of_memory, train
+from fer_kit import models
 from fer_kit.engine import loop
 from fer_kit.models import fine_tuning
+from fer_kit.train import __main__ as train
+from fer_kit.train import memory as out_of_memory
 
 COMMAND = [
     "--recipe",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import predict, repredict, train
+from fer_kit import predict, repredict
 from fer_kit.config import train_config
 from fer_kit.engine import device, loop
 from fer_kit.files import atomic, lock
@@ -18,6 +18,7 @@ from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders as runs
 from fer_kit.runs import predictions
+from fer_kit.train import __main__ as train
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
 
@@ -80,8 +81,9 @@ def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, 
 
 
 def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_dir):
-    from fer_kit import checkpoints, models
+    from fer_kit import models
     from fer_kit.data import loading
+    from fer_kit.train import checkpoints
 
     assert predict.main(["baseline_v1-t", "--views", "none", "--tag", "plain", "--fold", "2", *place]) == 0
     folder = tmp_path / "runs" / "baseline_v1-t-plain" / "fold2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fer_kit import train
+from fer_kit.train import __main__ as train
 from tests.test_train import FILES, command, products, uninterrupted  # noqa: F401 (two are fixtures)
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import fold_run, train
 from fer_kit.engine import loop
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders, predictions
+from fer_kit.train import __main__ as train
+from fer_kit.train import fold
 
 RECIPE = ["--recipe", "deep_v3", "--set", "epochs=3", "batch_size=32", "limit_rows=96", "--tag", "t", "--device", "cpu"]
 FILES = {
@@ -156,7 +157,7 @@ def test_ctrl_c_tells_what_is_saved_and_not_what_was_trained(
 @pytest.mark.parametrize("moment", ["save_weights", "write", "write_json"])
 def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, uninterrupted, monkeypatch, moment):
     """Each write of the end fails once; the run is not finished, resumes, and ends the same."""
-    module = {"save_weights": fold_run.checkpoints, "write": fold_run.predictions, "write_json": fold_run.files}[moment]
+    module = {"save_weights": fold.checkpoints, "write": fold.predictions, "write_json": fold.files}[moment]
     real = getattr(module, moment)
 
     def fails(path, *args):
@@ -281,13 +282,13 @@ def test_early_stopping_predicts_with_the_best_epoch(command, runs_dir, monkeypa
     accuracies = iter([0.2, 0.5, 0.3, 0.3])
     monkeypatch.setattr("fer_kit.metrics.accuracy", lambda *_: next(accuracies, 0.3))
     kept = {}
-    weights_of = fold_run.checkpoints.weights_of
+    weights_of = fold.checkpoints.weights_of
 
     def remember(module):
         kept["weights"] = weights_of(module)
         return kept["weights"]
 
-    monkeypatch.setattr(fold_run.checkpoints, "weights_of", remember)
+    monkeypatch.setattr(fold.checkpoints, "weights_of", remember)
     changed = [word if word != "epochs=3" else "epochs=9" for word in command]
     changed[changed.index("batch_size=32")] = "early_stop_epochs=2"
     assert train.main(changed) == 0

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import metrics, train
+from fer_kit import metrics
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import deal, fold_spec, splits
 from fer_kit.runs import folders, predictions
+from fer_kit.train import __main__ as train
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "f", "--device", "cpu"]
 

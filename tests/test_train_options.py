@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from ensembles import members
-from fer_kit import train
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.files import atomic
 from fer_kit.runs import folders
+from fer_kit.train import __main__ as train
 from tests import fake_runs
 from tests.test_train import products
 

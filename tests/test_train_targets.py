@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import train, training_rows
 from fer_kit.config import recipes, recipes_timm
 from fer_kit.config.train_config import from_json, override
 from fer_kit.data import loading
@@ -18,6 +17,8 @@ from fer_kit.files import atomic
 from fer_kit.folds import deal, splits
 from fer_kit.runs import folders, predictions, soft_targets
 from fer_kit.runs.soft_targets import SoftTargets
+from fer_kit.train import __main__ as train
+from fer_kit.train import rows as training_rows
 
 # of runs that exist: a new setting must not change them
 DIGESTS = {

@@ -8,10 +8,12 @@ import huggingface_hub.constants
 import pytest
 
 from ensembles import blend
-from fer_kit import evaluate, explain, fold_epochs, train
+from fer_kit import evaluate, explain
 from fer_kit.config import recipes
 from fer_kit.files import atomic
 from fer_kit.runs import folders
+from fer_kit.train import __main__ as train
+from fer_kit.train import fold_epochs
 from submissions import __main__ as submissions
 from tests.timm_files import RESNET, rgb, safetensors_file
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import training_rows
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.data.loading import Competition, TestSet, TrainSet
 from fer_kit.errors import FerKitError
 from fer_kit.folds import splits
+from fer_kit.train import rows as training_rows
 
 CPU = torch.device("cpu")
 SPLIT = splits.Split(np.arange(8), np.array([8, 9]), np.array([10, 11]))

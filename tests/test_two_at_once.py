@@ -251,7 +251,7 @@ def training(competition_dir: Path, runs_dir: Path) -> list[str]:
 
 
 def test_two_trainings_of_one_fold(training, runs_dir, capsys):
-    from fer_kit import train
+    from fer_kit.train import __main__ as train
 
     folder = runs_dir / "baseline_v1-t" / "fold1"
     program = f"""

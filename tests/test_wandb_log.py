@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from ensembles import blend
-from fer_kit import track, train, wandb_log
+from fer_kit import track, wandb_log
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.labels import CLASSES
+from fer_kit.train import __main__ as train
 from tests import fake_runs, wandb_file
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=3", "limit_rows=64", "batch_size=32", "--tag", "t"]

@@ -50,16 +50,18 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     import numpy as np
     import torch
 
-    from fer_kit import fold_epochs, fold_job, fold_run, metrics, tracking
+    from fer_kit import metrics
     from fer_kit.engine import loop
     from fer_kit.files import lock
+    from fer_kit.train import fold, fold_epochs, log
+    from fer_kit.train import job as fold_job
 
     words = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
     options = fold_job.Options(args.fold, folder.name, args.runs, words, data=args.data, device=args.device)
     folder.mkdir(parents=True, exist_ok=True)
     with lock.held(folder, "another process trains this row") as mine:
         job = fold_job.prepare(config, options, folder, mine)
-        state = fold_run.begin_or_resume(job)
+        state = fold.begin_or_resume(job)
         fold_epochs.train_epochs(job, state, time.monotonic())
         fold_epochs.settle(job, state)
     out = job.split.out
@@ -70,7 +72,7 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
         "log_loss": metrics.log_loss(logits, labels),
         "scored_rows": len(out),
         "train_seconds": round(state.seconds, 1),
-        "device": tracking.device_name(job.precision.device),
+        "device": log.device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
     }

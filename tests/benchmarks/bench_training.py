@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import cli, revision, tracking
+from fer_kit import cli, revision
 from fer_kit.batches import epoch as batches
 from fer_kit.batches.augment import augment
 from fer_kit.config import recipes
@@ -33,6 +33,7 @@ from fer_kit.engine import loop as engine
 from fer_kit.engine.device import choose, choose_device
 from fer_kit.engine.losses import make_loss
 from fer_kit.files import atomic
+from fer_kit.train import log
 from tests.benchmarks import bench_record, loaders
 from tests.benchmarks.clocks import CLOCKS, WALL
 
@@ -139,7 +140,7 @@ def body(args: argparse.Namespace) -> None:
     """Measure, print, record."""
     device = choose_device(args.device)
     found = measure(args.recipe, args.rows, args.rounds, device, args.workers)
-    env = tracking.environment(choose("auto", device), "python -m tests.benchmarks.bench_training", revision.commit())
+    env = log.environment(choose("auto", device), "python -m tests.benchmarks.bench_training", revision.commit())
     print(f"{env['device']}, {env['precision']}, network and augmentation of {args.recipe}")
     for name, speed in found["images_per_second"].items():
         print(f"{name:<9} {speed:>8,.0f} images/s")

@@ -8,11 +8,12 @@ from functools import partial
 
 import torch
 
-from fer_kit import models, tracking
+from fer_kit import models
 from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS
 from fer_kit.engine import loop, views
 from fer_kit.engine.device import DTYPES, choose, choose_device
+from fer_kit.train import log
 from tests.benchmarks import limits
 from tests.benchmarks.bench_training import peak_memory_mb
 from tests.benchmarks.clocks import CLOCKS
@@ -72,5 +73,5 @@ def measure(plan: Plan) -> Found:
         )
         for name, ways in views.VIEWS.items()
     ]
-    about = {"device": tracking.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
+    about = {"device": log.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
     return Found(rows, {**about, "images": len(images), "ours": ours, "bare": other, "peak_flops": peak})

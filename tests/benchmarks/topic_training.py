@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from fer_kit import tracking
 from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS
 from fer_kit.engine.device import DTYPES, choose, choose_device
+from fer_kit.train import log
 from tests.benchmarks import bench_training, limits, loaders
 from tests.benchmarks.rows import Found, Plan, Row
 
@@ -50,6 +50,6 @@ def measure(plan: Plan) -> Found:
         if other in speeds
     ]
     left_out = [*([] if loaders.has_lightning() else [NO_LIGHTNING]), *([] if device.type == "cuda" else [NO_GPU])]
-    about = {"device": tracking.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
+    about = {"device": log.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
     sizes = {"rows": rows, "steps": epoch.count(rows, config.batch_size), "peak_flops": peak, "flops_an_image": cost}
     return Found(lines, {**about, **sizes, **found}, left_out)

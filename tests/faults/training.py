@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fer_kit import train
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders
 from fer_kit.synthetic import draw
+from fer_kit.train import __main__ as train
 from tests.faults.scenes import Scene, Tree, left_over, tree
 
 ROWS, TEST_ROWS = 100, 20
@@ -87,6 +87,6 @@ def imports() -> list[Callable[..., object]]:
     import torch
 
     torch.set_num_threads(1)
-    from fer_kit import fold_run
+    from fer_kit.train import fold
 
-    return [fold_run.train_fold]
+    return [fold.train_fold]

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from fer_kit import checkpoints, metrics, out_of_memory, tracking
+from fer_kit import metrics
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import averaging, device, loop
 from fer_kit.engine.losses import Loss, make_loss
 from fer_kit.errors import FerKitError
-from fer_kit.fold_job import Job, Options, batches_of
+from fer_kit.train import checkpoints, log, memory
+from fer_kit.train.job import Job, Options, batches_of
 
 
 def train_epochs(job: Job, state: loop.State, began: float) -> bool:
@@ -49,7 +50,7 @@ def save(job: Job, state: loop.State) -> None:
     if not job.mine.ours():
         raise FerKitError(f"{job.folder}: was removed, and another process trains this fold now; this one ends here")
     checkpoints.save(job.folder / "last.pt", state, job.identity)
-    tracking.write_metrics(job.folder / "metrics.jsonl", state.history)
+    log.write_metrics(job.folder / "metrics.jsonl", state.history)
     if gone:
         raise FerKitError(
             f"{job.folder}: was moved or removed during the training; epochs 1 to {state.epoch} are saved there again: "
@@ -97,7 +98,7 @@ def ways_out(job: Job, state: loop.State) -> str:
 
 def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
     """Loss and accuracy of one epoch of training, with a progress bar."""
-    progress = tracking.Progress(f"epoch {state.epoch + 1}/{job.config.epochs}", len(job.rows.labels))
+    progress = log.Progress(f"epoch {state.epoch + 1}/{job.config.epochs}", len(job.rows.labels))
     batches = batches_of(job, state.epoch + 1)
     try:
         return loop.train_epoch(state, batches, loss_of, job.config, job.precision, progress)
@@ -105,13 +106,13 @@ def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
         if operation := device.not_repeatable(error):
             raise FerKitError(
                 f"{job.folder}: --deterministic: {operation} cannot give the same bits every time on "
-                f"{tracking.device_name(job.precision.device)}; leave the option out, or choose another recipe"
+                f"{log.device_name(job.precision.device)}; leave the option out, or choose another recipe"
             ) from None
-        if not out_of_memory.caused(error):
+        if not memory.caused(error):
             raise
     finally:
         progress.close()
-    raise FerKitError(out_of_memory.advice(job, state, loss_of))
+    raise FerKitError(memory.advice(job, state, loss_of))
 
 
 def watch(job: Job, state: loop.State) -> dict[str, float]:

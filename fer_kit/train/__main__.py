@@ -254,10 +254,13 @@ def body(args: argparse.Namespace) -> None:
     if args.dry_run:
         refuse(config, pipeline)
         return plan(args, config, run)
-    from fer_kit import fold_job, fold_run  # these bring torch
+    from fer_kit.train import (
+        fold,  # these bring torch
+        job,
+    )
 
     weights = weights_of(args, run)
-    options = fold_job.Options(
+    options = job.Options(
         fold=args.fold,
         run=run,
         runs=args.runs,
@@ -276,7 +279,7 @@ def body(args: argparse.Namespace) -> None:
         wandb=args.wandb,
         command=f"python -m fer_kit.train {shlex.join(args.typed)}",
     )
-    return fold_run.train_fold(config, options)
+    return fold.train_fold(config, options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

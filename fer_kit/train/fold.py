@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import checkpoints, fold_predict, out_of_memory, tracking, wandb_log
+from fer_kit import fold_predict, wandb_log
 from fer_kit.batches import epoch as batches
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
 from fer_kit.files import atomic, lock
-from fer_kit.fold_epochs import save, saved, settle, train_epochs
-from fer_kit.fold_job import Job, Options, claim, prepare, seed_everything
 from fer_kit.fold_predict import Asked
 from fer_kit.folds.fold_spec import in_words, recorded
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
+from fer_kit.train import checkpoints, log, memory
+from fer_kit.train.fold_epochs import save, saved, settle, train_epochs
+from fer_kit.train.job import Job, Options, claim, prepare, seed_everything
 
 
 def train_fold(config: TrainConfig, options: Options) -> None:
@@ -31,7 +32,7 @@ def train_fold(config: TrainConfig, options: Options) -> None:
     """
     began = time.monotonic()
     folder = folders.fold_folder(options.runs, options.run, options.fold)
-    with lock.held(folder, "another process trains this fold") as mine, out_of_memory.told(folder):
+    with lock.held(folder, "another process trains this fold") as mine, memory.told(folder):
         if claim(folder, options, config) == "finished":
             (folder / "last.pt").unlink(missing_ok=True)  # a kill came between the finished mark and this
             print(f"{folder} is finished already; nothing to do")
@@ -58,7 +59,7 @@ def facts(job: Job, state: loop.State) -> dict[str, Any]:
         "network": type(state.net).__name__,
         "parameters": sum(p.numel() for p in state.net.parameters()),
         "layers": [f"{name}: {module}" for name, module in leaves],
-        "device": tracking.device_name(job.precision.device),
+        "device": log.device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
     }
@@ -70,11 +71,11 @@ def begin_or_resume(job: Job) -> loop.State:
     seed_everything(config, job.seed_number, 0, device)
     steps = batches.steps(len(job.rows.labels), config)
     state = loop.start(config, job.precision, steps, weights=job.start, compile_net=job.options.compile)
-    name = f"{job.options.run} {in_words(job.options.fold)} on {tracking.device_name(device)}, {job.precision.name}"
+    name = f"{job.options.run} {in_words(job.options.fold)} on {log.device_name(device)}, {job.precision.name}"
     last = job.folder / "last.pt"
     if last.exists():
         checkpoints.load(last, state, job.identity)
-        tracking.write_metrics(job.folder / "metrics.jsonl", state.history)  # the last write can have failed there
+        log.write_metrics(job.folder / "metrics.jsonl", state.history)  # the last write can have failed there
         job.log(f"{name}: going on after epoch {state.epoch} of {config.epochs}")
     else:
         rows = job.split
@@ -138,7 +139,7 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
         "seconds_an_epoch": float(np.median([record["seconds"] for record in state.history])),
         "images_per_second": float(np.median([record["images_per_second"] for record in state.history])),
         "parameters": sum(p.numel() for p in state.smooth.parameters()),
-        "device": tracking.device_name(job.precision.device),
+        "device": log.device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
         "commit": job.code,

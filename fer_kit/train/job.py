@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import models, revision, tracking, training_rows, wandb_log
+from fer_kit import models, revision, wandb_log
 from fer_kit.batches import epoch as batches
 from fer_kit.batches import workers as user_batches
 from fer_kit.config.train_config import TrainConfig, from_json
@@ -28,6 +28,8 @@ from fer_kit.labels import SIDE_PX
 from fer_kit.pretrained import start as pretrained
 from fer_kit.runs import folders as runs
 from fer_kit.runs import soft_targets
+from fer_kit.train import log as tracking
+from fer_kit.train import rows as training_rows
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Train one fold: request, rows, epochs, checkpoints and log."""
