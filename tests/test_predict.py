@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from ensembles import blend, members
-from fer_kit import predict, repredict
 from fer_kit.config import train_config
 from fer_kit.engine import device, loop
 from fer_kit.files import atomic, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import fold_spec
+from fer_kit.predict import __main__ as predict
+from fer_kit.predict import again
 from fer_kit.runs import folders as runs
 from fer_kit.runs import predictions
 from fer_kit.train import __main__ as train
@@ -128,7 +129,7 @@ def test_what_is_there_stays_and_what_is_missing_is_added(place, tmp_path, capsy
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(repredict.files, "write_json", fails)
+    monkeypatch.setattr(again.files, "write_json", fails)
     assert predict.main(["baseline_v1-t", "--views", "none", *place]) == 130
     monkeypatch.undo()
     assert contents(runs_dir / "baseline_v1-t-none") == before  # nothing half

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import fold_predict, wandb_log
+from fer_kit import wandb_log
 from fer_kit.batches import epoch as batches
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
 from fer_kit.files import atomic, lock
-from fer_kit.fold_predict import Asked
 from fer_kit.folds.fold_spec import in_words, recorded
+from fer_kit.predict import fold
+from fer_kit.predict.fold import Asked
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.train import checkpoints, log, memory
@@ -122,7 +123,7 @@ def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | N
     options = job.options
     device, out = job.precision.device, job.split.out
     asked = Asked(job.config, options.run, options.fold, job.competition, out, device, job.identity, job.code)
-    return fold_predict.predict(asked, net, epoch)
+    return fold.predict(asked, net, epoch)
 
 
 def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
         "recipe": job.config.recipe,
         "fold": recorded(job.options.fold),
         "folds": job.folds.count,
-        **fold_predict.scores(oof),
+        **fold.scores(oof),
         "epochs_trained": state.epoch,
         "train_seconds": round(state.seconds, 1),
         "seconds_an_epoch": float(np.median([record["seconds"] for record in state.history])),

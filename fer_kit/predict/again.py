@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fer_kit import fold_predict, models, revision
+from fer_kit import models, revision
 from fer_kit.config import train_config as config
 from fer_kit.data import loading as data
 from fer_kit.engine import device as precision
@@ -23,6 +23,7 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds import deal as folds
 from fer_kit.folds import fold_spec, splits
 from fer_kit.folds.fold_spec import Fold
+from fer_kit.predict import fold as fold_predict
 from fer_kit.runs import folders as runs
 from fer_kit.runs import predictions
 from fer_kit.train import checkpoints, log

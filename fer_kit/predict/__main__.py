@@ -66,12 +66,12 @@ def body(args: argparse.Namespace) -> None:
         chosen = (args.fold,)
     elif missing:
         print(f"left out, not finished: {', '.join(missing)}")
-    from fer_kit import repredict  # this brings torch
+    from fer_kit.predict import again  # this brings torch
 
     words = [args.run, "--views", args.views, "--runs", f"{args.runs}"]
     words += ["--tag", args.tag] if args.tag is not None else []
     words += ["--data", args.data] if args.data is not None else []
-    wish = repredict.Wish(
+    wish = again.Wish(
         runs=args.runs,
         source=args.run,
         target=target,
@@ -81,7 +81,7 @@ def body(args: argparse.Namespace) -> None:
         device=args.device,
         command=f"python -m fer_kit.predict {shlex.join(words)}",
     )
-    for line in repredict.write(wish):
+    for line in again.write(wish):
         print(line, flush=True)
 
 
