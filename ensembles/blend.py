@@ -29,12 +29,13 @@ from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
 from ensembles.twin_blend import Twins
 from ensembles.twin_pairs import MODES, OFF
-from fer_kit import cli, wandb_log
+from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST
 from fer_kit.runs.predictions import Predictions
+from fer_kit.track import follow
 
 FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
 SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
@@ -86,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         "mean, or beside them as one more network",
     )
     parser.add_argument("--data", metavar="DIR", help="folder with the competition's files, for the kinds of twins")
-    wandb_log.add_option(parser)
+    follow.add_option(parser)
     parser.add_argument("--no-pictures", action="store_true", help="leave out correlation.png and weights.png")
     parser.add_argument("--force", action="store_true", help="replace a blend of that name with other content")
     return parser
@@ -148,7 +149,7 @@ def blend(args: argparse.Namespace, name: str) -> None:
         print(f"{'unchanged:' if there else 'wrote'} {place}/{{{written}}}")
     print(f"next: {report.next_command(name, members, rows, made, args.runs)}")
     for place, *_ in blends:
-        wandb_log.send(place, args.wandb, args.data)
+        follow.send(place, args.wandb, args.data)
 
 
 def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tuple[Study, str]:

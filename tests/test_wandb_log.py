@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from ensembles import blend
-from fer_kit import track, wandb_log
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.labels import CLASSES
+from fer_kit.track import __main__ as track
+from fer_kit.track import follow
 from fer_kit.train import __main__ as train
 from tests import fake_runs, wandb_file
 
@@ -192,7 +193,7 @@ def test_a_broken_tracker_changes_nothing(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     if "sleep" in act:
-        monkeypatch.setattr(wandb_log, "WAIT_SECONDS", 1.0)
+        monkeypatch.setattr(follow, "WAIT_SECONDS", 1.0)
     runs_dir = fresh()
     assert train.main([*start(runs_dir, competition_dir), "--wandb", "offline"]) == 0
     assert products(runs_dir) == untracked
@@ -203,8 +204,8 @@ def test_a_broken_tracker_changes_nothing(
 
 
 def test_a_tracker_that_cannot_be_started_is_told_of(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(wandb_log.sys, "executable", str(tmp_path / "no-python"))
-    with wandb_log.following(tmp_path, "offline", None, {}):
+    monkeypatch.setattr(follow.sys, "executable", str(tmp_path / "no-python"))
+    with follow.following(tmp_path, "offline", None, {}):
         pass
     assert "W&B: stopped, since it could not be started (" in capsys.readouterr().err
 

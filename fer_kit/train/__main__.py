@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, wandb_log
+from fer_kit import cli
 from fer_kit.batches import pipeline_file
 from fer_kit.config import costs, recipes, unread
 from fer_kit.config.train_config import TrainConfig, override
@@ -21,6 +21,7 @@ from fer_kit.folds import fold_spec
 from fer_kit.labels import SIDE_PX
 from fer_kit.pretrained import source
 from fer_kit.runs import folders, soft_targets
+from fer_kit.track import follow
 
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
 MOST_WORKERS = 256
@@ -86,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--limit-minutes", type=float, help="stop at an epoch's end before this time is over, resumable"
     )
     parser.add_argument("--deterministic", action="store_true", help="on a GPU: the same bits every time, more slowly")
-    wandb_log.add_option(parser)
+    follow.add_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be done and stop")
     parser.add_argument("--smoke", action="store_true", help="a trial: one epoch on 512 rows, as run <recipe>-smoke")
     return parser

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fer_kit import wandb_log
 from fer_kit.batches import epoch as batches
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
@@ -18,6 +17,7 @@ from fer_kit.predict import fold
 from fer_kit.predict.fold import Asked
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
+from fer_kit.track import follow
 from fer_kit.train import checkpoints, log, memory
 from fer_kit.train.fold_epochs import save, saved, settle, train_epochs
 from fer_kit.train.job import Job, Options, claim, prepare, seed_everything
@@ -40,7 +40,7 @@ def train_fold(config: TrainConfig, options: Options) -> None:
             return
         job = prepare(config, options, folder, mine)
         state = begin_or_resume(job)
-        with wandb_log.following(folder, options.wandb, options.data, facts(job, state)):
+        with follow.following(folder, options.wandb, options.data, facts(job, state)):
             try:
                 if train_epochs(job, state, began):
                     finish(job, state)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer_kit import models, revision, wandb_log
+from fer_kit import models, revision
 from fer_kit.batches import epoch as batches
 from fer_kit.batches import workers as user_batches
 from fer_kit.config.train_config import TrainConfig, from_json
@@ -28,6 +28,7 @@ from fer_kit.labels import SIDE_PX
 from fer_kit.pretrained import start as pretrained
 from fer_kit.runs import folders as runs
 from fer_kit.runs import soft_targets
+from fer_kit.track import follow
 from fer_kit.train import log as tracking
 from fer_kit.train import rows as training_rows
 
@@ -48,7 +49,7 @@ class Options:
     limit_minutes: float | None = None
     deterministic: bool = False
     compile: bool = False
-    wandb: str = wandb_log.OFF
+    wandb: str = follow.OFF
     targets: Path | None = None  # where the config's targets lie
     augment: str | None = None  # where the config's pipeline lies, or the name of a built-in one
     workers: int | None = None  # processes that run it; None: one a core

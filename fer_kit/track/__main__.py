@@ -9,9 +9,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import cli, wandb_log
+from fer_kit import cli
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.runs import folders as runs
+from fer_kit.track import follow
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,8 +21,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("name", metavar="NAME", help="a run, all of whose finished folds are sent, or a blend")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--data", help="folder with the competition's files, for pictures of samples")
-    modes = (wandb_log.OFFLINE, wandb_log.ONLINE)
-    parser.add_argument("--wandb", choices=modes, default=wandb_log.ONLINE, help="offline: for `wandb sync` later")
+    modes = (follow.OFFLINE, follow.ONLINE)
+    parser.add_argument("--wandb", choices=modes, default=follow.ONLINE, help="offline: for `wandb sync` later")
     return parser
 
 
@@ -29,7 +30,7 @@ def body(args: argparse.Namespace) -> None:
     """Send one folder after the other."""
     for folder in folders(args.runs, args.name):
         print(f"sending {folder}", flush=True)
-        if not wandb_log.send(folder, args.wandb, args.data):
+        if not follow.send(folder, args.wandb, args.data):
             raise FerKitError(f"{folder} was not sent, the line above says why; mend that and give the command again")
 
 

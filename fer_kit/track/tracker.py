@@ -1,6 +1,6 @@
 """The tracker: follows one run folder and logs it to Weights & Biases. Started by `wandb_log`, not by people.
 
-    python -m fer_kit.wandb_run FOLDER offline --data D
+    python -m fer_kit.track.tracker FOLDER offline --data D
 
 Reads metrics.jsonl as it grows, until its standard input ends; then, where the folder is finished, adds results,
 pictures and artifacts. Nothing is handed over but files, so what a killed tracker has missed, the next one logs.
@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_kit import cli, wandb_content
+from fer_kit import cli
 from fer_kit.files import atomic
-from fer_kit.wandb_content import Story
-from fer_kit.wandb_log import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
+from fer_kit.track import story as wandb_content
+from fer_kit.track.follow import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
+from fer_kit.track.story import Story
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -35,8 +36,8 @@ LOGIN_SECONDS = 60.0
 
 
 def build_parser() -> ArgumentParser:
-    """The command line of `python -m fer_kit.wandb_run`."""
-    parser = cli.parser("python -m fer_kit.wandb_run", "Log one run folder to Weights & Biases as it grows.")
+    """The command line of `python -m fer_kit.track.tracker`."""
+    parser = cli.parser("python -m fer_kit.track.tracker", "Log one run folder to Weights & Biases as it grows.")
     parser.add_argument("folder", type=Path, help="a fold of a run, or a blend")
     parser.add_argument("mode", choices=(OFFLINE, ONLINE))
     parser.add_argument("--data", help="folder with the competition's files")

@@ -80,7 +80,7 @@ def send(folder: Path, mode: str, data: str | Path | None = None) -> bool:
 def _start(
     folder: Path, mode: str, data: str | Path | None, facts: dict[str, Any] | None
 ) -> subprocess.Popen[bytes] | None:
-    command = [sys.executable, "-m", "fer_kit.wandb_run", str(folder), mode]
+    command = [sys.executable, "-m", "fer_kit.track.tracker", str(folder), mode]
     command += [] if data is None else ["--data", str(data)]
     try:
         if facts is not None:

@@ -18,7 +18,7 @@ from fer_kit.folds import fold_spec
 from fer_kit.labels import CLASSES
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
-from fer_kit.wandb_log import FACTS, PLACE
+from fer_kit.track.follow import FACTS, PLACE
 
 if TYPE_CHECKING:
     from wandb import Artifact, Run

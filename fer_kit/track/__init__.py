@@ -1,0 +1,1 @@
+"""Weights & Biases beside a run, in a process of its own."""
