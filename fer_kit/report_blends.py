@@ -17,8 +17,8 @@ from fer_kit import metrics
 from fer_kit.drawing import html
 from fer_kit.drawing.html_tables import heat
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate_report import interval
-from fer_kit.evaluate_sources import BLEND, Source
+from fer_kit.evaluate.sources import BLEND, Source
+from fer_kit.evaluate.tables import interval
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 

@@ -13,8 +13,8 @@ from fer_kit.drawing import svg_charts
 from fer_kit.drawing.html import text
 from fer_kit.drawing.html_tables import UP, WORDS, Cell, Column, board, number
 from fer_kit.drawing.svg_charts import Axis
-from fer_kit.evaluate_report import SURE, interval
-from fer_kit.evaluate_sources import BLEND, Groups, Source, common_ids
+from fer_kit.evaluate.sources import BLEND, Groups, Source, common_ids
+from fer_kit.evaluate.tables import SURE, interval
 from fer_kit.report_sources import Fold
 
 FOLDS = "folds, in %"

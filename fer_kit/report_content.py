@@ -9,17 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_kit import (
-    evaluate,
-    evaluate_scores,
-    evaluate_sources,
-    report_blends,
-    report_board,
-    report_curves,
-    report_ledger,
-    report_maps,
-)
+from fer_kit import report_blends, report_board, report_curves, report_ledger, report_maps
 from fer_kit.errors import FerKitError
+from fer_kit.evaluate import __main__ as evaluate
+from fer_kit.evaluate import scores as evaluate_scores
+from fer_kit.evaluate import sources as evaluate_sources
 from fer_kit.files import atomic
 from fer_kit.report_blends import Alike
 from fer_kit.report_board import Ranked

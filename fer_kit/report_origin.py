@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fer_kit.drawing import html
-from fer_kit.evaluate_sources import RUN
+from fer_kit.evaluate.sources import RUN
 from fer_kit.report_board import Ranked
 from fer_kit.report_sources import Fold
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_kit import report_blends, report_board, report_curves, report_errors, report_ledger, report_maps, report_origin
 from fer_kit.drawing import html, html_tables, svg_charts
-from fer_kit.evaluate_sources import BLEND
+from fer_kit.evaluate.sources import BLEND
 from fer_kit.report_blends import Alike
 from fer_kit.report_board import Ranked
 from fer_kit.report_curves import Chart, Curves

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_kit import evaluate_sources
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate_sources import FOLDS, Groups, Source
+from fer_kit.evaluate import sources as evaluate_sources
+from fer_kit.evaluate.sources import FOLDS, Groups, Source
 from fer_kit.folds import table
 from fer_kit.runs import folders
 

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from ensembles import blend
-from fer_kit import evaluate, evaluate_scores, evaluate_sources, metrics
+from fer_kit import metrics
 from fer_kit.data import loading
-from fer_kit.evaluate_sources import Groups
+from fer_kit.evaluate import __main__ as evaluate
+from fer_kit.evaluate import scores, sources
+from fer_kit.evaluate.sources import Groups
 from fer_kit.folds import table as fold_files
 from fer_kit.labels import CLASSES
 from fer_kit.synthetic import draw
@@ -77,7 +79,7 @@ def test_scores_are_those_of_scikit_learn():
     logits = rng.normal(size=(300, 7))
     logits[np.arange(300), labels] += 1.5
     logits[:, [0, 5]] = -9  # and these are never answered
-    found, answers = evaluate_scores.scores(logits, labels, np.arange(300)), metrics.predicted(logits)
+    found, answers = scores.scores(logits, labels, np.arange(300)), metrics.predicted(logits)
     assert (answers == 1).any() and not (answers == 5).any()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "y_pred contains classes")
@@ -103,8 +105,8 @@ def test_the_drawn_scores_are_the_same_formulas():
         np.repeat(np.arange(49) // 7, counts.ravel().astype(int)),
         np.repeat(np.arange(49) % 7, counts.ravel().astype(int)),
     )
-    found = evaluate_scores.scores(np.eye(7)[answers] * 5, labels, np.arange(len(labels)))
-    balanced, macro, recall, f1 = evaluate_scores._from_confusions(counts)
+    found = scores.scores(np.eye(7)[answers] * 5, labels, np.arange(len(labels)))
+    balanced, macro, recall, f1 = scores._from_confusions(counts)
     assert (balanced[0], macro[0]) == (pytest.approx(found.balanced_accuracy), pytest.approx(found.macro_f1))
     assert recall[0].tolist() == pytest.approx([one.recall for one in found.classes])
     assert f1[0].tolist() == pytest.approx([one.f1 for one in found.classes])
@@ -115,8 +117,8 @@ def test_twins_make_intervals_wider():
     labels = np.repeat(rng.integers(0, 7, 100), 6)  # six copies of each photo
     logits = np.repeat(rng.normal(size=(100, 7)), 6, axis=0)
     logits[np.arange(600), labels] += 1
-    alone = evaluate_scores.scores(logits, labels, np.arange(600))
-    known = evaluate_scores.scores(logits, labels, np.arange(600) // 6)
+    alone = scores.scores(logits, labels, np.arange(600))
+    known = scores.scores(logits, labels, np.arange(600) // 6)
     for name in ("interval", "balanced_interval", "macro_f1_interval"):
         assert np.ptp(getattr(known, name)) > 1.8 * np.ptp(getattr(alone, name)), name
 
@@ -124,7 +126,7 @@ def test_twins_make_intervals_wider():
 def test_pairs_and_mistakes():
     confusion = np.zeros((7, 7), np.int64)
     confusion[4, 6], confusion[0, 0], confusion[2, 4], confusion[4, 4] = 3, 9, 1, 3
-    pairs = evaluate_scores.most_confused(confusion)
+    pairs = scores.most_confused(confusion)
     assert [(pair.true, pair.answer, pair.rows, pair.share) for pair in pairs] == [
         ("Sad", "Neutral", 3, 0.5),
         ("Fear", "Sad", 1, 1.0),
@@ -133,15 +135,15 @@ def test_pairs_and_mistakes():
     logits[:, 3] = [5, 9, 8, 7, 1, 2]
     labels, groups = np.array([0, 0, 0, 3, 6, 6]), np.array([0, 1, 1, 2, 3, 4])
     # row 3 is right, row 2 a twin of row 1
-    assert evaluate_scores.confident_mistakes(logits, labels, groups, 8).tolist() == [1, 0, 5, 4]
-    assert evaluate_scores.confident_mistakes(logits, labels, groups, 1).tolist() == [1, 5]
+    assert scores.confident_mistakes(logits, labels, groups, 8).tolist() == [1, 0, 5, 4]
+    assert scores.confident_mistakes(logits, labels, groups, 1).tolist() == [1, 5]
 
 
 def test_one_run(two, capsys):
     code, out, error, found = run(capsys, "strong", options=())
     assert code == 0 and error == ""
     [source] = found["sources"]
-    oof = evaluate_sources.load(two, ["strong"])[0].oof
+    oof = sources.load(two, ["strong"])[0].oof
     assert source["accuracy"] == pytest.approx(metrics.accuracy(oof.logits, LABELS))
     interval = metrics.bootstrap_interval(metrics.predicted(oof.logits) == LABELS, PAIRED)
     assert source["interval"] == list(interval) and source["groups"] == ROWS // 2
@@ -161,7 +163,7 @@ def test_side_by_side_on_common_rows_only(two, capsys):
     fake_runs.unfinish(two, "weak", 2)
     code, out, _, found = run(capsys, "weak", "strong")
     assert code == 0
-    weak, strong = evaluate_sources.load(two, ["weak", "strong"])
+    weak, strong = sources.load(two, ["weak", "strong"])
     rows = FOLD_OF_PAIR != 2
     expected = metrics.compare(strong.oof.logits[rows], weak.oof.logits, LABELS[rows], PAIRED[rows], "weak")
     [pair] = found["comparisons"]["pairs"]
@@ -205,7 +207,7 @@ def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypa
     code, out, error, found = run(capsys, "strong", "weak", options=())
     assert code == 0 and "scoring test rows" in error  # at a terminal, a bar
     answers = loading.load_answers(tmp_path / "data")
-    source = evaluate_sources.load(two, ["strong"])[0]
+    source = sources.load(two, ["strong"])[0]
     lines = {(line["usage"], line["part"]): line for line in found["test_rows"] if line["source"] == "strong"}
     for usage in ("PublicTest", "PrivateTest"):
         rows = answers.usage == usage
@@ -266,6 +268,6 @@ def test_the_default_folder_tells_choices_apart(two, capsys):
     for names in (["strong"], ["strong", "weak"], ["weak"]):
         assert evaluate.main([*names, "--no-pictures"]) == 0
         assert (two / "evaluate" / "+".join(names) / "evaluate.json").is_file()
-    long = [evaluate_sources.load(two, ["strong"])[0]] * 30
+    long = [sources.load(two, ["strong"])[0]] * 30
     assert len(evaluate.folder_for(two, long).name) < 100
-    assert evaluate_sources.load(two, ["weak"])[0].name == "weak"  # the folder `evaluate` is no run
+    assert sources.load(two, ["weak"])[0].name == "weak"  # the folder `evaluate` is no run

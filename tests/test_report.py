@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from ensembles import value
-from fer_kit import evaluate_sources, metrics, report, report_blends
+from fer_kit import metrics, report, report_blends
 from fer_kit.drawing import svg_charts
 from fer_kit.drawing.svg_charts import Axis, Line
+from fer_kit.evaluate import sources
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from tests import fake_runs, report_world
@@ -190,7 +191,7 @@ def test_without_folds_csv_or_with_another_the_page_says_what_that_means(world, 
 
 
 def test_correlation_is_that_of_the_blend_and_changed_members_are_named(world):
-    (blend,) = evaluate_sources.load(world.runs, ["first"])
+    (blend,) = sources.load(world.runs, ["first"])
     record = atomic.read_json(world.runs / "blends/first/blend.json")
     found = report_blends.alike(world.runs, blend, record)
     members = [folders.load(world.runs, name).oof for name in found.names]

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_kit import cli, evaluate_report, metrics
+from fer_kit import cli, metrics
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate_sources import Groups, Source
+from fer_kit.evaluate import tables
+from fer_kit.evaluate.sources import Groups, Source
 from fer_kit.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fer_kit.data.loading import Answers, Competition
-    from fer_kit.evaluate_scores import Scores
+    from fer_kit.evaluate.scores import Scores
 
 SCHEMA = 1
 JSON, ACCURACIES = "evaluate.json", "accuracies.png"
@@ -39,7 +40,7 @@ def fold_accuracies(source: Source, groups: Groups) -> dict[int, float]:
 
 def mistakes(source: Source, groups: Groups) -> list[dict[str, Any]]:
     """The most confident wrong rows of each class, one of each group of twins: id, label, answer, probability. JSON."""
-    from fer_kit.evaluate_scores import confident_mistakes
+    from fer_kit.evaluate.scores import confident_mistakes
     from fer_kit.labels import CLASSES
 
     logits = source.oof.logits
@@ -130,7 +131,7 @@ def mistake_sheet(source: Source, wrong: Sequence[dict[str, Any]], data: Competi
 def data_of(args: argparse.Namespace, sources: Sequence[Source]) -> tuple[Competition | None, Answers | None, str]:
     """The data that the sources were trained on, labels of test rows where they are there; why not, where not."""
     from fer_kit.data import loading as data
-    from fer_kit.evaluate_sources import check_data
+    from fer_kit.evaluate.sources import check_data
 
     try:
         place = data.find(args.data)
@@ -172,8 +173,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _body(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from fer_kit import evaluate_scores, evaluate_sources
     from fer_kit.drawing import pictures
+    from fer_kit.evaluate import scores as evaluate_scores
+    from fer_kit.evaluate import sources as evaluate_sources
 
     sources = evaluate_sources.load(args.runs, args.sources)
     groups = evaluate_sources.groups(args.runs, sources)
@@ -190,15 +192,15 @@ def _body(args: argparse.Namespace) -> None:
             test += evaluate_scores.on_test(source, answers, groups)
 
     folds = [list(record["fold_accuracies"].values()) for record in records]
-    lines = evaluate_report.summary(sources, found, folds)
+    lines = tables.summary(sources, found, folds)
     lines += [f"note: {args.runs / 'folds.csv'} is not there: intervals take twins for strangers"] * (not groups.folds)
     for source, scores in zip(sources, found, strict=True):
-        lines += ["", *evaluate_report.details(source, scores)]
+        lines += ["", *tables.details(source, scores)]
     if len(sources) > 1:
-        lines += ["", *evaluate_report.comparisons(compared, sources)]
+        lines += ["", *tables.comparisons(compared, sources)]
     if test:
         some_missing = any(source.missing for source in sources)
-        lines += ["", *evaluate_report.on_test(test, some_missing, groups.has_train_twin is not None)]
+        lines += ["", *tables.on_test(test, some_missing, groups.has_train_twin is not None)]
     print("\n".join(lines))
 
     out: Path = args.out or folder_for(args.runs, sources)

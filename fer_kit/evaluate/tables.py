@@ -8,8 +8,8 @@ from typing import Any
 
 from fer_kit import metrics
 from fer_kit.drawing.text_table import aligned
-from fer_kit.evaluate_scores import Scores, most_confused
-from fer_kit.evaluate_sources import Source
+from fer_kit.evaluate.scores import Scores, most_confused
+from fer_kit.evaluate.sources import Source
 from fer_kit.labels import CLASSES
 
 SURE = 0.05  # p below which two sources are told apart

@@ -1,0 +1,1 @@
+"""Score runs and blends on their out-of-fold rows."""
