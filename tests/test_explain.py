@@ -12,8 +12,11 @@ from PIL import Image
 from torch import nn
 
 from ensembles import blend
-from fer_kit import explain, explain_maps, explain_pictures, explain_sheets, models
+from fer_kit import models
 from fer_kit.config import recipes
+from fer_kit.explain import __main__ as explain
+from fer_kit.explain import maps as explain_maps
+from fer_kit.explain import overlay, sheets
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.labels import CLASSES
 from fer_kit.runs import predictions
@@ -135,13 +138,13 @@ def test_attention_is_what_the_gates_say(faces):
 def test_light_falls_where_the_map_is(faces):
     maps = np.zeros((5, 6, 6))
     maps[:, 1, 4] = 2.0
-    lit = explain_pictures.lit(faces, maps).astype(int)
-    change = np.abs(lit - np.rint(explain_pictures.bare(faces) * 0.9)).sum(axis=-1)
+    lit = overlay.lit(faces, maps).astype(int)
+    change = np.abs(lit - np.rint(overlay.bare(faces) * 0.9)).sum(axis=-1)
     assert lit.shape == (5, 96, 96, 3)
     assert (change[:, 24, 72] > 50).all()  # the middle of field (1, 4)
     assert change[:, 48:].max() <= 3 and change[:, :, :48].max() <= 3
-    light = explain_pictures.shares(np.eye(48)[16:17].repeat(48, 0))
-    assert sum(explain_pictures.even_shares()[band] for band in explain_pictures.BANDS) < 1
+    light = overlay.shares(np.eye(48)[16:17].repeat(48, 0))
+    assert sum(overlay.even_shares()[band] for band in overlay.BANDS) < 1
     assert light["brows and eyes"] == pytest.approx(15 / 48)
 
 
@@ -194,15 +197,15 @@ def test_the_command_writes_sheets_of_held_out_faces(trained, competition_dir, t
 
 def written(trained, competition_dir, out, monkeypatch, said):
     """What `write` tells and draws, as (title, names of the lines), where the network had answered `said(labels)`."""
-    subject = explain_sheets.load(trained, "attention-t", 1, str(competition_dir))
+    subject = sheets.load(trained, "attention-t", 1, str(competition_dir))
     subject = dataclasses.replace(subject, said=said(subject.labels))
-    drawn, sheet = [], explain_pictures.sheet
+    drawn, sheet = [], overlay.sheet
     monkeypatch.setattr(
-        explain_pictures,
+        overlay,
         "sheet",
         lambda rows, title: drawn.append((title, [one for one, _ in rows])) or sheet(rows, title),
     )
-    return list(explain_sheets.write(subject, out, explain_sheets.Wish(faces=1, average=2))), drawn
+    return list(sheets.write(subject, out, sheets.Wish(faces=1, average=2))), drawn
 
 
 def test_classes_that_are_never_answered_right_are_named_and_the_others_shown(
@@ -226,8 +229,8 @@ def test_without_one_right_answer_it_says_so(trained, competition_dir, tmp_path,
 
 
 def test_a_face_without_light_says_why(trained, competition_dir, monkeypatch):
-    subject = explain_sheets.load(trained, "attention-t", 1, str(competition_dir))
-    maker = explain_sheets.Maker(subject, explain_maps.choose_layer(subject.net), "hirescam")
+    subject = sheets.load(trained, "attention-t", 1, str(competition_dir))
+    maker = sheets.Maker(subject, explain_maps.choose_layer(subject.net), "hirescam")
     monkeypatch.setattr(
         maker, "maps", lambda rows, classes: np.eye(48)[None] * np.arange(1, -1, -1)[: len(rows), None, None]
     )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer_kit import explain_maps
 from fer_kit.errors import FerKitError
+from fer_kit.explain import maps as explain_maps
 from fer_kit.models.backbone import Backbone
 
 FACES = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)

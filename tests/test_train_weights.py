@@ -8,9 +8,9 @@ import huggingface_hub.constants
 import pytest
 
 from ensembles import blend
-from fer_kit import explain
 from fer_kit.config import recipes
 from fer_kit.evaluate import __main__ as evaluate
+from fer_kit.explain import __main__ as explain
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
-from fer_kit import cli, explain_sheets, metrics
+from fer_kit import cli, metrics
 from fer_kit.engine import device as precision
 from fer_kit.engine import loop
 from fer_kit.engine.views import CROP_PX, SHIFT_PX, TURN_DEG, VIEWS
+from fer_kit.explain import sheets
 from fer_kit.folds import table as fold_files
 from tests.benchmarks import bench_record
 
@@ -29,7 +30,7 @@ MEASURED = ("fer_kit/engine/views.py", "fer_kit/engine.py", "tests/benchmarks/be
 
 def measure(args: argparse.Namespace, run: str, device: torch.device) -> dict[str, Any]:
     """Of one fold of one run: rows, and each set's figures."""
-    subject = explain_sheets.load(args.runs, run, args.fold, args.data)
+    subject = sheets.load(args.runs, run, args.fold, args.data)
     groups = fold_files.read(args.runs / "folds.csv").groups[subject.ids]
     net = subject.net.to(device, memory_format=torch.channels_last)
     images, exact = torch.from_numpy(subject.images).to(device), precision.Precision("fp32", device)

@@ -51,11 +51,11 @@ def body(args: argparse.Namespace) -> None:
     for name in ("faces", "average"):
         if getattr(args, name) < 1:
             raise FerKitError(f"--{name} {getattr(args, name)}: give a number of 1 or more")
-    from fer_kit import explain_sheets
+    from fer_kit.explain import sheets
 
-    subject = explain_sheets.load(args.runs, args.run, args.fold, args.data)
+    subject = sheets.load(args.runs, args.run, args.fold, args.data)
     out = args.out or args.runs / "explain" / f"{args.run}-{fold_spec.folder_name(args.fold)}"
-    for line in explain_sheets.write(subject, out, explain_sheets.Wish(
+    for line in sheets.write(subject, out, sheets.Wish(
         rows=args.rows or [], faces=args.faces, average=args.average, method=args.method, layer=args.layer
     )):  # fmt: skip
         print(line)

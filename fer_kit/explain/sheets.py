@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from fer_kit import explain_maps, metrics, models
-from fer_kit import explain_pictures as draw
+from fer_kit import metrics, models
 from fer_kit.config import train_config as config
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.explain import maps as explain_maps
+from fer_kit.explain import overlay as draw
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.labels import CLASSES

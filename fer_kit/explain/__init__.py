@@ -1,0 +1,1 @@
+"""Class activation and attention maps of held-out faces."""
