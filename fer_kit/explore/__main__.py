@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_kit import cli, explore_facts
+from fer_kit import cli
 from fer_kit.drawing.text_table import aligned
+from fer_kit.explore import facts as explore_facts
 from fer_kit.files import atomic
 from fer_kit.labels import CLASSES
 
 if TYPE_CHECKING:
-    from fer_kit.explore_pictures import Picture
+    from fer_kit.explore.pictures import Picture
 
 JSON, PAGE = "explore.json", "explore.html"
 NO_FOLDS = "no folds yet, so twins are exact copies only; python -m fer_kit.folds finds the others and deals the folds"
@@ -184,8 +185,8 @@ def _body(args: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
-    from fer_kit import explore_pictures
     from fer_kit.drawing import pictures
+    from fer_kit.explore import pictures as explore_pictures
 
     drawn = []
     for picture in tqdm(explore_pictures.all_of(competition, groups), desc="drawing", unit="picture", disable=None):

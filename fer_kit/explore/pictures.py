@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fer_kit.data.loading import Competition
 from fer_kit.drawing import pictures
 from fer_kit.drawing.pictures import Colours, Images
-from fer_kit.explore_facts import Groups, conflicting, grey_level_shares
+from fer_kit.explore.facts import Groups, conflicting, grey_level_shares
 from fer_kit.labels import CLASSES
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Facts about the data as text, pictures and a page."""
