@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 
 from ensembles import value
-from fer_kit import metrics, report, report_blends
+from fer_kit import metrics
 from fer_kit.drawing import svg_charts
 from fer_kit.drawing.svg_charts import Axis, Line
 from fer_kit.evaluate import sources
 from fer_kit.files import atomic
+from fer_kit.report import __main__ as report
+from fer_kit.report import blends
 from fer_kit.runs import folders
 from tests import fake_runs, report_world
 from tests.test_explore import Page
@@ -193,13 +195,13 @@ def test_without_folds_csv_or_with_another_the_page_says_what_that_means(world, 
 def test_correlation_is_that_of_the_blend_and_changed_members_are_named(world):
     (blend,) = sources.load(world.runs, ["first"])
     record = atomic.read_json(world.runs / "blends/first/blend.json")
-    found = report_blends.alike(world.runs, blend, record)
+    found = blends.alike(world.runs, blend, record)
     members = [folders.load(world.runs, name).oof for name in found.names]
     logits = np.array([metrics.log_softmax(member.logits) for member in members])
     np.testing.assert_allclose(found.correlation, value.error_correlation(logits, members[0].labels), atol=1e-12)
     np.testing.assert_allclose(found.disagreement, value.disagreement(logits))
     shutil.rmtree(world.runs / "weak")
-    assert re.search("cannot be computed: .*weak is gone", report_blends.alike(world.runs, blend, record))
+    assert re.search("cannot be computed: .*weak is gone", blends.alike(world.runs, blend, record))
 
 
 def test_maps_older_than_the_fold_are_flagged(world, capsys):

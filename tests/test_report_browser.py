@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from fer_kit import report
 from fer_kit.drawing import html
 from fer_kit.explore import __main__ as explore
+from fer_kit.report import __main__ as report
 from tests import report_world
 from tests.browser import DESKTOP_PX, PHONE_PX, missing
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fer_kit.drawing import html, svg_charts
 from fer_kit.drawing.svg_charts import COLOURED, Axis, Line
-from fer_kit.report_sources import Fold
+from fer_kit.report.found import Fold
 
 TRAIN, WATCHED = "train", "watched"
 OPEN = 3  # runs whose curves are unfolded

@@ -7,8 +7,8 @@ from typing import Any
 
 from fer_kit.drawing import html
 from fer_kit.evaluate.sources import RUN
-from fer_kit.report_board import Ranked
-from fer_kit.report_sources import Fold
+from fer_kit.report.found import Fold
+from fer_kit.report.leaderboard import Ranked
 
 SHORT = 12  # hex digits shown; all of them stand in report.json
 

@@ -9,16 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_kit import report_blends, report_board, report_curves, report_ledger, report_maps
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate import __main__ as evaluate
 from fer_kit.evaluate import scores as evaluate_scores
 from fer_kit.evaluate import sources as evaluate_sources
 from fer_kit.files import atomic
-from fer_kit.report_blends import Alike
-from fer_kit.report_board import Ranked
-from fer_kit.report_page import Content
-from fer_kit.report_sources import Found
+from fer_kit.report import blends as report_blends
+from fer_kit.report import curves as report_curves
+from fer_kit.report import entries, leaderboard
+from fer_kit.report import maps as report_maps
+from fer_kit.report.blends import Alike
+from fer_kit.report.found import Found
+from fer_kit.report.leaderboard import Ranked
+from fer_kit.report.page import Content
 from fer_kit.runs import folders
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def build(found: Found, wish: Wish) -> tuple[Content, Pictures]:
         scores = evaluate_scores.scores(source.oof.logits, source.labels, groups.of(source.oof.ids))
         scored[source.name] = scores, evaluate.record_of(source, scores, groups)
     records = [scored[source.name][1] for source in found.sources]
-    ranked = report_board.compared(report_board.ranked(found.sources, records, found.folds), found.groups)
+    ranked = leaderboard.compared(leaderboard.ranked(found.sources, records, found.folds), found.groups)
     order = [one.name for one in ranked if one.name in found.folds]
     folds = {run: found.folds[run] for run in [*order, *(run for run in found.folds if run not in order)]}
     overview, notes = report_curves.all_runs(folds)
@@ -120,7 +123,7 @@ def _blend(one: Ranked, wish: Wish) -> tuple[Ranked, dict[str, Any], Alike | str
 
 def _ledger(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     try:
-        return report_ledger.read(path), []
+        return entries.read(path), []
     except FerKitError as error:
         return [], [str(error)]
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_kit import report_blends, report_board, report_curves, report_errors, report_ledger, report_maps, report_origin
 from fer_kit.drawing import html, html_tables, svg_charts
 from fer_kit.evaluate.sources import BLEND
-from fer_kit.report_blends import Alike
-from fer_kit.report_board import Ranked
-from fer_kit.report_curves import Chart, Curves
-from fer_kit.report_errors import Images
-from fer_kit.report_maps import Maps
-from fer_kit.report_sources import Found
+from fer_kit.report import blends as report_blends
+from fer_kit.report import curves as report_curves
+from fer_kit.report import entries, leaderboard, mistakes, provenance
+from fer_kit.report import maps as report_maps
+from fer_kit.report.blends import Alike
+from fer_kit.report.curves import Chart, Curves
+from fer_kit.report.found import Found
+from fer_kit.report.leaderboard import Ranked
+from fer_kit.report.maps import Maps
+from fer_kit.report.mistakes import Images
 
 TITLE = "Facial expressions: runs and blends"
 STYLE = """
@@ -80,7 +83,7 @@ def page(content: Content) -> str:
     parts = [html.paragraph(where, soft=True), html.cards(_cards(content))]
     for anchor, name, inside in sections:
         parts.append(f'<section aria-labelledby="{anchor}">{html.heading(name, anchor)}{inside}</section>')
-    style = svg_charts.STYLE + html_tables.STYLE + report_errors.STYLE + STYLE
+    style = svg_charts.STYLE + html_tables.STYLE + mistakes.STYLE + STYLE
     contents = [(anchor, name) for anchor, name, _ in sections]
     return html.page(TITLE, *parts, contents=contents, style=style, script=html_tables.SCRIPT)
 
@@ -103,7 +106,7 @@ def _cards(content: Content) -> list[tuple[str, str]]:
     first = next(((found, one) for found, one in expected if found is not None), None)
     if first is not None:
         cards.append((f"{first[0][0]:.2%}", f"leaderboard forecast, {first[1].name.removeprefix('blends/')}"))
-    scored = report_ledger.best(content.ledger)
+    scored = entries.best(content.ledger)
     if scored is not None:
         cards.append((f"{scored[0]:.2%}", f"best public score, {scored[1]}"))
     cards.append(("{} of {}".format(*_folds_done(content)), "folds finished"))
@@ -126,7 +129,7 @@ def _board(content: Content) -> str:
         parts = [html.paragraph("No fold is finished yet, so there is nothing to rank.")]
     else:
         parts = [
-            report_board.table(content.ranked),
+            leaderboard.table(content.ranked),
             html.paragraph(
                 "Dots: folds, all on one scale; bar: 95% interval over groups of twins; tick: all rows. Against the "
                 "best: points on the rows that both answer, with their standard error.",
@@ -179,12 +182,12 @@ def _errors(content: Content) -> str:
     for number, one in enumerate(content.ranked):
         record = one.record
         promise = f"Calibration error {record['calibration_error']:.2%}; on the dashed line every promise is kept."
-        kept = f"<figure>{report_errors.reliability(one.name, record)}<figcaption>{promise}</figcaption></figure>"
-        inside = f'<div class="pair"><div>{report_errors.confusion(one.name, record)}</div>'
-        inside += f"<div>{report_errors.classes(one.name, record)}{kept}</div></div>"
+        kept = f"<figure>{mistakes.reliability(one.name, record)}<figcaption>{promise}</figcaption></figure>"
+        inside = f'<div class="pair"><div>{mistakes.confusion(one.name, record)}</div>'
+        inside += f"<div>{mistakes.classes(one.name, record)}{kept}</div></div>"
         if content.images is not None:
             if number < content.sheets:
-                faces = report_errors.mistakes(one.name, record["confident_mistakes"], content.images)
+                faces = mistakes.mistakes(one.name, record["confident_mistakes"], content.images)
                 inside += f"<h3>Most confident mistakes</h3>{faces}"
             else:
                 inside += html.paragraph(
@@ -225,10 +228,10 @@ def _ledger(content: Content) -> str:
         return html.paragraph(
             f"No entries in {content.ledger_path} yet: python -m submissions upload writes one a line.", soft=True
         )
-    parts = [report_ledger.table(content.ledger)]
-    chart = report_ledger.chart(content.ledger)
+    parts = [entries.table(content.ledger)]
+    chart = entries.chart(content.ledger)
     if chart is None:
-        few = f"From {report_ledger.FEWEST} scored entries on, a chart shows how far the one score foretells the other."
+        few = f"From {entries.FEWEST} scored entries on, a chart shows how far the one score foretells the other."
         parts.append(html.paragraph(few, soft=True))
     else:
         parts.append(f'<div class="charts overview">{chart}</div>')
@@ -238,7 +241,7 @@ def _ledger(content: Content) -> str:
 
 def _origin(content: Content) -> str:
     records = {one.name: record for one, record, _ in content.blends}
-    table = report_origin.table(content.ranked, content.found.folds, records)
+    table = provenance.table(content.ranked, content.found.folds, records)
     return (
         f'<div class="origin sticky">{table}</div>'
         + html.paragraph(
@@ -247,7 +250,7 @@ def _origin(content: Content) -> str:
             soft=True,
         )
         + html.pairs(
-            [("folder of runs", str(content.runs_dir.resolve())), *report_origin.digests(content.ranked), *content.made]
+            [("folder of runs", str(content.runs_dir.resolve())), *provenance.digests(content.ranked), *content.made]
         )
     )
 

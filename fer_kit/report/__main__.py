@@ -18,7 +18,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
 if TYPE_CHECKING:
-    from fer_kit.report_page import Content
+    from fer_kit.report.page import Content
 
 SCHEMA = 1
 PAGE, JSON = "report/report.html", "report.json"
@@ -29,12 +29,12 @@ LARGE_BYTES = 5_000_000
 
 def charts(content: Content) -> Iterator[tuple[str, str]]:
     """Each chart of the page as (file name, SVG file)."""
-    from fer_kit import report_ledger
     from fer_kit.drawing import svg_charts
+    from fer_kit.report import entries
 
     for chart in [*content.overview, *(chart for one in content.curves for chart in one.charts)]:
         yield chart.file.replace("/", "_"), svg_charts.alone(chart.svg)
-    scored = report_ledger.chart(content.ledger)
+    scored = entries.chart(content.ledger)
     if scored is not None:
         yield "ledger.svg", svg_charts.alone(scored)
 
@@ -102,8 +102,11 @@ def body(args: argparse.Namespace) -> None:
         raise FerKitError(f"--out {out}: a folder; give the file to write, e.g. {out / 'report.html'}")
     from tqdm import tqdm
 
-    from fer_kit import report_content, report_maps, report_page, report_sources
     from fer_kit.drawing import pictures
+    from fer_kit.report import content as report_content
+    from fer_kit.report import found as report_sources
+    from fer_kit.report import maps
+    from fer_kit.report import page as report_page
 
     if sys.stderr.isatty():
         print(f"reading {args.runs} …", file=sys.stderr)
@@ -113,7 +116,7 @@ def body(args: argparse.Namespace) -> None:
         ledger=args.ledger,
         sheets=args.sheets,
         faces=not args.no_faces,
-        places=[args.runs / report_maps.FOLDER, out.parent / report_maps.FOLDER],
+        places=[args.runs / maps.FOLDER, out.parent / maps.FOLDER],
         made=_made(args),
     )
     content, drawn = report_content.build(report_sources.find(args.runs), wish)

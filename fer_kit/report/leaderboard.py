@@ -15,7 +15,7 @@ from fer_kit.drawing.html_tables import UP, WORDS, Cell, Column, board, number
 from fer_kit.drawing.svg_charts import Axis
 from fer_kit.evaluate.sources import BLEND, Groups, Source, common_ids
 from fer_kit.evaluate.tables import SURE, interval
-from fer_kit.report_sources import Fold
+from fer_kit.report.found import Fold
 
 FOLDS = "folds, in %"
 COLUMNS = (

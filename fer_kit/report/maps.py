@@ -12,8 +12,8 @@ import numpy as np
 from fer_kit.drawing import html
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.report_errors import picture
-from fer_kit.report_sources import Fold
+from fer_kit.report.found import Fold
+from fer_kit.report.mistakes import picture
 
 FOLDER, JSON = "explain", "explain.json"
 QUALITY = 80  # of WebP: a sheet takes about a seventh of its PNG and its captions stay sharp
