@@ -19,16 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ensembles import full_fit, nested, plots, record, report, twin_blend, weights_file
+from ensembles import full_fit, plots, record, report
 from ensembles import members as choice
 from ensembles import rows as common_rows
-from ensembles.crossfit import AUTO
+from ensembles.fit import nested, weights_file
+from ensembles.fit.crossfit import AUTO
+from ensembles.fit.methods import METHODS
 from ensembles.members import Member
-from ensembles.methods import METHODS
 from ensembles.rows import Rows
 from ensembles.study import Study, alone, study
-from ensembles.twin_blend import Twins
-from ensembles.twin_pairs import MODES, OFF
+from ensembles.twins import blend as twin_blend
+from ensembles.twins.blend import Twins
+from ensembles.twins.pairs import MODES, OFF
 from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ensembles import compare, greedy, methods, temperature
-from ensembles.compare import Score
+from ensembles.fit import compare, greedy, methods, temperature
+from ensembles.fit.compare import Score
 from ensembles.members import Member
 from ensembles.rows import Rows
 from ensembles.study import Line, Study

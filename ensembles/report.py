@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ensembles.compare import Comparison, Score
-from ensembles.crossfit import AUTO, ONE
-from ensembles.forecast import Forecast
+from ensembles.fit.compare import Comparison, Score
+from ensembles.fit.crossfit import AUTO, ONE
+from ensembles.fit.methods import METHODS, SINGLE
+from ensembles.fit.nested import GIVEN
 from ensembles.members import RUN, Member
-from ensembles.methods import METHODS, SINGLE
-from ensembles.nested import GIVEN
 from ensembles.rows import Rows
 from ensembles.study import Study
+from ensembles.twins.forecast import Forecast
 from fer_kit import metrics
 from fer_kit.drawing.text_table import aligned
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import compare, value
-from ensembles.compare import Comparison, Score
-from ensembles.crossfit import AUTO, NOTHING, ONE, CrossFit, Model
+from ensembles.fit import compare, value
+from ensembles.fit.compare import Comparison, Score
+from ensembles.fit.crossfit import AUTO, NOTHING, ONE, CrossFit, Model
+from ensembles.fit.methods import Weighted
+from ensembles.fit.nested import GIVEN
 from ensembles.members import Member
-from ensembles.methods import Weighted
-from ensembles.nested import GIVEN
 from ensembles.rows import Rows
 from fer_kit import metrics
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.crossfit import ONE
+from ensembles.fit.crossfit import ONE
 from ensembles.members import RUN
 from fer_kit import metrics
 from fer_kit.errors import FerKitError, did_you_mean

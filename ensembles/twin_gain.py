@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import twin_lookup, twin_pairs
 from ensembles.rows import FOLDS
-from ensembles.twin_pairs import EXACT, NEAR, Pairs, TwinTable
+from ensembles.twins import lookup
+from ensembles.twins import pairs as twin_pairs
+from ensembles.twins.pairs import EXACT, NEAR, Pairs, TwinTable
 from fer_kit import cli, metrics
 from fer_kit.errors import FerKitError
 from fer_kit.runs import folders
@@ -70,11 +71,11 @@ def measure(run: Run, pairs: Pairs, table: TwinTable) -> str:
     groups = table.groups[run.oof.ids]
     before = metrics.log_softmax(run.oof.logits)
     try:
-        after, strength = twin_lookup.held_out(before, run.oof.labels, pairs, groups)
+        after, strength = lookup.held_out(before, run.oof.labels, pairs, groups)
     except FerKitError as error:
         return f"not measured ({error})"
-    gain = twin_lookup.gain(before, after, strength, run.oof.labels, pairs, groups)
-    return f"{twin_lookup.gain_line(gain)}; strength {strength:.2f}"
+    gain = lookup.gain(before, after, strength, run.oof.labels, pairs, groups)
+    return f"{lookup.gain_line(gain)}; strength {strength:.2f}"
 
 
 def on_rows(pairs: Pairs, ids: NDArray[np.int64]) -> Pairs:

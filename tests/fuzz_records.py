@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ensembles import weights_file
+from ensembles.fit import weights_file
 from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from fer_kit.folds import table

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ensembles import compare
+from ensembles.fit import compare
 from fer_kit import metrics
 
 

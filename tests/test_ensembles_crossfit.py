@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensembles import crossfit, value
-from ensembles.crossfit import AUTO, CrossFit, Inner
-from ensembles.methods import METHODS, Method, Weighted, fit_mean
+from ensembles.fit import crossfit, value
+from ensembles.fit.crossfit import AUTO, CrossFit, Inner
+from ensembles.fit.methods import METHODS, Method, Weighted, fit_mean
 from fer_kit import metrics
 from tests import drawn_members
 

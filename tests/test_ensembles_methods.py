@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensembles import greedy, methods, temperature
+from ensembles.fit import greedy, methods, temperature
 from fer_kit import metrics
 from tests import drawn_members
 

@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from ensembles import blend, crossfit, members, nested, value
+from ensembles import blend, members
 from ensembles import rows as common_rows
+from ensembles.fit import crossfit, nested, value
 from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec

@@ -10,7 +10,9 @@ import shutil
 import numpy as np
 import pytest
 
-from ensembles import blend, twin_gain, twin_lookup, twin_pairs
+from ensembles import blend, twin_gain
+from ensembles.twins import lookup
+from ensembles.twins import pairs as twin_pairs
 from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
@@ -65,7 +67,7 @@ def test_the_update_is_bayes():
     confusion[:, np.arange(7), np.arange(7)] = 0.7
     pairs = twin_pairs.Pairs(np.array([1]), np.array([0]), np.array([1]), np.array([False]), 2)
     log_probs = metrics.log_softmax(np.array([[1.0, 0, 0, 0, 0, 0, 0]] * 2))
-    updated = twin_lookup.Lookup(confusion, 1.0).apply(log_probs, pairs)
+    updated = lookup.Lookup(confusion, 1.0).apply(log_probs, pairs)
     np.testing.assert_array_equal(updated[0], log_probs[0])  # no twin: untouched
     expected = np.exp(log_probs[1]) * np.where(np.arange(7) == 1, 0.7, 0.05)
     np.testing.assert_allclose(np.exp(updated[1]), expected / expected.sum())
@@ -80,7 +82,7 @@ def test_copies_and_near_twins_have_confusions_of_their_own():
     keys = np.where(exact, groups, np.arange(2000) + 10_000).astype("S32")
     pairs = twin_pairs.among(groups, labels, keys)
     flat = np.full((2000, 7), -math.log(7))
-    learned = twin_lookup.fit(flat, labels, pairs, groups)
+    learned = lookup.fit(flat, labels, pairs, groups)
     assert np.diag(learned.confusion[1]).min() > 0.9
     assert learned.confusion[0].max() < 0.35
     right = metrics.predicted(learned.apply(flat, pairs)) == labels
@@ -93,8 +95,8 @@ def test_useless_twins_are_not_believed():
     labels = rng.integers(0, 7, len(WORLD.photos))
     pairs = twin_pairs.among(WORLD.photos, labels, keys_of(WORLD.photos))
     log_probs = metrics.log_softmax(rng.normal(size=(len(labels), 7)) + 1.5 * np.eye(7)[labels])
-    after, strength = twin_lookup.held_out(log_probs, labels, pairs, WORLD.photos)
-    gain = twin_lookup.gain(log_probs, after, strength, labels, pairs, WORLD.photos)
+    after, strength = lookup.held_out(log_probs, labels, pairs, WORLD.photos)
+    gain = lookup.gain(log_probs, after, strength, labels, pairs, WORLD.photos)
     assert abs(gain.difference) < 0.01
     assert gain.interval[0] < 0.002
 
@@ -104,15 +106,15 @@ def test_a_row_is_updated_by_what_was_learned_without_its_group():
     group = WORLD.photos[pairs_of().rows[0]]
     inside = WORLD.photos == group
     log_probs = metrics.log_softmax(np.random.default_rng(2).normal(size=(len(WORLD.labels), 7)))
-    one, _ = twin_lookup.held_out(log_probs, WORLD.labels, pairs_of(), WORLD.photos)
+    one, _ = lookup.held_out(log_probs, WORLD.labels, pairs_of(), WORLD.photos)
     row = int(np.flatnonzero(inside)[0])
     changed = WORLD.labels.copy()
     changed[row] = (changed[row] + 3) % 7
     pairs = twin_pairs.among(WORLD.photos, changed, keys_of(WORLD.photos))
-    two, _ = twin_lookup.held_out(log_probs, changed, pairs, WORLD.photos)
+    two, _ = lookup.held_out(log_probs, changed, pairs, WORLD.photos)
     np.testing.assert_array_equal(one[row], two[row])  # its own label is not known to it
     assert not np.array_equal(one[inside], two[inside])  # its twins are told
-    fitted = twin_lookup.fit(log_probs, WORLD.labels, pairs_of(), WORLD.photos)
+    fitted = lookup.fit(log_probs, WORLD.labels, pairs_of(), WORLD.photos)
     assert not np.array_equal(fitted.apply(log_probs, pairs_of())[row], one[row])  # the fit to all rows does know it
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensembles import forecast, members, twin_blend, twin_pairs
+from ensembles import members
 from ensembles import rows as common_rows
+from ensembles.twins import blend, forecast, pairs
 from fer_kit import metrics
 from tests import twin_world
 
@@ -15,10 +16,10 @@ def twins_of(tmp_path, world, memory):
     data, runs_dir = twin_world.save(tmp_path, world, memory=memory)
     found = members.load(runs_dir, [runs_dir / "net"])
     rows = common_rows.common(runs_dir, found)
-    table, why = twin_blend.table_for(runs_dir, found, rows, "near", str(data))
+    table, why = blend.table_for(runs_dir, found, rows, "near", str(data))
     assert why == ""
     net = found[0]
-    return twin_blend.study(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
+    return blend.study(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
 
 
 @pytest.mark.parametrize("memory", [0.0, 1.5, 4.0])
@@ -43,6 +44,6 @@ def test_blends_of_files_alone_have_no_forecast(tmp_path):
     world = twin_world.draw(rows=600, test_rows=200)
     _, net, table = twins_of(tmp_path, world, 1.0)
     outside = members.Member("theirs", members.FILES, net.oof, net.test, ())
-    assert isinstance(table, twin_pairs.TwinTable)
+    assert isinstance(table, pairs.TwinTable)
     with pytest.raises(forecast.FerKitError, match="no run is among the members, so no fold is known"):
         forecast.judge([outside], table)

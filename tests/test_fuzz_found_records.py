@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ensembles import weights_file
+from ensembles.fit import weights_file
 from fer_kit.config import recipes, train_config
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic

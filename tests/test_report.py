@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensembles import value
+from ensembles.fit import value
 from fer_kit import metrics
 from fer_kit.drawing import svg_charts
 from fer_kit.drawing.svg_charts import Axis, Line

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ensembles.crossfit import AUTO, CrossFit
-from ensembles.methods import METHODS
+from ensembles.fit.crossfit import AUTO, CrossFit
+from ensembles.fit.methods import METHODS
 from fer_kit import cli, metrics
 from tests.benchmarks import bench_record
 from tests.benchmarks.bench_record import machine, peak_mb

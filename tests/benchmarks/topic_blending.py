@@ -9,8 +9,8 @@ from unittest import mock
 import numpy as np
 import scipy.optimize
 
-from ensembles import methods
-from ensembles.crossfit import AUTO
+from ensembles.fit import methods
+from ensembles.fit.crossfit import AUTO
 from fer_kit import metrics
 from tests.benchmarks import bench_blend, bench_record, limits
 from tests.benchmarks.clocks import WALL

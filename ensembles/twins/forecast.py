@@ -21,10 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import temperature, twin_lookup
-from ensembles.compare import LEVEL
+from ensembles.fit import temperature
+from ensembles.fit.compare import LEVEL
 from ensembles.members import RUN, Member
-from ensembles.twin_pairs import TwinTable
+from ensembles.twins import lookup
+from ensembles.twins.pairs import TwinTable
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.runs import predictions
@@ -88,10 +89,10 @@ def judge(members: Sequence[Member], table: TwinTable) -> Judge:
     unseen = metrics.log_softmax(metrics.mean_of_probabilities([_by_unseen_fold(part, table) for part in parts]))
     calibration = temperature.fit(oof[None], table.labels)
     oof, unseen = temperature.scale(oof[None], calibration)[0], temperature.scale(unseen[None], calibration)[0]
-    learned = twin_lookup.fit(oof, table.labels, table.train, table.groups)
+    learned = lookup.fit(oof, table.labels, table.train, table.groups)
     beliefs = learned.apply(unseen, table.test)[seen]
     # sharper than right by 2 points on FER2013's train pairs until it is calibrated once more, on rows it never saw
-    held, _ = twin_lookup.held_out(oof, table.labels, table.train, table.groups)
+    held, _ = lookup.held_out(oof, table.labels, table.train, table.groups)
     have = table.train.have
     doubt = temperature.fit(held[have][None], table.labels[have])
     return Judge(seen, np.exp(temperature.scale(beliefs[None], doubt)[0]))

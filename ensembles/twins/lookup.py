@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.compare import LEVEL
-from ensembles.twin_pairs import Pairs
+from ensembles.fit.compare import LEVEL
+from ensembles.twins.pairs import Pairs
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.labels import NUM_CLASSES

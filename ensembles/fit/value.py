@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import parallel, temperature
-from ensembles.crossfit import CrossFit
-from ensembles.methods import Weighted, fit_log_mean
+from ensembles.fit import parallel, temperature
+from ensembles.fit.crossfit import CrossFit
+from ensembles.fit.methods import Weighted, fit_log_mean
 from fer_kit import metrics
 
 NEARLY_ALL = 1 - 1e-6  # of the weight: taking it off by subtraction would leave rounding errors

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import compare, twin_lookup, twin_pairs
-from ensembles.compare import LEVEL, Score
-from ensembles.forecast import Forecast, Judge, forecast, judge
+from ensembles.fit import compare
+from ensembles.fit.compare import LEVEL, Score
 from ensembles.members import Member
 from ensembles.rows import FOLDS, Rows
 from ensembles.study import Line
-from ensembles.twin_lookup import Gain, Lookup
-from ensembles.twin_pairs import NEAR, OFF, TEST_GROUPS, Pairs, TwinTable
+from ensembles.twins import lookup
+from ensembles.twins import pairs as twin_pairs
+from ensembles.twins.forecast import Forecast, Judge, forecast, judge
+from ensembles.twins.lookup import Gain, Lookup
+from ensembles.twins.pairs import NEAR, OFF, TEST_GROUPS, Pairs, TwinTable
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -118,15 +120,15 @@ def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows
     """Update out-of-fold rows by their other twins, and test rows by all of theirs."""
     before = metrics.log_softmax(oof)
     pairs, test_pairs = table.train.of_mode(mode), table.test.of_mode(mode)
-    after, strength = twin_lookup.held_out(before, rows.labels, pairs, rows.groups)
-    learned = twin_lookup.fit(before, rows.labels, pairs, rows.groups)
+    after, strength = lookup.held_out(before, rows.labels, pairs, rows.groups)
+    learned = lookup.fit(before, rows.labels, pairs, rows.groups)
     have, updated = test_pairs.have, updated_test(learned, test, test_pairs)
     return Twinned(
         mode,
         after.astype(np.float32),
         updated,
         compare.score(after.astype(np.float32), rows.labels, rows.folds, rows.groups),
-        twin_lookup.gain(before, after, strength, rows.labels, pairs, rows.groups),
+        lookup.gain(before, after, strength, rows.labels, pairs, rows.groups),
         learned.strength,
         int(have.sum()),
         int((metrics.predicted(updated) != metrics.predicted(test)).sum()),
@@ -135,7 +137,7 @@ def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows
 
 def would_be(oof: NDArray[np.float32], test: NDArray[np.float32], rows: Rows, table: TwinTable) -> NDArray[np.float32]:
     """Test logits (M, 7) as a lookup of near twins would leave them."""
-    learned = twin_lookup.fit(metrics.log_softmax(oof), rows.labels, table.train, rows.groups)
+    learned = lookup.fit(metrics.log_softmax(oof), rows.labels, table.train, rows.groups)
     return updated_test(learned, test, table.test)
 
 
@@ -160,7 +162,7 @@ def lines(found: Twins, name: str) -> list[str]:
     twins = found.twinned
     told.append(
         f"twin lookup ({twins.mode}), leave one out within groups, by networks that saw no twin: "
-        f"{twin_lookup.gain_line(twins.gain)}; strength {twins.strength:.2f}"
+        f"{lookup.gain_line(twins.gain)}; strength {twins.strength:.2f}"
     )
     if found.with_lookup is not None and found.plain is not None:
         told.append(found.with_lookup.sentence("leaderboard forecast with twin lookup"))
@@ -181,7 +183,7 @@ def forecast_json(found: Twins, *, with_lookup: bool) -> dict[str, Any] | None:
 
 def meta_of(meta: dict[str, Any], twinned_name: str, mode: str) -> dict[str, Any]:
     """meta of the files of the blend with lookup, from that of the blend without."""
-    constants = [SCHEMA, twin_lookup.PARTS, twin_lookup.LAPLACE, twin_lookup.STRENGTHS.tolist()]
+    constants = [SCHEMA, lookup.PARTS, lookup.LAPLACE, lookup.STRENGTHS.tolist()]
     digest = atomic.digest_of({"blend": meta["config_digest"], "twins": mode, "constants": constants})
     return {**meta, "run": twinned_name, "config_digest": digest, "twins": mode}
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.greedy import select
+from ensembles.fit.greedy import select
 from fer_kit import metrics
 
 Floats = NDArray[np.float64]
@@ -122,7 +122,7 @@ def fit_weights(log_probs: Floats, labels: Ints) -> Weighted:
 
 
 def fit_greedy(log_probs: Floats, labels: Ints) -> Weighted:
-    """Greedy selection with replacement and bagging on accuracy; see `ensembles.greedy`."""
+    """Greedy selection with replacement and bagging on accuracy; see `ensembles.fit.greedy`."""
     return Weighted(select(log_probs, labels), of_logs=False)
 
 

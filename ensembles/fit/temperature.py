@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import parallel
+from ensembles.fit import parallel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

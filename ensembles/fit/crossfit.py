@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import temperature
-from ensembles.methods import METHODS, SINGLE, Fitted, Method
+from ensembles.fit import temperature
+from ensembles.fit.methods import METHODS, SINGLE, Fitted, Method
 from fer_kit import metrics
 
 Floats = NDArray[np.float64]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.crossfit import AUTO, ONE, CrossFit, Inner
+from ensembles.fit.crossfit import AUTO, ONE, CrossFit, Inner
+from ensembles.fit.methods import METHODS, Method, given
 from ensembles.members import Member
-from ensembles.methods import METHODS, Method, given
 from ensembles.rows import Rows
 from fer_kit import metrics
 from fer_kit.errors import FerKitError

@@ -1,0 +1,1 @@
+"""Blending methods and the cross-fitting that scores them."""

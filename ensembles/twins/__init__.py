@@ -1,0 +1,1 @@
+"""Train twins of test rows: pairs, label lookup, leaderboard forecast."""
