@@ -13,7 +13,8 @@ from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import NoCredentials
 from fer_kit.pretrained import source
 from fer_kit.runs import folders
-from kernels import accelerators, build, notebook, pipeline, plan, push, record, weights
+from kernels import build, notebook, plan, push, record
+from kernels.inside import accelerators, pipeline, weights
 
 ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials
 

@@ -15,7 +15,8 @@ from typing import Any
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.kaggle.client import COMPETITION
-from kernels import accelerators, bundle, fold_table, leaks, pipeline, weights
+from kernels import bundle, leaks
+from kernels.inside import accelerators, fold_table, pipeline, weights
 from kernels.plan import Plan
 
 SIZE_CAP, SIZE_WARNING = 1_000_000, 900_000  # bytes of script that Kaggle takes

@@ -19,8 +19,9 @@ from fer_kit.folds import table
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete
 from fer_kit.runs import folders
-from kernels import archive, manifest, record
-from kernels.manifest import Manifest
+from kernels import record
+from kernels.inside import archive, manifest
+from kernels.inside.manifest import Manifest
 from kernels.push import ENDED, failed, look
 from kernels.record import Push
 

@@ -16,7 +16,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.folds import table as fold_files
 from fer_kit.folds.table import Folds
 from fer_kit.train import __main__ as train
-from kernels import accelerators, pipeline, weights
+from kernels.inside import accelerators, pipeline, weights
 
 SHORTEST_TITLE, LONGEST_TITLE = 5, 50
 FOLD_COUNT = 5  # what `fer_kit.folds` makes where no local folds are sent along

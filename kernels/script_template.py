@@ -52,7 +52,7 @@ def main() -> int:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
         from pathlib import Path
 
-        from kernels import session
+        from kernels.inside import session
 
         return session.main({name.lower(): globals()[name] for name in SETTINGS.split()}, Path(code))
 

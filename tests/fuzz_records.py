@@ -17,8 +17,8 @@ from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from fer_kit.folds import table
 from fer_kit.runs import folders, predictions
-from kernels import manifest
 from kernels import record as kernel_record
+from kernels.inside import manifest
 from submissions import check, ledger, sources
 from submissions import form as forms
 from submissions import record as submission_record

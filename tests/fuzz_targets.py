@@ -19,7 +19,7 @@ from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
 from fer_kit.runs import predictions, soft_targets
-from kernels import archive
+from kernels.inside import archive
 from tests import fake_runs, small_competition
 from tests.fuzz_inputs import broken, broken_npy, npy, tarred, zipped
 

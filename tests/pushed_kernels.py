@@ -15,7 +15,8 @@ from typing import Any
 from fer_kit.folds import table
 from fer_kit.runs import folders
 from kernels import __main__ as commands
-from kernels import archive, manifest, record
+from kernels import record
+from kernels.inside import archive, manifest
 from tests import fake_runs
 from tests.kaggle_fixture import hermetic
 from tests.kaggle_standin import KernelVersion

@@ -18,7 +18,7 @@ from fer_kit.files import atomic, unzip
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table
 from fer_kit.runs import folders
-from kernels import archive
+from kernels.inside import archive
 from submissions import ledger
 from tests import fake_runs
 from tests.fake_submissions import run, save_entry

@@ -21,7 +21,7 @@ from fer_kit.data import places
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz, unzip
 from fer_kit.runs import predictions, soft_targets
-from kernels import archive
+from kernels.inside import archive
 from submissions import form as forms
 from tests import fake_runs, small_competition
 from tests.fuzz_inputs import npy

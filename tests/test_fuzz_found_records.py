@@ -13,8 +13,8 @@ from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table as fold_files
 from fer_kit.runs import folders
-from kernels import manifest
 from kernels import record as kernel_record
+from kernels.inside import manifest
 from submissions import ledger, sources
 from submissions import record as submission_record
 from tests import fake_runs

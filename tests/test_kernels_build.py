@@ -13,7 +13,8 @@ import pytest
 from fer_kit.batches import pipeline_file
 from fer_kit.errors import FerKitError
 from kernels import __main__ as commands
-from kernels import accelerators, build, bundle, pipeline, plan, record, session
+from kernels import build, bundle, plan, record
+from kernels.inside import accelerators, pipeline, session
 from tests import fake_runs
 from tests.pushed_kernels import SMALL, constants, parsed
 from tests.test_layers import HEAVY, ROOT

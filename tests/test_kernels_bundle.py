@@ -17,7 +17,8 @@ import pytest
 
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
-from kernels import bundle, fold_table, leaks
+from kernels import bundle, leaks
+from kernels.inside import fold_table
 from tests import fake_runs
 from tests.test_layers import ROOT, imports
 
@@ -40,7 +41,7 @@ def test_the_bundle_is_source_only_sorted_and_without_times(made):
     names = [member.name for member in members]
     assert names == sorted(names) == list(made.files)
     assert all(name.endswith(".py") for name in names)
-    assert {"fer_kit/train.py", "fer_kit/models/residual.py", "kernels/session.py"} <= set(names)
+    assert {"fer_kit/train.py", "fer_kit/models/residual.py", "kernels/inside/session.py"} <= set(names)
     assert {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in members} == {(0, 0, 0, "", 0o644)}
     assert unpacked(made).extractfile("fer_kit/train.py").read() == (ROOT / "fer_kit/train.py").read_bytes()
 

@@ -12,8 +12,8 @@ import pytest
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
 from fer_kit.runs import folders
-from kernels import archive, devices, earlier, manifest, session, training, weights
-from kernels.devices import Found, Gpu
+from kernels.inside import archive, devices, earlier, manifest, session, training, weights
+from kernels.inside.devices import Found, Gpu
 from tests import fake_runs
 from tests.pushed_kernels import RUN, files_of, save_output, save_runs
 

@@ -18,7 +18,8 @@ from fer_kit.folds import deal
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
 from kernels import __main__ as commands
-from kernels import archive, manifest, push, record
+from kernels import push, record
+from kernels.inside import archive, manifest
 from submissions.__main__ import main as submissions
 from tests.kaggle_fixture import Site
 from tests.kaggle_standin import KernelVersion

@@ -1,6 +1,6 @@
 """What a session runs on: asked of torch in a process of its own, so that the one that only waits holds no GPU memory.
 
-`python -m kernels.devices` prints one JSON line.
+`python -m kernels.inside.devices` prints one JSON line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_kit.errors import FerKitError
-from kernels.accelerators import KNOWN, Accelerator
+from kernels.inside.accelerators import KNOWN, Accelerator
 
 PROBE_SECONDS = 300.0
 
@@ -77,7 +77,7 @@ def probe(environ: Mapping[str, str]) -> Found:
     Raises:
         FerKitError: that process failed; its last line is shown.
     """
-    command = [sys.executable, "-m", "kernels.devices"]
+    command = [sys.executable, "-m", "kernels.inside.devices"]
     try:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:

@@ -23,8 +23,8 @@ from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
 from fer_kit.train import __main__ as train
-from kernels import archive, devices, earlier, fold_table, manifest, pipeline, weights
-from kernels.training import Outcome, Slot, Training
+from kernels.inside import archive, devices, earlier, fold_table, manifest, pipeline, weights
+from kernels.inside.training import Outcome, Slot, Training
 
 # Where Kaggle mounts inputs and keeps outputs; the variables are for trying a built script elsewhere.
 INPUT_VARIABLE, INPUT = "FER_KIT_KAGGLE_INPUT", "/kaggle/input"

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from fer_kit.errors import FerKitError
-from kernels import archive, manifest
+from kernels.inside import archive, manifest
 
 
 def find(inputs: Path, ref: str) -> Path:

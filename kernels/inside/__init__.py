@@ -1,0 +1,1 @@
+"""What runs inside a Kaggle session; every module here travels in the pushed script."""
