@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ensembles.fit.crossfit import ONE
 from ensembles.members import RUN
 from fer_kit import metrics
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.labels import NUM_CLASSES
 from fer_kit.runs import folders as runs
 from fer_kit.runs import predictions, soft_targets
 from fer_kit.runs.folders import BLENDS, OOF, TEST, Run

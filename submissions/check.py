@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_kit.competition import CLASSES, NUM_CLASSES
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.labels import CLASSES, NUM_CLASSES
 from fer_kit.runs import folders
 from submissions import form as forms
 from submissions.form import Form

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, unzip
-from fer_kit.labels import NUM_CLASSES
 
 EXAMPLE = "example_submission.csv"
 ORGANISERS = "the organiser's: one integer a line, no header, no id"

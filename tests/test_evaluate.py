@@ -13,12 +13,12 @@ import pytest
 
 from ensembles import blend
 from fer_kit import metrics
+from fer_kit.competition import CLASSES
 from fer_kit.data import loading
 from fer_kit.evaluate import __main__ as evaluate
 from fer_kit.evaluate import scores, sources
 from fer_kit.evaluate.sources import Groups
 from fer_kit.folds import table as fold_files
-from fer_kit.labels import CLASSES
 from fer_kit.synthetic import draw
 from tests import fake_runs
 from tests.fake_runs import LABELS, ROWS, TEST_ROWS

@@ -13,12 +13,12 @@ from torch import nn
 
 from ensembles import blend
 from fer_kit import models
+from fer_kit.competition import CLASSES
 from fer_kit.config import recipes
 from fer_kit.explain import __main__ as explain
 from fer_kit.explain import maps as explain_maps
 from fer_kit.explain import overlay, sheets
 from fer_kit.folds import __main__ as folds_command
-from fer_kit.labels import CLASSES
 from fer_kit.runs import predictions
 from fer_kit.train import __main__ as train
 from tests import fake_runs

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_kit.competition import CLASSES
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
 from fer_kit.explore import __main__ as explore
 from fer_kit.explore import facts as explore_facts
 from fer_kit.explore import pictures as explore_pictures
 from fer_kit.folds import table
-from fer_kit.labels import CLASSES
 from tests.small_competition import refusal
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import deal, twins
-from fer_kit.labels import NUM_CLASSES
 from fer_kit.synthetic import draw
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from fer_kit.competition import CLASSES
 from fer_kit.errors import FerKitError
-from fer_kit.labels import CLASSES
 from fer_kit.synthetic import __main__ as synthetic_command
 from fer_kit.synthetic import draw, faces
 

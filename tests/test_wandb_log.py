@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from ensembles import blend
+from fer_kit.competition import CLASSES
 from fer_kit.folds import __main__ as folds_command
-from fer_kit.labels import CLASSES
 from fer_kit.track import __main__ as track
 from fer_kit.track import follow
 from fer_kit.train import __main__ as train

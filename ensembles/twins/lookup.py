@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ensembles.fit.compare import LEVEL
 from ensembles.twins.pairs import Pairs
 from fer_kit import metrics
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.errors import FerKitError
-from fer_kit.labels import NUM_CLASSES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

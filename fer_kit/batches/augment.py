@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.labels import SIDE_PX
 
 # Mean and standard deviation of the grey values of FER2013's train rows, as shares of white.
 PIXEL_MEAN, PIXEL_STD = 0.5077, 0.2550

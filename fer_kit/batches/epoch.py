@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from fer_kit.batches.augment import augment
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.labels import NUM_CLASSES
 
 
 def count(rows: int, batch_size: int) -> int:

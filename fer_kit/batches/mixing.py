@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.labels import NUM_CLASSES
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.batches.pipeline_file import AugmentFile
+from fer_kit.competition import SIDE_PX
 from fer_kit.errors import FerKitError, did_you_mean
-from fer_kit.labels import SIDE_PX
 
 Pixels = NDArray[Any]  # uint8, or float32 from 0 to 1
 

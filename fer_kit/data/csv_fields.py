@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import csv
 
+from fer_kit.competition import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.errors import FerKitError
-from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 
 LABEL, PIXEL, USAGE = "emotion", "pixels", "Usage"
 USAGES = ("Training", "PublicTest", "PrivateTest")

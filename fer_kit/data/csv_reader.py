@@ -15,10 +15,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.data import csv_fields
 from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE, USAGES
 from fer_kit.errors import FerKitError
-from fer_kit.labels import NUM_CLASSES, PIXELS, SIDE_PX
 
 BLOCK_BYTES = 1 << 18  # a block and what is computed from it stay in the processor's cache
 MAX_LINE_BYTES = 1 << 20  # a row of 2,304 numbers takes 9 kB

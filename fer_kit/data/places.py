@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from fer_kit.competition import COMPETITION as SLUG
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
-from fer_kit.labels import COMPETITION as SLUG
 
 KAGGLE_INPUT = Path("/kaggle/input")
 ENVIRONMENT = "FER_KIT_DATA"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import CLASSES, SIDE_PX
 from fer_kit.files import atomic
-from fer_kit.labels import CLASSES, SIDE_PX
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,12 +18,12 @@ from torch.optim.swa_utils import AveragedModel
 from fer_kit import models
 from fer_kit.batches import mixing
 from fer_kit.batches.augment import normalise
+from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import averaging, compiling, optim, sam, views
 from fer_kit.engine.device import Precision
 from fer_kit.engine.losses import Loss
 from fer_kit.errors import FerKitError
-from fer_kit.labels import SIDE_PX
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
 from fer_kit.pretrained.start import Start

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.labels import NUM_CLASSES
 
 EFFECTIVE_NUMBER_BETA = 0.9999
 

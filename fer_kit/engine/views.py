@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_kit.batches.augment import warp
-from fer_kit.labels import SIDE_PX
+from fer_kit.competition import SIDE_PX
 
 Way = Callable[[Tensor], Tensor]  # float (B, 1, 48, 48) → the same shape
 

@@ -40,8 +40,8 @@ def fold_accuracies(source: Source, groups: Groups) -> dict[int, float]:
 
 def mistakes(source: Source, groups: Groups) -> list[dict[str, Any]]:
     """The most confident wrong rows of each class, one of each group of twins: id, label, answer, probability. JSON."""
+    from fer_kit.competition import CLASSES
     from fer_kit.evaluate.scores import confident_mistakes
-    from fer_kit.labels import CLASSES
 
     logits = source.oof.logits
     rows = confident_mistakes(logits, source.labels, groups.of(source.oof.ids), MISTAKES_A_CLASS)

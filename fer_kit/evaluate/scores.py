@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit import metrics
+from fer_kit.competition import CLASSES, NUM_CLASSES
 from fer_kit.data.loading import Answers
 from fer_kit.evaluate.sources import Groups, Source, common_ids
-from fer_kit.labels import CLASSES, NUM_CLASSES
 from fer_kit.metrics import Calibration, Comparison
 
 Ints = NDArray[np.int64]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fer_kit import metrics
+from fer_kit.competition import CLASSES
 from fer_kit.drawing.text_table import aligned
 from fer_kit.evaluate.scores import Scores, most_confused
 from fer_kit.evaluate.sources import Source
-from fer_kit.labels import CLASSES
 
 SURE = 0.05  # p below which two sources are told apart
 PAIRS_SHOWN = 5

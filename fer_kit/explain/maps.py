@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_kit.batches.augment import normalise
+from fer_kit.competition import SIDE_PX
 from fer_kit.engine.views import VIEWS
 from fer_kit.errors import FerKitError, did_you_mean
-from fer_kit.labels import SIDE_PX
 from fer_kit.models.backbone import Backbone
 
 SMALLEST_PX = 5  # of a map side, for the layer chosen by itself: 3×3 fields on a face tell nothing

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fer_kit import metrics, models
+from fer_kit.competition import CLASSES
 from fer_kit.config import train_config as config
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
@@ -21,7 +22,6 @@ from fer_kit.explain import maps as explain_maps
 from fer_kit.explain import overlay as draw
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.labels import CLASSES
 from fer_kit.runs import folders as run_folders
 from fer_kit.runs import predictions
 from fer_kit.train import checkpoints

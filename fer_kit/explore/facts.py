@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table, twins
 from fer_kit.folds.table import Folds
-from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 
 Images = NDArray[np.uint8]  # (N, 48, 48)
 Ints = NDArray[np.int64]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import CLASSES
 from fer_kit.data.loading import Competition
 from fer_kit.drawing import pictures
 from fer_kit.drawing.pictures import Colours, Images
 from fer_kit.explore.facts import Groups, conflicting, grey_level_shares
-from fer_kit.labels import CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import CLASSES, NUM_CLASSES
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import twins
 from fer_kit.folds.table import COLUMNS, TEST_COLUMNS, Folds, check, read, read_test_groups, table_of
-from fer_kit.labels import CLASSES, NUM_CLASSES
 
 if TYPE_CHECKING:
     from fer_kit.data.loading import Competition

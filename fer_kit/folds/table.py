@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.labels import NUM_CLASSES
 
 Ints = NDArray[np.int64]
 

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import PIXELS
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.folds import twin_alignment, twin_candidates
-from fer_kit.labels import PIXELS
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

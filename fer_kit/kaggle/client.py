@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fer_kit.competition import COMPETITION
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.kaggle import answers, faults, output
@@ -22,7 +23,6 @@ from fer_kit.kaggle.answers import KernelState, Limits, Pushed, Submission
 from fer_kit.kaggle.errors import AnswerLost, OutputIncomplete, PushRefused, TimedOut, UploadFailed
 from fer_kit.kaggle.faults import TRANSIENT, Subject, rules_url
 from fer_kit.kaggle.program import Answer, Program, Timeouts
-from fer_kit.labels import COMPETITION
 
 __all__ = ["COMPETITION", "RULES_URL", "Client", "KernelState", "Limits", "Pushed", "Submission", "Timeouts"]
 

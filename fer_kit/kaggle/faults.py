@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from fer_kit.competition import COMPETITION
 from fer_kit.kaggle import errors
 from fer_kit.kaggle.credentials import HOW_TO_SET
 from fer_kit.kaggle.errors import KaggleError
-from fer_kit.labels import COMPETITION
 
 TRANSIENT = (errors.RateLimited, errors.NotJson, errors.NetworkGone, errors.ServerTrouble)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from timm.layers.cbam import ChannelAttn
 from torch import Tensor, nn
 
-from fer_kit.labels import NUM_CLASSES
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.models.deep import WIDTHS, conv_bn_relu
 
 

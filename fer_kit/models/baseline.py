@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fer_kit.labels import NUM_CLASSES
+from fer_kit.competition import NUM_CLASSES
 
 
 class BaselineV1(nn.Module):

@@ -6,7 +6,7 @@ from timm.layers import LayerNorm2d, calculate_drop_path_rates
 from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 
-from fer_kit.labels import SIDE_PX
+from fer_kit.competition import SIDE_PX
 from fer_kit.models.head import place_head, scaled
 
 

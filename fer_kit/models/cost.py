@@ -6,9 +6,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_kit import models
+from fer_kit.competition import SIDE_PX
 from fer_kit.config.costs import Cost
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.labels import SIDE_PX
 
 
 def measure(config: TrainConfig) -> Cost:

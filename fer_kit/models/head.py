@@ -5,7 +5,7 @@ from __future__ import annotations
 from timm.layers import make_divisible
 from torch import nn
 
-from fer_kit.labels import NUM_CLASSES
+from fer_kit.competition import NUM_CLASSES
 
 
 def place_head(channels: int, side: int, dropout: float) -> nn.Sequential:

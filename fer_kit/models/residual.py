@@ -6,7 +6,7 @@ from timm.layers import DropPath, SqueezeExcite, calculate_drop_path_rates
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
-from fer_kit.labels import SIDE_PX
+from fer_kit.competition import SIDE_PX
 from fer_kit.models.deep import conv_bn_relu
 from fer_kit.models.head import place_head, scaled
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from fer_kit.labels import SIDE_PX
+from fer_kit.competition import SIDE_PX
 from fer_kit.models.deep import conv_bn_relu
 from fer_kit.models.head import place_head, scaled
 from fer_kit.models.residual import he_normal_

@@ -8,7 +8,7 @@ from timm.layers import BatchNormAct2d, calculate_drop_path_rates, create_conv2d
 from timm.models.resnetv2 import DownsampleConv, PreActBasic
 from torch import Tensor, nn
 
-from fer_kit.labels import SIDE_PX
+from fer_kit.competition import SIDE_PX
 from fer_kit.models.head import place_head, scaled
 from fer_kit.models.residual import he_normal_
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import CLASSES
 from fer_kit.drawing import html, svg_charts
 from fer_kit.drawing.html_tables import heat
 from fer_kit.drawing.svg_charts import Axis, Line
-from fer_kit.labels import CLASSES
 
 Images = NDArray[np.uint8]
 

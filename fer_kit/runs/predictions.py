@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import CLASSES, NUM_CLASSES
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz
-from fer_kit.labels import CLASSES, NUM_CLASSES
 
 SCHEMA = 1
 META_KEYS = (

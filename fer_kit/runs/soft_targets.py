@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz
 from fer_kit.folds.fold_spec import Fold
-from fer_kit.labels import NUM_CLASSES
 
 Shares = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_kit import cli
+from fer_kit.competition import CLASSES, NUM_CLASSES
 from fer_kit.errors import FerKitError
-from fer_kit.labels import CLASSES, NUM_CLASSES
 from fer_kit.synthetic.draw import draw, write, write_sheet
 
 

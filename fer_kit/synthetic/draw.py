@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit.competition import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.labels import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.synthetic import faces, near_copies
 
 Ints = NDArray[np.int64]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.labels import CLASSES, SIDE_PX
+from fer_kit.competition import CLASSES, SIDE_PX
 
 Floats = NDArray[np.floating[Any]]
 Traits = dict[str, Floats]

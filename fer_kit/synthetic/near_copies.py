@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.labels import SIDE_PX
+from fer_kit.competition import SIDE_PX
 from fer_kit.synthetic.faces import Floats
 
 KINDS = ("exact", "mirror", "crop", "contrast", "watermark")

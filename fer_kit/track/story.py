@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit import metrics
+from fer_kit.competition import CLASSES
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.labels import CLASSES
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track.follow import FACTS, PLACE

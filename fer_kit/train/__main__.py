@@ -14,11 +14,11 @@ from pathlib import Path
 
 from fer_kit import cli
 from fer_kit.batches import pipeline_file
+from fer_kit.competition import SIDE_PX
 from fer_kit.config import costs, recipes, unread
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
-from fer_kit.labels import SIDE_PX
 from fer_kit.pretrained import source
 from fer_kit.runs import folders, soft_targets
 from fer_kit.track import follow

@@ -16,6 +16,7 @@ from torch import Tensor
 from fer_kit import models, revision
 from fer_kit.batches import epoch as batches
 from fer_kit.batches import workers as user_batches
+from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading as data
 from fer_kit.engine import device as precision
@@ -24,7 +25,6 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds import deal as folds
 from fer_kit.folds import splits
 from fer_kit.folds.fold_spec import Fold, seed_number
-from fer_kit.labels import SIDE_PX
 from fer_kit.pretrained import start as pretrained
 from fer_kit.runs import folders as runs
 from fer_kit.runs import soft_targets

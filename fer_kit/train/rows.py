@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer_kit.competition import NUM_CLASSES
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError
 from fer_kit.folds import splits
 from fer_kit.folds.deal import Folds
 from fer_kit.folds.fold_spec import Fold
-from fer_kit.labels import NUM_CLASSES
 from fer_kit.runs.soft_targets import SoftTargets
 
 
