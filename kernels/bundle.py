@@ -15,21 +15,9 @@ from pathlib import Path
 from fer_kit.errors import FerKitError
 from kernels import leaks
 
-# What runs in a kernel: the whole package, and the modules of this one that run there. Tests walk their imports.
+# What runs in a kernel: the whole package, and of this one the folder of what runs there. Tests walk their imports.
 PACKAGE = "fer_kit"
-IN_KERNEL = (
-    "__init__",
-    "accelerators",
-    "archive",
-    "devices",
-    "earlier",
-    "fold_table",
-    "manifest",
-    "pipeline",
-    "session",
-    "training",
-    "weights",
-)
+INSIDE = "kernels/inside"
 LARGEST_SOURCE = 100_000  # bytes; a source file beyond this is data that someone put into one
 
 
@@ -51,7 +39,8 @@ def make(secrets: Mapping[str, str], extra: Iterable[Path] = ()) -> Bundle:
         FerKitError: a link, a file too large for a source, a known or likely secret in one: with its name.
     """
     sources = collect(_root(PACKAGE), PACKAGE)
-    sources |= {f"kernels/{name}.py": _root("kernels") / f"{name}.py" for name in IN_KERNEL}
+    sources["kernels/__init__.py"] = _root("kernels") / "__init__.py"
+    sources |= collect(_root("kernels") / "inside", INSIDE)
     for root in extra:
         sources |= collect(root, root.name)
     tar = io.BytesIO()

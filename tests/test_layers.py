@@ -13,52 +13,25 @@ from fer_kit.__main__ import COMMANDS
 from fer_kit.__main__ import main as fer_kit_main
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = [
-    {"errors", "labels", "files", "cli", "revision", "lock"},
-    {"config", "config_limits", "model_cost", "metrics", "predictions", "text_table", "html_page", "pictures"}
-    | {"config_unread", "npz"}
-    | {f"kaggle_{part}" for part in ("errors", "credentials", "faults", "program", "answers", "output", "cli")},
-    {"faces", "copies", "synthetic", "csv_fields", "csv_faces", "data_files", "data_cache", "data"}
-    | {"twin_candidates", "twin_alignment", "twins", "fold_names", "fold_files", "folds", "splits", "recipes"}
-    | {"runs", "run_records", "full_fit", "soft_targets", "augment_files"}
-    | {
-        "unzip",
-        "download",
-        "explore_facts",
-        "explore_pictures",
-        "evaluate_sources",
-        "evaluate_scores",
-        "evaluate_report",
-    }
-    | {"wandb_log", "wandb_content", "wandb_run", "explain_pictures"}
-    | {f"report_{part}" for part in ("charts", "tables", "sources", "board", "curves", "errors", "maps", "ledger")}
-    | {"report_blends", "report_origin", "report_page"}
-    | {"recipes_timm", "weights_files"},
-    {"augment", "views", "batches", "losses", "optim", "precision", "models"}
-    | {"user_augment", "albumentations_v3", "user_batches"}
-    | {"timm_alone", "mixing", "sam", "averaging", "compiling"}
-    | {"transfer", "pretrained", "pretrained_files", "pretrained_fit"},
-    {"engine", "tracking", "checkpoints", "training_rows", "fold_job", "fold_epochs", "fold_run", "out_of_memory"}
-    | {"fold_predict", "repredict", "explain_maps", "explain_sheets"},
-    {
-        "train",
-        "pipelines",
-        "predict",
-        "track",
-        "explain",
-        "explore",
-        "evaluate",
-        "report",
-        "report_content",
-        "__main__",
-    },
+PACKAGES = ("fer_kit", "ensembles", "submissions", "kernels")
+# From the ground up: a folder or top-level module imports only from floors below its own. A new file needs no entry.
+FLOORS = [
+    "errors competition metrics revision",
+    "files",
+    "config data kaggle drawing cli albumentations_v3",
+    "folds batches synthetic download",
+    "runs models explore",
+    "pretrained track evaluate submissions pipelines",
+    "engine report ensembles",
+    "predict explain",
+    "train",
+    "kernels",
+    "__main__",
 ]
-LAYER_OF = {name: layer for layer, names in enumerate(LAYERS) for name in names}
-SHARED = {"errors", "labels", "files", "cli", "metrics", "predictions", "runs", "folds", "fold_files", "data"}
-SHARED |= {"lock", "unzip"}
-SHARED |= {"kaggle_errors", "kaggle_cli", "twins", "full_fit", "soft_targets", "fold_names", "wandb_log", "text_table"}
-LIGHT = LAYERS[0] | LAYERS[1] | LAYERS[2]
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 TORCH = {"torch", "torchvision", "timm", "safetensors"}
+WITH_TORCH = {"models", "pretrained", "batches", "engine", "predict", "explain", "train", "albumentations_v3"}
+COMMAND_FILES = {"__main__.py", "blend.py", "targets.py", "twin_gain.py"}  # of ensembles: python -m ensembles.blend
 
 
 def modules(package: str) -> list[Path]:
@@ -80,74 +53,85 @@ def imports(path: Path) -> list[tuple[str, bool]]:
     return found
 
 
-def own(module: str) -> str | None:
-    """The layer name of a fer_kit import: fer_kit.models.deep → models."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == "fer_kit" and len(parts) > 1 and parts[1] in LAYER_OF else None
+def place(module: str) -> str | None:
+    """The folder or top-level module of a dotted name of ours; None for others and for `fer_kit` itself."""
+    first, *rest = module.split(".")
+    if first not in PACKAGES:
+        return None
+    name = rest[0] if first == "fer_kit" and rest else first
+    return name if name in FLOOR_OF else None
 
 
-def test_every_module_has_a_layer():
-    names = {path.relative_to(ROOT / "fer_kit").parts[0].removesuffix(".py") for path in modules("fer_kit")}
-    assert names - {"__init__"} == set(LAYER_OF)
+def home(path: Path) -> str:
+    """The folder or top-level module that `path` belongs to."""
+    first, *rest = path.relative_to(ROOT).with_suffix("").parts
+    return rest[0] if first == "fer_kit" else first
 
 
-@pytest.mark.parametrize("path", modules("fer_kit"), ids=lambda path: path.stem)
+EVERY = [path for package in PACKAGES for path in modules(package) if path != ROOT / "fer_kit/__init__.py"]
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_every_folder_has_a_floor():
+    assert {home(path) for path in EVERY} == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("path", EVERY, ids=named)
 def test_imports_point_downward(path):
-    name = path.relative_to(ROOT / "fer_kit").parts[0].removesuffix(".py")
-    if name == "__init__":
+    here = home(path)
+    for module, _ in imports(path):
+        assert module.split(".")[0] != "tests", f"{named(path)} imports {module}"
+        there = place(module)
+        if there not in (None, here):
+            assert FLOOR_OF[there] < FLOOR_OF[here], f"{named(path)} imports {module}, which is not below {here}"
+
+
+@pytest.mark.parametrize("path", EVERY, ids=named)
+def test_no_library_imports_a_command(path):
+    if path.name in COMMAND_FILES:
         return
     for module, _ in imports(path):
-        assert module.split(".")[0] not in {"ensembles", "submissions", "kernels", "tests"}, f"{path}: {module}"
-        target = own(module)
-        if target is not None and target != name:
-            assert LAYER_OF[target] <= LAYER_OF[name], f"{name} (layer {LAYER_OF[name]}) imports {target}"
-        if name in LIGHT:
-            assert module.split(".")[0] not in TORCH, f"{name} imports {module}: its layer has no torch"
+        if place(module) is not None:
+            assert ".__main__" not in module, f"{named(path)} imports the command {module}"
+
+
+def test_torch_stays_in_its_folders():
+    for path in EVERY:
+        loads = {module.split(".")[0] for module, typed in imports(path) if not typed} & TORCH
+        if loads and home(path) not in WITH_TORCH:
+            assert named(path) == "kernels/inside/devices.py", f"{named(path)} imports {loads}"
 
 
 def test_no_circles():
-    edges = {name: set() for name in LAYER_OF}
-    for path in modules("fer_kit"):
-        name = path.relative_to(ROOT / "fer_kit").parts[0].removesuffix(".py")
-        if name in edges:
-            edges[name] |= {own(module) for module, typed in imports(path) if not typed} - {None, name}
-    seen: dict[str, bool] = {}
+    """Between files too: within a folder they may import each other, but not in a loop."""
+    files = {named(path).removesuffix(".py").replace("/", "."): path for path in EVERY}
+    edges: dict[str, set[str]] = {}
+    for name, path in files.items():
+        found = {module for module, typed in imports(path) if not typed}
+        wanted = found | {module.rpartition(".")[0] for module in found}
+        packages = {f"{module}.__init__" for module in wanted}
+        edges[name] = {module for module in wanted | packages if module in files} - {name}
+    seen: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         assert name not in trail, " → ".join((*trail, name))
-        if not seen.setdefault(name, False):
+        if name not in seen:
             for target in edges[name]:
                 visit(target, (*trail, name))
-            seen[name] = True
+            seen.add(name)
 
     for name in edges:
         visit(name, ())
 
 
-@pytest.mark.parametrize("package", ["ensembles", "submissions"])
-def test_blending_and_submitting_meet_in_files_only(package):
-    other = {"ensembles": "submissions", "submissions": "ensembles"}[package]
-    for path in modules(package):
-        for module, _ in imports(path):
-            first, *rest = module.split(".")
-            assert first not in {other, "kernels", *TORCH}, f"{path} imports {module}"
-            if first == "fer_kit":
-                assert rest and rest[0] in SHARED, f"{path} imports {module}"
-
-
-def test_kernels_has_no_training_logic():
-    for path in modules("kernels"):
-        for module, _ in imports(path):
-            first = module.split(".")[0]
-            assert first not in {"ensembles", "submissions", "tests"}, f"{path} imports {module}"
-            assert first not in TORCH or path.stem == "devices", f"{path} imports {module}"
-            assert own(module) is None or LAYER_OF[own(module)] != 4 or path.stem == "devices", f"{path}: {module}"
-
-
-def test_files_stay_short():
-    files = modules("fer_kit") + modules("ensembles") + modules("submissions") + modules("kernels")
-    long = [path.stem for path in files if len(path.read_text().splitlines()) > 300]
-    assert not long
+def test_folders_stay_small():
+    """No folder with more than about a dozen files, and about ten modules at the top."""
+    for folder in {path.parent for path in EVERY}:
+        count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+        assert count <= 14, f"{named(folder)} has {count} modules"
 
 
 HEAVY = TORCH | {"pandas", "scipy", "sklearn", "cv2", "matplotlib", "albumentations", "wandb", "kaggle", "PIL"}

@@ -16,7 +16,7 @@ from fer_kit.engine import loop
 from fer_kit.engine.device import Precision, choose
 from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError
-from fer_kit.train import checkpoints
+from fer_kit.models import weights
 
 CPU = torch.device("cpu")
 OWN = [name for name in recipes.RECIPES if recipes.get(name).model in models.NETWORKS]
@@ -85,9 +85,9 @@ def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
     logits = loop.predict(state.smooth, images[:4], config.views, precision)
     assert logits.shape == (4, 7)
 
-    checkpoints.save_weights(tmp_path / "model.safetensors", state.smooth, {"recipe": name})
+    weights.save_weights(tmp_path / "model.safetensors", state.smooth, {"recipe": name})
     again = models.build(config).to(memory_format=torch.channels_last)
-    checkpoints.load_weights(tmp_path / "model.safetensors", again)
+    weights.load_weights(tmp_path / "model.safetensors", again)
     assert (loop.predict(again, images[:4], config.views, precision) == logits).all()
 
 
@@ -100,9 +100,9 @@ def test_flip_views_make_a_mirror_image_predict_the_same():
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    checkpoints.save_weights(tmp_path / "w.safetensors", build("deep_v1"), {})
+    weights.save_weights(tmp_path / "w.safetensors", build("deep_v1"), {})
     with pytest.raises(FerKitError, match="w.safetensors: not the weights of Attention"):
-        checkpoints.load_weights(tmp_path / "w.safetensors", build("attention"))
+        weights.load_weights(tmp_path / "w.safetensors", build("attention"))
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
     with pytest.raises(FerKitError, match="not the weights of Attention"):
-        checkpoints.load_weights(tmp_path / "w.safetensors", build("attention"))
+        weights.load_weights(tmp_path / "w.safetensors", build("attention"))

@@ -15,6 +15,7 @@ from fer_kit.engine import device, loop
 from fer_kit.files import atomic, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import fold_spec
+from fer_kit.models import weights
 from fer_kit.predict import __main__ as predict
 from fer_kit.predict import again
 from fer_kit.runs import folders as runs
@@ -84,12 +85,11 @@ def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, 
 def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_dir):
     from fer_kit import models
     from fer_kit.data import loading
-    from fer_kit.train import checkpoints
 
     assert predict.main(["baseline_v1-t", "--views", "none", "--tag", "plain", "--fold", "2", *place]) == 0
     folder = tmp_path / "runs" / "baseline_v1-t-plain" / "fold2"
     net = models.build(train_config.from_json(atomic.read_json(folder / "config.json"), ""))
-    checkpoints.load_weights(folder / "model.safetensors", net)
+    weights.load_weights(folder / "model.safetensors", net)
     oof = predictions.read(folder / "oof.npz")
     images = loading.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]
     exact = device.choose("fp32", torch.device("cpu"))

@@ -13,7 +13,7 @@ from fer_kit.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
-MODULES = {"kernels": "kernels.__main__", "submissions": "submissions.__main__"}
+MODULES = {module.removesuffix(".__main__"): module for module, _ in COMMANDS.values()}
 
 
 def commands() -> list[str]:

@@ -282,7 +282,7 @@ def test_early_stopping_predicts_with_the_best_epoch(command, runs_dir, monkeypa
     accuracies = iter([0.2, 0.5, 0.3, 0.3])
     monkeypatch.setattr("fer_kit.metrics.accuracy", lambda *_: next(accuracies, 0.3))
     kept = {}
-    weights_of = fold.checkpoints.weights_of
+    weights_of = fold.weights.weights_of
 
     def remember(module):
         kept["weights"] = weights_of(module)

@@ -22,9 +22,9 @@ from fer_kit.explain import maps as explain_maps
 from fer_kit.explain import overlay as draw
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
+from fer_kit.models import weights
 from fer_kit.runs import folders as run_folders
 from fer_kit.runs import predictions
-from fer_kit.train import checkpoints
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
@@ -79,7 +79,7 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
         raise FerKitError(f"{folder} was trained on every row, so there is no face it never saw; explain a fold")
     settings = config.from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
     net = models.build(settings)
-    checkpoints.load_weights(folder / "model.safetensors", net)
+    weights.load_weights(folder / "model.safetensors", net)
     net.eval()
     oof = predictions.read(folder / run_folders.OOF)
     competition = loading.load(loading.find(data_folder), runs_dir / run_folders.CACHE)

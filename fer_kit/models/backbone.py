@@ -19,7 +19,7 @@ PREFIX = "timm/"
 class Backbone(nn.Module):
     """A timm network as one of ours: normalised grey faces (B, 1, 48, 48) → logits (B, 7).
 
-    The faces come as `fer_kit.batches.augment.normalise` leaves them. They are brought to the mean and spread that the network
+    The faces come normalised by `batches.augment`. They are brought to the mean and spread that the network
     was trained with (of its three channels the mean, since a grey image has the same value in each) and enlarged to
     its own size by its own interpolation, on the device and on one channel. The first convolution takes that one
     channel; pretrained weights are summed over the three (timm's own conversion). That is the same sum where mean and

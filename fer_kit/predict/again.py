@@ -18,15 +18,17 @@ from fer_kit import models, revision
 from fer_kit.config import train_config as config
 from fer_kit.data import loading as data
 from fer_kit.engine import device as precision
+from fer_kit.engine import environment as run_environment
+from fer_kit.engine.environment import utc_now
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds import deal as folds
 from fer_kit.folds import fold_spec, splits
 from fer_kit.folds.fold_spec import Fold
+from fer_kit.models import weights
 from fer_kit.predict import fold as fold_predict
 from fer_kit.runs import folders as runs
 from fer_kit.runs import predictions
-from fer_kit.train import checkpoints, log
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
 
@@ -101,7 +103,7 @@ def predicted(wish: Wish, fold: Fold, competition: data.Competition, table: fold
     )
     began = time.monotonic()
     net = models.build(source.config)
-    checkpoints.load_weights(source.folder / WEIGHTS, net)
+    weights.load_weights(source.folder / WEIGHTS, net)
     net = net.to(device).to(memory_format=torch.channels_last)
     oof, test = fold_predict.predict(asked, net, source.result["epoch"])
     return save(wish, asked, source, oof, test, time.monotonic() - began)
@@ -178,10 +180,10 @@ def save(
             shutil.copyfile(source.folder / name, folder / name)
         command = f"{wish.command} --fold {fold_spec.folder_name(asked.fold).removeprefix('fold')}"
         exact = precision.Precision("fp32", asked.device)
-        atomic.write_json(folder / "env.json", log.environment(exact, command, asked.code))
+        atomic.write_json(folder / "env.json", run_environment.environment(exact, command, asked.code))
         atomic.write_json(folder / CONFIG, asked.config.to_json())
         told = f"{source.folder} predicted with the views {wish.views} in place of {source.config.views}"
-        atomic.write_text(folder / "log.txt", f"{log.utc_now()} {told}\n")
+        atomic.write_text(folder / "log.txt", f"{utc_now()} {told}\n")
         for file, key, rows in ((runs.OOF, "oof_sha256", oof), (runs.TEST, "test_sha256", test)):
             if rows is not None:
                 predictions.write(folder / file, rows)

@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def about_ours(text: str) -> dict[str, Any]:
-    """What `checkpoints.save_weights` wrote beside the tensors; nothing where others wrote what they liked."""
+    """What `models.weights.save_weights` wrote beside the tensors; nothing where others wrote what they liked."""
     try:
         about = atomic.parse_json(text)
     except (ValueError, RecursionError):

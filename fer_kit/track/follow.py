@@ -100,7 +100,7 @@ def _start(
 def _environment(folder: Path) -> dict[str, str]:
     """The tracker's environment: this code, and folders of its own for all that wandb drops."""
     place = folder.absolute() / PLACE
-    code = str(Path(__file__).resolve().parents[1])
+    code = str(Path(__file__).resolve().parents[2])
     paths = [code, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "WANDB_DIR": str(folder.absolute())}
     environment.pop("WANDB_SERVICE", None)  # the tracker of whoever started us

@@ -1,14 +1,11 @@
-"""What a run saves: everything needed to go on (last.pt), and the finished weights (model.safetensors)."""
+"""The checkpoint of an unfinished fold (last.pt): everything that a resumed run needs."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from torch import Tensor
 
 from fer_kit.engine import averaging
 from fer_kit.engine.loop import State
@@ -64,29 +61,3 @@ def load(path: Path, state: State, identity: dict[str, Any]) -> None:
         setattr(state, counter, record[counter])
     if state.average is not None:
         averaging.restore(state.average, record["average"], record.get("averaged", record["step"]))  # older: no count
-
-
-def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of a network's parameters and buffers."""
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def save_weights(path: Path, module: torch.nn.Module, about: dict[str, Any]) -> None:
-    """Replace `path` by the network's weights as safetensors; `about` goes into its header, as JSON."""
-    weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
-    header = {"about": json.dumps(about, sort_keys=True)}  # one key: their order would change from run to run
-    with atomic.replacing(path) as file:
-        file.write(safetensors.torch.save(weights, header))
-
-
-def load_weights(path: Path, module: torch.nn.Module) -> None:
-    """Load weights that `save_weights` wrote.
-
-    Raises:
-        FerKitError: not a safetensors file, or not of this network.
-    """
-    try:
-        module.load_state_dict(safetensors.torch.load_file(path))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FerKitError(f"{path}: not the weights of {type(module).__name__} ({reason})") from None

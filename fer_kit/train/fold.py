@@ -11,8 +11,10 @@ import torch
 from fer_kit.batches import epoch as batches
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
+from fer_kit.engine.environment import device_name
 from fer_kit.files import atomic, lock
 from fer_kit.folds.fold_spec import in_words, recorded
+from fer_kit.models import weights
 from fer_kit.predict import fold
 from fer_kit.predict.fold import Asked
 from fer_kit.runs import folders, predictions
@@ -60,7 +62,7 @@ def facts(job: Job, state: loop.State) -> dict[str, Any]:
         "network": type(state.net).__name__,
         "parameters": sum(p.numel() for p in state.net.parameters()),
         "layers": [f"{name}: {module}" for name, module in leaves],
-        "device": log.device_name(job.precision.device),
+        "device": device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
     }
@@ -72,7 +74,7 @@ def begin_or_resume(job: Job) -> loop.State:
     seed_everything(config, job.seed_number, 0, device)
     steps = batches.steps(len(job.rows.labels), config)
     state = loop.start(config, job.precision, steps, weights=job.start, compile_net=job.options.compile)
-    name = f"{job.options.run} {in_words(job.options.fold)} on {log.device_name(device)}, {job.precision.name}"
+    name = f"{job.options.run} {in_words(job.options.fold)} on {device_name(device)}, {job.precision.name}"
     last = job.folder / "last.pt"
     if last.exists():
         checkpoints.load(last, state, job.identity)
@@ -100,7 +102,7 @@ def finish(job: Job, state: loop.State) -> None:
     oof, test = predict(job, state.smooth, epoch)
     if not (job.folder / "last.pt").exists():  # moved or removed during the predictions: a folder without it is half
         save(job, state)
-    checkpoints.save_weights(job.folder / "model.safetensors", state.smooth, test.meta | {"model": job.config.model})
+    weights.save_weights(job.folder / "model.safetensors", state.smooth, test.meta | {"model": job.config.model})
     result = result_of(job, state, oof) | {
         "epoch": epoch,
         "predict_seconds": round(time.monotonic() - started, 1),
@@ -140,7 +142,7 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
         "seconds_an_epoch": float(np.median([record["seconds"] for record in state.history])),
         "images_per_second": float(np.median([record["images_per_second"] for record in state.history])),
         "parameters": sum(p.numel() for p in state.smooth.parameters()),
-        "device": log.device_name(job.precision.device),
+        "device": device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
         "commit": job.code,

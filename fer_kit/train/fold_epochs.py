@@ -11,8 +11,10 @@ import torch
 from fer_kit import metrics
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import averaging, device, loop
+from fer_kit.engine.environment import device_name
 from fer_kit.engine.losses import Loss, make_loss
 from fer_kit.errors import FerKitError
+from fer_kit.models import weights
 from fer_kit.train import checkpoints, log, memory
 from fer_kit.train.job import Job, Options, batches_of
 
@@ -106,7 +108,7 @@ def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
         if operation := device.not_repeatable(error):
             raise FerKitError(
                 f"{job.folder}: --deterministic: {operation} cannot give the same bits every time on "
-                f"{log.device_name(job.precision.device)}; leave the option out, or choose another recipe"
+                f"{device_name(job.precision.device)}; leave the option out, or choose another recipe"
             ) from None
         if not memory.caused(error):
             raise
@@ -133,7 +135,7 @@ def watch(job: Job, state: loop.State) -> dict[str, float]:
     if accuracy > best:
         state.best_epoch = state.epoch
         if job.config.early_stop_epochs:
-            state.best_weights = checkpoints.weights_of(state.smooth)
+            state.best_weights = weights.weights_of(state.smooth)
     return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
 
 

@@ -20,6 +20,7 @@ from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading as data
 from fer_kit.engine import device as precision
+from fer_kit.engine import environment as run_environment
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds import deal as folds
@@ -160,7 +161,7 @@ def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock
         shutil.rmtree(folder)
     atomic.sweep(folder)
     atomic.write_json(folder / "config.json", config.to_json())
-    environment = tracking.environment(fast, options.command, code) | {"compile": options.compile}
+    environment = run_environment.environment(fast, options.command, code) | {"compile": options.compile}
     atomic.write_json(folder / "env.json", environment)
     return Job(
         config=config,

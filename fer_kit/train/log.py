@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fer_kit.engine.device import Precision
+from fer_kit.engine.environment import utc_now
 from fer_kit.files import atomic
-
-PACKAGES = ("fer_kit", "torch", "torchvision", "timm", "numpy", "albumentations")
-
-
-def utc_now() -> str:
-    """The time as 2026-01-31T12:00:00Z."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def environment(precision: Precision, command: str, code: str) -> dict[str, Any]:
-    """Where a number came from: command, commit, versions, device, threads."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # run from a checkout or a bundle
-            versions[package] = "not installed"
-    return {
-        "started": utc_now(),
-        "command": command,
-        "commit": code,
-        "versions": versions,
-        "device": device_name(precision.device),
-        "precision": precision.name,
-        "threads": torch.get_num_threads(),
-        "system": platform.platform(),
-    }
-
-
-def device_name(device: torch.device) -> str:
-    """`NVIDIA H200`, or the CPU's name and how many cores this process may use."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = torch.cpu.get_capabilities().get("cpu_name") if hasattr(torch.cpu, "get_capabilities") else None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name or platform.processor() or platform.machine()}, {cores} cores"
 
 
 class Log:

@@ -14,9 +14,9 @@ import torch
 from fer_kit.config.settings import RANGES
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
+from fer_kit.engine.environment import device_name
 from fer_kit.engine.losses import Loss
 from fer_kit.errors import FerKitError
-from fer_kit.train import log
 from fer_kit.train.job import Job, batches_of
 
 # In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), C++'s, CUDA's, cuDNN's, cuBLAS's.
@@ -67,7 +67,7 @@ def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
     `state`; what is saved stays.
     """
     config = job.config
-    device = log.device_name(job.precision.device)
+    device = device_name(job.precision.device)
     saved = f"epochs 1 to {state.epoch} are saved" if state.epoch else "nothing was trained yet"
     failed = f"{job.folder}: out of memory on {device} in epoch {state.epoch + 1} with batches of {config.batch_size}"
     images = config.batch_size * config.accumulate

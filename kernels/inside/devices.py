@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fer_kit.engine.environment import device_name
 from fer_kit.errors import FerKitError
 from kernels.inside.accelerators import KNOWN, Accelerator
 
@@ -53,7 +54,6 @@ def look() -> Found:
     import torch
 
     from fer_kit.engine import device as precision
-    from fer_kit.train import log
 
     gpus = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -68,7 +68,7 @@ def look() -> Found:
         gpus.append(Gpu(properties.name, properties.total_memory / 2**30, chosen, fault))
     cpu = torch.device("cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Found(tuple(gpus), log.device_name(cpu), precision.choose("auto", cpu).name, cores, str(torch.__version__))
+    return Found(tuple(gpus), device_name(cpu), precision.choose("auto", cpu).name, cores, str(torch.__version__))
 
 
 def probe(environ: Mapping[str, str]) -> Found:

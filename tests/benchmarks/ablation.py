@@ -24,6 +24,7 @@ from typing import Any
 from fer_kit import cli, revision
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig, override
+from fer_kit.engine.environment import device_name
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from tests.benchmarks import bench_record
@@ -53,7 +54,7 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     from fer_kit import metrics
     from fer_kit.engine import loop
     from fer_kit.files import lock
-    from fer_kit.train import fold, fold_epochs, log
+    from fer_kit.train import fold, fold_epochs
     from fer_kit.train import job as fold_job
 
     words = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
@@ -72,7 +73,7 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
         "log_loss": metrics.log_loss(logits, labels),
         "scored_rows": len(out),
         "train_seconds": round(state.seconds, 1),
-        "device": log.device_name(job.precision.device),
+        "device": device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
     }

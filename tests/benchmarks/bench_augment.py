@@ -27,7 +27,7 @@ from fer_kit.batches import workers as user_batches
 from fer_kit.batches.pipeline import Pipeline
 from fer_kit.config import recipes
 from fer_kit.engine import device as precision
-from fer_kit.train import log
+from fer_kit.engine.environment import device_name
 from tests.benchmarks import bench_record
 
 DEVICE = "device"
@@ -100,7 +100,7 @@ def body(args: argparse.Namespace) -> None:
         print(f"{name:<10} {speed:>9,.0f} images/s{times}")
     record = {
         **bench_record.head("augment", host, MEASURED, ("torch", "albumentations", "numpy")),
-        "device": log.device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "load_average_after": bench_record.machine()["load_average"],
         "note": args.note,

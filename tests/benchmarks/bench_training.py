@@ -29,11 +29,11 @@ from fer_kit import cli, revision
 from fer_kit.batches import epoch as batches
 from fer_kit.batches.augment import augment
 from fer_kit.config import recipes
+from fer_kit.engine import environment as run_environment
 from fer_kit.engine import loop as engine
 from fer_kit.engine.device import choose, choose_device
 from fer_kit.engine.losses import make_loss
 from fer_kit.files import atomic
-from fer_kit.train import log
 from tests.benchmarks import bench_record, loaders
 from tests.benchmarks.clocks import CLOCKS, WALL
 
@@ -140,7 +140,9 @@ def body(args: argparse.Namespace) -> None:
     """Measure, print, record."""
     device = choose_device(args.device)
     found = measure(args.recipe, args.rows, args.rounds, device, args.workers)
-    env = log.environment(choose("auto", device), "python -m tests.benchmarks.bench_training", revision.commit())
+    env = run_environment.environment(
+        choose("auto", device), "python -m tests.benchmarks.bench_training", revision.commit()
+    )
     print(f"{env['device']}, {env['precision']}, network and augmentation of {args.recipe}")
     for name, speed in found["images_per_second"].items():
         print(f"{name:<9} {speed:>8,.0f} images/s")

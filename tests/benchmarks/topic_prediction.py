@@ -13,7 +13,7 @@ from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS
 from fer_kit.engine import loop, views
 from fer_kit.engine.device import DTYPES, choose, choose_device
-from fer_kit.train import log
+from fer_kit.engine.environment import device_name
 from tests.benchmarks import limits
 from tests.benchmarks.bench_training import peak_memory_mb
 from tests.benchmarks.clocks import CLOCKS
@@ -73,5 +73,5 @@ def measure(plan: Plan) -> Found:
         )
         for name, ways in views.VIEWS.items()
     ]
-    about = {"device": log.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
+    about = {"device": device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
     return Found(rows, {**about, "images": len(images), "ours": ours, "bare": other, "peak_flops": peak})

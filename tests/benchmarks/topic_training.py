@@ -8,7 +8,7 @@ from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.costs import COSTS
 from fer_kit.engine.device import DTYPES, choose, choose_device
-from fer_kit.train import log
+from fer_kit.engine.environment import device_name
 from tests.benchmarks import bench_training, limits, loaders
 from tests.benchmarks.rows import Found, Plan, Row
 
@@ -50,6 +50,6 @@ def measure(plan: Plan) -> Found:
         if other in speeds
     ]
     left_out = [*([] if loaders.has_lightning() else [NO_LIGHTNING]), *([] if device.type == "cuda" else [NO_GPU])]
-    about = {"device": log.device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
+    about = {"device": device_name(device), "precision": fast.name, "threads": torch.get_num_threads()}
     sizes = {"rows": rows, "steps": epoch.count(rows, config.batch_size), "peak_flops": peak, "flops_an_image": cost}
     return Found(lines, {**about, **sizes, **found}, left_out)
