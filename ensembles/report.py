@@ -16,7 +16,7 @@ from ensembles.rows import Rows
 from ensembles.study import Study
 from ensembles.twins.forecast import Forecast
 from fer_kit import metrics
-from fer_kit.drawing.text_table import aligned
+from fer_kit.cli import aligned
 
 ABOUT = {
     **{name: method.about for name, method in METHODS.items()},

@@ -15,6 +15,7 @@ from fer_kit.files import atomic
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
+
 EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
 
@@ -158,3 +159,16 @@ def _refused(error: OSError) -> str:
 def _drop_output() -> None:
     """Let what is still to be written to stdout go nowhere, else Python complains about it when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def aligned(table: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Lines of a table with a rule below its head; columns in `left` are aligned left, the others right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if number in left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]

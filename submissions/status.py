@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import metrics
-from fer_kit.drawing.text_table import aligned
+from fer_kit.cli import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ensembles import outside
 from fer_kit.data import csv_reader, places
-from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE
+from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
 from fer_kit.runs import predictions, soft_targets

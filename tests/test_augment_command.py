@@ -92,7 +92,7 @@ def test_albumentations_is_imported_only_where_asked_for_and_then_asks_no_networ
     """Left to itself it looks for a newer version of itself when it is imported."""
     program = f"""
 import sys, urllib.request
-from fer_kit import train
+from fer_kit.train import __main__ as train
 assert train.main({[*command, "--augment", "v3", "--dry-run"]!r}) == 0
 assert "torch" not in sys.modules
 import fer_kit.train.fold
@@ -102,8 +102,8 @@ def refuse(*args, **kwargs):
     raise AssertionError("network")
 
 urllib.request.build_opener = refuse
-from fer_kit import augment_files, user_augment
-user_augment.Pipeline(augment_files.open_file("v3"))
+from fer_kit.batches import pipeline, pipeline_file
+pipeline.Pipeline(pipeline_file.open_file("v3"))
 """
     words = [sys.executable, "-W", "error::UserWarning", "-c", program]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fer_kit.config import recipes, unread
+from fer_kit.config import recipes, train_config
 from fer_kit.config.train_config import TYPES, override
 from fer_kit.train import __main__ as train
 
@@ -40,7 +40,7 @@ def test_with_what_reads_it_or_as_the_recipe_has_it_a_setting_is_taken():
 
 
 def test_the_names_are_settings_and_every_recipe_reads_most_of_them():
-    assert set(unread.READ) <= set(TYPES)
-    for name, (reads, _) in unread.READ.items():
+    assert set(train_config.READ) <= set(TYPES)
+    for name, (reads, _) in train_config.READ.items():
         assert any(reads(config) for config in recipes.RECIPES.values()) or name == "focal_gamma"
-    assert unread.READ["focal_gamma"][0](override(recipes.get("residual"), ["loss=focal"]))
+    assert train_config.READ["focal_gamma"][0](override(recipes.get("residual"), ["loss=focal"]))

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_kit.data import csv_reader
-from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE, USAGES
-from fer_kit.data.csv_reader import Faces
+from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE, USAGES, Faces
 from fer_kit.errors import FerKitError
 
 TRAIN_COLUMNS = (LABEL, PIXEL)

@@ -12,7 +12,7 @@ from fer_kit.files import lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
-from fer_kit.train import fold, fold_epochs
+from fer_kit.train import fold
 from tests.full_disk import no_file_beyond, one_line, refusing
 from tests.test_train import products
 
@@ -65,7 +65,7 @@ def test_a_full_disk_at_each_write_in_turn(command, folder, uninterrupted, capsy
 
 def test_a_checkpoint_cut_off_by_the_system_leaves_the_one_before(command, folder, uninterrupted, monkeypatch, capsys):
     """torch tells of a disk that fills up in words of its own."""
-    whole = fold_epochs.save
+    whole = fold.save
 
     def save(job, state):
         if state.epoch < 2:
@@ -73,29 +73,29 @@ def test_a_checkpoint_cut_off_by_the_system_leaves_the_one_before(command, folde
         with no_file_beyond(100_000):
             return whole(job, state)
 
-    monkeypatch.setattr(fold_epochs, "save", save)
+    monkeypatch.setattr(fold, "save", save)
     assert train.main(command) == 2
     assert "last.pt: cannot be written (File too large); the file would be larger than is allowed" in one_line(capsys)
     assert torch.load(folder / "last.pt", weights_only=True)["epoch"] == 1
-    monkeypatch.setattr(fold_epochs, "save", whole)
+    monkeypatch.setattr(fold, "save", whole)
     ends_the_same(command, folder, uninterrupted)
 
 
 def test_a_folder_that_vanishes_during_an_epoch_is_saved_anew(command, folder, uninterrupted, monkeypatch, capsys):
-    whole = fold_epochs.save
+    whole = fold.save
 
     def save(job, state):
         if state.epoch == 2:
             shutil.rmtree(folder.parent)
         return whole(job, state)
 
-    monkeypatch.setattr(fold_epochs, "save", save)
+    monkeypatch.setattr(fold, "save", save)
     assert train.main(command) == 2
     error = one_line(capsys)
     assert (
         f"{folder}: was moved or removed during the training; epochs 1 to 2 are saved there again: go on with" in error
     )
-    monkeypatch.setattr(fold_epochs, "save", whole)
+    monkeypatch.setattr(fold, "save", whole)
     ends_the_same(command, folder, uninterrupted)
 
 
@@ -117,7 +117,7 @@ def test_a_folder_that_vanishes_during_the_predictions_is_saved_anew(
 
 def test_a_folder_that_another_process_took_is_left_to_it(command, folder, monkeypatch, capsys):
     """The run was removed and begun anew while it was still trained here."""
-    whole = fold_epochs.save
+    whole = fold.save
 
     def save(job, state):
         shutil.rmtree(folder.parent)
@@ -125,7 +125,7 @@ def test_a_folder_that_another_process_took_is_left_to_it(command, folder, monke
         with lock.held(folder, ""):
             return whole(job, state)
 
-    monkeypatch.setattr(fold_epochs, "save", save)
+    monkeypatch.setattr(fold, "save", save)
     assert train.main(command) == 2
     assert f"{folder}: was removed, and another process trains this fold now; this one ends" in one_line(capsys)
     assert not list(folder.iterdir())

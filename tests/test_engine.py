@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import MixUp
 
-from fer_kit.batches import epoch, mixing
+from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.engine import averaging, device, loop, losses, optim
@@ -198,7 +198,7 @@ def test_with_both_a_batch_is_either_mixed_or_cut():
 def looked_at(settings, rounds, seed=0):
     """How batches of even images, as bright as their label, came out mixed; targets are checked by the pixels."""
     torch.manual_seed(seed)
-    mix = mixing.make(override(PLAIN, settings))
+    mix = epoch.make(override(PLAIN, settings))
     labels = torch.arange(7)
     images = labels.float()[:, None, None, None].expand(7, 1, 48, 48).contiguous()
     kinds, found = set(), []

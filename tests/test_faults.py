@@ -28,12 +28,12 @@ TOY = """
 import sys
 from functools import partial
 from pathlib import Path
-from fer_kit import files
+from fer_kit.files import atomic
 from tests.faults.scenes import Scene, each_is_whole, left_over, tree
 from tests.faults.trials import Trials
 
 def command(write, sweep, first):
-    if sweep: files.sweep("x")
+    if sweep: atomic.sweep("x")
     for name in sorted(("a.txt", "mark.json"), reverse=first == "mark.json"):
         write(Path("x", name), '{"some": "text"}')
     return 0

@@ -19,7 +19,7 @@ from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders
 from fer_kit.synthetic import draw
 from fer_kit.train import __main__ as train
-from fer_kit.train import fold_epochs
+from fer_kit.train import fold as train_fold
 from submissions import __main__ as submissions
 from tests.full_disk import one_line
 from tests.test_engine import CPU, EXACT, PLAIN, Oracle, drawn, small_net, start
@@ -81,14 +81,14 @@ def test_a_rate_far_too_high_stops_in_the_first_epoch_and_says_so(place, runs_di
 
 def test_the_last_good_state_is_kept_and_goes_on_as_if_nothing_had_been(place, runs_dir, monkeypatch, capsys):
     command = [*TRAIN, "--tag", "t", *place, "--fold", "0"]
-    whole = fold_epochs.batches_of
+    whole = train_fold.batches_of
 
     def spoilt(job, epoch, config=None):
         for number, (images, labels) in enumerate(whole(job, epoch, config)):
             yield (images * math.nan if (epoch, number) == (2, 1) else images), labels
 
     with monkeypatch.context() as patched:
-        patched.setattr(fold_epochs, "batches_of", spoilt)
+        patched.setattr(train_fold, "batches_of", spoilt)
         assert train.main(command) == 2
     error = one_line(capsys)
     assert "the loss of epoch 2 is nan, not finite since step 5, number 2 of its 3; the epoch before is saved" in error

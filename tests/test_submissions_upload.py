@@ -176,14 +176,14 @@ def killed_while_uploading(site, before):
     """Run the upload in a process that is killed just before, or just after, it reaches Kaggle."""
     program = f"""
 import os, signal
-from fer_kit import kaggle_cli
+from fer_kit.kaggle import client
 from submissions import __main__, check
 check.COMPETITION_ROWS = {TEST_ROWS}
-submit = kaggle_cli.Client.submit
+submit = client.Client.submit
 def killed(*args):
     {"pass" if before else "submit(*args)"}
     os.kill(os.getpid(), signal.SIGKILL)
-kaggle_cli.Client.submit = killed
+client.Client.submit = killed
 __main__.main(["upload", {FILE!r}, "-m", "a first try", "--yes"])
 """
     environ = {**site.environ, "PYTHONPATH": str(Path(upload.__file__).parents[1])}

@@ -14,7 +14,7 @@ from fer_kit.explain import __main__ as explain
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
-from fer_kit.train import fold_epochs
+from fer_kit.train import fold as train_fold
 from submissions import __main__ as submissions
 from tests.timm_files import RESNET, rgb, safetensors_file
 
@@ -68,7 +68,7 @@ def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, ru
     straight = atomic.read_json(runs_dir / RUN / "fold0" / "result.json")["test_sha256"]
     for path in (runs_dir / RUN / "fold0").iterdir():
         path.unlink()
-    monkeypatch.setattr(fold_epochs, "out_of_time", lambda *_: True)
+    monkeypatch.setattr(train_fold, "out_of_time", lambda *_: True)
     assert go("--fold", "0", *SMALL, "--weights", str(weights), "--limit-minutes", "9", "--restart") == 0
     monkeypatch.undo()
     weights.unlink()

@@ -53,9 +53,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-HOLD = (
-    "import sys, time, pathlib; from fer_kit import lock; path = pathlib.Path(sys.argv[1]); hold = lock.held(path, '')"
-)
+HOLD = "import sys, time, pathlib; from fer_kit.files import lock; path = pathlib.Path(sys.argv[1]); hold = lock.held(path, '')"
 
 
 # --- the lock itself -------------------------------------------------------------------------------------------------
@@ -256,12 +254,13 @@ def test_two_trainings_of_one_fold(training, runs_dir, capsys):
     folder = runs_dir / "baseline_v1-t" / "fold1"
     program = f"""
 import time
-from fer_kit import fold_epochs, train
-whole = fold_epochs.save
+from fer_kit.train import fold
+from fer_kit.train import __main__ as train
+whole = fold.save
 def save(*args):
     whole(*args)
     time.sleep(600)
-fold_epochs.save = save
+fold.save = save
 train.main({training!r})
 """
     first = start("-c", program)

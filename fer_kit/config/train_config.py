@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -273,3 +273,28 @@ def from_json(record: Any, where: str) -> TrainConfig:
         return TrainConfig(**record)
     except FerKitError as error:
         raise FerKitError(f"{where}: {error}") from None
+
+
+# by setting: whether a config reads it, and what would make it so
+READ: dict[str, tuple[Callable[[TrainConfig], bool], str]] = {
+    "warmup_epochs": (lambda config: config.schedule == "cosine", "schedule=cosine"),
+    "plateau_patience_epochs": (lambda config: config.schedule == "plateau", "schedule=plateau"),
+    "plateau_factor": (lambda config: config.schedule == "plateau", "schedule=plateau"),
+    "watch_frac": (lambda config: config.watches, "early_stop_epochs=5 or schedule=plateau"),
+    "momentum": (lambda config: config.optimizer == "sgd", "optimizer=sgd"),
+    "focal_gamma": (lambda config: config.loss == "focal", "loss=focal"),
+    "edges": (lambda config: config.warps, "one of rotation_deg, shift_frac, scale_frac, shear_deg"),
+}
+
+
+def refuse(recipe: TrainConfig, config: TrainConfig, names: Iterable[str]) -> None:
+    """Raise FerKitError where one of the settings `names` differs from the recipe's, and `config` does not read it."""
+    for name in names:
+        if name not in READ or getattr(config, name) == getattr(recipe, name):
+            continue
+        reads, needed = READ[name]
+        if not reads(config):
+            raise FerKitError(
+                f"--set {name}={getattr(config, name)}: the run would not read it, and just have another name; leave "
+                f"it out, or set {needed} too"
+            )

@@ -7,6 +7,7 @@ the fault. Both give the same arrays (tests/test_csv_faces.py).
 
 from __future__ import annotations
 
+import csv
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.competition import NUM_CLASSES, PIXELS, SIDE_PX
-from fer_kit.data import csv_fields
-from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE, USAGES
+from fer_kit.competition import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.errors import FerKitError
 
+USAGES = ("Training", "PublicTest", "PrivateTest")
 BLOCK_BYTES = 1 << 18  # a block and what is computed from it stay in the processor's cache
 MAX_LINE_BYTES = 1 << 20  # a row of 2,304 numbers takes 9 kB
 
@@ -94,9 +94,7 @@ def _layout(name: str, header: list[str], columns: Sequence[str], refused: Seque
     for column in columns:
         if header.count(column) != 1:
             fault = "stands more than once in" if column in header else "is missing from"
-            raise FerKitError(
-                f"{name}: column '{column}' {fault} the header (found: {csv_fields.shown(', '.join(header))})"
-            )
+            raise FerKitError(f"{name}: column '{column}' {fault} the header (found: {shown(', '.join(header))})")
     for column in refused:
         if column in header:
             raise FerKitError(f"{name}: must have no column '{column}'; a file with one is read as fer2013.csv")
@@ -146,7 +144,7 @@ def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
             line, _, block = block.partition(b"\n")
             lines_before += 1
             if line.strip():
-                fields = csv_fields.fields(line, f"{name}: the header (line {lines_before})")
+                fields = split_fields(line, f"{name}: the header (line {lines_before})")
                 return [field.strip() for field in fields], block, lines_before
     raise FerKitError(f"{name}: the file is empty; download it again")
 
@@ -241,18 +239,81 @@ def _parse_exactly(block: bytes, layout: _Layout, rows_before: int, lines_before
         where = f"{layout.name}: row {rows_before + len(images) + 1} (line {number})"
         # Only the file's very last line can stand at the end of a block.
         cut = "; the file seems cut off, download it again" if number == lines_before + len(lines) else ""
-        fields = csv_fields.fields(line, where, cut)
+        fields = split_fields(line, where, cut)
         if len(fields) != layout.count:
             raise FerKitError(
                 f"{where}: has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {layout.count}{cut}"
             )
         if layout.label is not None:
-            labels.append(csv_fields.label(fields[layout.label], where))
-        images.append(csv_fields.pixels(fields[layout.pixels], where, cut))
+            labels.append(label(fields[layout.label], where))
+        images.append(pixels(fields[layout.pixels], where, cut))
         if layout.usage is not None:
-            usage.append(csv_fields.usage(fields[layout.usage], where, cut))
+            usage.append(usage(fields[layout.usage], where, cut))
     return Faces(
         images=np.array(images, np.uint8).reshape(-1, SIDE_PX, SIDE_PX),
         labels=np.array(labels, np.int64),
         usage=np.array(usage, np.uint8),
     )
+
+
+LABEL, PIXEL, USAGE = "emotion", "pixels", "Usage"
+
+
+def split_fields(line: bytes, where: str, cut: str = "") -> list[str]:
+    """The values of one row or header, quotes taken off."""
+    try:
+        rows = list(csv.reader([line.decode("utf-8")], strict=True, skipinitialspace=True))
+    except UnicodeDecodeError as error:
+        raise FerKitError(
+            f"{where}: byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8 or download it again"
+        ) from None
+    except csv.Error as error:
+        unclosed = str(error) == "unexpected end of data"
+        fault = "a quote is opened and not closed" if unclosed else f"not valid csv ({error})"
+        raise FerKitError(f"{where}: {fault}{cut}") from None
+    return rows[0] if rows else []
+
+
+def label(text: str, where: str) -> int:
+    """A class number."""
+    number = _integer(text.strip(" "))
+    if number is None or number >= NUM_CLASSES:
+        allowed = f"0 to {NUM_CLASSES - 1} ({CLASSES[0]} to {CLASSES[-1]})"
+        raise FerKitError(f"{where}: {LABEL} is '{shown(text)}', allowed are {allowed}")
+    return number
+
+
+def usage(text: str, where: str, cut: str) -> int:
+    """A position in USAGES."""
+    if text.strip(" ") not in USAGES:
+        raise FerKitError(f"{where}: {USAGE} is '{shown(text)}', allowed are {', '.join(USAGES)}{cut}")
+    return USAGES.index(text.strip(" "))
+
+
+def pixels(text: str, where: str, cut: str) -> list[int]:
+    """The 2,304 values of one image, row by row."""
+    values: list[int] = []
+    for word in filter(None, text.split(" ")):
+        value = _integer(word)
+        if value is None or value > 255:
+            raise FerKitError(
+                f"{where}: pixel {len(values) + 1} is '{shown(word)}', allowed are the integers 0 to 255{cut}"
+            )
+        values.append(value)
+    if len(values) != PIXELS:
+        raise FerKitError(f"{where}: has {len(values):,} pixels, must have {PIXELS:,} ({SIDE_PX}×{SIDE_PX}){cut}")
+    return values
+
+
+def _integer(text: str) -> int | None:
+    """The value of a string of digits 0–9 (no sign, leading zeros allowed), 999 for a large one, else None."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    significant = text.lstrip("0")
+    return 999 if len(significant) > 3 else int(significant or "0")
+
+
+def shown(text: str) -> str:
+    """`text` on one line of bearable length."""
+    escaped = text.encode("unicode_escape").decode("ascii")
+    return escaped if len(escaped) <= 40 else escaped[:37] + "..."

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from fer_kit.data import cache as data_cache
 from fer_kit.data import csv_reader, places
-from fer_kit.data.csv_fields import LABEL, PIXEL, USAGE, USAGES
-from fer_kit.data.csv_reader import Faces
+from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE, USAGES, Faces
 from fer_kit.data.places import TEST, TRAIN, WHOLE, Source, find
 from fer_kit.errors import FerKitError
 

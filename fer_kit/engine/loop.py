@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fer_kit import models
-from fer_kit.batches import mixing
 from fer_kit.batches.augment import normalise
+from fer_kit.batches.epoch import make_mix
 from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.engine import averaging, compiling, optim, sam, views
+from fer_kit.engine import averaging, device, optim, sam, views
 from fer_kit.engine.device import Precision
 from fer_kit.engine.losses import Loss
 from fer_kit.errors import FerKitError
@@ -77,7 +77,7 @@ def start(
     optimizer = optim.make_optimizer(net, config)
     schedule = optim.make_schedule(optimizer, config, steps_an_epoch)
     state = State(net, optimizer, schedule, precision.scaler(), averaging.make(net, config))
-    state.compiled = compiling.compiled(net, precision.device) if compile_net else None
+    state.compiled = device.compiled(net, precision.device) if compile_net else None
     return state
 
 
@@ -94,14 +94,14 @@ def train_epoch(
     batches: images float32 (B, 1, 48, 48) and labels int64 (B,) or shares of classes float32 (B, 7). `on_step` gets,
     after each step, the images so far and the sums of loss and hits as tensors on the device: reading them waits for
     the device, so not every step.
-    The accuracy of mixed images (see `mixing`) counts the label of the heavier of the two.
+    The accuracy of mixed images (see `batches.epoch.make_mix`) counts the label of the heavier of the two.
 
     Raises:
         NotFiniteError: the loss was not finite in some step, or the weights are not after the last one.
     """
     state.net.train()
     fine_tuning.begin_epoch(state.net, state.epoch, config)
-    mix = mixing.make(config)
+    mix = make_mix(config)
     images, first = 0, state.step + 1
     sound = torch.zeros((), dtype=torch.int64, device=precision.device)  # steps before the first without a finite loss
     loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)

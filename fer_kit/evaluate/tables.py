@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fer_kit import metrics
+from fer_kit.cli import aligned
 from fer_kit.competition import CLASSES
-from fer_kit.drawing.text_table import aligned
 from fer_kit.evaluate.scores import Scores, most_confused
 from fer_kit.evaluate.sources import Source
 

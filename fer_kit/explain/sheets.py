@@ -275,7 +275,7 @@ def write_attention(
 
 def light_table(light: dict[str, dict[str, float]], even: dict[str, float]) -> list[str]:
     """In words where the light falls."""
-    from fer_kit.drawing.text_table import aligned
+    from fer_kit.cli import aligned
 
     head = ["share of the light on", *even]
     rows = [[name, *(f"{share:.0%}" for share in shares.values())] for name, shares in light.items()]

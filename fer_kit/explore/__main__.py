@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_kit import cli
+from fer_kit.cli import aligned
 from fer_kit.competition import CLASSES
-from fer_kit.drawing.text_table import aligned
 from fer_kit.explore import facts as explore_facts
 from fer_kit.files import atomic
 

@@ -59,7 +59,7 @@ def record(content: Content) -> dict[str, Any]:
 
 def told(content: Content) -> list[str]:
     """What the command prints of the page: the leaderboard in short, and what is missing on it."""
-    from fer_kit.drawing.text_table import aligned
+    from fer_kit.cli import aligned
     from fer_kit.evaluate.tables import interval
 
     table = [["run or blend", "accuracy", "95% interval", "folds"]]

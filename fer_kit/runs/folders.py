@@ -22,9 +22,7 @@ from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import predictions
-from fer_kit.runs import records as run_records
 from fer_kit.runs.predictions import Predictions
-from fer_kit.runs.records import BLEND, OOF, RESULT, STORED_SCORE_TOLERANCE, TEST
 
 BLENDS, CACHE = "blends", "cache"  # folders beside the runs that are no runs
 MOST_FOLDS = 10_000
@@ -32,9 +30,6 @@ MOST_FOLDS = 10_000
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FOLD_OPTION = r" --fold[= ]\S+"
 _FOLD_FOLDER = re.compile(r"fold(0|[1-9][0-9]*)")
-
-
-__all__ = ["BLEND", "OOF", "RESULT", "STORED_SCORE_TOLERANCE", "TEST"]  # of `run_records`, for those who read runs
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,7 @@ def list_blends(runs_dir: Path | str) -> list[str]:
 def is_finished(folder: Path | str) -> bool:
     """Whether a fold folder holds result.json and the very prediction files it was written for."""
     try:
-        return run_records.read(Path(folder), RESULT) is not None
+        return read(Path(folder), RESULT) is not None
     except FerKitError:
         return False
 
@@ -145,7 +140,7 @@ def status(runs_dir: Path | str, name: str) -> Status:
         FerKitError: no such run, a damaged fold, folds that disagree on how many there are.
     """
     folder, results = _results(Path(runs_dir), name)
-    counts = sorted({run_records.field(folder / f"fold{k}" / RESULT, results[k], "folds", int) for k in results})
+    counts = sorted({field(folder / f"fold{k}" / RESULT, results[k], "folds", int) for k in results})
     if len(counts) > 1:
         raise FerKitError(f"{folder}: some folds are of {counts[0]} and some of {counts[1]}; keep one set of folds")
     if not counts:
@@ -187,8 +182,8 @@ def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
     for fold, result in results.items():
         rows = fold_of_row == fold
         accuracies.append(metrics.accuracy(oof.logits[rows], oof.labels[rows]))
-        run_records.check_accuracy(folder / f"fold{fold}" / RESULT, result, accuracies[-1])
-    sha256 = {f"fold{fold}/{name}": results[fold][key] for fold in results for name, key in run_records.HASHED.items()}
+        check_accuracy(folder / f"fold{fold}" / RESULT, result, accuracies[-1])
+    sha256 = {f"fold{fold}/{name}": results[fold][key] for fold in results for name, key in HASHED.items()}
     test = _average(tests, oof.meta, f"{folder}")
     return Run(name, folder, state.finished, state.count or 0, oof, fold_of_row, tuple(accuracies), test, sha256)
 
@@ -200,14 +195,14 @@ def load_blend(runs_dir: Path | str, name: str) -> Blend:
         FerKitError: no such blend, or its files are not the ones that blend.json was written for.
     """
     folder = Path(runs_dir) / BLENDS / name
-    record = run_records.read(folder, BLEND)
+    record = read(folder, BLEND)
     if record is None:
         raise FerKitError(_unknown(f"{folder.parent}", "blend", name, list_blends(runs_dir)))
-    run_records.check_blend(folder / BLEND, record)
+    check_blend(folder / BLEND, record)
     oof, test = predictions.read(folder / OOF), predictions.read(folder / TEST)
     if oof.labels is None:
         raise FerKitError(f"{folder / OOF}: no labels; blend again with --force")
-    run_records.check_accuracy(folder / BLEND, record, metrics.accuracy(oof.logits, oof.labels))
+    check_accuracy(folder / BLEND, record, metrics.accuracy(oof.logits, oof.labels))
     return Blend(name, folder, oof, test, record)
 
 
@@ -250,7 +245,7 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
     folds = {} if name in (BLENDS, CACHE) else _fold_folders(folder)
     if not folds:
         raise FerKitError(_unknown(f"{runs_dir}", "run", name, list_runs(runs_dir)))
-    records = {fold: run_records.read(path, RESULT) for fold, path in folds.items()}
+    records = {fold: read(path, RESULT) for fold, path in folds.items()}
     return folder, {fold: record for fold, record in records.items() if record is not None}
 
 
@@ -280,3 +275,73 @@ def _average(tests: list[Predictions], meta: dict[str, Any], where: str) -> Pred
 def _unknown(where: str, what: str, name: str, known: list[str]) -> str:
     there = f"there are: {', '.join(known)}" if known else f"there are no {what}s yet"
     return f"{where}: no {what} '{name}'{did_you_mean(name, known)}; {there}"
+
+
+RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"
+STORED_SCORE_TOLERANCE = 1e-6  # a mix-up of rows moves an accuracy by more than rounding ever does
+
+HASHED = {OOF: "oof_sha256", TEST: "test_sha256"}
+
+
+def read(folder: Path, name: str) -> dict[str, Any] | None:
+    """result.json or blend.json, once the two prediction files beside it are the ones it names; None without it."""
+    path = folder / name
+    if not path.is_file():
+        return None
+    record = atomic.read_json(path)
+    if not isinstance(record, dict):
+        raise FerKitError(f"{path}: not a JSON object; make this folder again")
+    for file, key in HASHED.items():
+        full = file == OOF and record.get("fold") == fold_spec.FULL
+        if not full and not (folder / file).is_file():
+            raise FerKitError(f"{folder / file}: missing, though {name} says it was written; make this folder again")
+        if not full and atomic.sha256_of(folder / file) != field(path, record, key, str):
+            raise FerKitError(f"{folder / file}: changed since {name} was written; make this folder again")
+    return record
+
+
+def field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
+    """`record[key]`, or FerKitError where it is not of `kind`."""
+    value = record.get(key)
+    if type(value) is not kind:
+        raise FerKitError(f"{path}: '{key}' is {value!r}, allowed is {kind.__name__}; make this folder again")
+    return value
+
+
+def check_accuracy(path: Path, record: dict[str, Any], accuracy: float) -> None:
+    """Raise FerKitError unless `oof_accuracy` in the record at `path` is `accuracy`, which its rows give."""
+    stored = field(path, record, "oof_accuracy", float)
+    if not abs(stored - accuracy) <= STORED_SCORE_TOLERANCE:  # `not <=`, so that NaN is refused too
+        raise FerKitError(
+            f"{path}: oof_accuracy is {stored:.6f}, the rows of {OOF} give {accuracy:.6f}; "
+            "rows, labels or files were mixed up: make this folder again"
+        )
+
+
+def check_blend(path: Path, record: dict[str, Any]) -> None:
+    """Raise FerKitError unless what the blend.json at `path` says of its making has the form that readers rely on."""
+
+    def need(here: Any, key: str, *kinds: type[Any]) -> Any:
+        if not isinstance(here, dict) or key not in here or type(here[key]) not in kinds:
+            raise FerKitError(f"{path}: '{key}' is missing or of another kind; make this blend again with --force")
+        return here[key]
+
+    learned = bool(record.get("learned"))
+    for key, kind in (("asked", str), ("pool", str), ("tempered", bool)) if learned else ():
+        need(record, key, kind)
+    for member in need(record, "members", list):
+        need(member, "run", str)
+        need(member, "weight", float, int, type(None))
+        for source in need(member, "sources", list) if learned else ():
+            need(source, "path", str)
+            need(source, "sha256", dict)
+    for accuracy in need(record, "fold_accuracies", list):
+        need({"fold_accuracies": accuracy}, "fold_accuracies", float, int)
+    if twins := record.get("twins"):
+        need(twins, "mode", str)
+        need(twins, "blend", str)
+        need(twins, "rows", int)
+        need(twins, "rows_changed", int)
+        need(need(twins, "without", dict), "oof_accuracy", float)
+    if forecast := record.get("forecast"):
+        need(forecast, "accuracy", float)

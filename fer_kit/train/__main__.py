@@ -15,7 +15,7 @@ from pathlib import Path
 from fer_kit import cli
 from fer_kit.batches import pipeline_file
 from fer_kit.competition import SIDE_PX
-from fer_kit.config import costs, recipes, unread
+from fer_kit.config import costs, recipes, train_config
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
@@ -120,7 +120,7 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     if config.model.startswith(source.TIMM) and not (recipe.weights or config.weights or weights):
         ways = f"--weights {source.HUB}, FILE or {source.NONE}"
         raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
-    unread.refuse(base, config, (setting.partition("=")[0].strip() for setting in settings))
+    train_config.refuse(base, config, (setting.partition("=")[0].strip() for setting in settings))
     config = reseeded(in_parts(config, args.accumulate), args)
     if args.smoke:
         config = for_trial(config)

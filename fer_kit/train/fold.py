@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from fer_kit import metrics
 from fer_kit.batches import epoch as batches
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.engine import loop
+from fer_kit.engine import averaging, device, loop
 from fer_kit.engine.environment import device_name
+from fer_kit.engine.losses import Loss, make_loss
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds.fold_spec import in_words, recorded
 from fer_kit.models import weights
@@ -21,8 +25,7 @@ from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
 from fer_kit.train import checkpoints, log, memory
-from fer_kit.train.fold_epochs import save, saved, settle, train_epochs
-from fer_kit.train.job import Job, Options, claim, prepare, seed_everything
+from fer_kit.train.job import Job, Options, batches_of, claim, prepare, seed_everything
 
 
 def train_fold(config: TrainConfig, options: Options) -> None:
@@ -147,3 +150,158 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
         **job.identity,
         "commit": job.code,
     }
+
+
+def train_epochs(job: Job, state: loop.State, began: float) -> bool:
+    """Train until the recipe is done (True) or the time limit is near (False); saved after each epoch.
+
+    Raises:
+        FerKitError: the loss is no longer finite, or the batches do not fit into memory; the last epoch is saved.
+    """
+    loss_of = make_loss(job.config, job.rows.labels.cpu().numpy(), job.images.device)
+    while more_to_train(job.config, state):
+        record = one_epoch(job, state, loss_of)
+        state.seconds += record["seconds"]
+        state.history.append(record)
+        save(job, state)
+        job.log(tell(record, job.config, state))
+        if more_to_train(job.config, state) and out_of_time(job.options, began, state):
+            job.log(
+                f"time limit of {job.options.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved;"
+                " go on with --resume"
+            )
+            return False
+    return True
+
+
+def save(job: Job, state: loop.State) -> None:
+    """Save last.pt and metrics.jsonl.
+
+    Raises:
+        FerKitError: they cannot be written, and the ones before are still whole; the folder was moved or removed since
+            the last time, which ends the training but not without saving it, unless another process trains there now.
+    """
+    gone = not job.folder.is_dir()
+    if not job.mine.ours():
+        raise FerKitError(f"{job.folder}: was removed, and another process trains this fold now; this one ends here")
+    checkpoints.save(job.folder / "last.pt", state, job.identity)
+    log.write_metrics(job.folder / "metrics.jsonl", state.history)
+    if gone:
+        raise FerKitError(
+            f"{job.folder}: was moved or removed during the training; epochs 1 to {state.epoch} are saved there again: "
+            "go on with --resume, or remove it for good"
+        )
+
+
+def saved(folder: Path) -> str:
+    """What a run that stops now has kept, and how to go on.
+
+    Counted in metrics.jsonl, which `save` writes last: `State.epoch` is ahead of it while watched rows are predicted.
+    """
+    path = folder / "metrics.jsonl"
+    epochs = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+    if not epochs:
+        return "no epoch is saved yet, --resume begins with the first"
+    return f"{f'epochs 1 to {epochs} are' if epochs > 1 else 'epoch 1 is'} saved, go on with --resume"
+
+
+def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
+    """Train one epoch and look at the watched rows; gives its line of metrics.jsonl."""
+    started = time.monotonic()
+    try:
+        loss, accuracy = train(job, state, loss_of)
+    except loop.NotFiniteError as error:
+        raise FerKitError(f"{job.folder}: {error}; {ways_out(job, state)}") from None
+    trained = time.monotonic()
+    record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
+    if job.config.watches:
+        record |= watch(job, state)
+    state.schedule.after_epoch(record.get("watch_accuracy"))
+    images = len(job.rows.labels)
+    speed = round(images / (trained - started), 1)
+    return record | {"seconds": round(time.monotonic() - started, 3), "images_per_second": speed}
+
+
+def ways_out(job: Job, state: loop.State) -> str:
+    """What to do about a loss that is no longer finite, and what is saved."""
+    saved = "the epoch before is saved in last.pt" if state.epoch > 1 else "nothing is saved yet"
+    way = f"with a lower rate: --set lr={job.config.lr / 10:g} --tag NAME"
+    if job.precision.name != "fp32":
+        way = f"with a lower rate or in fp32: --set lr={job.config.lr / 10:g} precision=fp32 --tag NAME"
+    return f"{saved}; train anew as a run of its own {way}"
+
+
+def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
+    """Loss and accuracy of one epoch of training, with a progress bar."""
+    progress = log.Progress(f"epoch {state.epoch + 1}/{job.config.epochs}", len(job.rows.labels))
+    batches = batches_of(job, state.epoch + 1)
+    try:
+        return loop.train_epoch(state, batches, loss_of, job.config, job.precision, progress)
+    except (RuntimeError, MemoryError) as error:
+        if operation := device.not_repeatable(error):
+            raise FerKitError(
+                f"{job.folder}: --deterministic: {operation} cannot give the same bits every time on "
+                f"{device_name(job.precision.device)}; leave the option out, or choose another recipe"
+            ) from None
+        if not memory.caused(error):
+            raise
+    finally:
+        progress.close()
+    raise FerKitError(memory.advice(job, state, loss_of))
+
+
+def watch(job: Job, state: loop.State) -> dict[str, float]:
+    """Loss and accuracy on the watched rows; keeps the weights of the best epoch.
+
+    A mean over the last epochs exists at the end only: until then the network itself is watched.
+    """
+    rows = job.split.watch
+    logits = loop.predict(
+        state.net if job.config.average_epochs else state.smooth,
+        job.images[torch.from_numpy(rows)],
+        "none",
+        job.precision,
+    )
+    labels = job.competition.train.labels[rows]
+    accuracy = metrics.accuracy(logits, labels)
+    best = max((record["watch_accuracy"] for record in state.history), default=-1.0)
+    if accuracy > best:
+        state.best_epoch = state.epoch
+        if job.config.early_stop_epochs:
+            state.best_weights = weights.weights_of(state.smooth)
+    return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
+
+
+def more_to_train(config: TrainConfig, state: loop.State) -> bool:
+    """Whether the recipe asks for another epoch."""
+    return state.epoch < config.epochs and not stopped_early(config, state)
+
+
+def stopped_early(config: TrainConfig, state: loop.State) -> bool:
+    """Whether the watched accuracy has not risen for as many epochs as the recipe waits."""
+    return bool(config.early_stop_epochs) and state.epoch - state.best_epoch >= config.early_stop_epochs
+
+
+def out_of_time(options: Options, began: float, state: loop.State) -> bool:
+    """Whether one more epoch like the last would end after the limit."""
+    if options.limit_minutes is None:
+        return False
+    return time.monotonic() - began + float(state.history[-1]["seconds"]) > 60 * options.limit_minutes
+
+
+def tell(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
+    """One epoch in one line."""
+    watched = f"  watched {record['watch_accuracy']:.2%}" if "watch_accuracy" in record else ""
+    star = " *" if watched and state.best_epoch == state.epoch else ""
+    return (
+        f"epoch {record['epoch']:>3}/{config.epochs}  lr {record['lr']:.2e}  loss {record['train_loss']:.4f}"
+        f"  accuracy {record['train_accuracy']:.2%}{watched}{star}"
+        f"  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s"
+    )
+
+
+def settle(job: Job, state: loop.State) -> None:
+    """Once trained, a mean over epochs gets batch-norm statistics of its own, from one more epoch of batches."""
+    if state.average is not None and job.config.average_epochs:
+        images = (images for images, _ in batches_of(job, job.config.epochs + 1))
+        averaging.renew_statistics(state.average, images, job.precision)

@@ -54,7 +54,7 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     from fer_kit import metrics
     from fer_kit.engine import loop
     from fer_kit.files import lock
-    from fer_kit.train import fold, fold_epochs
+    from fer_kit.train import fold
     from fer_kit.train import job as fold_job
 
     words = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
@@ -63,8 +63,8 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     with lock.held(folder, "another process trains this row") as mine:
         job = fold_job.prepare(config, options, folder, mine)
         state = fold.begin_or_resume(job)
-        fold_epochs.train_epochs(job, state, time.monotonic())
-        fold_epochs.settle(job, state)
+        fold.train_epochs(job, state, time.monotonic())
+        fold.settle(job, state)
     out = job.split.out
     labels = np.array(job.competition.train.labels[out])
     logits = loop.predict(state.smooth, job.images[torch.from_numpy(out)], config.views, job.precision)

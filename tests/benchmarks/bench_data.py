@@ -29,7 +29,7 @@ import numpy as np
 from fer_kit import cli
 from fer_kit.competition import NUM_CLASSES, PIXELS
 from fer_kit.data import csv_reader, loading
-from fer_kit.data.csv_fields import LABEL, PIXEL
+from fer_kit.data.csv_reader import LABEL, PIXEL
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from tests.benchmarks import bench_record

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit.drawing.text_table import aligned
+from fer_kit.cli import aligned
 from fer_kit.engine.device import choose_device
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic

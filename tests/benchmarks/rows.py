@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fer_kit.drawing import text_table
+from fer_kit import cli
 from tests.benchmarks.clocks import WALL
 
 SECONDS, CPU_SECONDS = "s", "s of processor"
@@ -123,7 +123,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         )
         for row in rows
     ]
-    return [*text_table.aligned([HEAD, *lines]), *(f"[{number}] {note}" for number, note in enumerate(notes, 1))]
+    return [*cli.aligned([HEAD, *lines]), *(f"[{number}] {note}" for number, note in enumerate(notes, 1))]
 
 
 def figure(value: float, unit: str) -> str:
