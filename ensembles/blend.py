@@ -22,7 +22,7 @@ from typing import Any
 from ensembles import full_fit, plots, record, report
 from ensembles import members as choice
 from ensembles import rows as common_rows
-from ensembles.fit import nested, weights_file
+from ensembles.fit import crossfit, methods
 from ensembles.fit.crossfit import AUTO
 from ensembles.fit.methods import METHODS
 from ensembles.members import Member
@@ -160,9 +160,9 @@ def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tup
     if args.weights is not None:
         if method not in (AUTO, "mean", "logmean"):
             raise FerKitError(f"--weights with --method {method}, which fits its own; allowed are mean and logmean")
-        weights = weights_file.read(Path(args.weights), [member.name for member in members])
-        pool = weights_file.pool(Path(args.weights)) if method == AUTO else method
-        method = nested.GIVEN
+        weights = methods.read(Path(args.weights), [member.name for member in members])
+        pool = methods.pool(Path(args.weights)) if method == AUTO else method
+        method = crossfit.GIVEN
     if len(members) == 1:
         return alone(members[0], rows), pool
     if method == AUTO and len(rows.fold_numbers) < FOLDS_TO_CHOOSE:
@@ -172,7 +172,7 @@ def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tup
         )
     if len(members) * len(rows) * 7 > SLOW and sys.stderr.isatty():
         print(f"fitting {len(members)} members over {len(rows.fold_numbers)} folds …", file=sys.stderr)
-    fits = nested.cross_fit(members, rows, args.temperatures == "fitted", weights, pool)
+    fits = crossfit.cross_fit(members, rows, args.temperatures == "fitted", weights, pool)
     return study(members, rows, fits, method), pool
 
 

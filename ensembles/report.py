@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ensembles.fit.compare import Comparison, Score
-from ensembles.fit.crossfit import AUTO, ONE
+from ensembles.fit.crossfit import AUTO, GIVEN, ONE
 from ensembles.fit.methods import METHODS, SINGLE
-from ensembles.fit.nested import GIVEN
 from ensembles.members import RUN, Member
 from ensembles.rows import Rows
 from ensembles.study import Study

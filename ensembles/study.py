@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from ensembles.fit import compare, value
 from ensembles.fit.compare import Comparison, Score
-from ensembles.fit.crossfit import AUTO, NOTHING, ONE, CrossFit, Model
+from ensembles.fit.crossfit import AUTO, GIVEN, NOTHING, ONE, CrossFit, Model
 from ensembles.fit.methods import Weighted
-from ensembles.fit.nested import GIVEN
 from ensembles.members import Member
 from ensembles.rows import Rows
 from fer_kit import metrics

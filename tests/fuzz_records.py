@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ensembles.fit import weights_file
+from ensembles.fit import methods
 from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from fer_kit.folds import table
@@ -159,7 +159,7 @@ def folds_file(folder: Path, content: bytes) -> object:
 
 @target(lambda: broken_json({"a": 0.6, "b": 0.4}, _blend_record()))
 def given_weights(folder: Path, content: bytes) -> object:
-    weights = weights_file.read(put(folder, "w.json", content), ["a", "b"])
+    weights = methods.read(put(folder, "w.json", content), ["a", "b"])
     assert abs(weights.sum() - 1) < 1e-5 and (weights >= 0).all()
     return weights
 

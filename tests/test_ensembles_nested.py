@@ -10,7 +10,7 @@ import pytest
 
 from ensembles import blend, members
 from ensembles import rows as common_rows
-from ensembles.fit import crossfit, nested, value
+from ensembles.fit import crossfit, value
 from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
@@ -44,7 +44,7 @@ def test_a_layer_that_fits_nothing_does_not_hide_what_was_fitted_below(three, ca
     if layer == "deep":  # blends that were written before this was handed on
         atomic.write_json(three / "blends/deep/blend.json", {**record, "learned": False})
     found = members.load(three, [three / "blends" / layer, three / "weak"])
-    made = nested.cross_fit(found, common_rows.common(three, found), True, None, "logmean")
+    made = crossfit.cross_fit(found, common_rows.common(three, found), True, None, "logmean")
     stored, anew = made.log_probs()[0], made.log_probs(frozenset({0}))[0]
     held = fake_runs.FOLD_OF_ROW == 0
     np.testing.assert_allclose(anew[held], stored[held], atol=1e-5)  # they never saw fold 0

@@ -52,8 +52,8 @@ def plain(path, text):
     path.write_text(text)
 
 for write, sweep, first in (
-    (files.write_text, True, "a.txt"), (plain, True, "a.txt"),
-    (files.write_text, False, "a.txt"), (files.write_text, True, "mark.json"),
+    (atomic.write_text, True, "a.txt"), (plain, True, "a.txt"),
+    (atomic.write_text, False, "a.txt"), (atomic.write_text, True, "mark.json"),
 ):
     run = partial(command, write, sweep, first)
     tally = Trials(Scene("toy", lambda root: None, run, run, products, look), Path(sys.argv[1]), 1.0, 0, 0).run()

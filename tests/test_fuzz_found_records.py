@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ensembles.fit import weights_file
+from ensembles.fit import methods
 from fer_kit.config import recipes, train_config
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic
@@ -113,7 +113,7 @@ def test_a_blend_json_with_parts_of_another_kind(tmp_path, change):
 
 def test_a_given_weight_too_large_for_a_float(tmp_path):
     path = put(tmp_path / "w.json", '{"a": 1' + "0" * 400 + "}")
-    assert "allowed are numbers from 0 to 1" in refusal(weights_file.read, path, ["a"])
+    assert "allowed are numbers from 0 to 1" in refusal(methods.read, path, ["a"])
 
 
 def test_the_source_of_a_submission_with_a_folder_that_no_system_has(tmp_path):

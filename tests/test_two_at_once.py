@@ -53,7 +53,8 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-HOLD = "import sys, time, pathlib; from fer_kit.files import lock; path = pathlib.Path(sys.argv[1]); hold = lock.held(path, '')"
+HOLD = "import sys, time, pathlib; from fer_kit.files import lock; path = pathlib.Path(sys.argv[1]);"
+HOLD += " hold = lock.held(path, '')"
 
 
 # --- the lock itself -------------------------------------------------------------------------------------------------

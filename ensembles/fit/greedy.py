@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.fit import parallel
+from ensembles.fit import temperature
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,7 +29,7 @@ def select(log_probs: Floats, labels: Ints) -> Floats:
     size = min(members, max(2, (members + 1) // 2))
     best = int(np.argmax([int(np.count_nonzero(ahead.min(axis=0, initial=np.inf) > 0)) for ahead in lead]))
     bags = [np.union1d(rng.choice(members, size, replace=False), [best]) for _ in range(BAGS)]
-    counts = np.array(parallel.over(lambda bag: _climb(lead, of_label, bag), bags))  # (bags, M)
+    counts = np.array(temperature.over(lambda bag: _climb(lead, of_label, bag), bags))  # (bags, M)
     weights: Floats = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
     return weights / weights.sum()
 

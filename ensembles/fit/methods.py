@@ -9,16 +9,20 @@ nearly everywhere: an optimiser returns its start).
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ensembles.fit.greedy import select
 from fer_kit import metrics
+from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.files import atomic
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -188,3 +192,53 @@ def _features(log_probs: Floats) -> Floats:
     members, rows, classes = log_probs.shape
     features = np.maximum(log_probs, STACK_FLOOR).transpose(1, 0, 2)
     return np.ascontiguousarray(features).reshape(rows, members * classes)
+
+
+SUM_TOLERANCE = 1e-6
+_MOST = 1e9  # whatever does not sum to 1 is refused with its sum, which has to be a number that can be read
+
+
+def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
+    """The weight of each of the members called `names`, (M,): 0 or more, summing to 1.
+
+    Raises:
+        FerKitError: unreadable, a weight missing, too many, negative or no number, or a sum that is not 1.
+    """
+    weights = _by_name(path, atomic.read_json(path))
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= _MOST:
+            raise FerKitError(f"{path}: the weight of '{name}' is {weight!r}, allowed are numbers from 0 to 1")
+        if name not in names:
+            raise FerKitError(
+                f"{path}: weighs '{name}', which is no member{did_you_mean(name, names)}; members are: "
+                f"{', '.join(names)}"
+            )
+    for name in names:
+        if name not in weights:
+            raise FerKitError(f"{path}: no weight for '{name}'; add it (0 leaves it out), or name members by --members")
+    total = math.fsum(weights.values())
+    if abs(total - 1) > SUM_TOLERANCE:
+        raise FerKitError(f"{path}: the weights sum to {total:.6g}, allowed is 1; divide each by {total:.6g}")
+    return np.array([weights[name] for name in names], dtype=np.float64)
+
+
+def pool(path: Path) -> str:
+    """Which mean the weights are for: "mean" of probabilities in a blend.json that says so, else "logmean"."""
+    value = atomic.read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get("members"), list):
+        return "logmean"
+    if value.get("method") == "given":
+        return "mean" if value.get("pool") == "mean" else "logmean"
+    return "mean" if value.get("method") in ("mean", "greedy") else "logmean"
+
+
+def _by_name(path: Path, value: Any) -> dict[str, Any]:
+    """Weights by name from either form."""
+    if isinstance(value, dict) and isinstance(value.get("members"), list):
+        entries = value["members"]
+        if all(isinstance(entry, dict) and "run" in entry and entry.get("weight") is not None for entry in entries):
+            return {str(entry["run"]): entry["weight"] for entry in entries}
+        raise FerKitError(f"{path}: a blend without one weight for each member (a stack?); choose one that has them")
+    if not isinstance(value, dict):
+        raise FerKitError(f"{path}: holds {type(value).__name__}, allowed is an object of member names and weights")
+    return value

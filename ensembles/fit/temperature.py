@@ -6,12 +6,12 @@ Arrays: log_probs float64 (M, N, K) of M members, rows summing to one as probabi
 from __future__ import annotations
 
 import math
-from typing import Any
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ensembles.fit import parallel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -27,7 +27,7 @@ def fit(log_probs: Floats, labels: Ints) -> Floats:
     It helps if it gains more than one unit of log-likelihood over all rows, which is what one more
     parameter must gain by Akaike's criterion.
     """
-    return np.array(parallel.over(lambda member: _fit_one(member, labels), log_probs), dtype=np.float64)
+    return np.array(over(lambda member: _fit_one(member, labels), log_probs), dtype=np.float64)
 
 
 def scale(log_probs: Floats, temperatures: Floats) -> Floats:
@@ -44,7 +44,7 @@ def scale(log_probs: Floats, temperatures: Floats) -> Floats:
         # no maximum to take off first: each row's largest log-probability lies between −log K and 0
         scaled[member] -= np.log(np.exp(scaled[member]) @ ones)[:, None]
 
-    parallel.over(scale_one, range(len(log_probs)))
+    over(scale_one, range(len(log_probs)))
     return scaled
 
 
@@ -81,3 +81,19 @@ def _loss(columns: Any, of_label: float, inverse: float) -> tuple[float, float, 
     bend = float(((powers * off * off).sum(axis=0) / total).mean())
     loss = float((np.log(total) + top).mean()) - inverse * of_label
     return loss, float(mean.mean()) - of_label, bend
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def over(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """`function` of each item, in order, on as many threads as OMP_NUM_THREADS allows (else one a core)."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(limit) if limit.isdigit() and int(limit) > 0 else os.cpu_count() or 1
+    if threads == 1:
+        return [function(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor  # late: it brings logging along, which --help need not pay
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))

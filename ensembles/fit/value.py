@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.fit import parallel, temperature
+from ensembles.fit import temperature
 from ensembles.fit.crossfit import CrossFit
 from ensembles.fit.methods import Weighted, fit_log_mean
 from fer_kit import metrics
@@ -81,7 +81,7 @@ def values(rows: CrossFit, method: str) -> Values:
         return float(gain.mean()), metrics.cluster_standard_error(gain, groups), metrics.log_loss(made, labels)
 
     whole = scores(blended)
-    accuracy, error, alone = np.array(parallel.over(value_of, range(len(rows)))).T  # (M,) each
+    accuracy, error, alone = np.array(temperature.over(value_of, range(len(rows)))).T  # (M,) each
     loss = alone - whole[1]
     useless = [int(member) for member in np.flatnonzero((accuracy <= 0) & (loss <= 0))]
     drop, without = tuple(useless), whole

@@ -245,10 +245,10 @@ def _parse_exactly(block: bytes, layout: _Layout, rows_before: int, lines_before
                 f"{where}: has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {layout.count}{cut}"
             )
         if layout.label is not None:
-            labels.append(label(fields[layout.label], where))
-        images.append(pixels(fields[layout.pixels], where, cut))
+            labels.append(parse_label(fields[layout.label], where))
+        images.append(parse_pixels(fields[layout.pixels], where, cut))
         if layout.usage is not None:
-            usage.append(usage(fields[layout.usage], where, cut))
+            usage.append(parse_usage(fields[layout.usage], where, cut))
     return Faces(
         images=np.array(images, np.uint8).reshape(-1, SIDE_PX, SIDE_PX),
         labels=np.array(labels, np.int64),
@@ -274,7 +274,7 @@ def split_fields(line: bytes, where: str, cut: str = "") -> list[str]:
     return rows[0] if rows else []
 
 
-def label(text: str, where: str) -> int:
+def parse_label(text: str, where: str) -> int:
     """A class number."""
     number = _integer(text.strip(" "))
     if number is None or number >= NUM_CLASSES:
@@ -283,14 +283,14 @@ def label(text: str, where: str) -> int:
     return number
 
 
-def usage(text: str, where: str, cut: str) -> int:
+def parse_usage(text: str, where: str, cut: str) -> int:
     """A position in USAGES."""
     if text.strip(" ") not in USAGES:
         raise FerKitError(f"{where}: {USAGE} is '{shown(text)}', allowed are {', '.join(USAGES)}{cut}")
     return USAGES.index(text.strip(" "))
 
 
-def pixels(text: str, where: str, cut: str) -> list[int]:
+def parse_pixels(text: str, where: str, cut: str) -> list[int]:
     """The 2,304 values of one image, row by row."""
     values: list[int] = []
     for word in filter(None, text.split(" ")):
