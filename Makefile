@@ -58,7 +58,7 @@ test-kaggle-image:  ## the tests on the pins of Kaggle's image, in .venv-kaggle
 
 FUZZ ?= 10000
 fuzz: $(VENV)/installed  ## 10,000 broken files for each reader; FUZZ=n for another number
-	$(PY) -m tests.fuzz_run $(FUZZ)
+	$(PY) -m tests.fuzz $(FUZZ)
 
 faults: $(VENV)/installed  ## kill every command at every write and go on; nothing may be lost (takes half an hour)
 	$(PY) -m tests.faults

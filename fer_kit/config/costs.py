@@ -22,7 +22,7 @@ class Cost:
         return f"{self.parameters / 1e6:.2f} M parameters, {flops}"
 
 
-# Kept true by tests/test_model_cost.py, which counts them again with models.cost.measure.
+# Kept true by tests/models/test_cost.py, which counts them again with models.cost.measure.
 COSTS: dict[tuple[str, float], Cost] = {  # by model and width_mult
     ("baseline_v1", 1.0): Cost(parameters=1_232_775, flops=65_029_888),
     ("baseline_v2", 1.0): Cost(parameters=1_397_575, flops=65_357_568),

@@ -2,7 +2,7 @@
 
 Blocks of some rows are parsed by whole-array operations on their bytes. A block that holds anything
 unexpected is read again row by row, by plain code that accepts every spelling that means the same or names
-the fault. Both give the same arrays (tests/test_csv_faces.py).
+the fault. Both give the same arrays (tests/data/test_csv_reader.py).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from tests.benchmarks.bench_record import machine, peak_mb
 ARMS = (*METHODS, AUTO)
 FOLDS = 5
 MEASURED = (
-    *(f"ensembles/{name}.py" for name in ("crossfit", "methods", "greedy", "temperature", "parallel")),
+    "ensembles/fit/*.py",
     "fer_kit/metrics.py",
     "tests/benchmarks/bench_blend.py",
 )

@@ -36,7 +36,7 @@ from tests.benchmarks import bench_record
 from tests.benchmarks.bench_record import machine, peak_mb
 
 ARMS = ("torchvision", "pandas", "reader", "first load", "cached load")
-MEASURED = ("fer_kit/data*.py", "fer_kit/csv_*.py", "fer_kit/files.py", "tests/benchmarks/bench_data.py")
+MEASURED = ("fer_kit/data/*.py", "fer_kit/files/*.py", "tests/benchmarks/bench_data.py")
 
 
 # --- one arm, in its own process -------------------------------------------------------------------------------------

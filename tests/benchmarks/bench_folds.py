@@ -25,7 +25,7 @@ from tests.benchmarks import bench_record
 from tests.benchmarks.bench_record import machine, peak_mb
 
 METHODS = ("aligned", "unaligned", "exact")
-MEASURED = ("fer_kit/twin*.py", "fer_kit/fold*.py", "tests/benchmarks/bench_folds.py")
+MEASURED = ("fer_kit/folds/*.py", "tests/benchmarks/bench_folds.py")
 
 # What was seen on picture sheets of pairs drawn at random on FER2013, November 2026. Pairs of the same
 # placeholder ("this photo is currently unavailable", a warning sign), about 2%, count as right.

@@ -25,7 +25,7 @@ from fer_kit.folds import table as fold_files
 from tests.benchmarks import bench_record
 
 PLAIN = "none"
-MEASURED = ("fer_kit/engine/views.py", "fer_kit/engine.py", "tests/benchmarks/bench_views.py")
+MEASURED = ("fer_kit/engine/*.py", "tests/benchmarks/bench_views.py")
 
 
 def measure(args: argparse.Namespace, run: str, device: torch.device) -> dict[str, Any]:

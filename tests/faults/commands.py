@@ -19,9 +19,9 @@ from kernels import record
 from submissions import __main__ as submissions
 from submissions import build as submission
 from submissions import record as sources
-from tests import fake_runs
 from tests.faults.scenes import Scene, Tree, each_is_whole, left_over, tree
-from tests.pushed_kernels import RUN, SMALL, entry, save_output, save_runs
+from tests.helpers import fake_runs
+from tests.helpers.pushed_kernels import RUN, SMALL, entry, save_output, save_runs
 
 FOLDS = ("runs/folds.csv", "runs/folds-test.csv", "runs/folds.json")
 

@@ -1,0 +1,275 @@
+"""Fetch, status and wait against the stand-in: what is brought home, and that a faulty output changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fer_kit.kaggle.client import KernelState
+from fer_kit.runs import folders
+from kernels import __main__ as commands
+from kernels import push, record
+from tests.helpers import fake_runs
+from tests.helpers.kaggle_fixture import Site
+from tests.helpers.kaggle_standin import KernelVersion, error, reply_json
+from tests.helpers.pushed_kernels import RUN, SMALL, entry, files_of, save_output, save_runs
+
+LOG = "09:00:00 run id   {}\n09:00:01 fold 0 | epoch 1\n09:00:02 Traceback\n09:00:03 MemoryError\n"
+
+
+class Evening:
+    """One push, recorded here and at the stand-in, whose output a test may spoil."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site, self.folder, self.served = site, folder, 0
+        self.push = entry()
+        record.put(Path("runs"), self.push)
+        self.version = KernelVersion(self.push.ref, 1, {})
+        self.version.log = LOG.format(self.push.run_id)
+        site.kernels[self.push.ref] = [self.version]
+        self.trained = save_runs(folder / "trained")
+        self.serve()
+
+    def serve(self, run_id: str | None = None, **changes: object) -> None:
+        self.served += 1
+        folder = self.folder / f"output{self.served}"
+        self.version.files = dict(files_of(save_output(folder, run_id or self.push.run_id, self.trained, **changes)))
+
+    def serve_tar(self, *members: tarfile.TarInfo) -> None:
+        """Serve an archive with these members added, and a manifest that fits it."""
+        self.serve()
+        told = json.loads(self.version.files["manifest.json"])
+        content = io.BytesIO(self.version.files["runs-1.tar"])
+        with tarfile.open(fileobj=content, mode="a") as tar:
+            for member in members:
+                member.size = 4 if member.isfile() else 0
+                tar.addfile(member, io.BytesIO(b"evil"))
+        self.version.files["runs-1.tar"] = whole = content.getvalue()
+        told |= {"bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+        self.version.files["manifest.json"] = json.dumps(told).encode()
+
+    def spoil_fold(self) -> None:
+        """Serve a fold whose predictions are not those that its result.json was written for."""
+        (self.trained / RUN / "fold1/oof.npz").write_bytes(b"other")
+        self.serve()
+
+    # What the client would do, without starting it: for the many faults that lie in the files alone.
+
+    def kernel_state(self, ref: str) -> KernelState:
+        state = self.version.states[0]
+        return KernelState(state.lower(), state, self.version.failure)
+
+    def kernel_output(self, ref: str, folder: Path) -> list[Path]:
+        for name, content in {**self.version.files, "fer-kit-small.log": self.version.log.encode()}.items():
+            (folder / name).write_bytes(content)
+        return list(folder.iterdir())
+
+
+@pytest.fixture
+def evening(kaggle_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evening:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    kaggle_site.cli_environ(monkeypatch)
+    return Evening(kaggle_site, tmp_path / "there")
+
+
+@pytest.fixture
+def direct(evening: Evening, monkeypatch: pytest.MonkeyPatch) -> Evening:
+    """`evening` without the kaggle program between."""
+    monkeypatch.setattr(commands, "Client", lambda: evening)
+    return evening
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The error of a fetch that must change nothing below runs/."""
+    before = files_of(Path("runs"))
+    capsys.readouterr()
+    assert commands.main(["fetch", *argv]) == 2
+    after = files_of(Path("runs"))
+    assert {k: v for k, v in after.items() if k != "kernels.json"} == {
+        k: v for k, v in before.items() if k != "kernels.json"
+    }
+    assert not list(Path("runs").glob(".fetch*"))
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    return message
+
+
+def test_folds_come_home_once(evening, capsys):
+    assert commands.main(["fetch"]) == 0
+    told = capsys.readouterr().out
+    assert "run id 20260131T120000-aaaaaaaa, trained on 2 × Tesla T4 (15 GiB, fp16), all sums right" in told
+    assert "runs/baseline_v1-small/fold2: out of fold" in told
+    assert files_of(Path("runs", RUN)) == files_of(evening.trained / RUN)
+    assert Path("runs/folds.csv").read_bytes() == fake_runs.TABLE
+    assert folders.status("runs", RUN).complete
+    assert "no push is open; the last entry is player/fer-kit-small version 1, fetched" in refused(capsys)
+    before = files_of(Path("runs"))
+    assert commands.main(["fetch", "fer-kit-small"]) == 0
+    assert capsys.readouterr().out.count("finished here already, kept as it is") == 3
+    assert files_of(Path("runs")) == before
+
+
+def test_local_folds_stay_and_only_the_missing_ones_come(direct, capsys):
+    save_runs(Path("runs"), finished=(1,))
+    mine = Path("runs", RUN, "fold1", "env.json")
+    mine.write_text('{"command": "mine"}')
+    assert commands.main(["fetch"]) == 0
+    assert mine.read_text() == '{"command": "mine"}'
+    assert "fold1: finished here already, kept as it is" in capsys.readouterr().out
+    assert folders.status("runs", RUN).complete
+
+
+def test_an_unfinished_local_fold_is_not_replaced_in_silence(direct, capsys):
+    save_runs(Path("runs"), finished=(), unfinished=(0,))
+    message = refused(capsys)
+    assert "runs/baseline_v1-small/fold0 is unfinished here, and the kernel's is finished; finish yours" in message
+    assert commands.main(["fetch", "--replace-unfinished"]) == 0
+    assert folders.status("runs", RUN).complete and not Path("runs", RUN, "fold0", "last.pt").exists()
+
+
+def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
+    runs_dir = save_runs(direct.folder / "stopped", finished=(0,), unfinished=(1,))
+    direct.trained = runs_dir
+    direct.serve()
+    assert commands.main(["fetch"]) == 0
+    told = capsys.readouterr().out
+    assert "fold1: unfinished; go on here with --resume, or with python -m kernels push --resume player/fer" in told
+    assert Path("runs", RUN, "fold1", "last.pt").read_bytes() == b"a checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda e: e.serve("20260130T000000-bbbbbbbb"), "its output is of run id 20260130T000000-bbbbbbbb"),
+        (lambda e: e.version.files.pop("runs-1.tar"), "runs-1.tar is missing, though manifest.json names it"),
+        (lambda e: e.version.files.pop("manifest.json"), "no manifest.json in its output"),
+        (lambda e: e.version.files.update({"manifest.json": b'{"schema": 1'}), "not a readable JSON file"),
+        (lambda e: e.version.files.update({"manifest.json": b'{"schema": 2}'}), "not a manifest of this version"),
+        (lambda e: e.serve(sha256="0" * 64), "runs-1.tar has another sha256 than manifest.json says"),
+        (lambda e: e.serve(bytes=17), "manifest.json says 17"),
+        (lambda e: e.serve(archive="../evil.tar"), "'archive' is '../evil.tar'; the file was cut off or edited"),
+        (lambda e: e.serve(finished=(0, 1, 2, 3)), "fold 3 should be finished and is not"),
+        (lambda e: e.serve(final=False), "while it still trained; folds that it finished: 0, 1, 2; take what there"),
+        (lambda e: e.serve_tar(tarfile.TarInfo("../evil")), "holds '../evil', a name out of place"),
+        (lambda e: e.serve_tar(tarfile.TarInfo("/etc/evil")), "holds '/etc/evil', a name out of place"),
+        (lambda e: e.serve_tar(tarfile.TarInfo(f"{RUN}/fold0/../../x")), "a name out of place"),
+        (lambda e: e.serve_tar(tarfile.TarInfo("other/fold0/oof.npz")), "holds 'other/fold0/oof.npz', a name out of"),
+        (lambda e: e.serve_tar(tarfile.TarInfo(f"{RUN}/fold0/oof.npz")), "fold0/oof.npz', a name out of place"),
+        (lambda e: e.serve_tar(link()), "fold0/link', which is no plain file"),
+        (lambda e: e.spoil_fold(), "fold1/oof.npz: changed since result.json was written"),
+    ],
+)
+def test_a_partial_or_foreign_output_changes_nothing(direct, capsys, spoil, message):
+    spoil(direct)
+    assert message in refused(capsys)
+    assert record.choose(Path("runs"), None).state == record.PUSHED  # still open: fetch again
+
+
+def link() -> tarfile.TarInfo:
+    member = tarfile.TarInfo(f"{RUN}/fold0/link")
+    member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return member
+
+
+def test_an_error_page_as_output_changes_nothing(evening, capsys):
+    evening.version.files["runs-1.tar"] = error(403, "Forbidden")
+    refused(capsys)
+
+
+def test_a_traversal_name_changes_nothing(evening, capsys):
+    evening.version.files["../../escaped.txt"] = b"evil"
+    refused(capsys)
+    assert not list(Path().resolve().parent.rglob("escaped.txt"))
+
+
+def test_other_folds_or_settings_here_are_refused(direct, capsys):
+    save_runs(Path("runs"), finished=(0,))
+    (Path("runs") / RUN / "fold0" / "config.json").write_text('{"epochs": 2}')
+    assert "fold0 has other settings than what the kernel trained under the name baseline_v1-small" in refused(capsys)
+    Path("runs/folds.csv").write_bytes(fake_runs.TABLE.replace(b"\n0,0,0,0\n", b"\n0,0,0,1\n"))
+    assert "holds other folds than the kernel trained on" in refused(capsys)
+
+
+def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_asked(direct, capsys):
+    direct.version.states, direct.version.failure = ["ERROR"], "Script exited with code 1"
+    message = refused(capsys)
+    assert "version 1 failed (Script exited with code 1); the end of its log: " in message
+    assert "Traceback | 09:00:03 MemoryError; folds that it finished: 0, 1, 2; take what there is with" in message
+    direct.version.files.pop("manifest.json")
+    assert refused(capsys).endswith("MemoryError\n")
+    direct.serve(final=False, failed=(2,))
+    assert commands.main(["fetch", "--partial"]) == 0
+    assert "folds that failed at Kaggle: 2" in capsys.readouterr().out
+    assert folders.is_finished(Path("runs", RUN, "fold0"))
+
+
+def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys):
+    """Kaggle answers for version 1 while version 2 was just pushed: status says so, run waits it out."""
+    record.put(Path("runs"), entry("20260131T130000-cccccccc", version=2))
+    second = KernelVersion(evening.push.ref, 2, {}, log=evening.version.log, states=["COMPLETE"])
+    evening.site.kernels[evening.push.ref].append(second)
+    output = save_output(evening.folder / "second", "20260131T130000-cccccccc", evening.trained)
+    second.files = dict(files_of(output))
+    evening.site.stale_polls = 1
+    assert commands.main(["status"]) == 0
+    assert "version 2: complete" in (told := capsys.readouterr().out)
+    assert "this may still be the end of an older version" in told and "next: python -m kernels fetch" in told
+    evening.site.stale_polls = 2
+    assert "its output is of run id 20260131T120000-aaaaaaaa (2026-01-31T12:00:00Z), this push has" in refused(capsys)
+    assert commands.main(["fetch"]) == 0
+
+
+def test_run_waits_out_a_stale_end_and_stops_at_its_deadline(evening, capsys, monkeypatch):
+    site, ref = evening.site, "player/fer-kit-small"
+    clock = [0.0]
+    monkeypatch.setattr(push, "_clock", lambda: clock[0])
+    monkeypatch.setattr(push, "_sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+
+    def on_push(version: KernelVersion) -> None:
+        run_id = version.source.partition('RUN_ID = "')[2].partition('"')[0]
+        version.files = dict(files_of(save_output(evening.folder / run_id, run_id, evening.trained)))
+
+    site.on_push, site.stale_polls = on_push, 3  # state and output of version 1, then its state again
+    argv = ["run", *SMALL, "--folds", "0-2", "--title", "fer-kit small"]
+    assert commands.main(argv) == 0
+    told = capsys.readouterr().out
+    assert "version 2: complete, pushed 0 minutes ago; this may still be the end of an older version" in told
+    assert folders.status("runs", RUN).complete and clock[0] >= 30
+
+    site.on_push = lambda version: version.states.__setitem__(0, "SOMETHING_NEW")
+    assert commands.main([*argv, "--deadline-minutes", "3"]) == 2
+    out, err = capsys.readouterr()
+    assert f"{ref} had not ended after 3 minutes; it goes on at Kaggle: look with python -m kernels status" in err
+    assert out.count("version 3: unknown (Kaggle says 'SOMETHING_NEW')") == 1  # one line until it changes
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (reply_json({"error": "Maximum batch GPU session count of 2 reached."}), "session"),
+        (reply_json({"error": "The accelerator is not available"}), "accelerator is not available"),
+        (error(401, "Unauthorized"), "credentials"),
+    ],
+)
+def test_a_refused_push_is_not_recorded_as_pushed(evening, capsys, response, message):
+    evening.site.fail("SaveKernel", response)
+    assert commands.main(["push", *SMALL, "--folds", "0"]) == 2
+    assert message in capsys.readouterr().err.lower()
+    assert [p.state for p in record.read(Path("runs"))] == [record.PUSHED, record.BUILT]
+    assert json.loads(Path("runs/kernels.json").read_text())["schema"] == 1
+
+
+def test_status_and_fetch_need_something_to_look_at(evening, capsys):
+    assert commands.main(["status", "--runs", "nowhere"]) == 2
+    assert "nowhere/kernels.json: nothing was pushed from here yet" in capsys.readouterr().err
+    assert commands.main(["status", "fer-kit-smal"]) == 2
+    assert "no kernel 'fer-kit-smal' (did you mean 'fer-kit-small'?); there are" in capsys.readouterr().err
+    Path("runs/kernels.json").write_text('{"schema": 9}')
+    assert commands.main(["status"]) == 2
+    assert "not a record of this version" in capsys.readouterr().err

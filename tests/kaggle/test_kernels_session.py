@@ -1,0 +1,214 @@
+"""Inside the kernel, without a GPU and without training: devices, two at once, time limits, what is left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from fer_kit.errors import FerKitError
+from fer_kit.folds import table
+from fer_kit.runs import folders
+from kernels.inside import archive, devices, earlier, manifest, session, training, weights
+from kernels.inside.devices import Found, Gpu
+from tests.helpers import fake_runs
+from tests.helpers.pushed_kernels import RUN, files_of, save_output, save_runs
+
+T4 = Gpu("Tesla T4", 14.7, "fp16")
+CPU = Found((), "Xeon", "fp32", 4, "2.10.0")
+TWO = Found((T4, T4), "Xeon", "fp32", 4, "2.10.0")
+
+# Stands where `python -m fer_kit.train` is looked for, and does what its fold's file in $PLANS says.
+STUB = """
+import os, pathlib, shutil, signal, sys, time
+fold = sys.argv[sys.argv.index("--fold") + 1]
+plan, here = pathlib.Path(os.environ["PLANS"]), pathlib.Path("runs/baseline_v1-small")
+print("sees", os.environ.get("CUDA_VISIBLE_DEVICES"), "limit", sys.argv[sys.argv.index("--limit-minutes") + 1])
+(plan / f"started{fold}").touch()
+what = (plan / fold).read_text()
+if what == "hang":
+    time.sleep(60)
+if what == "meet":
+    while not ((plan / "started0").exists() and (plan / "started1").exists()):
+        time.sleep(0.01)
+if what == "fail":
+    sys.exit("error: the loss of epoch 3 is nan")
+if what != "stop":
+    shutil.copytree(plan / "trained" / f"fold{fold}", here / f"fold{fold}")
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path):
+    """A function that trains folds by the stub: plans by fold → (outcome, lines told, saves)."""
+    code, plans, work = tmp_path / "code/fer_kit", tmp_path / "plans", tmp_path / "work"
+    for folder in (code, plans, work / "runs" / RUN):
+        folder.mkdir(parents=True)
+    (code / "__init__.py").touch()
+    (code / "train.py").write_text(STUB)
+    save_runs(tmp_path / "made")
+    (tmp_path / "made" / RUN).rename(plans / "trained")
+
+    def train(seconds: float = 1e6, found: Found = TWO, **what: str):
+        for fold, text in what.items():
+            (plans / fold.removeprefix("fold")).write_text(text)
+        environ = {**os.environ, "PYTHONPATH": str(code.parent), "PLANS": str(plans)}
+        slots = session.slots_for(found, environ)
+        folds = [int(fold.removeprefix("fold")) for fold in what]
+        lines: list[str] = []
+        saves: list[int] = []
+        deadline = time.monotonic() + seconds
+        job = training.Training(["--recipe", "x"], RUN, folds, work, slots, deadline, lines.append, 0.0, 0.0)
+        outcome = job.run_all(lambda: saves.append(len(job.outcome.finished)), 1e6)
+        return outcome, "\n".join(lines), saves
+
+    return train
+
+
+def test_two_folds_at_once_each_on_its_own_gpu(bench):
+    outcome, told, saves = bench(fold0="meet", fold1="meet", fold2="")
+    assert sorted(outcome.finished) == [0, 1, 2] and not outcome.failed
+    assert "starts on GPU 0 (Tesla T4)" in told and "starts on GPU 1 (Tesla T4)" in told
+    assert {"sees 0", "sees 1"} <= {line.split(" | ")[1][:6] for line in told.splitlines() if " | " in line}
+    assert saves and saves[-1] >= 1  # what is finished is saved while others still train
+
+
+def test_a_failed_fold_does_not_stop_the_others(bench):
+    outcome, told, _ = bench(fold0="fail", fold1="stop", fold2="", found=CPU)
+    assert outcome.failed == {0: "error: the loss of epoch 3 is nan"}
+    assert (outcome.stopped, outcome.finished) == ([1], [2])
+    assert "fold 0: FAILED with exit code 1: error: the loss of epoch 3 is nan" in told
+
+
+def test_a_finished_fold_is_not_started_and_none_without_time(bench, tmp_path):
+    bench(fold1="", found=CPU)
+    outcome, told, _ = bench(seconds=-1, found=CPU, fold1="fail", fold2="fail")
+    assert (outcome.finished, outcome.stopped) == ([1], [2])
+    assert "fold 1: finished already" in told and "fold 2: no time left to begin" in told
+
+
+def test_a_trainer_that_hangs_past_its_time_is_ended(bench):
+    began = time.monotonic()
+    outcome, told, _ = bench(seconds=3, found=CPU, fold0="hang")
+    assert outcome.stopped == [0] and not outcome.failed
+    assert time.monotonic() - began < 30
+    assert "--limit-minutes 0.0" in told
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "allow_cpu", "message"),
+    [
+        ("NvidiaTeslaT4", TWO, False, None),
+        ("none", CPU, False, None),
+        ("NvidiaTeslaT4", CPU, True, "warning  NvidiaTeslaT4 (2 × T4) was asked for, training on the CPU"),
+        ("none", TWO, False, "note     no accelerator was asked for, and there is one"),
+        ("NvidiaL4", TWO, False, "warning  asked was NvidiaL4 (4 × L4), found is 2 × Tesla T4 (15 GiB, fp16)"),
+        ("NvidiaTeslaT4", Found((T4,), "", "", 4, ""), False, "found is 1 × Tesla T4 (15 GiB, fp16): Kaggle gave"),
+    ],
+)
+def test_asked_and_found(asked, found, allow_cpu, message):
+    told = devices.check(asked, found, 5, allow_cpu)
+    assert told == [] if message is None else message in told[0]
+
+
+def test_a_missing_or_useless_gpu_stops_before_training():
+    with pytest.raises(FerKitError, match=r"this session has no GPU; 5 folds on its CPU would not end in time"):
+        devices.check("NvidiaTeslaT4", CPU, 5, False)
+    old = Found((Gpu("Tesla P100", 16.0, "fp16", "no kernel image is available"),), "", "", 4, "2.10.0")
+    with pytest.raises(FerKitError, match=r"has a Tesla P100, which its torch 2.10.0 does not run on \(no kernel"):
+        devices.check("NvidiaTeslaT4", old, 5, True)
+
+
+def test_the_cores_are_shared_out(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [slot.environ["OMP_NUM_THREADS"] for slot in session.slots_for(TWO, {})] == ["2", "2"]
+    assert [slot.environ["OMP_NUM_THREADS"] for slot in session.slots_for(CPU, {})] == ["4"]
+
+
+def test_a_probe_that_fails_says_how(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nImportError: libcuda is broken\n")
+    monkeypatch.setattr(devices.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(FerKitError, match="torch cannot be used in this session: ImportError: libcuda is broken"):
+        devices.probe({})
+
+
+def settings(**changes) -> session.Settings:
+    values = dict.fromkeys(session.Settings.__dataclass_fields__)
+    values |= {"recipe": "baseline_v1", "folds": (0, 1, 2), "set": ("epochs=1",), "tag": "small"}
+    values |= {"run_id": "mine", "bundle_sha256": "0" * 64, "commit": "tests", "folds_table": ""}
+    return session.Settings(**(values | changes))
+
+
+def test_each_save_replaces_the_one_before_and_the_manifest_names_a_whole_archive(tmp_path, capsys):
+    places = session.Places(tmp_path, tmp_path / "working", tmp_path / "work", tmp_path)
+    places.output.mkdir()
+    save_runs(places.runs, finished=(0,), unfinished=(1,))
+    outcome = training.Outcome([0], [1], {2: "nan"})
+    for final in (False, False, True):
+        session.leave(settings(), places, RUN, "2 × T4", outcome, final)
+        told = manifest.read(places.output)
+        archive.unpack(manifest.check_archive(places.output, told), tmp_path / f"back{told.archive}", RUN)
+        assert told.final is final and told.finished == (0,) and told.stopped == (1,) and told.failed == (2,)
+    assert {path.name for path in places.output.iterdir()} == {"manifest.json", "runs-3.tar"}
+    back = files_of(tmp_path / "backruns-3.tar")
+    assert back == files_of(places.runs) and f"{RUN}/fold1/last.pt" in back
+
+
+@pytest.mark.parametrize("layout", ["notebooks/me/kernel", "kernel"])
+def test_an_earlier_output_is_taken_up_under_both_layouts(tmp_path, layout):
+    made = save_runs(tmp_path / "made", finished=(0,), unfinished=(1, 2))
+    (made / RUN / "fold2" / "last.pt").unlink()  # stopped before its first epoch ended
+    save_output(tmp_path / "input" / layout, "earlier", made)
+    told = earlier.take_up(tmp_path / "input", "me/kernel", RUN, tmp_path / "runs")
+    assert (told.finished, told.stopped) == ((0,), (1, 2))
+    assert folders.is_finished(tmp_path / "runs" / RUN / "fold0")
+    assert (tmp_path / "runs" / RUN / "fold1" / "last.pt").exists()
+    assert not (tmp_path / "runs" / RUN / "fold2").exists()
+
+
+def test_an_earlier_output_that_does_not_fit_is_refused(tmp_path):
+    inputs = tmp_path / "input"
+    (inputs / "competitions" / "x").mkdir(parents=True)
+    with pytest.raises(FerKitError, match=r"the output of me/kernel is not mounted.*\(mounted are: competitions/x\)"):
+        earlier.take_up(inputs, "me/kernel", RUN, tmp_path / "runs")
+    save_output(inputs / "kernel", "earlier", save_runs(tmp_path / "made"))
+    with pytest.raises(FerKitError, match="me/kernel trained run baseline_v1-small, not other; go on with the recipe"):
+        earlier.take_up(inputs, "me/kernel", "other", tmp_path / "runs")
+    (inputs / "kernel" / "runs-1.tar").write_bytes(b"half")
+    with pytest.raises(FerKitError, match=r"runs-1\.tar has 4 bytes"):
+        earlier.take_up(inputs, "me/kernel", RUN, tmp_path / "runs")
+
+
+def test_folds_of_the_earlier_kernel_must_be_those_sent_along(tmp_path):
+    places = session.Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
+    save_runs(places.runs, finished=())
+    with pytest.raises(FerKitError, match=r"the folds sent along \(digest 111111111111\) are not those of me/k"):
+        session.make_folds(settings(folds_digest="1" * 64, earlier="me/k"), places, {})
+    session.make_folds(settings(earlier="me/k"), places, {})  # none sent: the earlier ones are used
+    assert table.read(places.runs / "folds.csv").count == fake_runs.FOLDS
+    with pytest.raises(FerKitError, match="fold 3 does not exist: choose 0 to 2"):
+        session.make_folds(settings(earlier="me/k", folds=(0, 3)), places, {})
+
+
+def test_the_trainers_see_no_kaggle_credentials(monkeypatch, tmp_path):
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    places = session.Places(tmp_path, tmp_path, tmp_path, tmp_path / "code")
+    environ = session.environment(settings(), places)
+    assert not [name for name in environ if name.startswith("KAGGLE_")]
+    assert environ["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path / "code")
+
+
+def test_weights_of_a_model_are_found_under_both_layouts(tmp_path):
+    source = "timm/resnet/pyTorch/resnet18/2"
+    for number, place in enumerate(("models/timm/resnet/pytorch/resnet18/2", "resnet/pytorch/resnet18/2")):
+        folder = tmp_path / str(number) / place
+        folder.mkdir(parents=True)
+        with pytest.raises(FerKitError, match="one file of .* is needed, found: none"):
+            weights.find(tmp_path / str(number), source)
+        (folder / "model.safetensors").touch()
+        assert weights.find(tmp_path / str(number), source) == str(folder / "model.safetensors")
+    with pytest.raises(FerKitError, match="timm/resnet/pyTorch/resnet18/2 is not mounted; looked in"):
+        weights.find(tmp_path, source)
