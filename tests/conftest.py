@@ -10,6 +10,7 @@ import pytest
 from fer_kit.folds import __main__ as folds_command
 from tests.helpers.browser import browser  # noqa: F401 (a fixture)
 from tests.helpers.fake_submissions import digest, here  # noqa: F401 (fixtures)
+from tests.helpers.fetching import direct, evening  # noqa: F401 (fixtures)
 from tests.helpers.kaggle_fixture import kaggle_site  # noqa: F401 (a fixture)
 
 os.environ["FER_KIT_COMMIT"] = "tests"  # results must not change when somebody commits while the tests run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 
 from fer_kit.__main__ import COMMANDS
 from fer_kit.__main__ import main as fer_kit_main
+from tests.helpers.source_tree import HEAVY, PACKAGES, ROOT, TORCH, imports, modules
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("fer_kit", "ensembles", "submissions", "kernels")
 # From the ground up: a folder or top-level module imports only from floors below its own. A new file needs no entry.
 FLOORS = [
     "errors competition metrics revision",
@@ -29,28 +27,8 @@ FLOORS = [
     "__main__",
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
-TORCH = {"torch", "torchvision", "timm", "safetensors"}
 WITH_TORCH = {"models", "pretrained", "batches", "engine", "predict", "explain", "train", "albumentations_v3"}
 COMMAND_FILES = {"__main__.py", "blend.py", "targets.py", "twin_gain.py"}  # of ensembles: python -m ensembles.blend
-
-
-def modules(package: str) -> list[Path]:
-    return sorted(path for path in (ROOT / package).rglob("*.py") if "build" not in path.relative_to(ROOT).parts)
-
-
-def imports(path: Path) -> list[tuple[str, bool]]:
-    """(module, only for types) for each import of a file; `from a import b` counts as a.b."""
-    tree = ast.parse(path.read_text())
-    guards = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    guarded = {id(child) for guard in guards for child in ast.walk(guard)}
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [(alias.name, id(node) in guarded) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            found += [(f"{node.module}.{alias.name}", id(node) in guarded) for alias in node.names]
-    return found
 
 
 def place(module: str) -> str | None:
@@ -132,9 +110,6 @@ def test_folders_stay_small():
     for folder in {path.parent for path in EVERY}:
         count = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
         assert count <= 14, f"{named(folder)} has {count} modules"
-
-
-HEAVY = TORCH | {"pandas", "scipy", "sklearn", "cv2", "matplotlib", "albumentations", "wandb", "kaggle", "PIL"}
 
 
 def test_help_and_dry_run_are_light(competition_dir, runs_dir):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from fer_kit.config.train_config import override
 from fer_kit.engine import loop, losses, sam
 from fer_kit.engine.device import Precision
-from tests.engine.test_engine import CPU, EXACT, PLAIN, drawn, small_net, start, train, weights
+from tests.helpers.toy_training import CPU, EXACT, PLAIN, drawn, small_net, start, train, weights
 
 RHO = 0.2
 

@@ -6,45 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
-from ensembles import blend
 from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import deal
 from fer_kit.runs import folders, predictions
 from tests.helpers import fake_runs
+from tests.helpers.blending import refused, run
 from tests.helpers.fake_runs import ROWS
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def two(here):
-    """A strong run and a weak one."""
-    fake_runs.save_run(here, "weak", seed=1, skill=1.0)
-    fake_runs.save_run(here, "strong", seed=2, skill=2.5)
-    return here
-
-
-PLAIN = ("--method", "mean", "--temperatures", "none", "--no-pictures")  # nothing fitted: quick, and known by hand
-
-
-def run(capsys, *argv, options=PLAIN):
-    """Exit code, stdout and stderr of `python -m ensembles.blend …`."""
-    code = blend.main([*argv, *options])
-    return code, *capsys.readouterr()
-
-
-def refused(capsys, message, *argv):
-    code, out, error = run(capsys, *argv)
-    assert code == 2 and out == ""
-    assert re.match("error: " + re.escape(message), error), error
-    assert error.count("\n") == 1
 
 
 def test_the_mean_of_probabilities_joined_by_id(two, capsys):

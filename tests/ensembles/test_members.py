@@ -15,8 +15,8 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
-from tests.ensembles.test_blend import here, refused, run, two  # noqa: F401
 from tests.helpers import fake_runs
+from tests.helpers.blending import refused, run
 
 WEIGHTS = ("--method", "weights", "--no-pictures")
 
@@ -42,7 +42,7 @@ def save_raw(path, **changes):
 # blends as members
 
 
-def test_a_blend_of_blends(two, capsys):  # noqa: F811
+def test_a_blend_of_blends(two, capsys):
     fake_runs.save_run(two, "third", seed=3)
     run(capsys, "inner", "--members", "weak", "strong", options=WEIGHTS)
     code, out, error = run(capsys, "outer", "--members", "inner", "third", options=WEIGHTS)
@@ -58,7 +58,7 @@ def test_a_blend_of_blends(two, capsys):  # noqa: F811
     assert "note: 'weak' is a member and also a part of 'blends/inner'" in out
 
 
-def test_a_blend_whose_members_changed_or_went(two, capsys):  # noqa: F811
+def test_a_blend_whose_members_changed_or_went(two, capsys):
     fake_runs.save_run(two, "third", seed=3)
     run(capsys, "inner", "--members", "weak", "strong", options=WEIGHTS)
     fake_runs.save_run(two, "weak", seed=9)
@@ -68,7 +68,7 @@ def test_a_blend_whose_members_changed_or_went(two, capsys):  # noqa: F811
     refused(capsys, "runs/blends/inner: its member runs/weak is gone, and its weights", "outer", "--members", "inner")
 
 
-def test_a_blend_is_no_part_of_itself(two, capsys):  # noqa: F811
+def test_a_blend_is_no_part_of_itself(two, capsys):
     run(capsys, "inner", options=WEIGHTS)
     itself = "blend 'inner' would be a part of itself, by 'blends/inner'; choose another name"
     refused(capsys, itself, "inner", "--members", "inner", "weak")
@@ -80,7 +80,7 @@ def test_a_blend_is_no_part_of_itself(two, capsys):  # noqa: F811
 # other people's files
 
 
-def test_files_that_keep_the_contract(two, capsys, tmp_path):  # noqa: F811
+def test_files_that_keep_the_contract(two, capsys, tmp_path):
     folder = copy_out(two, "weak", tmp_path / "theirs")
     assert run(capsys, "all", "--members", "strong", "theirs")[0] == 0
     ours = folders.load_blend(two, "all").oof
@@ -95,13 +95,13 @@ def test_files_that_keep_the_contract(two, capsys, tmp_path):  # noqa: F811
     assert record["members"][1]["sources"][0]["path"] == "../theirs"
 
 
-def test_a_run_in_another_folder_of_runs(two, capsys, tmp_path):  # noqa: F811
+def test_a_run_in_another_folder_of_runs(two, capsys, tmp_path):
     fake_runs.save_run(tmp_path / "other", "strong", seed=7)
     assert run(capsys, "all", "--members", "strong", "other/strong")[0] == 0
     assert [m["run"] for m in folders.load_blend(two, "all").record["members"]] == ["strong", "other/strong"]
 
 
-def test_files_that_break_the_contract(two, capsys, tmp_path):  # noqa: F811
+def test_files_that_break_the_contract(two, capsys, tmp_path):
     folder = tmp_path / "theirs"
     argv = ("all", "--members", "strong", "theirs")
 
@@ -134,7 +134,7 @@ def test_files_that_break_the_contract(two, capsys, tmp_path):  # noqa: F811
     refused(capsys, "theirs/test.npz: no such file", *argv)
 
 
-def test_a_stored_score_that_the_rows_do_not_give(two, capsys, tmp_path):  # noqa: F811
+def test_a_stored_score_that_the_rows_do_not_give(two, capsys, tmp_path):
     folder = copy_out(two, "weak", tmp_path / "theirs")
     part = predictions.read(folder / "oof.npz")
     score = metrics.accuracy(part.logits, part.labels)
@@ -150,7 +150,7 @@ def test_a_stored_score_that_the_rows_do_not_give(two, capsys, tmp_path):  # noq
     refused(capsys, told, "b", "--members", "strong", "theirs")
 
 
-def test_files_alone_need_the_folds(tmp_path, two, capsys):  # noqa: F811
+def test_files_alone_need_the_folds(tmp_path, two, capsys):
     copy_out(two, "weak", tmp_path / "theirs")
     told = "runs/folds.csv: not there, and no member is a run, so nothing says which fold held out a row"
     refused(capsys, told, "all", "--members", "theirs")
@@ -167,7 +167,7 @@ def save_seeds(runs_dir, *seeds):
             atomic.write_json(folder / f"fold{fold}" / "config.json", config)
 
 
-def test_seeds_of_one_recipe_are_one_member(two, capsys):  # noqa: F811
+def test_seeds_of_one_recipe_are_one_member(two, capsys):
     save_seeds(two, 0, 1, 2)
     assert run(capsys, "all")[0] == 0
     record = folders.load_blend(two, "all").record
@@ -182,7 +182,7 @@ def test_seeds_of_one_recipe_are_one_member(two, capsys):  # noqa: F811
     assert run(capsys, "outer", "--members", "inner", "strong", options=WEIGHTS)[0] == 0
 
 
-def test_a_config_that_is_not_of_these_predictions(two, capsys):  # noqa: F811
+def test_a_config_that_is_not_of_these_predictions(two, capsys):
     save_seeds(two, 0)
     atomic.write_json(two / "deep-s0/fold0/config.json", {"recipe": "deep", "lr": 0.2, "seed": 0})
     refused(capsys, "runs/deep-s0/fold0/config.json: not the config of the predictions beside it; train", "all")
@@ -191,7 +191,7 @@ def test_a_config_that_is_not_of_these_predictions(two, capsys):  # noqa: F811
 # weights that are given
 
 
-def test_given_weights(two, capsys, tmp_path):  # noqa: F811
+def test_given_weights(two, capsys, tmp_path):
     loaded = [folders.load(two, name) for name in ("strong", "weak")]
     (tmp_path / "w.json").write_text('{"weak": 0.25, "strong": 0.75}')
     options = ("--weights", "w.json", "--temperatures", "none", "--no-pictures")
@@ -223,13 +223,13 @@ def test_given_weights(two, capsys, tmp_path):  # noqa: F811
         ("{", "w.json: not a readable JSON file"),
     ],
 )
-def test_given_weights_that_are_refused(two, capsys, tmp_path, text, message):  # noqa: F811
+def test_given_weights_that_are_refused(two, capsys, tmp_path, text, message):
     (tmp_path / "w.json").write_text(text)
     assert blend.main(["all", "--weights", "w.json"]) == 2
     assert re.match("error: " + re.escape(message), capsys.readouterr().err)
 
 
-def test_given_weights_and_a_method_that_fits_its_own(two, capsys):  # noqa: F811
+def test_given_weights_and_a_method_that_fits_its_own(two, capsys):
     assert blend.main(["all", "--weights", "w.json", "--method", "stack"]) == 2
     assert "--weights with --method stack, which fits its own; allowed are mean and logmean" in capsys.readouterr().err
 
@@ -237,7 +237,7 @@ def test_given_weights_and_a_method_that_fits_its_own(two, capsys):  # noqa: F81
 # the whole command with all that is fitted
 
 
-def test_the_default_command_end_to_end(two, capsys):  # noqa: F811
+def test_the_default_command_end_to_end(two, capsys):
     fake_runs.save_run(two, "third", seed=3, skill=2.4)
     code, out, error = run(capsys, "all", options=())
     assert (code, error) == (0, "")
@@ -262,7 +262,7 @@ def test_the_default_command_end_to_end(two, capsys):  # noqa: F811
     assert {path for path in before if before[path] != after[path]} == {folder / "weights.png"}
 
 
-def test_two_folds_are_too_few_to_choose_a_method(here, capsys, monkeypatch):  # noqa: F811
+def test_two_folds_are_too_few_to_choose_a_method(here, capsys, monkeypatch):
     monkeypatch.setattr(fake_runs, "FOLDS", 2)
     monkeypatch.setattr(fake_runs, "FOLD_OF_ROW", np.arange(fake_runs.ROWS) % 2)
     fake_runs.save_run(here, "a", seed=1)
@@ -273,7 +273,7 @@ def test_two_folds_are_too_few_to_choose_a_method(here, capsys, monkeypatch):  #
     assert run(capsys, "all", options=WEIGHTS)[0] == 0
 
 
-def test_no_members_and_no_option(two, capsys):  # noqa: F811
+def test_no_members_and_no_option(two, capsys):
     assert blend.main(["all", "--members"]) == 2
     assert "expected at least one argument" in capsys.readouterr().err
     with pytest.raises(FerKitError, match="^--members: the list is empty; name runs, blends or folders"):

@@ -16,8 +16,8 @@ from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
-from tests.ensembles.test_blend import PLAIN, here, refused, run, two  # noqa: F401
 from tests.helpers import fake_runs
+from tests.helpers.blending import refused, run
 
 WEIGHTS = ("--method", "weights", "--no-pictures")
 LAYERS = {  # blends that fit nothing themselves, of the blend 'inner', which does
@@ -28,7 +28,7 @@ LAYERS = {  # blends that fit nothing themselves, of the blend 'inner', which do
 
 
 @pytest.fixture
-def three(two):  # noqa: F811
+def three(two):
     fake_runs.save_run(two, "third", seed=3)
     return two
 
@@ -70,7 +70,7 @@ def test_a_blend_that_fitted_nothing_is_no_part_of_itself_either(three, capsys):
     assert "note: 'third' is a member and also a part of 'blends/outermost'" in out
 
 
-def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):  # noqa: F811
+def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):
     strong = folders.load(two, "strong")
     folder = folders.fold_folder(two, "strong", fold_spec.ALL)
     told = {**predictions.read(two / "strong/fold0/test.npz").meta, "fold": fold_spec.FULL}
@@ -88,7 +88,7 @@ def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):  # 
 
 
 @pytest.mark.parametrize(("drop", "told"), [((0,), False), ((1,), True)])
-def test_the_one_member_that_a_blend_comes_to_is_not_to_be_dropped(two, capsys, monkeypatch, drop, told):  # noqa: F811
+def test_the_one_member_that_a_blend_comes_to_is_not_to_be_dropped(two, capsys, monkeypatch, drop, told):
     """Folds may choose otherwise, and be better off without it."""
     monkeypatch.setattr(
         crossfit.CrossFit, "choose", lambda self, unseen=crossfit.NOTHING: "mean" if unseen else "single"
@@ -100,7 +100,7 @@ def test_the_one_member_that_a_blend_comes_to_is_not_to_be_dropped(two, capsys, 
     assert folders.load_blend(two, "all").record["drop"] == (["weak"] if told else [])
 
 
-def test_given_weights_are_held_against_the_plain_mean(two, capsys, tmp_path):  # noqa: F811
+def test_given_weights_are_held_against_the_plain_mean(two, capsys, tmp_path):
     (tmp_path / "w.json").write_text('{"weak": 0.25, "strong": 0.75}')
     code, out, _ = run(capsys, "all", options=("--weights", "w.json", "--no-pictures"))
     assert code == 0 and "against the mean of all: " in out and "→ given" in out
@@ -112,7 +112,7 @@ def test_given_weights_are_held_against_the_plain_mean(two, capsys, tmp_path):  
 @pytest.mark.parametrize(
     ("made_by", "pool"), [("mean", "mean"), ("greedy", "mean"), ("weights", "logmean"), ("logmean", "logmean")]
 )
-def test_the_weights_of_a_blend_are_taken_for_the_mean_that_it_was_made_by(two, capsys, made_by, pool):  # noqa: F811
+def test_the_weights_of_a_blend_are_taken_for_the_mean_that_it_was_made_by(two, capsys, made_by, pool):
     run(capsys, "first", options=("--method", made_by, "--no-pictures"))
     options = ("--weights", "runs/blends/first/blend.json", "--no-pictures")
     assert run(capsys, "again", options=options)[0] == 0

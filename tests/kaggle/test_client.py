@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import urllib.request
 import zipfile
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,19 +28,7 @@ from fer_kit.kaggle.errors import (
 from fer_kit.kaggle.faults import Subject
 from fer_kit.kaggle.program import Answer, Program
 from tests.helpers.kaggle_standin import DROP, error
-
-KERNEL = "player/my-kernel"
-
-
-def kernel_folder(folder: Path) -> Path:
-    """A kernel that can be pushed."""
-    folder.mkdir(parents=True)
-    (folder / "script.py").write_text("print('hello')\n")
-    metadata = {"id": KERNEL, "title": "My kernel", "code_file": "script.py", "language": "python"}
-    metadata |= {"kernel_type": "script", "is_private": True, "enable_gpu": True, "enable_internet": False}
-    metadata |= {"competition_sources": [COMPETITION]}
-    (folder / "kernel-metadata.json").write_text(json.dumps(metadata))
-    return folder
+from tests.helpers.kernel_folder import KERNEL, kernel_folder
 
 
 def test_the_slug_is_the_one_that_data_looks_for():

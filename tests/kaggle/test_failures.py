@@ -28,7 +28,7 @@ from fer_kit.kaggle.errors import (
     UploadFailed,
 )
 from tests.helpers.kaggle_standin import DROP, Dropped, KernelVersion, Reply, error, html, reply_json
-from tests.kaggle.test_client import KERNEL, kernel_folder
+from tests.helpers.kernel_folder import KERNEL, kernel_folder
 
 ONCE = Timeouts(attempts=1)
 

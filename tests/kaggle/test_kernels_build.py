@@ -17,7 +17,7 @@ from kernels import build, bundle, plan, record
 from kernels.inside import accelerators, pipeline, session
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import SMALL, constants, parsed
-from tests.test_layers import HEAVY, ROOT
+from tests.helpers.source_tree import HEAVY, ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from fer_kit.folds import table
 from kernels import bundle, leaks
 from kernels.inside import fold_table
 from tests.helpers import fake_runs
-from tests.test_layers import ROOT, imports
+from tests.helpers.source_tree import ROOT, imports
 
 KEY = "4f1c9a7d0e5b4c3d8a2e6f7b1c0d9e8f"
 

@@ -7,7 +7,6 @@ import json
 import re
 import runpy
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from fer_kit.explore import __main__ as explore
 from fer_kit.explore import facts as explore_facts
 from fer_kit.explore import pictures as explore_pictures
 from fer_kit.folds import table
+from tests.helpers.page import Page
 from tests.helpers.small_competition import refusal
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -80,29 +80,6 @@ def test_twins_and_folds_come_from_the_files_where_they_are(small, tmp_path):
 def test_the_twin_sheet_never_cuts_the_second_label_off():
     labels = np.array([3, 3, 3, 3, 0, 0, 6])
     assert explore_pictures._one_of_each_first(labels)[:3].tolist() == [0, 4, 6]
-
-
-class Page(HTMLParser):
-    """What a reader and a screen reader find."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.images: list[dict[str, str | None]] = []
-        self.addresses: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        values = dict(attrs)
-        self.addresses += [value for key, value in values.items() if key in ("src", "href", "srcset") and value]
-        if tag == "img":
-            self.images.append(values)
-        if tag not in ("img", "meta", "link", "source"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 def test_the_command(competition_dir, runs_dir, tmp_path, capsys):

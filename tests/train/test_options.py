@@ -17,7 +17,7 @@ from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
 from tests.helpers import fake_runs
-from tests.train.test_train import products
+from tests.helpers.trained import products
 
 QUICK = ["--recipe", "baseline_v1", "--device", "cpu"]
 EVERYTHING = [

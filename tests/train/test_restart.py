@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fer_kit.train import __main__ as train
-from tests.train.test_train import FILES, command, products, uninterrupted  # noqa: F401 (two are fixtures)
+from tests.helpers.trained import FILES, products
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from tests.train.test_train import FILES, command, products, uninterrupted  # no
         (["--device", "cuda:7"], "--device cuda:7: this machine has cpu"),
     ],
 )
-def test_a_slip_beside_restart_throws_nothing_away(command, runs_dir, monkeypatch, capsys, slip, message):  # noqa: F811
+def test_a_slip_beside_restart_throws_nothing_away(command, runs_dir, monkeypatch, capsys, slip, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
     folder = runs_dir / "deep_v3-t" / "fold1"
@@ -28,7 +28,7 @@ def test_a_slip_beside_restart_throws_nothing_away(command, runs_dir, monkeypatc
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
 
 
-def test_restart_begins_anew(command, runs_dir, uninterrupted):  # noqa: F811
+def test_restart_begins_anew(command, runs_dir, uninterrupted):
     assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
     folder = runs_dir / "deep_v3-t" / "fold1"
     (folder / "other.txt").write_text("of the run that is thrown away")

@@ -14,47 +14,10 @@ import pytest
 import torch
 
 from fer_kit.engine import loop
-from fer_kit.folds import __main__ as folds_command
 from fer_kit.runs import folders, predictions
 from fer_kit.train import __main__ as train
 from fer_kit.train import fold
-
-RECIPE = ["--recipe", "deep_v3", "--set", "epochs=3", "batch_size=32", "limit_rows=96", "--tag", "t", "--device", "cpu"]
-FILES = {
-    "config.json",
-    "env.json",
-    "metrics.jsonl",
-    "log.txt",
-    "model.safetensors",
-    "oof.npz",
-    "test.npz",
-    "result.json",
-}
-
-
-@pytest.fixture
-def command(competition_dir: Path, runs_dir: Path) -> list[str]:
-    return [*RECIPE, "--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "1"]
-
-
-def products(folder: Path) -> dict[str, object]:
-    """Everything in a finished folder that must repeat bit for bit."""
-    found: dict[str, object] = {
-        name: (folder / name).read_bytes() for name in ("model.safetensors", "oof.npz", "test.npz")
-    }
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    found["metrics"] = [{k: v for k, v in line.items() if "second" not in k} for line in lines]
-    return found
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(competition_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-
-    runs_dir = tmp_path_factory.mktemp("whole")
-    place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
-    assert folds_command.main([*place, "--folds", "3", "--method", "exact"]) == 0
-    assert train.main([*RECIPE, *place, "--fold", "1"]) == 0
-    return products(runs_dir / "deep_v3-t" / "fold1")
+from tests.helpers.trained import FILES, products
 
 
 def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competition_dir, capsys):

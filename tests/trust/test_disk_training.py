@@ -14,7 +14,7 @@ from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
 from fer_kit.train import fold
 from tests.helpers.full_disk import no_file_beyond, one_line, refusing
-from tests.train.test_train import products
+from tests.helpers.trained import products
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=2", "batch_size=64", "--tag", "t", "--device", "cpu"]
 FULL = "cannot be written (No space left on device); free space or choose another folder, then start the same command"

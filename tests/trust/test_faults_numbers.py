@@ -21,8 +21,8 @@ from fer_kit.synthetic import draw
 from fer_kit.train import __main__ as train
 from fer_kit.train import fold as train_fold
 from submissions import __main__ as submissions
-from tests.engine.test_engine import CPU, EXACT, PLAIN, Oracle, drawn, small_net, start
 from tests.helpers.full_disk import one_line
+from tests.helpers.toy_training import CPU, EXACT, PLAIN, Oracle, drawn, small_net, start
 
 TRAIN = ["--recipe", "baseline_v1", "--device", "cpu", "--set", "epochs=2", "batch_size=16", "limit_rows=48"]
 

@@ -22,8 +22,8 @@ from submissions import ledger
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
 from tests.helpers.fake_submissions import run
+from tests.helpers.fetching import refused
 from tests.helpers.pushed_kernels import RUN
-from tests.kaggle.test_kernels_fetch import direct, evening, refused  # noqa: F401 (the first two are fixtures)
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 120  # for a process to begin on a machine that has much else to do
