@@ -41,6 +41,12 @@ def _spelt(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What `error` says, on one line of at most `most` characters; its class where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     """`" (did you mean 'attention'?)"`, or `""` where nothing allowed comes close to `value`."""
     close = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.6)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.competition import SIDE_PX
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError, did_you_mean, first_line
 
 Pixels = NDArray[Any]  # uint8, or float32 from 0 to 1
 
@@ -50,8 +50,9 @@ class Pipeline:
             result = self.transforms(image=image[:, :, None])["image"]
         except Exception as error:  # a transform may raise anything
             name = _failed(error.__traceback__) or "the pipeline"
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise FerKitError(f"{self.where}: {name} fails on a grey face of {SIDE_PX}×{SIDE_PX} ({reason})") from error
+            raise FerKitError(
+                f"{self.where}: {name} fails on a grey face of {SIDE_PX}×{SIDE_PX} ({first_line(error)})"
+            ) from error
         return self._checked(result)
 
     def try_on(self, image: NDArray[np.uint8]) -> None:

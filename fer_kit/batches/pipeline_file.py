@@ -18,7 +18,7 @@ from typing import Any
 
 from fer_kit.config.settings import DEVICE_AUGMENT, NAMED_FILE
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
 SUFFIXES = (".json", ".yaml", ".yml")
@@ -187,5 +187,4 @@ def _parsed(path: Path, written: bytes) -> Any:
     try:
         return json.loads(written) if kind == "JSON" else yaml.safe_load(written)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise FerKitError(f"{path}: no {kind} that can be read ({reason}); {_SAVE_IT}") from None
+        raise FerKitError(f"{path}: no {kind} that can be read ({first_line(error)}); {_SAVE_IT}") from None

@@ -17,7 +17,7 @@ from fer_kit.batches.augment import normalise
 from fer_kit.batches.pipeline import Pipeline, Pixels
 from fer_kit.batches.pipeline_file import open_named
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 
 Epoch = Callable[[Tensor, Tensor, TrainConfig, Generator, Tensor | None], Iterator[tuple[Tensor, Tensor]]]
 Order = tuple[list[int], list[int]]  # rows of a batch, and a seed for each
@@ -91,9 +91,8 @@ class UserBatches:
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            reason = " ".join(str(error).split())
             raise FerKitError(
-                f"a worker of --augment is gone ({reason}); go on with --resume, and with fewer "
+                f"a worker of --augment is gone ({first_line(error)}); go on with --resume, and with fewer "
                 "--workers where memory is short"
             ) from None
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 
 # Where cuBLAS keeps its scratch space, in the two ways in which its sums repeat; torch refuses any other.
 CUBLAS_WORKSPACES = (":4096:8", ":16:8")
@@ -119,10 +119,9 @@ def compiled(net: nn.Module, device: torch.device) -> Any:
     try:
         torch.compile(lambda x: x * 2 + 1)(torch.ones(8, device=device))
     except Exception as error:  # each missing part (compiler, Triton, headers, Python version) raises a kind of its own
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         needs = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler such as g++"
         raise FerKitError(
-            f"--compile: nothing can be compiled for {device} here ({lines[0][:160]}); install {needs}, or leave "
+            f"--compile: nothing can be compiled for {device} here ({first_line(error)}); install {needs}, or leave "
             "--compile away"
         ) from None
     # An epoch has batches of two sizes at most; but growing images, frozen parts and SAM's passes multiply them, and

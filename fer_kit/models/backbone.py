@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fer_kit.batches.augment import PIXEL_MEAN, PIXEL_STD
 from fer_kit.competition import NUM_CLASSES, SIDE_PX
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError, did_you_mean, first_line
 
 PREFIX = "timm/"
 
@@ -91,9 +91,10 @@ class Backbone(nn.Module):
             self.body.train(training)
 
     def _no_size(self, px: int, error: Exception) -> str:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         own = config_of(self.name)["input_size"][-1]
-        return f"{PREFIX}{self.name} takes no images of {px} pixels ({reason}); its own size is image_px={own}"
+        return (
+            f"{PREFIX}{self.name} takes no images of {px} pixels ({first_line(error)}); its own size is image_px={own}"
+        )
 
     @property
     def classifier(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
 
@@ -36,5 +36,4 @@ def load_weights(path: Path, module: torch.nn.Module) -> None:
     try:
         module.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FerKitError(f"{path}: not the weights of {type(module).__name__} ({reason})") from None
+        raise FerKitError(f"{path}: not the weights of {type(module).__name__} ({first_line(error)})") from None

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
-from fer_kit.pretrained.read import Tensors, first_line
+from fer_kit.pretrained.read import Tensors
 
 HEADS = ("head", "fc", "classifier", "head.fc")  # how classifiers are called where a file has other names than timm
 SHOWN = 8  # keys of each kind in a message

@@ -14,7 +14,7 @@ import torch
 from timm.models import clean_state_dict
 from torch import Tensor
 
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
 # where training scripts keep the state dict in what they save, an average of the weights first
@@ -121,9 +121,3 @@ def unsafe_names(path: Path) -> str:
     except Exception:  # only for the message: the file is refused anyway
         return ""
     return f" ({', '.join(names[:SHOWN])})" if names else ""
-
-
-def first_line(error: Exception) -> str:
-    """The start of an error's text, or its kind where it has none."""
-    text = " ".join(str(error).split())
-    return text[:200] if text else type(error).__name__

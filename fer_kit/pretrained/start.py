@@ -14,13 +14,13 @@ from torch import nn
 
 from fer_kit import models
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.folds.fold_spec import Fold, left_out, recorded
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone, config_of, record_of
 from fer_kit.pretrained import source
 from fer_kit.pretrained.fit import fitted, without_classifier
-from fer_kit.pretrained.read import Tensors, first_line, read
+from fer_kit.pretrained.read import Tensors, read
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.competition import CLASSES, NUM_CLASSES
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic, npz
 
 SCHEMA = 1
@@ -233,7 +233,7 @@ def _check_meta(meta: Any) -> None:
         json.dumps(meta, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise FerKitError(
-            f"meta is not plain JSON ({_one_line(error)}); allowed are texts and finite numbers"
+            f"meta is not plain JSON ({first_line(error)}); allowed are texts and finite numbers"
         ) from None
 
 
@@ -256,7 +256,7 @@ def _parse_meta(value: NDArray[Any]) -> Any:
     try:
         return atomic.parse_json(value.item())
     except (ValueError, RecursionError) as error:
-        raise FerKitError(f"meta is not JSON ({_one_line(error)})") from None
+        raise FerKitError(f"meta is not JSON ({first_line(error)})") from None
 
 
 def _check_cover(ids: NDArray[np.int64], where: str, rows: int | None, partial: bool) -> None:
@@ -285,7 +285,3 @@ def _short(value: Any) -> str:
     """A digest by its first 12 digits, anything else as it is."""
     text = str(value)
     return text[:12] if len(text) == 64 else text
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_kit import cli
+from fer_kit.errors import first_line
 from fer_kit.files import atomic
 from fer_kit.track import story as wandb_content
 from fer_kit.track.follow import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
@@ -57,8 +58,7 @@ def body(args: Namespace) -> int:
         where = run.dir
         run.finish(exit_code=0 if finished else 1)
     except Exception as error:  # wandb raises what it likes; whatever it is, it must stay in here and be told
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        tell(f"{STOPPED} ({reason}); the run itself is not touched by this")
+        tell(f"{STOPPED} ({first_line(error, 300)}); the run itself is not touched by this")
         return 1
     if mode == OFFLINE:
         tell(f"W&B: kept in {Path(where).parent}; send it with: {sync_line(folder)}")
@@ -83,8 +83,7 @@ def begin(folder: Path, story: Story, mode: str) -> tuple[Run, str]:
             tell(f"W&B: logging to {run.url}")
             return run, mode
         except Exception as error:  # no login, no network, wrong entity: many kinds
-            reason = " ".join(str(error).split())[:200]
-            tell(f"W&B: cannot log online ({reason}); keeping it offline instead, for {sync_line(folder)}")
+            tell(f"W&B: cannot log online ({first_line(error)}); keeping it offline instead, for {sync_line(folder)}")
             wandb.teardown()
     empty = set((folder / PLACE).glob("run-*")) - before  # of the attempt that failed
     for old in empty.union((folder / PLACE).glob(f"offline-run-*-{known}")):

@@ -9,7 +9,7 @@ import torch
 
 from fer_kit.engine import averaging
 from fer_kit.engine.loop import State
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
 SCHEMA = 1
@@ -49,8 +49,7 @@ def load(path: Path, state: State, identity: dict[str, Any]) -> None:
         record = torch.load(path, map_location=device, weights_only=True)
         saved = record["identity"]
     except Exception as error:  # torch raises many kinds for a damaged file, all of them mean the same here
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise FerKitError(f"{path}: not a checkpoint that can be read ({reason}); {restart}") from None
+        raise FerKitError(f"{path}: not a checkpoint that can be read ({first_line(error)}); {restart}") from None
     for key, value in identity.items():
         if saved.get(key) != value:
             raise FerKitError(f"{path}: saved with {key} {saved.get(key)}, now it is {value}; {restart}, or use --tag")

@@ -16,7 +16,7 @@ from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
 from fer_kit.engine.environment import device_name
 from fer_kit.engine.losses import Loss
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.train.job import Job, batches_of
 
 # In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), C++'s, CUDA's, cuDNN's, cuBLAS's.
@@ -53,10 +53,9 @@ def told(folder: Path) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not caused(error):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise FerKitError(
-            f"{folder}: out of memory before or after the training steps ({reason}); free memory, or choose another "
-            "device with --device, and go on with --resume"
+            f"{folder}: out of memory before or after the training steps ({first_line(error)}); free memory, "
+            "or choose another device with --device, and go on with --resume"
         ) from None
 
 

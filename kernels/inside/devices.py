@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_kit.engine.environment import device_name
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from kernels.inside.accelerators import KNOWN, Accelerator
 
 PROBE_SECONDS = 300.0
@@ -63,7 +63,7 @@ def look() -> Found:
         try:  # a GPU that this torch has no code for is listed like any other
             torch.ones(8, device=device).sum().item()
         except RuntimeError as error:
-            fault = str(error).splitlines()[0]
+            fault = first_line(error)
         chosen = precision.choose("auto", device).name
         gpus.append(Gpu(properties.name, properties.total_memory / 2**30, chosen, fault))
     cpu = torch.device("cpu")
