@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fer_kit import metrics
 from fer_kit.competition import CLASSES, NUM_CLASSES
 from fer_kit.data.loading import Answers
-from fer_kit.evaluate.sources import Groups, Source, common_ids
+from fer_kit.evaluate.sources import Groups, ScoredSource, common_ids
 from fer_kit.metrics import Calibration, Comparison
 
 Ints = NDArray[np.int64]
@@ -155,7 +155,7 @@ def confident_mistakes(logits: NDArray[Any], labels: Ints, groups: Ints, each: i
     return np.asarray(np.concatenate(chosen), np.int64)
 
 
-def compare_all(sources: Sequence[Source], groups: Groups) -> dict[str, Any] | None:
+def compare_all(sources: Sequence[ScoredSource], groups: Groups) -> dict[str, Any] | None:
     """Every two sources on the rows that all have: McNemar and the cluster z; None where no row is common.
 
     JSON: rows, accuracy of each source on them, and each pair with the better one first.
@@ -175,7 +175,7 @@ def compare_all(sources: Sequence[Source], groups: Groups) -> dict[str, Any] | N
     return {"rows": len(ids), "accuracy": named, "pairs": pairs}
 
 
-def on_test(source: Source, answers: Answers, groups: Groups) -> list[dict[str, Any]]:
+def on_test(source: ScoredSource, answers: Answers, groups: Groups) -> list[dict[str, Any]]:
     """Scores on the test rows, by usage: all rows, and those without a train twin where twins are known. JSON."""
     lines = []
     twinned = groups.has_train_twin

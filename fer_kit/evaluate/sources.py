@@ -24,7 +24,7 @@ FOLDS, TEST_GROUPS = "folds.csv", "folds-test.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ScoredSource:
     """A run or a blend: N out-of-fold rows with labels, M test rows.
 
     folds, missing: of a run, which are finished and which are not; folds of a blend, all of its own.
@@ -77,7 +77,7 @@ class Groups:
         return np.isin(self.test, self.folds.groups)
 
 
-def load(runs_dir: Path, names: Sequence[str]) -> list[Source]:
+def load(runs_dir: Path, names: Sequence[str]) -> list[ScoredSource]:
     """The runs and blends called `names`; a run counts with its finished folds.
 
     Raises:
@@ -92,7 +92,7 @@ def load(runs_dir: Path, names: Sequence[str]) -> list[Source]:
     return sources
 
 
-def _load(runs_dir: Path, name: str) -> Source:
+def _load(runs_dir: Path, name: str) -> ScoredSource:
     known_runs, short = folders.list_runs(runs_dir), folders.list_blends(runs_dir)
     blends = [f"{folders.BLENDS}/{blend}" for blend in short]
     if name in known_runs:
@@ -105,7 +105,7 @@ def _load(runs_dir: Path, name: str) -> Source:
     raise FerKitError(f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, [*known, *short])}; {there}")
 
 
-def _of_run(runs_dir: Path, name: str) -> Source:
+def _of_run(runs_dir: Path, name: str) -> ScoredSource:
     run, state = folders.load(runs_dir, name, allow_partial=True), folders.status(runs_dir, name)
     note = ""
     if state.missing:
@@ -114,20 +114,20 @@ def _of_run(runs_dir: Path, name: str) -> Source:
             f"{folds} of {state.count} missing: all numbers are of the {len(run.oof):,} rows of the finished folds, "
             "and no score of the whole run"
         )
-    return Source(name, RUN, run.oof, run.test, run.folds, state.missing, note)
+    return ScoredSource(name, RUN, run.oof, run.test, run.folds, state.missing, note)
 
 
-def _of_blend(runs_dir: Path, name: str) -> Source:
+def _of_blend(runs_dir: Path, name: str) -> ScoredSource:
     blend = folders.load_blend(runs_dir, name.removeprefix(f"{folders.BLENDS}/"))
     fold = blend.oof.meta["fold"]
     folds = tuple(fold) if isinstance(fold, list) else (fold,)
     note = ""
     if blend.record.get("twins"):
         note = "twins were looked up: out-of-fold rows know the labels of their own twins, as test rows do"
-    return Source(name, BLEND, blend.oof, blend.test, folds, (), note)
+    return ScoredSource(name, BLEND, blend.oof, blend.test, folds, (), note)
 
 
-def groups(runs_dir: Path, sources: Sequence[Source]) -> Groups:
+def groups(runs_dir: Path, sources: Sequence[ScoredSource]) -> Groups:
     """The twin groups of the folds that the sources were made with.
 
     Raises:
@@ -155,13 +155,13 @@ def groups(runs_dir: Path, sources: Sequence[Source]) -> Groups:
     return Groups(folds, test)
 
 
-def common_ids(sources: Sequence[Source]) -> Ints:
+def common_ids(sources: Sequence[ScoredSource]) -> Ints:
     """Ids of the train rows that all sources predict out of fold, ascending; there may be none."""
     ids: Ints = reduce(np.intersect1d, [source.oof.ids for source in sources])
     return ids
 
 
-def check_data(competition: Competition, sources: Sequence[Source]) -> None:
+def check_data(competition: Competition, sources: Sequence[ScoredSource]) -> None:
     """Raise FerKitError unless the sources were trained on this competition's rows and predict all its test rows."""
     digest = sources[0].oof.meta["data_digest"]
     if competition.digest != digest:

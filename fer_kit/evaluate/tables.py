@@ -10,13 +10,13 @@ from fer_kit import metrics
 from fer_kit.cli import aligned
 from fer_kit.competition import CLASSES
 from fer_kit.evaluate.scores import Scores, most_confused
-from fer_kit.evaluate.sources import Source
+from fer_kit.evaluate.sources import ScoredSource
 
 SURE = 0.05  # p below which two sources are told apart
 PAIRS_SHOWN = 5
 
 
-def summary(sources: Sequence[Source], found: Sequence[Scores], folds: Sequence[Sequence[float]]) -> list[str]:
+def summary(sources: Sequence[ScoredSource], found: Sequence[Scores], folds: Sequence[Sequence[float]]) -> list[str]:
     """One line a source; folds: accuracy of each of its folds."""
     head = [
         "out of fold",
@@ -48,7 +48,7 @@ def summary(sources: Sequence[Source], found: Sequence[Scores], folds: Sequence[
     return [*aligned(table), *(f"* {source.name}: {source.note}" for source in sources if source.note)]
 
 
-def details(source: Source, scores: Scores) -> list[str]:
+def details(source: ScoredSource, scores: Scores) -> list[str]:
     """Classes, confusion and calibration of one source."""
     found = scores.calibration
     promise = "more than they keep" if scores.confidence > scores.accuracy else "less than they keep"
@@ -75,7 +75,7 @@ def class_table(scores: Scores) -> list[list[str]]:
     return table
 
 
-def comparisons(found: dict[str, Any] | None, sources: Sequence[Source]) -> list[str]:
+def comparisons(found: dict[str, Any] | None, sources: Sequence[ScoredSource]) -> list[str]:
     """Side by side on the rows that all have."""
     if found is None:
         return ["note: no row is out of fold for all of these sources, so they are not compared"]

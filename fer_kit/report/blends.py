@@ -17,7 +17,7 @@ from fer_kit import metrics
 from fer_kit.drawing import html
 from fer_kit.drawing.html_tables import heat
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate.sources import BLEND, Source
+from fer_kit.evaluate.sources import BLEND, ScoredSource
 from fer_kit.evaluate.tables import interval
 from fer_kit.files import atomic
 from fer_kit.runs import folders
@@ -37,7 +37,7 @@ class Alike:
     rows: int
 
 
-def alike(runs_dir: Path, blend: Source, record: dict[str, Any]) -> Alike | str:
+def alike(runs_dir: Path, blend: ScoredSource, record: dict[str, Any]) -> Alike | str:
     """Computed from the members' own predictions; in words why not, where these are not what was blended.
 
     runs that stand for one member (seeds) are averaged as the blend did.
@@ -59,7 +59,7 @@ def alike(runs_dir: Path, blend: Source, record: dict[str, Any]) -> Alike | str:
     return Alike([str(member["run"]) for member in members], correlation, disagreement, len(blend.labels))
 
 
-def _answers(runs_dir: Path, member: dict[str, Any], blend: Source) -> NDArray[np.int64]:
+def _answers(runs_dir: Path, member: dict[str, Any], blend: ScoredSource) -> NDArray[np.int64]:
     """The classes that a member answers on the blend's rows."""
     sources = member.get("sources")
     if not isinstance(sources, list) or not sources:  # blends of older versions name the run alone
@@ -84,7 +84,7 @@ def _answers(runs_dir: Path, member: dict[str, Any], blend: Source) -> NDArray[n
     return metrics.predicted(metrics.mean_of_probabilities(logits))
 
 
-def shown(blend: Source, record: dict[str, Any], like: Alike | str) -> str:
+def shown(blend: ScoredSource, record: dict[str, Any], like: Alike | str) -> str:
     """One blend as HTML."""
     parts = [html.cards(_cards(record))]
     members = _members(record)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate import __main__ as evaluate
+from fer_kit.evaluate import figures
+from fer_kit.evaluate import records as evaluate_records
 from fer_kit.evaluate import scores as evaluate_scores
 from fer_kit.evaluate import sources as evaluate_sources
 from fer_kit.files import atomic
@@ -60,7 +61,7 @@ def build(found: Found, wish: Wish) -> tuple[Content, Pictures]:
     for source in tqdm(found.sources, desc="scoring", unit="source", disable=None, leave=False):
         groups = found.groups
         scores = evaluate_scores.scores(source.oof.logits, source.labels, groups.of(source.oof.ids))
-        scored[source.name] = scores, evaluate.record_of(source, scores, groups)
+        scored[source.name] = scores, evaluate_records.record_of(source, scores, groups)
     records = [scored[source.name][1] for source in found.sources]
     ranked = leaderboard.compared(leaderboard.ranked(found.sources, records, found.folds), found.groups)
     order = [one.name for one in ranked if one.name in found.folds]
@@ -133,12 +134,12 @@ def _scores_drawn(ranked: Sequence[Ranked], scored: dict[str, Any], faces: Compe
     drawn: Pictures = {}
     for part, data in ((ranked[:sheets], faces), (ranked[sheets:], None)):
         sources = [one.source for one in part]
-        made = evaluate.drawings(sources, [scored[one.name][0] for one in part], [one.record for one in part], data)
-        drawn |= {name: draw for name, draw in made.items() if name != evaluate.ACCURACIES}
+        made = figures.of_sources(sources, [scored[one.name][0] for one in part], [one.record for one in part], data)
+        drawn |= {name: draw for name, draw in made.items() if name != figures.ACCURACIES}
     every = [one.source for one in ranked]
     if every:
         found = [scored[one.name][0] for one in ranked]
-        drawn[evaluate.ACCURACIES] = evaluate.accuracies(every, found, [one.record for one in ranked])
+        drawn[figures.ACCURACIES] = figures.accuracies(every, found, [one.record for one in ranked])
     return drawn
 
 

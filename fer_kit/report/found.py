@@ -12,7 +12,7 @@ from typing import Any
 
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate import sources as evaluate_sources
-from fer_kit.evaluate.sources import FOLDS, Groups, Source
+from fer_kit.evaluate.sources import FOLDS, Groups, ScoredSource
 from fer_kit.folds import table
 from fer_kit.runs import folders
 
@@ -47,7 +47,7 @@ class Found:
     notes: what a reader must know about all numbers.
     """
 
-    sources: list[Source]
+    sources: list[ScoredSource]
     groups: Groups
     folds: dict[str, list[Fold]]
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -87,7 +87,7 @@ def _why(runs_dir: Path, name: str, error: str) -> str:
     return error
 
 
-def _of_one_kind(runs_dir: Path, loaded: list[Source]) -> tuple[list[Source], list[tuple[str, str]]]:
+def _of_one_kind(runs_dir: Path, loaded: list[ScoredSource]) -> tuple[list[ScoredSource], list[tuple[str, str]]]:
     """The sources with the folds of folds.csv (else with the most common ones) and one data set, and the others."""
     if not loaded:
         return [], []
@@ -104,11 +104,11 @@ def _of_one_kind(runs_dir: Path, loaded: list[Source]) -> tuple[list[Source], li
     )
 
 
-def _kind(source: Source) -> tuple[str, str]:
+def _kind(source: ScoredSource) -> tuple[str, str]:
     return source.oof.meta["folds_digest"], source.oof.meta["data_digest"]
 
 
-def _groups(runs_dir: Path, sources: list[Source]) -> tuple[Groups, list[str]]:
+def _groups(runs_dir: Path, sources: list[ScoredSource]) -> tuple[Groups, list[str]]:
     """The twin groups, or none and why."""
     nothing, without = Groups(None, None), "intervals take twins for strangers and are a little too narrow"
     if not sources:

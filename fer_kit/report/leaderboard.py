@@ -13,7 +13,7 @@ from fer_kit.drawing import svg_charts
 from fer_kit.drawing.html import text
 from fer_kit.drawing.html_tables import UP, WORDS, Cell, Column, board, number
 from fer_kit.drawing.svg_charts import Axis
-from fer_kit.evaluate.sources import BLEND, Groups, Source, common_ids
+from fer_kit.evaluate.sources import BLEND, Groups, ScoredSource, common_ids
 from fer_kit.evaluate.tables import SURE, interval
 from fer_kit.report.found import Fold
 
@@ -44,7 +44,7 @@ class Ranked:
     no row is common.
     """
 
-    source: Source
+    source: ScoredSource
     record: dict[str, Any]
     folds: Sequence[Fold]
     against: dict[str, Any] | None = None
@@ -67,7 +67,9 @@ class Ranked:
         return sum(values) / len(values) if values else None
 
 
-def ranked(sources: Sequence[Source], records: Sequence[dict[str, Any]], folds: dict[str, list[Fold]]) -> list[Ranked]:
+def ranked(
+    sources: Sequence[ScoredSource], records: Sequence[dict[str, Any]], folds: dict[str, list[Fold]]
+) -> list[Ranked]:
     """Best accuracy first."""
     pairs = sorted(zip(sources, records, strict=True), key=lambda pair: (-pair[1]["accuracy"], pair[0].name))
     return [Ranked(source, record, folds.get(source.name, [])) for source, record in pairs]

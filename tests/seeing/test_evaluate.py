@@ -261,7 +261,7 @@ def test_without_folds_each_row_stands_alone_and_it_says_so(two, capsys):
     (two / "folds.csv").unlink()
     _, out, _, found = run(capsys, "strong")
     assert found["sources"][0]["groups"] == ROWS and found["sources"][0]["fold_accuracies"] == {}
-    assert "note: runs/folds.csv is not there: intervals take twins for strangers" in out
+    assert "note: runs/folds.csv is missing" in out
 
 
 def test_the_default_folder_tells_choices_apart(two, capsys):
