@@ -129,7 +129,7 @@ def test_what_is_there_stays_and_what_is_missing_is_added(place, tmp_path, capsy
     def fails(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(again.files, "write_json", fails)
+    monkeypatch.setattr(again.atomic, "write_json", fails)
     assert predict.main(["baseline_v1-t", "--views", "none", *place]) == 130
     monkeypatch.undo()
     assert contents(runs_dir / "baseline_v1-t-none") == before  # nothing half

@@ -120,7 +120,7 @@ def test_ctrl_c_tells_what_is_saved_and_not_what_was_trained(
 @pytest.mark.parametrize("moment", ["save_weights", "write", "write_json"])
 def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, uninterrupted, monkeypatch, moment):
     """Each write of the end fails once; the run is not finished, resumes, and ends the same."""
-    module = {"save_weights": fold.checkpoints, "write": fold.predictions, "write_json": fold.files}[moment]
+    module = {"save_weights": fold.weights, "write": fold.predictions, "write_json": fold.atomic}[moment]
     real = getattr(module, moment)
 
     def fails(path, *args):
@@ -251,7 +251,7 @@ def test_early_stopping_predicts_with_the_best_epoch(command, runs_dir, monkeypa
         kept["weights"] = weights_of(module)
         return kept["weights"]
 
-    monkeypatch.setattr(fold.checkpoints, "weights_of", remember)
+    monkeypatch.setattr(fold.weights, "weights_of", remember)
     changed = [word if word != "epochs=3" else "epochs=9" for word in command]
     changed[changed.index("batch_size=32")] = "early_stop_epochs=2"
     assert train.main(changed) == 0
