@@ -23,6 +23,7 @@ FLOORS = [
     "engine report ensembles",
     "predict explain",
     "train",
+    "sweep",
     "kernels",
     "__main__",
 ]

@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fer_kit.errors import FerKitError
@@ -42,8 +42,8 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 class Lock:
     """A lock that this process holds, or held until somebody removed its file."""
 
-    def __init__(self, file: Path, handle: int) -> None:
-        self._file, self._handle = file, handle
+    def __init__(self, file: Path, handle: int, made: Sequence[Path] = ()) -> None:
+        self._file, self._handle, self._made = file, handle, made
 
     def ours(self) -> bool:
         """Whether this process holds it; where somebody removed the file, it is taken again if nobody else took it.
@@ -71,6 +71,9 @@ class Lock:
                     self._file.unlink()
             _handles.discard(self._handle)
             os.close(self._handle)
+        with contextlib.suppress(OSError):  # folders that were made for the lock and are still empty
+            for folder in self._made:
+                folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -82,24 +85,54 @@ def held(guarded: Path, refusal: str, patience_seconds: float = 0.0) -> Iterator
     Raises:
         FerKitError: another process holds it longer than `patience_seconds`, or the folder cannot be written.
     """
-    file = guarded.with_name(f".{guarded.name}.lock")
-    made = [folder for folder in file.parents if not folder.exists()]
     end = time.monotonic() + patience_seconds
-    try:
-        while (handle := _take(file)) is None:
-            if time.monotonic() >= end:
-                raise FerKitError(f"{guarded}: {refusal}; try again when it has ended{_holder(file)}")
-            time.sleep(_POLL_SECONDS)
-    except OSError as error:
-        raise atomic.unwritable(file, error) from error
-    mine = Lock(file, handle)
+    while (mine := take(guarded)) is None:
+        if time.monotonic() >= end:
+            raise FerKitError(f"{guarded}: {refusal}; try again when it has ended{_holder(_file_of(guarded))}")
+        time.sleep(_POLL_SECONDS)
     try:
         yield mine
     finally:
         mine.release()
-        with contextlib.suppress(OSError):  # what was made and holds something now stays
-            for folder in made:
-                folder.rmdir()
+
+
+def take(guarded: Path) -> Lock | None:
+    """Take the lock of `guarded`, which the caller has to release; None while another process holds it.
+
+    Raises:
+        FerKitError: the folder cannot be written.
+    """
+    file = _file_of(guarded)
+    made = [folder for folder in file.parents if not folder.exists()]
+    try:
+        handle = _take(file)
+    except OSError as error:
+        raise atomic.unwritable(file, error) from error
+    return None if handle is None else Lock(file, handle, made)
+
+
+def is_held(guarded: Path) -> bool:
+    """True while a process holds the lock of `guarded`. Nothing is created, and nothing stays locked.
+
+    A process that takes the lock at this very moment can find it taken; give `held` some patience.
+    """
+    try:
+        handle = os.open(_file_of(guarded), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
+def _file_of(guarded: Path) -> Path:
+    return guarded.with_name(f".{guarded.name}.lock")
 
 
 def _take(file: Path) -> int | None:

@@ -24,7 +24,8 @@ from fer_kit.folds import fold_spec
 from fer_kit.runs import predictions
 from fer_kit.runs.predictions import Predictions
 
-BLENDS, CACHE = "blends", "cache"  # folders beside the runs that are no runs
+BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders beside the runs that are no runs
+RESERVED = (BLENDS, CACHE, SWEEPS)
 MOST_FOLDS = 10_000
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -87,14 +88,14 @@ def safe_name(name: str, what: str) -> str:
     if not is_safe_name(name):
         raise FerKitError(
             f"{what} '{name}' cannot name a folder; allowed are letters, digits, '.', '_' and '-', "
-            f"a letter or digit first, at most 100, and not '{BLENDS}' or '{CACHE}'"
+            f"a letter or digit first, at most 100, and not '{BLENDS}', '{CACHE}' or '{SWEEPS}'"
         )
     return name
 
 
 def is_safe_name(name: str) -> bool:
     """Whether `name` can be a folder on every system and is no name of ours."""
-    return bool(_SAFE_NAME.fullmatch(name)) and not name.endswith(".") and name not in (BLENDS, CACHE)
+    return bool(_SAFE_NAME.fullmatch(name)) and not name.endswith(".") and name not in RESERVED
 
 
 def run_name(recipe: str, tag: str | None = None) -> str:
@@ -117,7 +118,7 @@ def list_runs(runs_dir: Path | str) -> list[str]:
     folder = Path(runs_dir)
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if path.name not in (BLENDS, CACHE) and _fold_folders(path))
+    return sorted(path.name for path in folder.iterdir() if path.name not in RESERVED and _fold_folders(path))
 
 
 def list_blends(runs_dir: Path | str) -> list[str]:
@@ -242,7 +243,7 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
     folder = runs_dir / name
     if not runs_dir.is_dir():
         raise FerKitError(f"{runs_dir}: no such folder; train a run first, or give the folder of runs with --runs")
-    folds = {} if name in (BLENDS, CACHE) else _fold_folders(folder)
+    folds = {} if name in RESERVED else _fold_folders(folder)
     if not folds:
         raise FerKitError(_unknown(f"{runs_dir}", "run", name, list_runs(runs_dir)))
     records = {fold: read(path, RESULT) for fold, path in folds.items()}

@@ -27,6 +27,8 @@ from fer_kit.track import follow
 from fer_kit.train import checkpoints, log, memory
 from fer_kit.train.job import Job, Options, batches_of, claim, prepare, seed_everything
 
+LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see whether it is free
+
 
 def train_fold(config: TrainConfig, options: Options) -> None:
     """Train fold `options.fold` and finish its folder, or stop at the time limit, resumable.
@@ -38,7 +40,7 @@ def train_fold(config: TrainConfig, options: Options) -> None:
     """
     began = time.monotonic()
     folder = folders.fold_folder(options.runs, options.run, options.fold)
-    with lock.held(folder, "another process trains this fold") as mine, memory.told(folder):
+    with lock.held(folder, "another process trains this fold", LOCK_PATIENCE_SECONDS) as mine, memory.told(folder):
         if claim(folder, options, config) == "finished":
             (folder / "last.pt").unlink(missing_ok=True)  # a kill came between the finished mark and this
             print(f"{folder} is finished already; nothing to do")

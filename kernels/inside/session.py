@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,14 +22,19 @@ from fer_kit.data import loading
 from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
+from fer_kit.sweep import slots as sweep_slots
+from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner
+from fer_kit.sweep.slots import Slot
+from fer_kit.sweep.training import Training
 from fer_kit.train import __main__ as train
 from kernels.inside import archive, devices, earlier, fold_table, manifest, pipeline, weights
-from kernels.inside.training import Outcome, Slot, Training
 
 # Where Kaggle mounts inputs and keeps outputs; the variables are for trying a built script elsewhere.
 INPUT_VARIABLE, INPUT = "FER_KIT_KAGGLE_INPUT", "/kaggle/input"
 WORKING_VARIABLE, WORKING = "FER_KIT_KAGGLE_WORKING", "/kaggle/working"
 SAVE_EVERY_SECONDS = 1200.0
+RESERVE_SECONDS = 600.0  # kept for predicting, packing and an epoch that took longer than the one before
+LEAST_SECONDS = 60.0  # with less time than this left, a fold is not begun
 
 _lock = threading.Lock()
 
@@ -120,24 +125,50 @@ def run(settings: Settings, places: Places, began: float) -> int:
     slots = slots_for(found, environ)
     options = options_for(settings, places, max(1, found.cores // len(slots)))
     deadline = began + 60 * settings.limit_minutes
-    training = Training(options, name, settings.folds, places.work, slots, deadline, say)
+    limits = Limits(deadline, RESERVE_SECONDS, LEAST_SECONDS)
+    runner = runner_of(options, name, settings.folds, places.work, slots, limits)
 
     def save(final: bool = False) -> None:
-        leave(settings, places, name, str(found), training.outcome, final)
+        leave(settings, places, name, str(found), runner.outcome, final)
 
-    outcome = training.run_all(save, SAVE_EVERY_SECONDS)
-    for fold in set(settings.folds) - {*outcome.finished, *outcome.stopped, *outcome.failed}:
-        outcome.failed[fold] = "its trainer could not be started; see above"
+    outcome = runner.run(saver(runner, save))
     save(final=True)
-    say(f"result   finished: {told(outcome.finished)}")
+    say(f"result   finished: {told(numbers(outcome.finished))}")
     if outcome.stopped:
-        say(
-            f"result   stopped at the limit: {told(outcome.stopped)}; python -m kernels push --resume goes on with them"
-        )
-    for fold, reason in sorted(outcome.failed.items()):
-        say(f"result   fold {fold} FAILED: {reason}")
+        stopped = told(numbers(outcome.stopped))
+        say(f"result   stopped at the limit: {stopped}; python -m kernels push --resume goes on with them")
+    for training, reason in outcome.failed.items():
+        say(f"result   {training} FAILED: {reason}")
     say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
     return 1 if outcome.failed else 0
+
+
+def runner_of(
+    options: Sequence[str], run: str, folds: Sequence[int], work: Path, slots: Sequence[Slot], limits: Limits
+) -> Runner:
+    """The runner of the asked folds: children train in `work`, and what they print is part of the kernel's log."""
+    trainings = [Training(run, fold, tuple(options)) for fold in folds]
+    reporter = Reporter(say, lambda training, line: say(f"fold {training.fold} | {line}"))
+    return Runner(trainings, work / "runs", slots, limits=limits, reporter=reporter, cwd=work)
+
+
+def saver(runner: Runner, save: Callable[[], None], every_seconds: float = SAVE_EVERY_SECONDS) -> Callable[[], None]:
+    """What the runner calls meanwhile: it saves after each fold, and at least as often as asked."""
+    outcome, ended, saved = runner.outcome, 0, time.monotonic()
+
+    def meanwhile() -> None:
+        nonlocal ended, saved
+        now = len(outcome.finished) + len(outcome.stopped) + len(outcome.failed)
+        if runner.running and (now > ended or time.monotonic() - saved > every_seconds):
+            save()
+            ended, saved = now, time.monotonic()
+
+    return meanwhile
+
+
+def numbers(trainings: Iterable[Training]) -> tuple[int, ...]:
+    """Their folds, ascending."""
+    return tuple(sorted(training.fold for training in trainings if isinstance(training.fold, int)))
 
 
 def run_name(settings: Settings, places: Places) -> str:
@@ -215,14 +246,9 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
 
 def slots_for(found: devices.Found, environ: Mapping[str, str]) -> list[Slot]:
     """One process a GPU, each seeing only its own, or one on the CPU; the cores are shared out."""
-    count = max(1, len(found.gpus))
-    shared = {**environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, found.cores // count))}
     if not found.gpus:
-        return [Slot("the CPU", shared)]
-    return [
-        Slot(f"GPU {index} ({gpu.name})", {**shared, "CUDA_VISIBLE_DEVICES": str(index)})
-        for index, gpu in enumerate(found.gpus)
-    ]
+        return sweep_slots.on_cpu(1, environ, found.cores)
+    return sweep_slots.on_gpus([gpu.name for gpu in found.gpus], len(found.gpus), environ, found.cores)
 
 
 def leave(settings: Settings, places: Places, name: str, device: str, outcome: Outcome, final: bool) -> None:
@@ -246,9 +272,9 @@ def leave(settings: Settings, places: Places, name: str, device: str, outcome: O
             written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             final=final,
             asked=settings.folds,
-            finished=tuple(sorted(outcome.finished)),
-            stopped=tuple(sorted(outcome.stopped)),
-            failed=tuple(sorted(outcome.failed)),
+            finished=numbers(outcome.finished),
+            stopped=numbers(outcome.stopped),
+            failed=numbers(outcome.failed),
         ),
     )
     for old in before:

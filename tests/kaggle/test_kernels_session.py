@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
 from fer_kit.runs import folders
-from kernels.inside import archive, devices, earlier, manifest, session, training, weights
+from fer_kit.sweep.runner import Limits, Outcome
+from fer_kit.sweep.training import Training
+from kernels.inside import archive, devices, earlier, manifest, session, weights
 from kernels.inside.devices import Found, Gpu
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import RUN, files_of, save_output, save_runs
@@ -21,81 +22,36 @@ T4 = Gpu("Tesla T4", 14.7, "fp16")
 CPU = Found((), "Xeon", "fp32", 4, "2.10.0")
 TWO = Found((T4, T4), "Xeon", "fp32", 4, "2.10.0")
 
-# Stands where `python -m fer_kit.train` is looked for, and does what its fold's file in $PLANS says.
+# Stands where `python -m fer_kit.train` is looked for.
 STUB = """
-import os, pathlib, shutil, signal, sys, time
+import os, pathlib, shutil, sys
 fold = sys.argv[sys.argv.index("--fold") + 1]
-plan, here = pathlib.Path(os.environ["PLANS"]), pathlib.Path("runs/baseline_v1-small")
-print("sees", os.environ.get("CUDA_VISIBLE_DEVICES"), "limit", sys.argv[sys.argv.index("--limit-minutes") + 1])
-(plan / f"started{fold}").touch()
-what = (plan / fold).read_text()
-if what == "hang":
-    time.sleep(60)
-if what == "meet":
-    while not ((plan / "started0").exists() and (plan / "started1").exists()):
-        time.sleep(0.01)
-if what == "fail":
+print("sees", os.environ.get("CUDA_VISIBLE_DEVICES"), "limit", "--limit-minutes" in sys.argv)
+if fold == "2":
     sys.exit("error: the loss of epoch 3 is nan")
-if what != "stop":
-    shutil.copytree(plan / "trained" / f"fold{fold}", here / f"fold{fold}")
+shutil.copytree(pathlib.Path(os.environ["MADE"]) / f"fold{fold}", f"runs/baseline_v1-small/fold{fold}")
 """
 
 
-@pytest.fixture
-def bench(tmp_path: Path):
-    """A function that trains folds by the stub: plans by fold → (outcome, lines told, saves)."""
-    code, plans, work = tmp_path / "code/fer_kit", tmp_path / "plans", tmp_path / "work"
-    for folder in (code, plans, work / "runs" / RUN):
+def test_folds_run_each_on_its_own_gpu_and_are_saved_as_they_end(tmp_path, capsys):
+    code, work = tmp_path / "code/fer_kit", tmp_path / "work"
+    for folder in (code, work / "runs" / RUN):
         folder.mkdir(parents=True)
     (code / "__init__.py").touch()
     (code / "train.py").write_text(STUB)
-    save_runs(tmp_path / "made")
-    (tmp_path / "made" / RUN).rename(plans / "trained")
-
-    def train(seconds: float = 1e6, found: Found = TWO, **what: str):
-        for fold, text in what.items():
-            (plans / fold.removeprefix("fold")).write_text(text)
-        environ = {**os.environ, "PYTHONPATH": str(code.parent), "PLANS": str(plans)}
-        slots = session.slots_for(found, environ)
-        folds = [int(fold.removeprefix("fold")) for fold in what]
-        lines: list[str] = []
-        saves: list[int] = []
-        deadline = time.monotonic() + seconds
-        job = training.Training(["--recipe", "x"], RUN, folds, work, slots, deadline, lines.append, 0.0, 0.0)
-        outcome = job.run_all(lambda: saves.append(len(job.outcome.finished)), 1e6)
-        return outcome, "\n".join(lines), saves
-
-    return train
-
-
-def test_two_folds_at_once_each_on_its_own_gpu(bench):
-    outcome, told, saves = bench(fold0="meet", fold1="meet", fold2="")
-    assert sorted(outcome.finished) == [0, 1, 2] and not outcome.failed
+    made = save_runs(tmp_path / "made") / RUN
+    environ = {**os.environ, "PYTHONPATH": str(code.parent), "MADE": str(made)}
+    slots = session.slots_for(TWO, environ)
+    limits = Limits(time.monotonic() + 1e6)
+    runner = session.runner_of(["--recipe", "x"], RUN, [0, 1, 2], work, slots, limits)
+    saves: list[int] = []
+    outcome = runner.run(session.saver(runner, lambda: saves.append(len(runner.outcome.finished))))
+    assert (session.numbers(outcome.finished), session.numbers(outcome.failed)) == ((0, 1), (2,))
+    told = capsys.readouterr().out
     assert "starts on GPU 0 (Tesla T4)" in told and "starts on GPU 1 (Tesla T4)" in told
-    assert {"sees 0", "sees 1"} <= {line.split(" | ")[1][:6] for line in told.splitlines() if " | " in line}
-    assert saves and saves[-1] >= 1  # what is finished is saved while others still train
-
-
-def test_a_failed_fold_does_not_stop_the_others(bench):
-    outcome, told, _ = bench(fold0="fail", fold1="stop", fold2="", found=CPU)
-    assert outcome.failed == {0: "error: the loss of epoch 3 is nan"}
-    assert (outcome.stopped, outcome.finished) == ([1], [2])
-    assert "fold 0: FAILED with exit code 1: error: the loss of epoch 3 is nan" in told
-
-
-def test_a_finished_fold_is_not_started_and_none_without_time(bench, tmp_path):
-    bench(fold1="", found=CPU)
-    outcome, told, _ = bench(seconds=-1, found=CPU, fold1="fail", fold2="fail")
-    assert (outcome.finished, outcome.stopped) == ([1], [2])
-    assert "fold 1: finished already" in told and "fold 2: no time left to begin" in told
-
-
-def test_a_trainer_that_hangs_past_its_time_is_ended(bench):
-    began = time.monotonic()
-    outcome, told, _ = bench(seconds=3, found=CPU, fold0="hang")
-    assert outcome.stopped == [0] and not outcome.failed
-    assert time.monotonic() - began < 30
-    assert "--limit-minutes 0.0" in told
+    assert "fold 0 | sees 0 limit True" in told and "fold 1 | sees 1 limit True" in told
+    assert "FAILED with exit code 1: error: the loss of epoch 3 is nan" in told
+    assert saves  # what is finished is saved while others still train
 
 
 @pytest.mark.parametrize(
@@ -146,7 +102,7 @@ def test_each_save_replaces_the_one_before_and_the_manifest_names_a_whole_archiv
     places = session.Places(tmp_path, tmp_path / "working", tmp_path / "work", tmp_path)
     places.output.mkdir()
     save_runs(places.runs, finished=(0,), unfinished=(1,))
-    outcome = training.Outcome([0], [1], {2: "nan"})
+    outcome = Outcome(*([Training(RUN, fold, ())] for fold in (0, 1)), {Training(RUN, 2, ()): "nan"})
     for final in (False, False, True):
         session.leave(settings(), places, RUN, "2 × T4", outcome, final)
         told = manifest.read(places.output)
