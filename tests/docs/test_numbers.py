@@ -1,0 +1,119 @@
+"""Scores, times and sizes in README and docs are those of their records."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+
+import pytest
+
+from fer_kit.config import recipes
+from fer_kit.models import cost
+from tests.docs.pages import README, RECORDS, ROOT, rows
+
+RECIPES = ROOT / "docs/recipes.md"
+LEADERBOARD = json.loads((RECORDS / "leaderboard.json").read_text())["submissions"]
+
+
+def trained(run: str) -> list[dict]:
+    """The records of a run's folds."""
+    return [json.loads(path.read_text()) for path in sorted((RECORDS / "real_faces").glob(f"{run}-fold?.json"))]
+
+
+def percent(share: float) -> str:
+    return f"{share:.2%}"
+
+
+def numbers(cell: str) -> list[float]:
+    return [float(text) for text in re.findall(r"\d+\.\d+", cell)]
+
+
+def test_docs_have_the_costs_of_every_recipe():
+    lines = RECIPES.read_text().splitlines()
+    for name, recipe in recipes.RECIPES.items():
+        found = cost.measure(recipe)
+        start = f"| {name} | {found.parameters / 1e6:.2f} M | {found.flops / 1e9:.3f} |"
+        assert sum(line.startswith(start) for line in lines) == 1, start
+
+
+def test_results_of_recipes_are_those_of_the_linked_records():
+    table = rows(RECIPES, "| recipe | parameters | GFLOPs an image | fold 0 |")
+    assert len(table) >= len(recipes.RECIPES)
+    for recipe, _, _, fold_0, folds, epochs, seconds, links in table:
+        files = re.findall(r"\((\.\./[^)]+)\)", links)
+        if not files:
+            assert fold_0 == "not yet trained on all faces"
+            continue
+        found = [json.loads((RECIPES.parent / file).read_text()) for file in files]
+        assert [record["fold"] for record in found] == list(range(len(found))), recipe
+        assert fold_0 == percent(found[0]["oof_accuracy"]), recipe
+        scores = [record["oof_accuracy"] for record in found]
+        if len(found) == 5:
+            assert folds == f"{statistics.mean(scores):.2%} ± {statistics.stdev(scores):.2%}", recipe
+        else:
+            assert folds == "", recipe
+        trained_epochs = sorted({record["epochs_trained"] for record in found})
+        assert epochs == " to ".join(str(n) for n in dict.fromkeys((trained_epochs[0], trained_epochs[-1]))), recipe
+        shortest, longest = (f(record["seconds_an_epoch"] for record in found) for f in (min, max))
+        assert shortest - 1 < float(seconds.split()[0]) < longest + 1, recipe
+
+
+def test_scores_of_blends_are_those_of_the_linked_records():
+    lines = [line for line in RECIPES.read_text().splitlines() if "[file](../submissions/" in line and "| [" in line]
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        record = json.loads((RECIPES.parent / re.findall(r"\[record\]\(([^)]+)\)", line)[0]).read_text())
+        record = record.get("blend", record)
+        interval, forecast = record["interval"], record["forecast"]
+        assert cells[1] == percent(record["oof_accuracy"]), line
+        assert cells[2] == " to ".join(map(percent, interval)), line
+        assert cells[3] == percent(forecast["accuracy"]), line
+        assert cells[4] == " to ".join(map(percent, forecast["interval"])), line
+    assert len(lines) == 9
+
+
+def test_the_table_of_leaderboard_scores_is_its_record():
+    table = rows(RECIPES, "| file | out of fold | private")
+    assert len(table) == len(LEADERBOARD)
+    for cells, entry in zip(table, LEADERBOARD, strict=True):
+        forecast = entry["forecast"] or {}
+        assert f"(../{entry['file']})" in cells[0] and (ROOT / entry["file"]).exists()
+        assert [float(cell) for cell in cells[1:4]] == [entry["out_of_fold"], entry["private"], entry["public"]]
+        for cell, part in zip(cells[4:], ("all", "singles", "twin_rows"), strict=True):
+            assert numbers(cell) == [n for n in (forecast.get(part), entry[part]) if n is not None], cells
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs/blending.md", RECIPES])
+def test_how_far_the_forecast_was_off(page):
+    off = [entry["all"] - entry["forecast"]["all"] for entry in LEADERBOARD if entry["forecast"]]
+    text = " ".join(page.read_text().split())
+    assert len(off) == 9 and "nine" in text
+    low, high = re.search(r"−(\d\.\d)(?: and| to) \+(\d\.\d) points", text).groups()
+    assert -float(low) == pytest.approx(min(off), abs=0.051) and float(high) == pytest.approx(max(off), abs=0.051)
+
+
+README_ROWS = {  # by the submission that was scored: the runs whose folds were trained for it
+    "2026-11-27-small-twins": ["vgg_small"],
+    "2026-11-27-small": ["vgg_small"],
+    "2026-11-27-turned-twins": ["vgg_tiny", "residual_tiny"],
+    "2026-11-24-three_near-twins": ["attention", "deep_v1", "baseline_v1"],
+    "2026-11-24-residual-fold0": ["residual"],
+}
+
+
+def test_the_table_of_the_readme_is_that_of_the_records():
+    table = rows(README, "| recipe | minutes a fold on one CPU core")
+    for cells, (submission, runs) in zip(table, README_ROWS.items(), strict=True):
+        _, minutes, oof, forecast, private, public = (cell.replace("*", "") for cell in cells)
+        folds = [trained(run) for run in runs]
+        seconds = sum(
+            statistics.mean(one["train_seconds"] + one["predict_seconds"] for one in records) for records in folds
+        )
+        assert float(minutes) == pytest.approx(seconds / 60, abs=0.6)
+        source = json.loads((ROOT / f"submissions/{submission}.csv.source.json").read_text())
+        assert oof == percent(source["accuracy"])
+        assert forecast == ("–" if source["forecast"] is None else percent(source["forecast"]))
+        [entry] = [entry for entry in LEADERBOARD if entry["file"] == f"submissions/{submission}.csv"]
+        assert entry["sha256"] == source["sha256"]
+        assert (private, public) == (f"{entry['private']:.2f}%", f"{entry['public']:.2f}%")
