@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit.config.settings import DEVICE_AUGMENT, NAMED_FILE
+from fer_kit.config.settings import NAMED_FILE, REPLACED_BY_PIPELINE
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
@@ -138,13 +138,13 @@ def open_named(typed: str | None, name: str) -> AugmentFile:
 
 def in_place(recipe: TrainConfig, file: AugmentFile) -> TrainConfig:
     """`recipe` with the pipeline in place of the augmentation that it has on the device."""
-    nothing: dict[str, Any] = dict.fromkeys(DEVICE_AUGMENT, 0.0)
+    nothing: dict[str, Any] = dict.fromkeys(REPLACED_BY_PIPELINE, 0.0)
     return dataclasses.replace(recipe, augment=file.name, **nothing)
 
 
 def told(recipe: TrainConfig, file: AugmentFile) -> str:
     """What `in_place` changes, in one line."""
-    given_up = [f"{name}={getattr(recipe, name):g}" for name in DEVICE_AUGMENT if getattr(recipe, name)]
+    given_up = [f"{name}={getattr(recipe, name):g}" for name in REPLACED_BY_PIPELINE if getattr(recipe, name)]
     instead = f"instead of the recipe's {', '.join(given_up)}" if given_up else "and nothing on the device"
     return f"augment  {file.name}, {instead}"
 

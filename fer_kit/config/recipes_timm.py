@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fer_kit.config.settings import TIMM_NAME
+from fer_kit.config.networks import TIMM_NAME
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 

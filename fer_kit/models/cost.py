@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fer_kit import models
 from fer_kit.competition import SIDE_PX
-from fer_kit.config.costs import Cost
+from fer_kit.config.networks import Cost
 from fer_kit.config.train_config import TrainConfig
 
 

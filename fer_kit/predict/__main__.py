@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import cli
-from fer_kit.config.settings import CHOICES
+from fer_kit.config.settings import TABLE
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         "The result is a run of its own, RUN-TAG; the source stays as it is.",
     )
     parser.add_argument("run", metavar="RUN", help="a run by name")
-    parser.add_argument("--views", required=True, choices=CHOICES["views"], help="what to average over")
+    parser.add_argument("--views", required=True, choices=TABLE["views"].choices, help="what to average over")
     parser.add_argument("--tag", help="names the new run: <run>-<tag>; the views where not given")
     parser.add_argument("--fold", type=fold_spec.parse, metavar="K", help="this fold alone; every finished one if not")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")

@@ -15,8 +15,9 @@ from pathlib import Path
 from fer_kit import cli
 from fer_kit.batches import pipeline_file
 from fer_kit.competition import SIDE_PX
-from fer_kit.config import costs, recipes, train_config
-from fer_kit.config.train_config import TrainConfig, override
+from fer_kit.config import recipes
+from fer_kit.config.networks import Cost, known_cost
+from fer_kit.config.train_config import TrainConfig, override, refuse_unused, used
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
 from fer_kit.pretrained import source
@@ -120,7 +121,7 @@ def resolve(args: argparse.Namespace) -> tuple[TrainConfig, str]:
     if config.model.startswith(source.TIMM) and not (recipe.weights or config.weights or weights):
         ways = f"--weights {source.HUB}, FILE or {source.NONE}"
         raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
-    train_config.refuse(base, config, (setting.partition("=")[0].strip() for setting in settings))
+    refuse_unused(base, config, (setting.partition("=")[0].strip() for setting in settings))
     config = reseeded(in_parts(config, args.accumulate), args)
     if args.smoke:
         config = for_trial(config)
@@ -190,9 +191,9 @@ def weights_of(args: argparse.Namespace, run: str) -> source.Source | None:
     return source.find(args.weights, args.fold)
 
 
-def cost_of(config: TrainConfig) -> costs.Cost:
+def cost_of(config: TrainConfig) -> Cost:
     """Parameters and FLOPs of the config's network."""
-    if known := costs.COSTS.get((config.model, config.width_mult)):
+    if known := known_cost(config.model, config.width_mult):
         return known
     from fer_kit.models import cost  # torch: a network of timm, or of a width of one's own, is built to be counted
 
@@ -227,13 +228,9 @@ def plan(args: argparse.Namespace, config: TrainConfig, run: str) -> None:
     place = loading.find(args.data)
     table = deal.read(args.runs / "folds.csv")
     parts = splits.split(table, args.fold, config)
-    changed = dataclasses.asdict(recipes.get(args.recipe))
     cost = cost_of(config)
-    kept = config.to_json()  # less what came later and is off
-    for name, value in dataclasses.asdict(config).items():
-        if name not in kept and value == changed[name]:
-            continue
-        print(f"  {name:<24} {value}" + ("" if value == changed[name] else f"   (recipe: {changed[name]})"))
+    for name, value, before in used(config, recipes.get(args.recipe)):
+        print(f"  {name:<24} {value}" + ("" if value == before else f"   (recipe: {before})"))
     print(f"network  {config.model}: {cost}")
     print(f"data     {place}")
     print(f"folds    {args.runs / 'folds.csv'} ({table.count} folds, digest {table.digest[:12]})")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from fer_kit.config.settings import RANGES
+from fer_kit.config.settings import TABLE
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
 from fer_kit.engine.environment import device_name
@@ -83,7 +83,7 @@ def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
 
 def cuts(images: int, parts: int) -> Iterator[int]:
     """Numbers of even batches, more than `parts`, to cut a step of `images` in: each at least twice the one before."""
-    for more in range(2 * parts, images // int(RANGES["batch_size"][0]) + 1):
+    for more in range(2 * parts, images // int((TABLE["batch_size"].limits or (2, 0))[0]) + 1):
         if images % more == 0 and more >= 2 * parts:
             parts = more
             yield parts

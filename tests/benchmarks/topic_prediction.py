@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from fer_kit.config.costs import COSTS
 
 from fer_kit import models
 from fer_kit.config import recipes
-from fer_kit.config.costs import COSTS
 from fer_kit.engine import loop, views
 from fer_kit.engine.device import DTYPES, choose, choose_device
 from fer_kit.engine.environment import device_name

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from fer_kit.config.costs import COSTS
 
 from fer_kit.batches import epoch
 from fer_kit.config import recipes
-from fer_kit.config.costs import COSTS
 from fer_kit.engine.device import DTYPES, choose, choose_device
 from fer_kit.engine.environment import device_name
 from tests.benchmarks import bench_training, limits, loaders

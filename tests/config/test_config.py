@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from fer_kit.config import recipes, train_config
-from fer_kit.config.train_config import TrainConfig, from_json, override
+from fer_kit.config import recipes
+from fer_kit.config.networks import NETWORKS
+from fer_kit.config.settings import REPLACED_BY_PIPELINE, TABLE, deciding
+from fer_kit.config.train_config import TrainConfig, from_json, override, used
 from fer_kit.errors import FerKitError
-from fer_kit.models import NETWORKS
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -27,7 +28,7 @@ def test_recipes_differ_in_their_digests_and_names():
 
 
 def test_the_config_knows_every_network():
-    assert set(train_config.CHOICES["model"]) == set(NETWORKS)
+    assert TABLE["model"].choices == tuple(NETWORKS)
 
 
 def test_the_study_recipes_are_those_of_the_study():
@@ -97,15 +98,13 @@ def test_a_setting_given_twice_is_refused():
 
 @pytest.mark.parametrize("weights", ["balanced", "effective"])
 def test_weights_together_with_the_balanced_sampler_are_refused(weights):
-    with pytest.raises(FerKitError, match="answers Disgust; set loss_weights=none or sampler=shuffle"):
+    with pytest.raises(FerKitError, match="predicts Disgust too often; set loss_weights=none or sampler=shuffle"):
         override(recipes.get("residual"), [f"loss_weights={weights}", "sampler=balanced"])
 
 
 def test_freezing_random_weights_is_refused_with_the_settings():
     """So that --dry-run says it, too."""
-    with pytest.raises(
-        FerKitError, match="freeze_epochs=1 would keep random weights as they are; give --weights, or -"
-    ):
+    with pytest.raises(FerKitError, match="freeze_epochs=1 would freeze random weights; give --weights, or set"):
         override(recipes.get("timm/resnet50"), ["weights="])
 
 
@@ -145,17 +144,27 @@ def test_the_config_is_frozen():
 
 
 def test_every_number_has_a_range():
-    numbers = {name for name, kind in train_config.TYPES.items() if kind in (int, float)}
-    assert numbers == set(train_config.RANGES)
-    words = {name for name, kind in train_config.TYPES.items() if kind is str} - {"recipe", *train_config.FILES}
-    assert words == set(train_config.CHOICES)
+    for name, row in TABLE.items():
+        assert (row.limits is not None) == (row.kind in (int, float)), name
+        assert bool(row.choices) == (row.kind is str and name != "recipe" and not row.file_option), name
     assert TrainConfig(recipe="x", model="deep_v1", epochs=1).model == "deep_v1"
+
+
+def test_the_rows_are_consistent():
+    for name, row in TABLE.items():
+        assert row.about.endswith(".") and row.section, name
+        assert row.neutral is None or type(row.neutral) is row.kind, name
+        assert not row.omitted_when_default or row.neutral in (None, row.default), name
+        assert all(deciding(condition) in TABLE for condition in row.used_when), name
+        assert not row.replaced_by_pipeline or row.neutral == 0.0, name
+    assert "flip_prob" in REPLACED_BY_PIPELINE and "edges" not in REPLACED_BY_PIPELINE
 
 
 def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
     recipe = recipes.get("residual")
-    assert all(getattr(recipe, name) == neutral for name, neutral in train_config.LATER.items())
-    assert not set(train_config.LATER) & set(recipe.to_json())
+    added = [row for row in TABLE.values() if row.omitted_when_default]
+    assert all(getattr(recipe, row.name) == row.default for row in added)
+    assert len(added) > 10 and not {row.name for row in added} & set(recipe.to_json())
     clipped = override(recipe, ["grad_clip_norm=1.0"])
     assert clipped.to_json() == {**recipe.to_json(), "grad_clip_norm": 1.0} and clipped.digest != recipe.digest
     assert from_json(clipped.to_json(), "c.json") == clipped
@@ -183,3 +192,20 @@ def test_settings_that_contradict_each_other_are_refused(settings, words):
 
 def test_any_timm_name_may_be_a_model():
     assert override(recipes.get("residual"), ["model=timm/resnet50.a1_in1k"]).model == "timm/resnet50.a1_in1k"
+
+
+def test_your_own_network_may_be_a_model():
+    assert override(recipes.get("residual"), ["model=nets.small:Net"]).model == "nets.small:Net"
+    for bad in ("nets.small", "nets:", ":Net", "nets/small:Net", "1net:Net", "nets.small:Net()"):
+        with pytest.raises(FerKitError, match="is not one of baseline_v1, .*, timm/NAME or package.module:Class"):
+            override(recipes.get("residual"), [f"model={bad}"])
+
+
+def test_only_settings_with_an_effect_are_used():
+    recipe = recipes.get("residual")
+    names = [name for name, _, _ in used(recipe, recipe)]
+    assert {"momentum", "warmup_epochs", "edges", "seed", "mixup_alpha"} <= set(names)
+    assert not {"focal_gamma", "plateau_factor", "watch_frac", "cutmix_alpha", "erase_prob", "augment"} & set(names)
+    changed = override(recipe, ["mixup_alpha=0", "loss=focal"])
+    shown = {name: (value, before) for name, value, before in used(changed, recipe)}
+    assert shown["mixup_alpha"] == (0.0, 0.2) and shown["focal_gamma"] == (2.0, 2.0)

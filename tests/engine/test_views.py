@@ -53,7 +53,7 @@ class Recorder(nn.Module):
 
 
 def test_the_config_names_the_sets_that_there_are():
-    assert set(views.VIEWS) == set(settings.CHOICES["views"]) == set(COUNTS)
+    assert set(views.VIEWS) == set(settings.TABLE["views"].choices) == set(COUNTS)
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -11,6 +11,7 @@ from torch import nn
 from fer_kit import models
 from fer_kit.batches import epoch as batches
 from fer_kit.config import recipes
+from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
 from fer_kit.engine.device import Precision, choose
@@ -19,14 +20,14 @@ from fer_kit.errors import FerKitError
 from fer_kit.models import weights
 
 CPU = torch.device("cpu")
-OWN = [name for name in recipes.RECIPES if recipes.get(name).model in models.NETWORKS]
+OWN = [name for name in recipes.RECIPES if recipes.get(name).model in NETWORKS]
 
 
 def build(name: str) -> nn.Module:
     return models.build(TrainConfig(recipe=name, model=name, epochs=1))
 
 
-@pytest.mark.parametrize("name", models.NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_grey_faces_in_logits_out_and_every_weight_gets_a_gradient(name):
     torch.manual_seed(0)
     net = build(name)

@@ -12,12 +12,14 @@ from torch import nn
 
 from fer_kit import models
 from fer_kit.config import recipes
-from fer_kit.config.settings import DROP_PATH_MODELS, MODELS, WIDTH_MODELS
+from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 from fer_kit.models import cost
 from fer_kit.models.head import scaled
 
+DROP_PATH_MODELS = [name for name, row in NETWORKS.items() if row.has_drop_path]
+WIDTH_MODELS = [name for name, row in NETWORKS.items() if row.has_width]
 MODERN = ("residual", "vgg", "wide", "convnext")
 
 
@@ -90,14 +92,12 @@ def test_branches_are_left_out_in_training_alone(name):
 
 
 def test_drop_path_without_a_residual_branch_is_refused():
-    for name in set(MODELS) - set(DROP_PATH_MODELS):
+    for name in set(NETWORKS) - set(DROP_PATH_MODELS):
         with pytest.raises(FerKitError) as caught:
             override(recipes.get(name), ["drop_path_prob=0.1"])
-        assert str(caught.value) == (
-            f"drop_path_prob=0.1: {name} has no residual branch that could be left out; set drop_path_prob=0, or take "
-            "one of residual, wide, convnext"
-        )
-    with pytest.raises(FerKitError, match="image_px=96: wide is built for faces of 48 pixels; set image_px=0, or take"):
+        assert f"drop_path_prob=0.1: {name} " in str(caught.value)
+        assert str(caught.value).endswith("set drop_path_prob=0, or take one of residual, wide, convnext")
+    with pytest.raises(FerKitError, match="image_px=96: wide takes faces of 48 pixels; set image_px=0, or take"):
         override(recipes.get("wide"), ["image_px=96"])
 
 
@@ -121,13 +121,11 @@ def test_channels_come_in_eights_and_not_much_below_what_was_asked_for():
 
 
 def test_networks_of_one_width_say_so():
-    for name in [*sorted(set(MODELS) - set(WIDTH_MODELS)), "timm/resnet50"]:
+    for name in [*sorted(set(NETWORKS) - set(WIDTH_MODELS)), "timm/resnet50"]:
         with pytest.raises(FerKitError) as caught:
             override(recipes.get(name), ["width_mult=0.5"])
-        assert str(caught.value) == (
-            f"width_mult=0.5: {recipes.get(name).model} comes in one width; set width_mult=1, or take one of residual, "
-            "vgg, wide, convnext"
-        )
+        assert f"width_mult=0.5: {recipes.get(name).model} " in str(caught.value)
+        assert str(caught.value).endswith("set width_mult=1, or take one of residual, vgg, wide, convnext")
 
 
 def test_residual_is_drawn_as_it_was_when_the_first_runs_began():

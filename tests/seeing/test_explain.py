@@ -15,6 +15,7 @@ from ensembles import blend
 from fer_kit import models
 from fer_kit.competition import CLASSES
 from fer_kit.config import recipes
+from fer_kit.config.networks import NETWORKS
 from fer_kit.explain import __main__ as explain
 from fer_kit.explain import maps as explain_maps
 from fer_kit.explain import overlay, sheets
@@ -91,7 +92,7 @@ def test_methods_of_the_command_line_are_those_there_are():
     assert set(explain.METHODS) == set(explain_maps.METHODS)
 
 
-@pytest.mark.parametrize("name", models.NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_has_a_layer_that_is_still_a_map(name, faces):
     net = models.build(recipes.get(name)).eval()
     layer = explain_maps.choose_layer(net)

@@ -241,7 +241,7 @@ def test_other_data_is_refused_where_it_was_asked_for(world, capsys):
 def test_no_torch_for_a_page(world):
     out = str(world.folder / "page.html")
     argv = ["--runs", str(world.runs), "--out", out, "--data", str(world.data), "--no-pictures"]
-    program = f"import sys; from fer_kit.report import __main__ as report; "
+    program = "import sys; from fer_kit.report import __main__ as report; "
     program += f"print(report.main({argv!r}), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr

@@ -1,0 +1,75 @@
+"""The table of networks: one row a network, without torch, so that checks and dry runs are quick."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TIMM_NAME = re.compile(r"timm/[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)  # package.module:Class
+OWN_EXAMPLE = "package.module:Class"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and the work of one forward pass of one image as one view.
+
+    flops: 2 for each multiply-add of the convolutions and matrix products; norms, activations and pooling are left out.
+    Where papers give "FLOPs" they often mean multiply-adds, which are half of these.
+    """
+
+    parameters: int
+    flops: int
+
+    def __str__(self) -> str:
+        """`1.53 M parameters, 0.284 GFLOPs an image (2 for each multiply-add)`."""
+        flops = f"{self.flops / 1e9:.3f} GFLOPs an image (2 for each multiply-add)"
+        return f"{self.parameters / 1e6:.2f} M parameters, {flops}"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network for faces of 48 pixels.
+
+    path: module and class or function that builds the network, imported when it is built. costs: by width_mult, for
+    the widths that recipes use. has_width, has_drop_path: `path` takes width_mult, drop_path_prob as keyword argument.
+    """
+
+    path: str
+    costs: Mapping[float, Cost]
+    has_width: bool = False
+    has_drop_path: bool = False
+
+
+# Costs are kept true by tests/models/test_cost.py, which counts them with models.cost.measure.
+NETWORKS: dict[str, Network] = {
+    "baseline_v1": Network("fer_kit.models.baseline:BaselineV1", {1.0: Cost(1_232_775, 65_029_888)}),
+    "baseline_v2": Network("fer_kit.models.baseline:BaselineV2", {1.0: Cost(1_397_575, 65_357_568)}),
+    "deep_v1": Network("fer_kit.models.deep:deep_v1", {1.0: Cost(717_991, 192_699_392)}),
+    "deep_v2": Network("fer_kit.models.deep:deep_v2", {1.0: Cost(559_911, 187_223_552)}),
+    "attention": Network("fer_kit.models.attention:Attention", {1.0: Cost(324_874, 171_340_800)}),
+    "residual": Network(
+        "fer_kit.models.residual:Residual",
+        {1.0: Cost(1_528_143, 284_491_264), 0.25: Cost(99_951, 18_036_608)},
+        has_width=True,
+        has_drop_path=True,
+    ),
+    "vgg": Network(
+        "fer_kit.models.vgg:Vgg",
+        {0.2: Cost(189_919, 40_444_144), 0.25: Cost(299_479, 59_067_136), 1.0: Cost(4_709_191, 936_979_456)},
+        has_width=True,
+    ),
+    "wide": Network(
+        "fer_kit.models.wide:Wide", {1.0: Cost(4_313_639, 701_770_624)}, has_width=True, has_drop_path=True
+    ),
+    "convnext": Network(
+        "fer_kit.models.convnext:ConvNext", {1.0: Cost(1_882_311, 337_438_208)}, has_width=True, has_drop_path=True
+    ),
+}
+
+
+def known_cost(model: str, width_mult: float) -> Cost | None:
+    """The cost in the table; None for other widths, timm's networks and your own."""
+    network = NETWORKS.get(model)
+    return None if network is None else network.costs.get(width_mult)
