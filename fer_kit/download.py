@@ -89,9 +89,12 @@ def _is_complete(out: Path) -> bool:
 def _fetch(out: Path, *, again: bool, keep_zip: bool) -> None:
     """Download into a hidden folder below `out`, which stays where that fails so that the next try goes on there."""
     workshop = out / _WORKSHOP
-    if again:
+    if again and not workshop.is_symlink():
         shutil.rmtree(workshop, ignore_errors=True)
     part = workshop / f"{COMPETITION}.zip"
+    for place in (workshop, part):
+        if place.is_symlink():
+            raise FerKitError(f"{place}: is a symbolic link, and a download would be written where it leads; remove it")
     here = part.stat().st_size if part.exists() else 0
     need_space(out, ZIP_BYTES - min(here, ZIP_BYTES) + UNPACKED_BYTES, "the zip and its files, about")
     print(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,21 +118,11 @@ def write(built: Built, folder: Path = FOLDER) -> Path:
         FerKitError: the folder cannot be written, or another process writes this kernel.
     """
     target = folder / built.plan.slug
-    aside, old = (folder / f".{built.plan.slug}.{word}" for word in ("new", "old"))
     with lock.held(target, "another process builds this kernel"):
-        try:
-            for left in (aside, old):  # by a kill
-                shutil.rmtree(left, ignore_errors=True)
-            atomic.write_text(aside / f"{built.plan.slug}.py", built.script)
-            atomic.write_json(aside / METADATA, built.metadata)
-            if target.exists():
-                os.replace(target, old)  # moved, not removed file by file: a kill leaves a whole kernel or none
-            os.replace(aside, target)
-        except OSError as error:
-            raise atomic.unwritable(target, error) from error
-        finally:
-            for left in (aside, old):
-                shutil.rmtree(left, ignore_errors=True)
+        atomic.sweep(folder, target.name)
+        with atomic.replacing_folder(target) as new:
+            atomic.write_text(new / f"{built.plan.slug}.py", built.script)
+            atomic.write_json(new / METADATA, built.metadata)
     return target
 
 

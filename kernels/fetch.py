@@ -70,7 +70,8 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
             moves, kept = plan_moves(unpacked, runs_dir, told.run, replace)
             bring_folds(unpacked, runs_dir)
             for source, target in moves:
-                put_in_place(source, target)
+                atomic.sweep(target.parent, target.name)
+                atomic.move_folder(source, target)
     record.put(runs_dir, dataclasses.replace(push, state=record.FETCHED, seen=True))
     return Fetched(tuple(_number(target) for _, target in moves), kept, told)
 
@@ -192,16 +193,6 @@ def bring_folds(unpacked: Path, runs_dir: Path) -> None:
         for name in archive.FOLDS:
             if (unpacked / name).is_file():
                 os.replace(unpacked / name, runs_dir / name)
-
-
-def put_in_place(source: Path, target: Path) -> None:
-    """Move a fold folder; an unfinished one that it replaces is gone only once the new one is there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    old = source.with_name(f"{source.name}.old")
-    if target.exists():
-        os.replace(target, old)
-    os.replace(source, target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def fold_folders(runs_dir: Path, run: str) -> list[Path]:

@@ -95,13 +95,8 @@ def write(out: Path, text: str, force: bool) -> bool:
 
 
 def _refuse_other_data(source: Source, place: Path, runs_dir: str) -> None:
-    competition = loading.load(place, Path(runs_dir) / folders.CACHE)
     made_from = source.test.meta["data_digest"]
-    if competition.digest != made_from:
-        raise FerKitError(
-            f"{source.origin}: predicted from data {made_from[:12]}, but {place} holds data {competition.digest[:12]}; "
-            "name the folder it was made from with --data"
-        )
+    competition = loading.load(place, Path(runs_dir) / folders.CACHE, made_from, source.origin)
     if len(competition.test.ids) != len(source.test):
         raise FerKitError(
             f"{source.origin}: predicts {len(source.test):,} test rows, {place} has {len(competition.test.ids):,}; "

@@ -19,10 +19,11 @@ from ensembles.twins import lookup
 from ensembles.twins import pairs as twin_pairs
 from ensembles.twins.forecast import Forecast, Judge, forecast, judge
 from ensembles.twins.lookup import Gain, Lookup
-from ensembles.twins.pairs import NEAR, OFF, TEST_GROUPS, Pairs, TwinTable
+from ensembles.twins.pairs import NEAR, OFF, Pairs, TwinTable
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds.table import TEST_FILE
 from fer_kit.runs.folders import BLEND
 
 SUFFIX = "-twins"
@@ -73,13 +74,13 @@ def table_for(
     try:
         if rows.path is None:
             raise FerKitError(f"{runs_dir / FOLDS}: not there, so the twins are not known; put it beside the runs")
-        if not (runs_dir / TEST_GROUPS).is_file():
-            raise FerKitError(f"{runs_dir / TEST_GROUPS}: not there, so no test row's twins are known")
+        if not (runs_dir / TEST_FILE).is_file():
+            raise FerKitError(f"{runs_dir / TEST_FILE}: not there, so no test row's twins are known")
         digest = members[0].oof.meta["data_digest"]
         table = twin_pairs.read(rows.path, data_dir, twin_pairs.cache_of(runs_dir), digest)
         if table.test.count != len(members[0].test):
             raise FerKitError(
-                f"{runs_dir / TEST_GROUPS}: {table.test.count:,} rows, the members predict {len(members[0].test):,}"
+                f"{runs_dir / TEST_FILE}: {table.test.count:,} rows, the members predict {len(members[0].test):,}"
             )
     except FerKitError as error:
         if mode != OFF:

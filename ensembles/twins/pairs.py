@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.data import loading
-from fer_kit.errors import FerKitError
 from fer_kit.folds import table as fold_files
 from fer_kit.folds import twins
 from fer_kit.runs import folders
@@ -23,7 +22,6 @@ Keys = NDArray[np.bytes_]
 
 OFF, EXACT, NEAR = "off", "exact", "near"
 MODES = (OFF, EXACT, NEAR)
-TEST_GROUPS = "folds-test.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,20 +97,8 @@ def read(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: st
         FerKitError: a file missing or damaged, data that the predictions (`data_digest`) were not made from,
             folds of other data.
     """
-    table = fold_files.read(folds_csv)
-    test_groups = fold_files.read_test_groups(folds_csv.parent / TEST_GROUPS)
-    competition = loading.load(loading.find(data_dir), cache_dir)
-    if competition.digest != data_digest:
-        raise FerKitError(
-            f"{competition.folder}: holds data {competition.digest[:12]}, the predictions were made from data "
-            f"{data_digest[:12]}; name the folder they were made from with --data"
-        )
-    fold_files.check(table, competition.train.labels)
-    if len(test_groups) != len(competition.test.ids):
-        raise FerKitError(
-            f"{folds_csv.parent / TEST_GROUPS}: {len(test_groups):,} rows, the data has {len(competition.test.ids):,} "
-            "test rows; make the folds again with python -m fer_kit.folds --force"
-        )
+    competition = loading.load(loading.find(data_dir), cache_dir, data_digest, "the blend's predictions")
+    table, test_groups = fold_files.read_groups(folds_csv, competition.train.labels, len(competition.test.ids))
     keys, test_keys = twins.content_keys(competition.train.images), twins.content_keys(competition.test.images)
     return TwinTable(
         table.groups,

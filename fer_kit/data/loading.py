@@ -19,7 +19,7 @@ from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE, USAGES, Faces
 from fer_kit.data.places import TEST, TRAIN, WHOLE, Source, find
 from fer_kit.errors import FerKitError
 
-__all__ = ["Answers", "Competition", "TestSet", "TrainSet", "find", "load", "load_answers"]
+__all__ = ["Answers", "Competition", "TestSet", "TrainSet", "check_digest", "find", "load", "load_answers"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,17 @@ class Answers:
     usage: NDArray[np.str_]
 
 
-def load(folder: str | Path, cache_dir: str | Path) -> Competition:
-    """Read the competition's files, from the cache where the same bytes were read before.
+def load(folder: str | Path, cache_dir: str | Path, expected: str | None = None, used_by: str = "") -> Competition:
+    """Read the competition's files, or the cached arrays if the same bytes were read before.
 
     Args:
         folder: from `find`: a folder, or one csv or zip file.
-        cache_dir: the arrays are kept below it; normally <runs>/cache.
+        cache_dir: the arrays are cached below this folder; normally <runs>/cache.
+        expected: the digest that the data must have; None accepts any data.
+        used_by: what was made from the expected data, for the error message.
 
     Raises:
-        FerKitError: files missing, or a fault in one, with file and row number.
+        FerKitError: files are missing, a file has a fault (named with its row number), or the data has another digest.
     """
     folder = Path(folder)
     chosen = _choose(folder)
@@ -86,12 +88,24 @@ def load(folder: str | Path, cache_dir: str | Path) -> Competition:
             array.flags.writeable = False
         digest = data_cache.digest_of(arrays)
         data_cache.write(cache, arrays, digest)
-    return Competition(
+    competition = Competition(
         folder=folder if folder.is_dir() else folder.parent,
         train=TrainSet(_ids(arrays["train_images"]), arrays["train_images"], arrays["train_labels"]),
         test=TestSet(_ids(arrays["test_images"]), arrays["test_images"]),
         digest=digest,
     )
+    if expected is not None:
+        check_digest(competition, expected, used_by)
+    return competition
+
+
+def check_digest(competition: Competition, expected: str, used_by: str) -> None:
+    """Raise FerKitError unless the data's digest is `expected`; `used_by` names what was made from that data."""
+    if competition.digest != expected:
+        raise FerKitError(
+            f"{competition.folder}: other data (digest {competition.digest[:12]}) than {used_by} was made from "
+            f"({expected[:12]}); name the folder of that data with --data"
+        )
 
 
 def load_answers(folder: str | Path) -> Answers | None:

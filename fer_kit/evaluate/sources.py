@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.data.loading import Competition
+from fer_kit.data.loading import Competition, check_digest
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.folds import table
 from fer_kit.folds.table import Folds
@@ -136,23 +136,12 @@ def groups(runs_dir: Path, sources: Sequence[ScoredSource]) -> Groups:
     path, test_path = runs_dir / FOLDS, runs_dir / TEST_GROUPS
     if not path.exists():
         return Groups(None, None)
-    folds = table.read(path)
-    about = sources[0].oof.meta
-    if folds.digest != about["folds_digest"]:
-        raise FerKitError(
-            f"{path}: its digest is {folds.digest[:12]}, '{sources[0].name}' was trained with "
-            f"{about['folds_digest'][:12]}; put that file back"
-        )
+    folds = table.read(path, sources[0].oof.meta["folds_digest"], f"'{sources[0].name}'")
     for source in sources:
         ids = source.oof.ids
         if ids[-1] >= len(folds.ids) or not np.array_equal(folds.labels[ids], source.labels):
             raise FerKitError(f"'{source.name}' has other rows or labels than {path}; make '{source.name}' again")
-    test = table.read_test_groups(test_path) if test_path.exists() else None
-    if test is not None and len(test) != len(sources[0].test):
-        raise FerKitError(
-            f"{test_path}: {len(test):,} rows, '{sources[0].name}' predicts {len(sources[0].test):,}; {table.REMAKE}"
-        )
-    return Groups(folds, test)
+    return Groups(folds, table.read_test_groups(test_path, len(sources[0].test)) if test_path.exists() else None)
 
 
 def common_ids(sources: Sequence[ScoredSource]) -> Ints:
@@ -163,12 +152,7 @@ def common_ids(sources: Sequence[ScoredSource]) -> Ints:
 
 def check_data(competition: Competition, sources: Sequence[ScoredSource]) -> None:
     """Raise FerKitError unless the sources were trained on this competition's rows and predict all its test rows."""
-    digest = sources[0].oof.meta["data_digest"]
-    if competition.digest != digest:
-        raise FerKitError(
-            f"{competition.folder}: holds other rows (digest {competition.digest[:12]}) than '{sources[0].name}' was "
-            f"trained on ({digest[:12]}); name the right folder with --data"
-        )
+    check_digest(competition, sources[0].oof.meta["data_digest"], f"'{sources[0].name}'")
     for source in sources:
         if not np.array_equal(source.test.ids, competition.test.ids):
             raise FerKitError(

@@ -82,12 +82,9 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
     weights.load_weights(folder / "model.safetensors", net)
     net.eval()
     oof = predictions.read(folder / run_folders.OOF)
-    competition = loading.load(loading.find(data_folder), runs_dir / run_folders.CACHE)
-    if competition.digest != oof.meta["data_digest"]:
-        raise FerKitError(
-            f"{competition.folder}: not the data that {folder} was trained on (digest {competition.digest[:12]}, "
-            f"the fold's is {oof.meta['data_digest'][:12]}); give its folder with --data"
-        )
+    competition = loading.load(
+        loading.find(data_folder), runs_dir / run_folders.CACHE, oof.meta["data_digest"], f"{folder}"
+    )
     return Subject(
         name=f"{run} {fold_spec.in_words(fold)}",
         net=net,

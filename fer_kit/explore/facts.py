@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fer_kit.competition import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.data.loading import Competition
-from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table, twins
 from fer_kit.folds.table import Folds
@@ -50,18 +49,11 @@ def groups_of(competition: Competition, runs_dir: Path) -> Groups:
         FerKitError: folds of other data, or damaged ones.
     """
     train, test = competition.train, competition.test
-    path, test_path, record = (runs_dir / name for name in ("folds.csv", "folds-test.csv", "folds.json"))
+    path, record = runs_dir / "folds.csv", runs_dir / "folds.json"
     if not path.exists():
         found = twins.find(np.concatenate([train.images, test.images]), "exact").groups
         return Groups(found[: len(train.ids)], found[len(train.ids) :], "exact", None)
-    folds = table.read(path)
-    table.check(folds, train.labels)
-    test_groups = table.read_test_groups(test_path)
-    if len(test_groups) != len(test.ids):
-        raise FerKitError(
-            f"{test_path}: {len(test_groups):,} rows, the test data {len(test.ids):,}; choose the --data that the "
-            f"folds were made from or {table.REMAKE}"
-        )
+    folds, test_groups = table.read_groups(path, train.labels, len(test.ids))
     about = atomic.read_json(record) if record.is_file() else {}
     method = about.get("method") if isinstance(about, dict) else None
     return Groups(folds.groups, test_groups, str(method or "unknown"), folds)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: write aside, flush to disk, replace."""
+"""Files and folders that are either complete or absent: written under a temporary name, flushed to disk, renamed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,13 +22,13 @@ TEMPORARY_SUFFIX = ".part"
 MOST_JSON_BYTES, MOST_JSON_DEPTH = 8 << 20, 100
 
 _FULL = "free space or choose another folder, then start the same command again"
-_GONE = "a folder was moved or removed meanwhile; put it back, then start the same command again"
-_REFUSED = "get the right to write there, or choose another folder"
-_IN_THE_WAY = "a file lies where a folder has to be; move it away, or choose another folder"
+_GONE = "a folder was moved or removed while the command ran; put it back, then start the same command again"
+_REFUSED = "change the permissions, or choose another folder"
+_IN_THE_WAY = "a file has the name of a folder that is needed; move the file away, or choose another folder"
 _WAYS_OUT = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
-    errno.EFBIG: "the file would be larger than is allowed here (see ulimit -f); raise that, then start again",
+    errno.EFBIG: "the file would exceed the limit on file sizes; raise it (ulimit -f), then start again",
     errno.EROFS: _REFUSED,
     errno.EACCES: _REFUSED,
     errno.EPERM: _REFUSED,
@@ -35,9 +36,10 @@ _WAYS_OUT = {
     errno.ESTALE: _GONE,
     errno.ENOTDIR: _IN_THE_WAY,
     errno.EEXIST: _IN_THE_WAY,
-    errno.EISDIR: "a folder lies where the file has to be; move it away, or choose another name",
+    errno.EISDIR: "a folder has the name of the file; move the folder away, or choose another name",
+    errno.ELOOP: "a symbolic link has this name and is not followed; remove the link",
     errno.EIO: "the disk is failing; choose another folder, then start the same command again",
-    errno.EMFILE: "too many files are open; raise ulimit -n, then start the same command again",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n), then start the same command again",
 }
 
 
@@ -46,18 +48,17 @@ def replacing(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; on a clean exit it is flushed to disk and becomes `path`.
 
     After an exception, and after a kill at any moment, `path` holds what it held before. A kill can
-    leave `.<name>.<random>.part` behind, which no reader of this package looks at; see `sweep`.
+    leave `.<name>.<random>.part` behind, which no reader of this package opens; see `sweep`.
 
     Raises:
-        FerKitError: the folder cannot be written (missing rights, full disk).
+        FerKitError: the folder cannot be written (permissions, full disk).
     """
     path = Path(path)
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
-    temporary = None
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{path.name}.", path.parent)
-        os.fchmod(handle, 0o644)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # the umask applies
         with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
@@ -66,20 +67,68 @@ def replacing(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path | str) -> Iterator[Path]:
+    """A new folder beside `path`; on a clean exit it becomes `path`, replacing a folder of that name as a whole.
+
+    After an exception `path` is as it was, and the new folder is gone. A kill can leave the new folder behind under a
+    temporary name; see `sweep`.
+
+    Raises:
+        FerKitError: the folder cannot be written (permissions, full disk).
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        move_folder(temporary, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Rename the folder `source` to `target`, on the same file system; an older `target` is removed afterwards.
+
+    A kill between the two renames leaves `target` absent and its old content under a temporary name, never a mixture.
+
+    Raises:
+        OSError: a rename failed; `target` is as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        os.replace(source, target)
+        return
+    old = _temporary(target)
+    os.replace(target, old)
+    try:
+        os.replace(source, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that no other process uses, and that `sweep` finds."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
 
 
 @contextlib.contextmanager
 def together(folder: Path | str, mark: str) -> Iterator[Path]:
     """A temporary folder inside `folder`; on a clean exit its files take the places of those in `folder`.
 
-    All of them are on the disk before the first is replaced, so that a full disk loses nothing. `mark` is the file that
-    says that the others fit each other: the old one is removed first, the new one comes last.
+    All files are on disk before the first is replaced, so a full disk loses nothing. The file `mark` exists only while
+    the others belong together: the old `mark` is removed first, the new one is put in place last.
 
     Raises:
-        FerKitError: the folder cannot be written; what it held is still there.
+        FerKitError: the folder cannot be written; its old files are still there.
     """
     folder = Path(folder)
     try:
@@ -94,33 +143,33 @@ def together(folder: Path | str, mark: str) -> Iterator[Path]:
 
 
 def sweep(folder: Path | str, name: str | None = None) -> None:
-    """Remove what killed processes left in `folder`: temporary files of the file `name`, of all files where None.
+    """Remove the temporary files that killed processes left in `folder`: those of the file `name`, or all (None).
 
-    For those who hold the lock of what is written there: nobody else may be writing it.
+    Only for a caller that holds the lock of what is written there: no other process may be writing it.
     """
     begin = "" if name is None else f"{glob.escape(name)}."
     for path in Path(folder).glob(f".{begin}*{TEMPORARY_SUFFIX}"):
-        with contextlib.suppress(OSError):  # it only takes up room
+        with contextlib.suppress(OSError):  # left-over files cost only disk space
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def unwritable(path: Path | str, error: OSError) -> FerKitError:
-    """The error to raise where `error` kept `path` from being written."""
+    """The error to raise when writing `path` failed with `error`."""
     return FerKitError(f"{path}: cannot be written ({reason_of(error)}); {way_out(error)}")
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says, in words."""
+    """The operating system's description of `error`."""
     return error.strerror or str(error) or type(error).__name__
 
 
 def way_out(error: OSError) -> str:
-    """What to do about a fault of the disk or of a folder."""
+    """What the user can do about a fault of the disk or of a folder."""
     return _WAYS_OUT.get(error.errno or 0, "free space or choose another folder")
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Replace `path` by `text` (UTF-8, newlines as they are)."""
+    """Replace `path` by `text` (UTF-8, newlines unchanged)."""
     with replacing(path, "w") as file:
         file.write(text)
 
@@ -130,22 +179,36 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_bytes(path: Path | str, most: int) -> bytes:
-    """What `path` holds, as long as that is no more than `most` bytes.
+def append_line(path: Path | str, line: str) -> None:
+    """Append `line` to `path`; a symbolic link is not followed, since it could lead to any file of the user.
 
     Raises:
-        OSError: it cannot be read.
-        FerKitError: there is more in it.
+        FerKitError: the file cannot be written, or is a symbolic link.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def read_bytes(path: Path | str, most: int) -> bytes:
+    """The content of `path`, at most `most` bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+        FerKitError: the file is larger.
     """
     with open(path, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise FerKitError(f"{path}: larger than {most:,} bytes, so not the kind of file that was looked for")
+        raise FerKitError(f"{path}: larger than {most:,} bytes, the most that such a file may have")
     return content
 
 
 def read_json(path: Path | str) -> Any:
-    """The JSON value in `path`, as `parse_json` takes it.
+    """The JSON value in `path`, parsed by `parse_json`.
 
     Raises:
         FerKitError: the file is missing, larger than 8 MiB, not UTF-8 or not JSON.
@@ -159,11 +222,11 @@ def read_json(path: Path | str) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """The value of JSON that may come from anywhere; what standards leave open is refused.
+    """The value of JSON text from an untrusted source; what the JSON standard leaves open is refused.
 
     Raises:
-        ValueError, RecursionError: not JSON, or a number that is not finite, a key twice in an object, half a character
-            (a lone surrogate), nested deeper than 100.
+        ValueError, RecursionError: not JSON, a number that is not finite, a duplicate key in an object, a lone
+            surrogate, or nesting deeper than 100.
     """
     value = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
     level = [value]
@@ -175,7 +238,7 @@ def parse_json(text: str) -> Any:
     else:
         raise ValueError(f"nested deeper than {MOST_JSON_DEPTH}")
     if "\\u" in text:
-        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for half a character
+        json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
     return value
 
 
@@ -184,7 +247,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {twice!r} stands twice in one object")
+        raise ValueError(f"duplicate key {twice!r} in one object")
     return value
 
 

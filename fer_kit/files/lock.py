@@ -1,8 +1,9 @@
-"""Locks between processes: whoever comes second is told so at once, and a killed process holds nothing.
+"""Locks between processes: the second process fails at once with a message, and a killed process holds no lock.
 
-A lock is a small file beside what it guards, `.NAME.lock`, held by flock(2): the system lets go when the process
-ends, however it ends, so no lock can be stale. Its text says who holds it, for messages alone. Whoever lets go removes
-the file; a file left by a kill is taken over by the next.
+A lock is a small file `.NAME.lock` beside the guarded file or folder, held with flock(2). The system releases it when
+the process ends, however it ends, so no lock can be stale. The text in the file names the holder, for messages only.
+The holder removes the file on release; a file that a killed process left is reused. Symbolic links are not followed: a
+lock file is emptied when it is taken, and a link could lead to any file of the user.
 """
 
 from __future__ import annotations
@@ -22,34 +23,36 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
 _POLL_SECONDS = 0.1
-_MOST_CHARACTERS = 200  # of who holds it
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC  # NFS locks only what is open for writing
+_MOST_CHARACTERS = 200  # read of the holder's description
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # NFS locks only files that are open for writing
 _TRIES = 10
-_NO_LOCKS = -1  # in place of a handle where the file system has none
+_NO_LOCKS = -1  # in place of a handle on a file system without locks
 
 _handles: set[int] = set()
 
 
-def _let_go_in_child() -> None:
-    """A forked child shares its parent's locks and would hold them on after the parent was killed."""
+def _close_in_child() -> None:
+    """A forked child shares its parent's locks and would keep holding them after the parent was killed."""
     while _handles:
         os.close(_handles.pop())
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 class Lock:
-    """A lock that this process holds, or held until somebody removed its file."""
+    """A lock that this process holds, or held until its file was deleted."""
 
     def __init__(self, file: Path, handle: int, made: Sequence[Path] = ()) -> None:
         self._file, self._handle, self._made = file, handle, made
 
-    def ours(self) -> bool:
-        """Whether this process holds it; where somebody removed the file, it is taken again if nobody else took it.
+    def still_held(self) -> bool:
+        """True if this process still holds the lock.
+
+        If the lock file was deleted, try to take the lock again; False if another process has it.
 
         Raises:
-            FerKitError: the file cannot be made again.
+            FerKitError: the lock file cannot be created again.
         """
         if self._handle == _NO_LOCKS or _is_at(self._handle, self._file):
             return True
@@ -64,10 +67,10 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Let go, and remove the file."""
-        if self._handle in _handles:  # in a forked child it is not
+        """Release the lock and remove its file."""
+        if self._handle in _handles:  # not in a forked child
             if _is_at(self._handle, self._file):
-                with contextlib.suppress(OSError):  # in a folder that went read-only: a file without a holder is free
+                with contextlib.suppress(OSError):  # read-only by now; a file without a holder is a free lock
                     self._file.unlink()
             _handles.discard(self._handle)
             os.close(self._handle)
@@ -80,20 +83,20 @@ class Lock:
 def held(guarded: Path, refusal: str, patience_seconds: float = 0.0) -> Iterator[Lock]:
     """Hold the lock of the file or folder `guarded`, which need not exist.
 
-    refusal: what another process does that holds it ("another process trains this fold").
+    refusal: what the other process does, for the error message ("another process trains this fold").
 
     Raises:
-        FerKitError: another process holds it longer than `patience_seconds`, or the folder cannot be written.
+        FerKitError: another process still holds the lock after `patience_seconds`, or the folder cannot be written.
     """
     end = time.monotonic() + patience_seconds
-    while (mine := take(guarded)) is None:
+    while (lock := take(guarded)) is None:
         if time.monotonic() >= end:
-            raise FerKitError(f"{guarded}: {refusal}; try again when it has ended{_holder(_file_of(guarded))}")
+            raise FerKitError(f"{guarded}: {refusal}; try again when that process ends{_holder(_file_of(guarded))}")
         time.sleep(_POLL_SECONDS)
     try:
-        yield mine
+        yield lock
     finally:
-        mine.release()
+        lock.release()
 
 
 def take(guarded: Path) -> Lock | None:
@@ -117,7 +120,7 @@ def is_held(guarded: Path) -> bool:
     A process that takes the lock at this very moment can find it taken; give `held` some patience.
     """
     try:
-        handle = os.open(_file_of(guarded), os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(_file_of(guarded), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -136,13 +139,13 @@ def _file_of(guarded: Path) -> Path:
 
 
 def _take(file: Path) -> int | None:
-    """The handle of `file`, locked; None while another process holds it."""
+    """The handle of the locked `file`; None while another process holds the lock."""
     tries = itertools.count()
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(file, _FLAGS, 0o644)
-        except FileNotFoundError:  # whoever let go removed the empty folder between the two calls above
+        except FileNotFoundError:  # the last holder removed the empty folder between the two calls above
             if next(tries) < _TRIES:
                 continue
             raise
@@ -153,11 +156,14 @@ def _take(file: Path) -> int | None:
             return None
         except OSError as error:  # ENOLCK, ENOTSUP, …
             os.close(handle)
-            print(f"warning: {file}: no locks here ({error.strerror}); start nothing twice", file=sys.stderr)
+            print(
+                f"warning: {file}: this file system has no locks ({error.strerror}); never run a command twice at once",
+                file=sys.stderr,
+            )
             return _NO_LOCKS
-        if _is_at(handle, file):  # else its holder removed it between the two calls above
+        if _is_at(handle, file):  # else the last holder removed the file between the two calls above
             _handles.add(handle)
-            with contextlib.suppress(OSError):  # on a full disk: the lock holds without words
+            with contextlib.suppress(OSError):  # on a full disk the lock works without a description
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, _myself().encode(), 0)
             return handle
@@ -165,9 +171,9 @@ def _take(file: Path) -> int | None:
 
 
 def _is_at(handle: int, file: Path) -> bool:
-    """Whether `file` is still the one that was opened as `handle`."""
+    """Whether the path `file` still leads to the file opened as `handle`."""
     try:
-        there = os.stat(file)
+        there = os.lstat(file)
     except OSError:
         return False
     return os.path.samestat(os.fstat(handle), there)

@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 
 COLUMNS = ("id", "label", "group", "fold")
 TEST_COLUMNS = ("id", "group")
+TEST_FILE = "folds-test.csv"
 WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")  # fits into int64
 _MOST_BYTES = 32 << 20  # a hundred times what the competition's rows need
 REMAKE = "make the folds again with python -m fer_kit.folds --force"
@@ -49,28 +50,32 @@ class Folds:
         return int(self.folds.max()) + 1
 
     def rows_out(self, fold: int) -> Ints:
-        """Positions of the rows of `fold`: the ones that a model of this fold must not see. int64, ascending."""
-        return np.flatnonzero(self.folds == self._known(fold))
-
-    def rows_in(self, fold: int) -> Ints:
-        """Positions of all other rows: the ones that a model of this fold learns from. int64, ascending."""
-        return np.flatnonzero(self.folds != self._known(fold))
-
-    def _known(self, fold: int) -> int:
+        """Positions of the rows of `fold`, which a model of this fold must not see; int64, ascending."""
         if not 0 <= fold < self.count:
             raise FerKitError(f"fold {fold} does not exist: choose 0 to {self.count - 1}")
-        return fold
+        return np.flatnonzero(self.folds == fold)
 
 
-def read(path: Path | str) -> Folds:
-    """Read folds.csv; the rows may stand in any order.
+def read(path: Path | str, expected: str | None = None, used_by: str = "") -> Folds:
+    """Read folds.csv; the rows may be in any order.
+
+    Args:
+        path: the file.
+        expected: the digest that the folds must have; None accepts any folds.
+        used_by: what was made with the expected folds, for the error message.
 
     Raises:
-        FerKitError: no such file, another header, a cell that is no integer, an id twice or missing, a
-            label outside 0–6, a group in two folds, or folds that are not 0, 1, 2 …: with file and line.
+        FerKitError: the file is missing, has another header, a cell that is not an integer, a duplicate or missing id,
+            a label outside 0–6, a group in two folds, folds that are not 0, 1, 2 … (with file and line), or another
+            digest.
     """
     path = Path(path)
     table, digest = _read_table(path, COLUMNS)
+    if expected is not None and digest != expected:
+        raise FerKitError(
+            f"{path}: other folds (digest {digest[:12]}) than {used_by} was made with ({expected[:12]}); put that "
+            "file back"
+        )
     _check_ids(path, table[:, 0])
     line = np.argsort(table[:, 0]) + 2  # of each id, for messages; 1 is the header
     ids, labels, groups, folds = np.ascontiguousarray(table[line - 2].T)
@@ -95,16 +100,36 @@ def read(path: Path | str) -> Folds:
     return Folds(ids, labels, groups, folds, digest)
 
 
-def read_test_groups(path: Path | str) -> Ints:
+def read_test_groups(path: Path | str, rows: int | None = None) -> Ints:
     """Read folds-test.csv: the group of each test row, int64 (M,), numbered as in folds.csv beside it.
 
+    rows: how many test rows the data has; None accepts any number.
+
     Raises:
-        FerKitError: as in `read`.
+        FerKitError: as in `read`, or the file has another number of rows.
     """
     table, _ = _read_table(Path(path), TEST_COLUMNS)
     _check_ids(Path(path), table[:, 0])
     groups: Ints = table[np.argsort(table[:, 0]), 1]
+    if rows is not None and len(groups) != rows:
+        raise FerKitError(
+            f"{path}: {len(groups):,} rows, but there are {rows:,} test rows; choose the --data that the folds were "
+            f"made from or {REMAKE}"
+        )
     return groups
+
+
+def read_groups(folds_csv: Path | str, labels: Ints, test_rows: int) -> tuple[Folds, Ints]:
+    """Folds of the train rows and groups of the test rows, from folds.csv and folds-test.csv beside it.
+
+    labels: of the train rows, int64 (N,).
+
+    Raises:
+        FerKitError: as in `read`, `check` and `read_test_groups`.
+    """
+    folds = read(folds_csv)
+    check(folds, labels)
+    return folds, read_test_groups(Path(folds_csv).with_name(TEST_FILE), test_rows)
 
 
 def check(folds: Folds, labels: Ints) -> None:

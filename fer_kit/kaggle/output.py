@@ -42,14 +42,16 @@ def fetch_into(folder: Path, ref: str, fetch: Callable[[Path], None]) -> list[Pa
         raise FerKitError(f"{folder}: is not an empty folder; the output of a kernel goes into a new one")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(suffix=".part", prefix=f".{folder.name}.", dir=folder.parent) as outer:
+        with tempfile.TemporaryDirectory(
+            suffix=atomic.TEMPORARY_SUFFIX, prefix=f".{folder.name}.", dir=folder.parent
+        ) as outer:
             target = Path(outer).joinpath(*_DEPTH)
             target.mkdir(parents=True)
             fetch(target)
             _refuse_strays(Path(outer), target, ref)
             names = sorted(path.relative_to(target) for path in target.rglob("*") if path.is_file())
             _refuse_pages(target, names, ref)
-            os.replace(target, folder)
+            atomic.move_folder(target, folder)
     except OSError as error:
         raise atomic.unwritable(folder, error) from None
     return [folder / name for name in names]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,7 +173,7 @@ def save(
             "weights_sha256": atomic.sha256_of(source.folder / WEIGHTS),
         },
     }
-    with aside(target) as folder:
+    with atomic.replacing_folder(target) as folder:
         for name in (WEIGHTS, HISTORY):  # the network, and how it was trained: the same as in the source
             shutil.copyfile(source.folder / name, folder / name)
         command = f"{wish.command} --fold {fold_spec.folder_name(asked.fold).removeprefix('fold')}"
@@ -193,16 +191,3 @@ def save(
         return f"{target}: full fit, nothing out of fold"
     before = f"{source.result['oof_accuracy']:.2%} with {source.config.views}"
     return f"{target}: out of fold {result['oof_accuracy']:.2%} with {wish.views}, {before}"
-
-
-@contextlib.contextmanager
-def aside(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that becomes it on a clean exit, and is gone after any other."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=atomic.TEMPORARY_SUFFIX, dir=target.parent))
-    try:
-        folder.chmod(0o755)
-        yield folder
-        folder.rename(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -209,12 +209,10 @@ def _samples(oof: Predictions, story: Story, data_folder: str | None) -> Any:
     import wandb
 
     try:
-        competition = loading.load(loading.find(data_folder), story.folder.absolute().parent.parent / folders.CACHE)
+        cache = story.folder.absolute().parent.parent / folders.CACHE
+        competition = loading.load(loading.find(data_folder), cache, story.config["data_digest"], f"{story.folder}")
     except FerKitError as error:
         wandb.termwarn(f"no pictures of samples: {error}")
-        return None
-    if competition.digest != story.config["data_digest"]:
-        wandb.termwarn(f"no pictures of samples: {competition.folder} holds other data; give --data")
         return None
     probabilities = metrics.softmax(oof.logits)
     said = metrics.predicted(oof.logits)

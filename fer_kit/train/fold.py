@@ -184,7 +184,7 @@ def save(job: Job, state: loop.State) -> None:
             the last time, which ends the training but not without saving it, unless another process trains there now.
     """
     gone = not job.folder.is_dir()
-    if not job.mine.ours():
+    if not job.mine.still_held():
         raise FerKitError(f"{job.folder}: was removed, and another process trains this fold now; this one ends here")
     checkpoints.save(job.folder / "last.pt", state, job.identity)
     log.write_metrics(job.folder / "metrics.jsonl", state.history)

@@ -30,11 +30,7 @@ class Log:
         """
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{utc_now()} {line}\n")
-        except OSError as error:
-            raise atomic.unwritable(self.path, error) from error
+        atomic.append_line(self.path, f"{utc_now()} {line}")
 
 
 def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:

@@ -154,7 +154,7 @@ def folds_file(folder: Path, content: bytes) -> object:
     columns = (read.ids, read.labels, read.groups, read.folds)
     again = table.read(put(folder, "again.csv", table.table_of(table.COLUMNS, *columns)))
     assert np.array_equal(again.folds, read.folds) and sorted(read.ids.tolist()) == list(range(len(read.ids)))
-    return [len(read.rows_out(fold)) + len(read.rows_in(fold)) == len(read.ids) for fold in range(read.count)]
+    return [len(read.rows_out(fold)) > 0 for fold in range(read.count)]
 
 
 @target(lambda: broken_json({"a": 0.6, "b": 0.4}, _blend_record()))

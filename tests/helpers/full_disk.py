@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import resource
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,17 +19,17 @@ def refusing(name: str, error: int = errno.ENOSPC, after: int = 0) -> Iterator[l
 
     Gives the names of the files that were begun. Only what goes through `fer_kit.files` is looked at.
     """
-    whole, begun = tempfile.mkstemp, list[str]()
+    whole, begun = os.open, list[str]()
 
-    def mkstemp(suffix: str, prefix: str, *rest: Any) -> tuple[int, str]:
-        if suffix == ".part":
-            begun.append(prefix.strip("."))
+    def opened(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if temporary := re.fullmatch(r"\.(.+)\.\w+\.part", os.path.basename(path)) if flags & os.O_CREAT else None:
+            begun.append(temporary[1])
             if begun.count(name) > after and begun[-1] == name:
                 raise OSError(error, os.strerror(error))
-        return whole(suffix, prefix, *rest)
+        return whole(path, flags, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", mkstemp)
+        patch.setattr(os, "open", opened)
         yield begun
 
 

@@ -178,7 +178,7 @@ def test_a_second_process_is_turned_away_and_what_a_kill_left_is_removed(place, 
         assert predict.main(command) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "fold0: another process predicts or trains this fold; try again when it has ended" in error
+    assert "fold0: another process predicts or trains this fold; try again when that process ends" in error
     assert predict.main(command) == 0
     assert [path.name for path in target.parent.iterdir()] == ["fold0"] and runs.is_finished(target)
 

@@ -235,7 +235,7 @@ def test_other_data_is_refused_where_it_was_asked_for(world, capsys):
     text = (world.data / "train.csv").read_text()
     (world.data / "train.csv").write_text(text.replace("\n0,", "\n1,", 1))
     code, _, error, _, _ = run(capsys, world)
-    assert code == 2 and re.search(r"data: holds other rows \(digest .*name the right folder with --data", error)
+    assert code == 2 and re.search(r"data: other data \(digest .*name the folder of that data with --data", error)
 
 
 def test_no_torch_for_a_page(world):

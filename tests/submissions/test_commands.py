@@ -145,7 +145,7 @@ def test_an_existing_file(here, capsys):
 
 def test_predictions_from_other_data(here, capsys, digest):
     fake_runs.save_run(here / "runs", "a", seed=1)
-    message = f"run runs/a: predicted from data data, but data holds data {digest[:12]}; name the folder"
+    message = f"data: other data (digest {digest[:12]}) than run runs/a was made from (data); name the folder"
     refused(capsys, message, "build", "a")
     assert not (here / "submissions").exists()
 

@@ -40,9 +40,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     [
         (errno.ENOSPC, "(No space left on device); free space or choose another folder, then start the same command"),
         (errno.EDQUOT, "(Disk quota exceeded); free space"),
-        (errno.EROFS, "(Read-only file system); get the right to write there, or choose another folder"),
-        (errno.EACCES, "(Permission denied); get the right to write there, or choose another folder"),
-        (errno.ENOENT, "(No such file or directory); a folder was moved or removed meanwhile; put it back"),
+        (errno.EROFS, "(Read-only file system); change the permissions, or choose another folder"),
+        (errno.EACCES, "(Permission denied); change the permissions, or choose another folder"),
+        (errno.ENOENT, "(No such file or directory); a folder was moved or removed while the command ran; put it back"),
         (errno.EIO, "(Input/output error); the disk is failing; choose another folder"),
     ],
 )
@@ -58,7 +58,7 @@ def test_a_disk_that_fills_up_half_way_leaves_the_old_file(tmp_path):
     (tmp_path / "x.txt").write_text("old")
     with (
         no_file_beyond(50_000),
-        pytest.raises(FerKitError, match=r"cannot be written \(File too large\); .* ulimit -f"),
+        pytest.raises(FerKitError, match=r"cannot be written \(File too large\); .*ulimit -f"),
     ):
         atomic.write_text(tmp_path / "x.txt", "new" * 50_000)
     assert contents(tmp_path) == {"x.txt": b"old"}
@@ -82,7 +82,7 @@ def test_what_the_system_refuses_anywhere_is_one_sentence(tmp_path, capsys):
     parser = lambda: cli.parser("x", "y")  # noqa: E731
     (tmp_path / "file").touch()
     assert cli.run(parser, lambda _: (tmp_path / "file" / "below").read_text() and None, []) == 2
-    assert one_line(capsys).startswith(f"error: {tmp_path}/file/below: Not a directory; a file lies where a folder has")
+    assert one_line(capsys).startswith(f"error: {tmp_path}/file/below: Not a directory; a file has the name of")
 
     def bug(_: object) -> None:
         raise OSError("no word of the system's")
@@ -111,7 +111,7 @@ def test_a_folder_without_the_right_to_write(tmp_path):
         pytest.skip("root may write everywhere")
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(FerKitError, match=r"\(Permission denied\); get the right to write there"):
+        with pytest.raises(FerKitError, match=r"\(Permission denied\); change the permissions"):
             atomic.write_text(tmp_path / "x", "")
     finally:
         tmp_path.chmod(0o700)
@@ -231,7 +231,7 @@ def test_a_fetched_archive_on_a_full_disk_is_not_called_damaged(tmp_path, capsys
     with no_file_beyond(50_000):
         parser = lambda: cli.parser("x", "y")  # noqa: E731
         assert cli.run(parser, lambda _: archive.unpack(tmp_path / "runs-1.tar", tmp_path / "here", "a"), []) == 2
-    assert "File too large; the file would be larger than is allowed here" in one_line(capsys)
+    assert "File too large; the file would exceed the limit" in one_line(capsys)
     archive.unpack(tmp_path / "runs-1.tar", tmp_path / "here", "a")
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 

@@ -67,7 +67,9 @@ def test_the_second_is_told_who_holds_it_and_a_kill_lets_go(tmp_path):
         assert other.stdout.readline() == "held\n"
         with pytest.raises(FerKitError) as caught, lock.held(guarded, "another process trains this fold"):
             pass
-        begin = f"{guarded}: another process trains this fold; try again when it has ended (process {other.pid} on "
+        begin = (
+            f"{guarded}: another process trains this fold; try again when that process ends (process {other.pid} on "
+        )
         assert str(caught.value).startswith(begin) and str(caught.value).endswith(" UTC)")
     finally:
         other.kill()
@@ -90,14 +92,14 @@ def test_a_lock_leaves_nothing_behind_and_keeps_what_was_made_below_it(tmp_path)
 def test_a_lock_whose_file_was_removed_is_taken_again_or_lost(tmp_path):
     guarded = tmp_path / "fold0"
     with lock.held(guarded, "") as first:
-        assert first.ours()
+        assert first.still_held()
         (tmp_path / ".fold0.lock").unlink()
-        assert first.ours()  # nobody had taken it
+        assert first.still_held()  # nobody had taken it
         with pytest.raises(FerKitError), lock.held(guarded, "held"):
             pass
         (tmp_path / ".fold0.lock").unlink()
         with lock.held(guarded, ""):
-            assert not first.ours()
+            assert not first.still_held()
     assert not list(tmp_path.iterdir())
 
 
@@ -123,13 +125,13 @@ def test_a_file_system_without_locks_is_told_and_used_all_the_same(tmp_path, mon
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
     with lock.held(tmp_path / "x", "") as mine:
-        assert mine.ours()
-    assert "no locks here (No locks available); start nothing twice" in capsys.readouterr().err
+        assert mine.still_held()
+    assert "no locks (No locks available)" in capsys.readouterr().err
 
 
 def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(FerKitError, match="fold0.lock: cannot be written .*; a file lies where a folder has to be"):
+    with pytest.raises(FerKitError, match="fold0.lock: cannot be written .*; a file has the name of a folder"):
         lock.held(tmp_path / "file" / "fold0", "").__enter__()
 
 
@@ -226,7 +228,7 @@ def test_two_downloads_into_one_folder(tmp_path, capsys):
 
     with lock.held(tmp_path / "data/.download", ""):
         assert download.main(["--out", str(tmp_path / "data")]) == 2
-    assert "another process downloads into this folder; try again when it has ended" in capsys.readouterr().err
+    assert "another process downloads into this folder; try again when that process ends" in capsys.readouterr().err
 
 
 TRAIN = [
@@ -272,7 +274,8 @@ train.main({training!r})
             assert train.main([*training, flag]) == 2
             error = capsys.readouterr().err
             assert (
-                f"fold1: another process trains this fold; try again when it has ended (process {first.pid} on" in error
+                f"fold1: another process trains this fold; try again when that process ends (process {first.pid} on"
+                in error
             )
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     finally:
