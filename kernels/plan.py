@@ -15,8 +15,8 @@ from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table as fold_files
 from fer_kit.folds.table import Folds
-from fer_kit.train import __main__ as train
-from kernels.inside import accelerators, pipeline, weights
+from fer_kit.train.request import TrainRequest, resolve
+from kernels.inside import accelerators, weights
 
 SHORTEST_TITLE, LONGEST_TITLE = 5, 50
 FOLD_COUNT = 5  # what `fer_kit.folds` makes where no local folds are sent along
@@ -72,12 +72,8 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
                 f"--set {setting}: a file of soft targets does not travel with a kernel; train this run here, with "
                 "python -m fer_kit.train"
             )
-    words = ["--fold", "0", "--recipe", args.recipe]
-    words += ["--set", *args.set] if args.set else []
-    words += ["--tag", args.tag] if args.tag is not None else []
-    words += [pipeline.OPTION, args.augment] if args.augment is not None else []
-    asked = train.build_parser().parse_args(words)
-    config, run = train.resolve(asked)
+    resolved = resolve(TrainRequest(0, args.recipe, tuple(args.set), args.tag, augment=args.augment))
+    config, run = resolved.config, resolved.run
     source = None if args.weights is None else weights.check(args.weights)
     if source is not None and source != config.weights and args.tag is None:
         raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
@@ -104,7 +100,7 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
         title=title,
         internet=args.internet,
         weights=source,
-        augment=train.pipeline_of(asked),
+        augment=resolved.pipeline,
         limit_minutes=args.limit_minutes,
         earlier=args.resume,
         commit=revision.commit(),

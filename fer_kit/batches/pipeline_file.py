@@ -122,20 +122,6 @@ def open_file(typed: str) -> AugmentFile:
     return AugmentFile(_named(path.stem, written), f"{path}", content, written)
 
 
-def open_named(typed: str | None, name: str) -> AugmentFile:
-    """The pipeline that a config calls `name`, from where `--augment` says.
-
-    Raises:
-        FerKitError: another pipeline than the config was made for.
-    """
-    if typed is None:
-        raise FerKitError(f"augment={name}: give the file to python -m fer_kit.train as --augment FILE")
-    file = open_file(typed)
-    if file.name.partition("@")[2] != name.partition("@")[2]:
-        raise FerKitError(f"{typed}: not the pipeline {name} that the run was begun with; put that file back")
-    return file
-
-
 def in_place(recipe: TrainConfig, file: AugmentFile) -> TrainConfig:
     """`recipe` with the pipeline in place of the augmentation that it has on the device."""
     nothing: dict[str, Any] = dict.fromkeys(REPLACED_BY_PIPELINE, 0.0)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fer_kit.batches import epoch as batches
 from fer_kit.batches.augment import normalise
 from fer_kit.batches.pipeline import Pipeline, Pixels
-from fer_kit.batches.pipeline_file import open_named
+from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, first_line
 
@@ -26,17 +26,17 @@ MOST_WORKERS = 16  # by default; each is a process of some 300 MB where memory i
 PREFETCH = 4  # batches that each worker may be ahead
 
 
-def epochs_of(config: TrainConfig, typed: str | None, workers: int | None, face: NDArray[np.uint8]) -> Epoch:
-    """What feeds a run of `config`: `batches.epoch`, or the like of it through the pipeline that `--augment` names.
+def epochs_of(file: AugmentFile | None, workers: int | None, face: NDArray[np.uint8]) -> Epoch:
+    """The source of a run's batches: `batches.epoch`, or the same through the pipeline of `file`.
 
     face: uint8 (48, 48), which the pipeline is tried on.
 
     Raises:
-        FerKitError: another file than the config was made for, or a pipeline that does not work.
+        FerKitError: the pipeline does not work.
     """
-    if not config.augment:
+    if file is None:
         return batches.epoch
-    pipeline = Pipeline(open_named(typed, config.augment))
+    pipeline = Pipeline(file)
     pipeline.try_on(face)
     return UserBatches(pipeline, default_workers() if workers is None else workers).epoch
 

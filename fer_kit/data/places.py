@@ -59,16 +59,18 @@ class Source:
             raise FerKitError(f"{self.name}: damaged or unreadable zip ({error}); download it again") from None
 
 
-def find(explicit: str | Path | None = None) -> Path:
+def find(explicit: str | Path | None = None, inputs: Path | None = None) -> Path:
     """The folder (or the csv or zip file that was named) with the competition's files.
 
     Looked for in this order: `explicit` (`--data`), the environment variable FER_KIT_DATA, Kaggle's mounts of the
     competition in both layouts, any mounted dataset with fer2013.csv or icml_face_data.csv, ./data. What the user
-    named must hold the files: it is never passed over for the next place.
+    named must hold the files: it is never passed over for the next place. `inputs` is where Kaggle mounts its inputs,
+    /kaggle/input if None.
 
     Raises:
         FerKitError: a place that was named lacks the files, or no place has them; it lists what was tried.
     """
+    inputs = KAGGLE_INPUT if inputs is None else inputs
     named = [(explicit, "--data"), (os.environ.get(ENVIRONMENT) or None, ENVIRONMENT)]
     for value, origin in named:
         if value is not None:
@@ -82,10 +84,10 @@ def find(explicit: str | Path | None = None) -> Path:
                     f"a .zip" + (f" (did you mean {inside[0]}?)" if inside else "")
                 )
             return path
-    for place in (KAGGLE_INPUT / SLUG, KAGGLE_INPUT / "competitions" / SLUG):
+    for place in (inputs / SLUG, inputs / "competitions" / SLUG):
         if sources(place):
             return place
-    datasets = _datasets(KAGGLE_INPUT)
+    datasets = _datasets(inputs)
     if len(datasets) > 1:
         raise FerKitError(f"several mounts hold a set: {', '.join(map(str, datasets))}; name one with --data")
     for place in (*datasets, Path("data")):
@@ -93,7 +95,7 @@ def find(explicit: str | Path | None = None) -> Path:
             return place
     raise FerKitError(
         f"no competition files found; tried --data (not given), {ENVIRONMENT} (not set), "
-        f"{KAGGLE_INPUT}/{SLUG}, {KAGGLE_INPUT}/competitions/{SLUG}, {KAGGLE_INPUT}/**/{WHOLE[0]}, ./data; "
+        f"{inputs}/{SLUG}, {inputs}/competitions/{SLUG}, {inputs}/**/{WHOLE[0]}, ./data; "
         f"put {TRAIN} and {TEST} (or {WHOLE[0]}, plain or zipped) into ./data or name their folder with --data"
     )
 

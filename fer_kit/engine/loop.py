@@ -51,7 +51,7 @@ class State:
     compiled: Callable[[Tensor], Tensor] | None = None  # `net` as torch.compile runs it, for steps alone; not saved
 
     @property
-    def smooth(self) -> nn.Module:
+    def averaged_net(self) -> nn.Module:
         """The network to predict with: the weight average where there is one."""
         network: nn.Module = self.net if self.average is None else self.average.module
         return network
@@ -159,13 +159,13 @@ def backward(
 ) -> list[tuple[Tensor, Tensor]]:
     """Add the gradient of the mean loss over all images of a step's batches; loss and logits (B, 7) of each batch."""
     net = state.net if state.compiled is None else state.compiled
-    masses = [loss_of.mass(targets) for _, targets in batches]
+    weight_sums = [loss_of.weight_sum(targets) for _, targets in batches]
     passed = []
-    for (inputs, targets), mass in zip(batches, masses, strict=True):
+    for (inputs, targets), weight_sum in zip(batches, weight_sums, strict=True):
         with precision.autocast():
             logits = net(inputs).float()  # (B, 7)
             loss = loss_of(logits, targets)
-        state.scaler.scale(loss * (mass / sum(masses))).backward()
+        state.scaler.scale(loss * (weight_sum / sum(weight_sums))).backward()
         passed.append((loss.detach(), logits.detach()))
     return passed
 

@@ -58,7 +58,7 @@ class Loss:
         """The mean weight of each image's classes: (B,)."""
         return self.class_weights[targets] if targets.ndim == 1 else targets @ self.class_weights
 
-    def mass(self, targets: Tensor) -> Tensor | int:
+    def weight_sum(self, targets: Tensor) -> Tensor | int:
         """What the mean over a batch was divided by: its share in the mean over several batches."""
         return len(targets) if self.config.loss_weights == "none" else self.image_weights(targets).sum()
 

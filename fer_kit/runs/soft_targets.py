@@ -104,8 +104,9 @@ def read(path: Path) -> SoftTargets:
         raise FerKitError(f"{path}: {error}") from None
 
 
-def named(setting: str) -> tuple[str, Path | None]:
-    """`targets=FILE` as the setting that a config keeps, `targets=NAME@digest`, and FILE; other settings as they are.
+def named(setting: str) -> tuple[str, SoftTargets | None]:
+    """`targets=FILE` as the setting that a config keeps, `targets=NAME@digest`, and what FILE holds; other settings as
+    they are.
 
     Raises:
         FerKitError: no such file, or none of targets.
@@ -114,8 +115,8 @@ def named(setting: str) -> tuple[str, Path | None]:
     if key.strip() != SETTING[:-1] or not text.strip():
         return setting, None
     path = Path(text.strip())
-    name = str(read(path).meta["name"])
-    return f"{SETTING}{name}@{atomic.sha256_of(path)[:16]}", path
+    targets = read(path)
+    return f"{SETTING}{targets.meta['name']}@{atomic.sha256_of(path)[:16]}", targets
 
 
 def open_named(path: Path | None, name: str) -> SoftTargets:

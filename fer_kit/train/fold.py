@@ -21,17 +21,18 @@ from fer_kit.folds.fold_spec import in_words, recorded
 from fer_kit.models import weights
 from fer_kit.predict import fold
 from fer_kit.predict.fold import Asked
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
 from fer_kit.train import checkpoints, log, memory
-from fer_kit.train.job import Job, Options, batches_of, claim, prepare, seed_everything
+from fer_kit.train.job import LAST, METRICS, Job, batches_of, inspect_folder, prepare, seed_everything
+from fer_kit.train.request import ResolvedRequest, TrainRequest
 
 LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see whether it is free
 
 
-def train_fold(config: TrainConfig, options: Options) -> None:
-    """Train fold `options.fold` and finish its folder, or stop at the time limit, resumable.
+def train_fold(resolved: ResolvedRequest) -> bool:
+    """Train one fold and finish its folder, or stop at the time limit, resumable; whether the fold is finished.
 
     Raises:
         FerKitError: something asked for is missing or contradicts what lies there; another process trains the fold;
@@ -39,31 +40,36 @@ def train_fold(config: TrainConfig, options: Options) -> None:
         KeyboardInterrupt: Ctrl-C; everything up to the last finished epoch is saved.
     """
     began = time.monotonic()
-    folder = folders.fold_folder(options.runs, options.run, options.fold)
-    with lock.held(folder, "another process trains this fold", LOCK_PATIENCE_SECONDS) as mine, memory.told(folder):
-        if claim(folder, options, config) == "finished":
-            (folder / "last.pt").unlink(missing_ok=True)  # a kill came between the finished mark and this
+    folder, request = resolved.folder, resolved.request
+    with (
+        lock.held(folder, "another process trains this fold", LOCK_PATIENCE_SECONDS) as held,
+        memory.oom_as_user_error(folder),
+    ):
+        if inspect_folder(resolved) == "finished":
+            (folder / LAST).unlink(missing_ok=True)  # a kill came between the finished mark and this
             print(f"{folder} is finished already; nothing to do")
-            return
-        job = prepare(config, options, folder, mine)
+            return True
+        job = prepare(resolved, held)
         state = begin_or_resume(job)
-        with follow.following(folder, options.wandb, options.data, facts(job, state)):
+        with follow.following(folder, request.wandb, request.data, facts(job, state)):
             try:
-                if train_epochs(job, state, began):
+                done = train_epochs(job, state, began)
+                if done:
                     finish(job, state)
             except KeyboardInterrupt:
                 job.log(f"interrupted; {saved(folder)}")
                 raise
+    return done
 
 
 def facts(job: Job, state: loop.State) -> dict[str, Any]:
     """What a tracker wants to know from the start; result.json tells it at the end."""
     leaves = [(name, module) for name, module in state.net.named_modules() if not list(module.children())]
     return {
-        "run": job.options.run,
-        "fold": recorded(job.options.fold),
+        "run": job.resolved.run,
+        "fold": recorded(job.request.fold),
         "folds": job.folds.count,
-        "trial": job.options.trial,
+        "trial": job.request.smoke,
         "network": type(state.net).__name__,
         "parameters": sum(p.numel() for p in state.net.parameters()),
         "layers": [f"{name}: {module}" for name, module in leaves],
@@ -78,12 +84,12 @@ def begin_or_resume(job: Job) -> loop.State:
     config, device = job.config, job.precision.device
     seed_everything(config, job.seed_number, 0, device)
     steps = batches.steps(len(job.rows.labels), config)
-    state = loop.start(config, job.precision, steps, weights=job.start, compile_net=job.options.compile)
-    name = f"{job.options.run} {in_words(job.options.fold)} on {device_name(device)}, {job.precision.name}"
-    last = job.folder / "last.pt"
+    state = loop.start(config, job.precision, steps, weights=job.start, compile_net=job.request.compile)
+    name = f"{job.resolved.run} {in_words(job.request.fold)} on {device_name(device)}, {job.precision.name}"
+    last = job.folder / LAST
     if last.exists():
         checkpoints.load(last, state, job.identity)
-        log.write_metrics(job.folder / "metrics.jsonl", state.history)  # the last write can have failed there
+        log.write_metrics(job.folder / METRICS, state.history)  # the last write can have failed there
         job.log(f"{name}: going on after epoch {state.epoch} of {config.epochs}")
     else:
         rows = job.split
@@ -99,15 +105,15 @@ def begin_or_resume(job: Job) -> loop.State:
 def finish(job: Job, state: loop.State) -> None:
     """Predict, write the results, and result.json last of all: it is the finished mark."""
     epoch = state.epoch
-    settle(job, state)
+    refresh_bn_statistics(job, state)
     if state.best_weights is not None:
-        state.smooth.load_state_dict(state.best_weights)
+        state.averaged_net.load_state_dict(state.best_weights)
         epoch = state.best_epoch
     started = time.monotonic()
-    oof, test = predict(job, state.smooth, epoch)
-    if not (job.folder / "last.pt").exists():  # moved or removed during the predictions: a folder without it is half
+    oof, test = predict(job, state.averaged_net, epoch)
+    if not (job.folder / LAST).exists():  # moved or removed during the predictions: a folder without it is half
         save(job, state)
-    weights.save_weights(job.folder / "model.safetensors", state.smooth, test.meta | {"model": job.config.model})
+    weights.save_weights(job.folder / "model.safetensors", state.averaged_net, test.meta | {"model": job.config.model})
     result = result_of(job, state, oof) | {
         "epoch": epoch,
         "predict_seconds": round(time.monotonic() - started, 1),
@@ -121,15 +127,14 @@ def finish(job: Job, state: loop.State) -> None:
     result["test_sha256"] = atomic.sha256_of(job.folder / "test.npz")
     job.log(f"{score}, weights of epoch {epoch}, {state.seconds:.0f} s of training")
     atomic.write_json(job.folder / "result.json", result)
-    (job.folder / "last.pt").unlink(missing_ok=True)  # a finished run is never resumed
+    (job.folder / LAST).unlink(missing_ok=True)  # a finished run is never resumed
     job.log(f"finished: {job.folder}")
 
 
 def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
     """Predictions of the fold's rows, None for a full fit, and of the test rows."""
-    options = job.options
     device, out = job.precision.device, job.split.out
-    asked = Asked(job.config, options.run, options.fold, job.competition, out, device, job.identity, job.code)
+    asked = Asked(job.config, job.resolved.run, job.request.fold, job.competition, out, device, job.identity, job.code)
     return fold.predict(asked, net, epoch)
 
 
@@ -137,16 +142,16 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
     """result.json but for the hashes of the files and what only `finish` knows."""
     return {
         "schema": 1,
-        "run": job.options.run,
+        "run": job.resolved.run,
         "recipe": job.config.recipe,
-        "fold": recorded(job.options.fold),
+        "fold": recorded(job.request.fold),
         "folds": job.folds.count,
         **fold.scores(oof),
         "epochs_trained": state.epoch,
         "train_seconds": round(state.seconds, 1),
         "seconds_an_epoch": float(np.median([record["seconds"] for record in state.history])),
         "images_per_second": float(np.median([record["images_per_second"] for record in state.history])),
-        "parameters": sum(p.numel() for p in state.smooth.parameters()),
+        "parameters": sum(p.numel() for p in state.averaged_net.parameters()),
         "device": device_name(job.precision.device),
         "precision": job.precision.name,
         **job.identity,
@@ -167,9 +172,9 @@ def train_epochs(job: Job, state: loop.State, began: float) -> bool:
         state.history.append(record)
         save(job, state)
         job.log(tell(record, job.config, state))
-        if more_to_train(job.config, state) and out_of_time(job.options, began, state):
+        if more_to_train(job.config, state) and out_of_time(job.request, began, state):
             job.log(
-                f"time limit of {job.options.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved;"
+                f"time limit of {job.request.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved;"
                 " go on with --resume"
             )
             return False
@@ -184,10 +189,10 @@ def save(job: Job, state: loop.State) -> None:
             the last time, which ends the training but not without saving it, unless another process trains there now.
     """
     gone = not job.folder.is_dir()
-    if not job.mine.still_held():
+    if not job.lock.still_held():
         raise FerKitError(f"{job.folder}: was removed, and another process trains this fold now; this one ends here")
-    checkpoints.save(job.folder / "last.pt", state, job.identity)
-    log.write_metrics(job.folder / "metrics.jsonl", state.history)
+    checkpoints.save(job.folder / LAST, state, job.identity)
+    log.write_metrics(job.folder / METRICS, state.history)
     if gone:
         raise FerKitError(
             f"{job.folder}: was moved or removed during the training; epochs 1 to {state.epoch} are saved there again: "
@@ -200,7 +205,7 @@ def saved(folder: Path) -> str:
 
     Counted in metrics.jsonl, which `save` writes last: `State.epoch` is ahead of it while watched rows are predicted.
     """
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS
     epochs = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
     if not epochs:
         return "no epoch is saved yet, --resume begins with the first"
@@ -259,7 +264,7 @@ def watch(job: Job, state: loop.State) -> dict[str, float]:
     """
     rows = job.split.watch
     logits = loop.predict(
-        state.net if job.config.average_epochs else state.smooth,
+        state.net if job.config.average_epochs else state.averaged_net,
         job.images[torch.from_numpy(rows)],
         "none",
         job.precision,
@@ -270,7 +275,7 @@ def watch(job: Job, state: loop.State) -> dict[str, float]:
     if accuracy > best:
         state.best_epoch = state.epoch
         if job.config.early_stop_epochs:
-            state.best_weights = weights.weights_of(state.smooth)
+            state.best_weights = weights.weights_of(state.averaged_net)
     return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
 
 
@@ -284,11 +289,11 @@ def stopped_early(config: TrainConfig, state: loop.State) -> bool:
     return bool(config.early_stop_epochs) and state.epoch - state.best_epoch >= config.early_stop_epochs
 
 
-def out_of_time(options: Options, began: float, state: loop.State) -> bool:
+def out_of_time(request: TrainRequest, began: float, state: loop.State) -> bool:
     """Whether one more epoch like the last would end after the limit."""
-    if options.limit_minutes is None:
+    if request.limit_minutes is None:
         return False
-    return time.monotonic() - began + float(state.history[-1]["seconds"]) > 60 * options.limit_minutes
+    return time.monotonic() - began + float(state.history[-1]["seconds"]) > 60 * request.limit_minutes
 
 
 def tell(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
@@ -302,8 +307,8 @@ def tell(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
     )
 
 
-def settle(job: Job, state: loop.State) -> None:
-    """Once trained, a mean over epochs gets batch-norm statistics of its own, from one more epoch of batches."""
+def refresh_bn_statistics(job: Job, state: loop.State) -> None:
+    """Measure BatchNorm statistics for a mean over epochs, which has none of its own, on one more epoch of batches."""
     if state.average is not None and job.config.average_epochs:
         images = (images for images, _ in batches_of(job, job.config.epochs + 1))
         averaging.renew_statistics(state.average, images, job.precision)

@@ -1,4 +1,4 @@
-"""A fold's job before the first step: what was asked for, what lies in its folder, data and device made ready."""
+"""Prepare a fold for training: inspect its folder, read the data, choose the rows, put them on the device."""
 
 from __future__ import annotations
 
@@ -15,80 +15,74 @@ from torch import Tensor
 
 from fer_kit import models, revision
 from fer_kit.batches import epoch as batches
-from fer_kit.batches import workers as user_batches
+from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig, from_json
-from fer_kit.data import loading as data
-from fer_kit.engine import device as precision
-from fer_kit.engine import environment as run_environment
+from fer_kit.data import loading
+from fer_kit.data.loading import Competition
+from fer_kit.engine import device as devices
+from fer_kit.engine.device import Precision
+from fer_kit.engine.environment import environment
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic, lock
-from fer_kit.folds import deal as folds
-from fer_kit.folds import splits
-from fer_kit.folds.fold_spec import Fold, seed_number
-from fer_kit.pretrained import start as pretrained
-from fer_kit.runs import folders as runs
-from fer_kit.runs import soft_targets
-from fer_kit.track import follow
-from fer_kit.train import log as tracking
-from fer_kit.train import rows as training_rows
+from fer_kit.files import atomic
+from fer_kit.files.lock import Lock
+from fer_kit.folds import deal
+from fer_kit.folds.fold_spec import seed_number
+from fer_kit.folds.splits import Split, split
+from fer_kit.folds.table import Folds
+from fer_kit.pretrained import start
+from fer_kit.pretrained.start import Start
+from fer_kit.runs import folders
+from fer_kit.train.log import Log
+from fer_kit.train.request import ResolvedRequest, TrainRequest
+from fer_kit.train.rows import TrainingRows, gather
 
-
-@dataclass(frozen=True)
-class Options:
-    """What decides where and how a fold runs, and not its numbers."""
-
-    fold: Fold
-    run: str
-    runs: Path
-    command: str
-    data: str | None = None
-    device: str = "auto"
-    resume: bool = False
-    restart: bool = False
-    trial: bool = False  # a smoke run, which is thrown away even when it is finished
-    limit_minutes: float | None = None
-    deterministic: bool = False
-    compile: bool = False
-    wandb: str = follow.OFF
-    targets: Path | None = None  # where the config's targets lie
-    augment: str | None = None  # where the config's pipeline lies, or the name of a built-in one
-    workers: int | None = None  # processes that run it; None: one a core
-    weights: Path | None = None  # where the file lies that the config's weights name
-
-    @property
-    def anew(self) -> bool:
-        """Whether what lies in the folder is to be thrown away."""
-        return self.restart or self.trial
+LAST, CONFIG, ENVIRONMENT, METRICS, LOG = "last.pt", "config.json", "env.json", "metrics.jsonl", "log.txt"
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A fold ready to run: rows chosen, images on the device, files named."""
+    """A fold ready to train: rows chosen, images on the device, files named.
 
-    config: TrainConfig
-    options: Options
+    Attributes:
+        images: uint8 (N, 48, 48), all train rows, on the device.
+        batch_source: gives the batches of an epoch.
+        code: commit of this code.
+        start: the weights that a fresh network starts from; None for random weights and for a resumed run.
+    """
+
+    resolved: ResolvedRequest
     folder: Path
-    mine: lock.Lock  # of the folder
-    log: tracking.Log
-    precision: precision.Precision
-    competition: data.Competition
-    split: splits.Split
-    folds: folds.Folds
-    images: Tensor  # uint8 (N, 48, 48), all train rows, on the device
-    rows: training_rows.TrainingRows
-    feed: user_batches.Epoch
-    code: str  # commit
-    start: pretrained.Start | None  # what a fresh network starts from, where not from random weights
+    lock: Lock
+    log: Log
+    precision: Precision
+    competition: Competition
+    split: Split
+    folds: Folds
+    images: Tensor
+    rows: TrainingRows
+    batch_source: Epoch
+    code: str
+    start: Start | None
+
+    @property
+    def config(self) -> TrainConfig:
+        """What decides the run's numbers."""
+        return self.resolved.config
+
+    @property
+    def request(self) -> TrainRequest:
+        """What was asked for."""
+        return self.resolved.request
 
     @property
     def seed_number(self) -> int:
-        """What the fold counts as in seeds."""
-        return seed_number(self.options.fold, self.folds.count)
+        """The fold's number in seeds."""
+        return seed_number(self.request.fold, self.folds.count)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must agree for a checkpoint, or another fold, to belong here."""
+        """The digests that a checkpoint, or another fold of the run, must share."""
         return {
             "config_digest": self.config.digest,
             "folds_digest": self.folds.digest,
@@ -96,31 +90,35 @@ class Job:
         }
 
 
-def claim(folder: Path, options: Options, config: TrainConfig) -> str:
-    """Look at what lies in the folder: "finished", "resume" or "new".
+def inspect_folder(resolved: ResolvedRequest) -> str:
+    """Whether the fold's folder is "finished", to "resume" or "new".
 
     Raises:
-        FerKitError: a run lies there and neither --resume nor --restart says what to do with it, or --resume is to go
-            on with other settings.
+        FerKitError: the folder holds a run and neither --resume nor --restart is given, or --resume comes with other
+            settings than the run was begun with.
     """
-    if runs.is_finished(folder):
-        if options.resume:
+    folder, request = resolved.folder, resolved.request
+    if folders.is_finished(folder):
+        if request.resume:
             return "finished"
-        if not options.trial:
+        if not request.smoke:
             raise FerKitError(
                 f"{folder} is finished and stays as it is; name a new run with --tag, or delete the folder"
             )
-    if options.anew or not folder.exists():
+    if resolved.discards_old or not folder.exists():
         return "new"
-    if not options.resume:
+    if not request.resume:
         raise FerKitError(f"{folder} holds an unfinished run; go on with --resume, or throw it away with --restart")
-    if (folder / "last.pt").exists():
-        refuse_other_settings(folder / "config.json", config)
+    if (folder / LAST).exists():
+        refuse_other_settings(folder / CONFIG, resolved.config)
     return "resume"
 
 
 def refuse_other_settings(path: Path, config: TrainConfig) -> None:
-    """Raise FerKitError where `path` says that the run was begun with others; the checkpoint has their digest alone."""
+    """Refuse to resume a run with other settings than the config.json at `path` has.
+
+    The checkpoint holds the digest of the config alone, which could not say which settings differ.
+    """
     if not path.exists():
         return
     begun, now = dataclasses.asdict(from_json(atomic.read_json(path), str(path))), dataclasses.asdict(config)
@@ -133,58 +131,59 @@ def refuse_other_settings(path: Path, config: TrainConfig) -> None:
         )
 
 
-def prepare(config: TrainConfig, options: Options, folder: Path, mine: lock.Lock) -> Job:
+def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
     """Read data and folds, put the images on the device, and write config.json and env.json.
 
-    What is to be thrown away goes only after all that could be refused: a slip in a path must not cost a training.
+    An old run in the folder is deleted last, after everything that could be refused: a misspelt path must not cost a
+    training.
     """
-    device = precision.choose_device(options.device)
-    fast = precision.choose(config.precision, device)
-    if options.deterministic:
-        precision.repeat_exactly()
-    competition = data.load(data.find(options.data), options.runs / "cache")
-    table = folds.read(options.runs / "folds.csv")
-    folds.check(table, competition.train.labels)
-    parts = splits.split(table, options.fold, config)
-    soft = soft_targets.open_named(options.targets, config.targets) if config.targets else None
-    rows = training_rows.gather(config, options.fold, parts, competition, table, soft, device)
-    refuse_lonely(config, len(rows.labels))
-    feed = user_batches.epochs_of(config, options.augment, options.workers, np.array(competition.train.images[0]))
-    identity = {"folds_digest": table.digest, "data_digest": competition.digest}
-    start = None
-    if options.anew or not (folder / "last.pt").exists():  # a run that goes on has its weights in there
-        start = pretrained.prepare(config, options.weights, options.fold, identity)
-    torch.backends.cudnn.benchmark = not options.deterministic
+    config, request, folder = resolved.config, resolved.request, resolved.folder
+    device = devices.choose_device(request.device)
+    precision = devices.choose(config.precision, device)
+    if request.deterministic:
+        devices.repeat_exactly()
+    competition = loading.load(loading.find(request.data), request.runs / folders.CACHE)
+    folds = deal.read(request.runs / "folds.csv")
+    deal.check(folds, competition.train.labels)
+    parts = split(folds, request.fold, config)
+    rows = gather(config, request.fold, parts, competition, folds, resolved.targets, device)
+    refuse_single_image_batches(config, len(rows.labels))
+    batch_source = epochs_of(resolved.pipeline, request.workers, np.array(competition.train.images[0]))
+    identity = {"folds_digest": folds.digest, "data_digest": competition.digest}
+    weights = None
+    if resolved.discards_old or not (folder / LAST).exists():  # a resumed run has its weights in last.pt
+        path = None if resolved.weights is None else resolved.weights.path
+        weights = start.prepare(config, path, request.fold, identity)
+    torch.backends.cudnn.benchmark = not request.deterministic
 
     code = revision.commit()
-    if options.anew and folder.exists():
+    if resolved.discards_old and folder.exists():
         shutil.rmtree(folder)
     atomic.sweep(folder)
-    atomic.write_json(folder / "config.json", config.to_json())
-    environment = run_environment.environment(fast, options.command, code) | {"compile": options.compile}
-    atomic.write_json(folder / "env.json", environment)
+    atomic.write_json(folder / CONFIG, config.to_json())
+    about = environment(precision, request.recorded_command, code) | {"compile": request.compile}
+    atomic.write_json(folder / ENVIRONMENT, about)
     return Job(
-        config=config,
-        options=options,
+        resolved=resolved,
         folder=folder,
-        mine=mine,
-        log=tracking.Log(folder / "log.txt"),
-        precision=fast,
+        lock=lock,
+        log=Log(folder / LOG),
+        precision=precision,
         competition=competition,
         split=parts,
-        folds=table,
+        folds=folds,
         images=torch.from_numpy(np.array(competition.train.images)).to(device),
         rows=rows,
-        feed=feed,
+        batch_source=batch_source,
         code=code,
-        start=start,
+        start=weights,
     )
 
 
-def refuse_lonely(config: TrainConfig, rows: int) -> None:
-    """Raise FerKitError where an epoch of `rows` has a batch of one image and batch norm has one value to a channel.
+def refuse_single_image_batches(config: TrainConfig, rows: int) -> None:
+    """Refuse a run in which some batch would hold a single image: BatchNorm cannot normalise one value per channel.
 
-    Only batches of 2 come to that, see `batches.epoch`; but the last one of an epoch comes late.
+    Only batch_size=2 can leave one, see `batches.epoch`; without this check the last batch of the epoch would fail.
     """
     if rows // batches.count(rows, config.batch_size) > 1:
         return
@@ -207,7 +206,7 @@ def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.de
 
 
 def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of epoch `epoch` (from 1), with torch seeded for it; `config` in place of the job's, for trials."""
+    """The batches of epoch `epoch` (from 1), with torch seeded for it. `config` replaces the job's, for trials."""
     rng = seed_everything(job.config, job.seed_number, epoch, job.images.device)
     rows = job.rows
-    return job.feed(rows.images, rows.labels, config or job.config, rng, rows.targets)
+    return job.batch_source(rows.images, rows.labels, config or job.config, rng, rows.targets)

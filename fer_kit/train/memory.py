@@ -42,7 +42,7 @@ def caused(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def told(folder: Path) -> Iterator[None]:
+def oom_as_user_error(folder: Path) -> Iterator[None]:
     """Turn an out-of-memory error outside of the training steps into one line.
 
     Raises:

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit.data import loading
-from fer_kit.data import places as data_files
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
 from fer_kit.sweep import slots as sweep_slots
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner
 from fer_kit.sweep.slots import Slot
 from fer_kit.sweep.training import Training
-from fer_kit.train import __main__ as train
+from fer_kit.train import request
 from kernels.inside import archive, devices, earlier, fold_table, manifest, pipeline, weights
 
 # Where Kaggle mounts inputs and keeps outputs; the variables are for trying a built script elsewhere.
@@ -113,8 +112,7 @@ def run(settings: Settings, places: Places, began: float) -> int:
     for line in devices.check(settings.accelerator, found, len(settings.folds), settings.allow_cpu):
         say(line)
 
-    data_files.KAGGLE_INPUT = places.inputs
-    place = loading.find()
+    place = loading.find(inputs=places.inputs)
     environ["FER_KIT_DATA"] = str(place)
     say(f"data     {place}")
     places.runs.mkdir()
@@ -177,11 +175,11 @@ def run_name(settings: Settings, places: Places) -> str:
     Raises:
         FerKitError: no such run, or the file was damaged.
     """
-    words = ["--fold", "0", *settings.options]
+    augment = None
     if settings.augment is not None:
-        pipeline.write(places.work / settings.augment, settings.augment_file)
-        words += [pipeline.OPTION, str(places.work / settings.augment)]
-    return train.resolve(train.build_parser().parse_args(words))[1]
+        augment = str(places.work / settings.augment)
+        pipeline.write(Path(augment), settings.augment_file)
+    return request.run_name(settings.recipe, settings.set, settings.tag, augment)
 
 
 def options_for(settings: Settings, places: Places, cores: int) -> list[str]:

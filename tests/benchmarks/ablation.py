@@ -55,19 +55,21 @@ def train(config: TrainConfig, args: argparse.Namespace, folder: Path) -> dict[s
     from fer_kit.engine import loop
     from fer_kit.files import lock
     from fer_kit.train import fold
-    from fer_kit.train import job as fold_job
+    from fer_kit.train.job import prepare
+    from fer_kit.train.request import ResolvedRequest, TrainRequest
 
-    words = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
-    options = fold_job.Options(args.fold, folder.name, args.runs, words, data=args.data, device=args.device)
+    command = f"python -m tests.benchmarks.ablation --recipe {args.recipe}"
+    request = TrainRequest(args.fold, args.recipe, data=args.data, runs=args.runs, device=args.device, command=command)
+    resolved = ResolvedRequest(request, recipes.get(args.recipe), config, folder.name, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with lock.held(folder, "another process trains this row") as mine:
-        job = fold_job.prepare(config, options, folder, mine)
+    with lock.held(folder, "another process trains this row") as held:
+        job = prepare(resolved, held)
         state = fold.begin_or_resume(job)
         fold.train_epochs(job, state, time.monotonic())
-        fold.settle(job, state)
+        fold.refresh_bn_statistics(job, state)
     out = job.split.out
     labels = np.array(job.competition.train.labels[out])
-    logits = loop.predict(state.smooth, job.images[torch.from_numpy(out)], config.views, job.precision)
+    logits = loop.predict(state.averaged_net, job.images[torch.from_numpy(out)], config.views, job.precision)
     return {
         "accuracy": metrics.accuracy(logits, labels),
         "log_loss": metrics.log_loss(logits, labels),

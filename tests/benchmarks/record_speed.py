@@ -56,7 +56,7 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
         loop.train_epoch(state, epoch.epoch(images[:rows], labels[:rows], config, rng), loss_of, config, fast)
 
     def predict() -> None:
-        loop.predict(state.smooth, images[:512], config.views, Precision("fp32", device))
+        loop.predict(state.averaged_net, images[:512], config.views, Precision("fp32", device))
 
     train(some)
     predict()  # the first on a GPU looks for the fastest convolutions, once for each run

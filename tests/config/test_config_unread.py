@@ -8,10 +8,11 @@ from fer_kit.config import recipes
 from fer_kit.config.settings import TABLE
 from fer_kit.config.train_config import override
 from fer_kit.train import __main__ as train
+from fer_kit.train.request import resolve
 
 
 def resolved(*words: str):
-    return train.resolve(train.build_parser().parse_args(["--fold", "0", "--tag", "t", *words]))[0]
+    return resolve(train.request_of(train.build_parser().parse_args(["--fold", "0", "--tag", "t", *words]))).config
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_without_techniques_the_loop_is_the_plain_one_bit_for_bit():
             for mean, value in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
                 mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
     assert torch.equal(weights(state.net), weights(net))
-    assert torch.equal(weights(state.smooth), weights(average))
+    assert torch.equal(weights(state.averaged_net), weights(average))
     assert torch.equal(after, torch.get_rng_state())
     assert loss == pytest.approx(total / 47, rel=1e-6)
 
@@ -164,10 +164,10 @@ def test_the_mean_of_the_last_epochs_with_statistics_of_its_own():
         loop.train_epoch(state, groups, loss_of, config, EXACT)
         seen.append(nn.utils.parameters_to_vector(net.parameters()).detach().clone())
     mean = torch.stack(seen[1:]).mean(0)
-    torch.testing.assert_close(nn.utils.parameters_to_vector(state.smooth.parameters()), mean)
+    torch.testing.assert_close(nn.utils.parameters_to_vector(state.averaged_net.parameters()), mean)
     averaging.renew_statistics(state.average, (x for x, _ in groups), EXACT)
-    outputs = torch.stack([state.smooth[0](x).mean((0, 2, 3)) for x, _ in groups]).mean(0)
-    torch.testing.assert_close(state.smooth[1].running_mean, outputs)
+    outputs = torch.stack([state.averaged_net[0](x).mean((0, 2, 3)) for x, _ in groups]).mean(0)
+    torch.testing.assert_close(state.averaged_net[1].running_mean, outputs)
     assert not torch.allclose(net[1].running_mean, outputs, rtol=1e-3)
 
 

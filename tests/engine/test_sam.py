@@ -81,7 +81,7 @@ def test_it_works_with_fp16_clipping_and_the_weight_average():
     steps = [nn.utils.parameters_to_vector(state.net.parameters()) - start for state in (half, exact)]
     assert F.cosine_similarity(steps[0], steps[1], dim=0) > 0.99
     assert 0.02 < steps[1].norm().item() < 0.0401  # two steps of 0.02
-    assert not torch.equal(weights(exact.smooth), weights(exact.net))
+    assert not torch.equal(weights(exact.averaged_net), weights(exact.net))
 
 
 def test_a_gradient_that_overflows_in_fp16_skips_the_step_and_harms_nothing():

@@ -12,6 +12,8 @@ import pytest
 
 from fer_kit.batches import pipeline_file
 from fer_kit.errors import FerKitError
+from fer_kit.train import __main__ as train
+from fer_kit.train.request import resolve
 from kernels import __main__ as commands
 from kernels import build, bundle, plan, record
 from kernels.inside import accelerators, pipeline, session
@@ -187,9 +189,8 @@ def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
     words = session.options_for(settings, there, 2)
     assert words[-4:] == ["--augment", "v3.json" if typed == "v3" else Path(typed).name, "--workers", "2"]
     os.chdir(there.work)
-    assert plan.train.pipeline_of(plan.train.build_parser().parse_args(["--fold", "0", *words])).name == (
-        pushed.augment.name
-    )
+    trained = resolve(train.request_of(train.build_parser().parse_args(["--fold", "0", *words])))
+    assert trained.pipeline.name == pushed.augment.name
 
 
 def test_a_pipeline_with_a_secret_or_damaged_is_refused(tmp_path, monkeypatch, no_package):

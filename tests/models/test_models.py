@@ -83,10 +83,10 @@ def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
         batch = batches.epoch(images, labels, config, rng)
         losses.append(loop.train_epoch(state, batch, loss_of, config, precision)[0])
     assert losses[-1] < losses[0]
-    logits = loop.predict(state.smooth, images[:4], config.views, precision)
+    logits = loop.predict(state.averaged_net, images[:4], config.views, precision)
     assert logits.shape == (4, 7)
 
-    weights.save_weights(tmp_path / "model.safetensors", state.smooth, {"recipe": name})
+    weights.save_weights(tmp_path / "model.safetensors", state.averaged_net, {"recipe": name})
     again = models.build(config).to(memory_format=torch.channels_last)
     weights.load_weights(tmp_path / "model.safetensors", again)
     assert (loop.predict(again, images[:4], config.views, precision) == logits).all()

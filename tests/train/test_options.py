@@ -16,6 +16,7 @@ from fer_kit.config.train_config import override
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
+from fer_kit.train.request import resolve
 from tests.helpers import fake_runs
 from tests.helpers.trained import products
 
@@ -39,7 +40,8 @@ def place(competition_dir, runs_dir):
 
 def resolved(*words):
     """Config and name of the run that the words ask for."""
-    return train.resolve(train.build_parser().parse_args(["--fold", "0", *words]))
+    found = resolve(train.request_of(train.build_parser().parse_args(["--fold", "0", *words])))
+    return found.config, found.run
 
 
 def test_a_seed_names_the_run_and_changes_nothing_else():

@@ -15,6 +15,7 @@ from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
 from fer_kit.train import fold as train_fold
+from fer_kit.train.request import resolve
 from submissions import __main__ as submissions
 from tests.helpers.timm_files import RESNET, rgb, safetensors_file
 
@@ -103,7 +104,7 @@ def test_nothing_is_begun_with_weights_that_are_not_there(go, runs_dir, argv, wo
 
 def test_a_network_of_ours_can_be_frozen_while_its_head_learns_anew(weights, capsys):
     words = ["--fold", "0", "--recipe", "residual", "--weights", str(weights), "--tag", "t", "--set", "freeze_epochs=2"]
-    config, _ = train.resolve(train.build_parser().parse_args(words))
+    config = resolve(train.request_of(train.build_parser().parse_args(words))).config
     assert config.freeze_epochs == 2 and config.weights.startswith("w.safetensors@")
 
 
@@ -112,7 +113,7 @@ def test_a_network_of_timm_in_a_recipe_of_ours_says_what_it_starts_from(go, runs
     assert go(*words) == 2
     told = f"--set model={RESNET} would start from random weights; say so by --weights hub, FILE or none"
     assert told in capsys.readouterr().err
-    config, _ = train.resolve(train.build_parser().parse_args([*words, "--weights", "none"]))
+    config = resolve(train.request_of(train.build_parser().parse_args([*words, "--weights", "none"]))).config
     assert (config.model, config.weights) == (RESNET, "")
 
 

@@ -1,0 +1,235 @@
+"""`TrainRequest`: everything that a training of one fold can be asked for, and its resolution into a config and a run.
+
+The command line, kernels, sweeps and the Python API build the same request. `resolve` reads the files that a request
+names (soft targets, augmentation pipeline, weights) once; the training works with what it read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_kit.batches import pipeline_file
+from fer_kit.batches.pipeline_file import AugmentFile
+from fer_kit.config import recipes
+from fer_kit.config.train_config import TrainConfig, override, refuse_unused
+from fer_kit.errors import FerKitError
+from fer_kit.folds.fold_spec import Fold, typed
+from fer_kit.pretrained import source
+from fer_kit.pretrained.source import Source
+from fer_kit.runs import folders, soft_targets
+from fer_kit.runs.soft_targets import SoftTargets
+from fer_kit.track import follow
+
+SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
+MOST_WORKERS = 256
+PROGRAM = "python -m fer_kit.train"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """A training of one fold, as somebody asks for it. The fields are the options of `python -m fer_kit.train`.
+
+    Attributes:
+        fold: the fold to hold out, from 0; () trains on all rows, (1, 3) holds out two folds.
+        settings: changes to the recipe, each as "name=value"; "targets=FILE" names a file of soft targets.
+        weights: a file, the folder of a run, a Kaggle model, "hub" or "none"; None takes the recipe's.
+        augment: a pipeline file of albumentations or "v3", in place of the recipe's augmentation.
+        workers: processes that run `augment`; None starts one a core, 16 at most.
+        data: folder with the competition's files; None looks in the usual places.
+        command: the command line to record in env.json; None writes the one that is equivalent to the request.
+    """
+
+    fold: Fold
+    recipe: str = recipes.DEFAULT
+    settings: tuple[str, ...] = ()
+    tag: str | None = None
+    seed: int | None = None
+    accumulate: int | None = None
+    weights: str | None = None
+    augment: str | None = None
+    workers: int | None = None
+    data: str | None = None
+    runs: Path = Path("runs")
+    device: str = "auto"
+    compile: bool = False
+    deterministic: bool = False
+    resume: bool = False
+    restart: bool = False
+    limit_minutes: float | None = None
+    smoke: bool = False
+    wandb: str = follow.OFF
+    command: str | None = None
+
+    def options(self) -> list[str]:
+        """The request as words of the command line, without those that have their default."""
+        words = ["--fold", typed(self.fold), "--recipe", self.recipe]
+        words += ["--set", *self.settings] if self.settings else []
+        for name in ("tag", "seed", "accumulate", "weights", "augment", "workers", "data", "limit_minutes"):
+            value = getattr(self, name)
+            words += [] if value is None else [f"--{name.replace('_', '-')}", f"{value}"]
+        for name in ("runs", "device", "wandb"):
+            value = getattr(self, name)
+            words += [] if value == getattr(TrainRequest, name) else [f"--{name}", f"{value}"]
+        flags = ("compile", "deterministic", "resume", "restart", "smoke")
+        return words + [f"--{name}" for name in flags if getattr(self, name)]
+
+    @property
+    def recorded_command(self) -> str:
+        """The command line for env.json."""
+        return self.command or f"{PROGRAM} {shlex.join(self.options())}"
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedRequest:
+    """A request with what it comes to: the config, the run's name, and the files that it names, read.
+
+    Attributes:
+        recipe: the recipe as it is, before changes.
+        config: the recipe with the request's changes.
+        run: name of the run folder.
+        folder: the folder of the fold.
+    """
+
+    request: TrainRequest
+    recipe: TrainConfig
+    config: TrainConfig
+    run: str
+    folder: Path
+    pipeline: AugmentFile | None = None
+    weights: Source | None = None
+    targets: SoftTargets | None = None
+
+    @property
+    def discards_old(self) -> bool:
+        """Whether an earlier training in the folder is deleted. A smoke run always starts anew."""
+        return self.request.restart or self.request.smoke
+
+
+def resolve(request: TrainRequest) -> ResolvedRequest:
+    """The config and the run's name that `request` comes to.
+
+    Raises:
+        FerKitError: an unknown recipe or setting, a changed recipe without a tag, a file that cannot be read, an
+            option outside its range, or two options that exclude each other.
+    """
+    check_options(request)
+    named = [soft_targets.named(setting) for setting in request.settings]
+    settings = [setting for setting, _ in named]
+    recipe = recipes.get(request.recipe)
+    pipeline = None if request.augment is None else pipeline_file.open_file(request.augment)
+    require_tag(request)
+    run = folders.run_name(request.recipe, tag_of(request))
+    weights = find_weights(request, run)
+    if weights is not None and weights.name != recipe.weights and request.tag is None and not request.smoke:
+        raise FerKitError(f"--weights {request.weights} changes the recipe; name the changed run with --tag NAME")
+    base = recipe if pipeline is None else pipeline_file.in_place(recipe, pipeline)
+    config = override(base, settings, weights=None if weights is None else weights.name)
+    if config.model.startswith(source.TIMM) and not (recipe.weights or config.weights or weights):
+        ways = f"--weights {source.HUB}, FILE or {source.NONE}"
+        raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
+    refuse_unused(base, config, (name_of(setting) for setting in settings))
+    config = with_seed(split_batches(config, request.accumulate), request)
+    if request.smoke:
+        config = for_smoke_run(config)
+    targets = next((read for _, read in named if read is not None), None)
+    folder = folders.fold_folder(request.runs, run, request.fold)
+    return ResolvedRequest(request, recipe, config, run, folder, pipeline, weights, targets)
+
+
+def check_options(request: TrainRequest) -> None:
+    """Refuse options outside their range, and options that exclude each other."""
+    if request.workers is not None and (request.augment is None or not 0 <= request.workers <= MOST_WORKERS):
+        why = "only a pipeline of --augment runs in workers" if request.augment is None else f"give 0 to {MOST_WORKERS}"
+        raise FerKitError(f"--workers {request.workers}: {why}")
+    if request.smoke and request.resume:
+        raise FerKitError("--smoke with --resume: a smoke run always starts anew; leave one of them out")
+    if request.resume and request.restart:
+        raise FerKitError("--resume with --restart: a run either goes on or starts anew; leave one of them out")
+    if request.wandb not in follow.MODES:
+        raise FerKitError(f"--wandb {request.wandb}: give one of {', '.join(follow.MODES)}")
+    if request.limit_minutes is not None and not request.limit_minutes > 0:
+        raise FerKitError(f"--limit-minutes {request.limit_minutes:g}: give a number above 0")
+
+
+def require_tag(request: TrainRequest) -> None:
+    """Refuse a changed recipe without a tag: its run would have the name of the unchanged one."""
+    if request.smoke or request.tag is not None:
+        return
+    changes = (("set", " ".join(request.settings)), ("augment", request.augment), ("accumulate", request.accumulate))
+    for option, value in changes:
+        if value:
+            raise FerKitError(f"--{option} {value} changes the recipe; name the changed run with --tag NAME")
+
+
+def tag_of(request: TrainRequest) -> str | None:
+    """What follows the recipe in the run's name: tag, seed and "smoke", where given."""
+    parts = [request.tag, None if request.seed is None else f"seed{request.seed}", "smoke" if request.smoke else None]
+    return "-".join(part for part in parts if part is not None) or None
+
+
+def name_of(setting: str) -> str:
+    """The name in "name=value"."""
+    return setting.partition("=")[0].strip()
+
+
+def find_weights(request: TrainRequest, run: str) -> Source | None:
+    """What `--weights` names; None where it is not given, so that the recipe's weights hold."""
+    if request.weights is None:
+        return None
+    if request.resume:
+        folder = folders.fold_folder(request.runs, run, request.fold)
+        return source.resumed(request.weights, request.fold, folder)
+    return source.find(request.weights, request.fold)
+
+
+def with_seed(config: TrainConfig, request: TrainRequest) -> TrainConfig:
+    """`config` with the seed of `--seed`, where given.
+
+    Raises:
+        FerKitError: `--set seed=…` gives another one.
+    """
+    if request.seed is None:
+        return config
+    if any(name_of(setting) == "seed" for setting in request.settings):
+        raise FerKitError(f"--seed {request.seed} and --set seed=… are two seeds; keep one")
+    return dataclasses.replace(config, seed=request.seed)
+
+
+def split_batches(config: TrainConfig, parts: int | None) -> TrainConfig:
+    """`config` with the same number of images a step in `parts` batches; unchanged for None.
+
+    Raises:
+        FerKitError: the images of a step cannot be split into `parts` even batches of two or more.
+    """
+    if parts is None:
+        return config
+    images = config.batch_size * config.accumulate
+    if not 1 <= parts <= images // 2 or images % parts:
+        some = [str(count) for count in range(1, images // 2 + 1) if images % count == 0][:6]
+        raise FerKitError(
+            f"--accumulate {parts}: the {images} images of a step cannot be cut in {parts} even parts; give one of "
+            f"{', '.join(some)}, or --set batch_size=… accumulate=…"
+        )
+    return dataclasses.replace(config, batch_size=images // parts, accumulate=parts)
+
+
+def for_smoke_run(config: TrainConfig) -> TrainConfig:
+    """`config` cut down to one epoch on a few rows, for `--smoke`."""
+    return dataclasses.replace(
+        config,
+        epochs=SMOKE_EPOCHS,
+        limit_rows=SMOKE_ROWS,
+        batch_size=min(config.batch_size, SMOKE_BATCH),
+        warmup_epochs=min(config.warmup_epochs, SMOKE_EPOCHS / 2),
+        average_epochs=min(config.average_epochs, SMOKE_EPOCHS),
+        freeze_epochs=0,  # else the smoke run would train the classifier alone
+    )
+
+
+def run_name(recipe: str, settings: Sequence[str] = (), tag: str | None = None, augment: str | None = None) -> str:
+    """The name of the run that these options come to; they are checked as those of a training are."""
+    return resolve(TrainRequest(0, recipe, tuple(settings), tag, augment=augment)).run
