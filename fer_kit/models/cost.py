@@ -19,3 +19,11 @@ def measure(config: TrainConfig) -> Cost:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net(face)
     return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops())
+
+
+def timm_names(pattern: str) -> list[str]:
+    """Networks of timm that fit a pattern with * and ?, in timm's order; a name with its weights' tag fits too."""
+    from timm import list_models
+
+    found: list[str] = list_models(pattern) or list_models(pattern, pretrained=True)
+    return found

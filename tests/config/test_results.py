@@ -1,0 +1,32 @@
+"""The table of results is that of the records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fer_kit.config import recipes
+from fer_kit.config.results import RESULTS
+
+RECORDS = Path(__file__).resolve().parents[1] / "benchmarks" / "records" / "real_faces"
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_each_result_is_that_of_its_records(name):
+    records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob(f"{name}-fold*.json"))]
+    assert bool(records) == (name in RESULTS)
+    if records:
+        found, rows = RESULTS[name], sum(record["oof_rows"] for record in records)
+        right = sum(record["oof_accuracy"] * record["oof_rows"] for record in records)
+        assert found.folds == len(records)
+        assert found.oof_accuracy == pytest.approx(right / rows, abs=5e-5)
+        seconds = [record["seconds_an_epoch"] for record in records]
+        assert found.minutes_an_epoch == pytest.approx(sum(seconds) / len(records) / 60, abs=5e-3)
+        assert found.epochs == pytest.approx(sum(record["epochs_trained"] for record in records) / len(records))
+        assert {record["device"] for record in records} == {found.device}
+
+
+def test_there_is_no_result_without_a_recipe():
+    assert set(RESULTS) <= set(recipes.RECIPES)
