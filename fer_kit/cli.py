@@ -124,6 +124,21 @@ def run(
     return answered(command)
 
 
+def confirmed(question: str, yes: bool) -> bool:
+    """Whether the user agrees; `yes`: the option --yes was given.
+
+    Raises:
+        FerKitError: nobody is there to answer.
+    """
+    if yes:
+        return True
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        raise FerKitError("there is no terminal to ask; give --yes") from None
+
+
 def answered(command: Callable[[], int | None]) -> int:
     """Call `command` and give the exit code, see `run`."""
     try:

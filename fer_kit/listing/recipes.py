@@ -76,12 +76,13 @@ def record_of(name: str) -> dict[str, Any]:
         "device": result and result.device,
         "oof_accuracy": result and result.oof_accuracy,
         "folds": result and result.folds,
+        "epochs_trained": result and result.epochs,
     }
 
 
 def own_lines(rows: list[dict[str, Any]]) -> list[str]:
     """The records as a table, with notes."""
-    head = ["recipe", "network", "parameters", "GFLOPs", "epochs", "min an epoch", "out of fold", "folds"]
+    head = ["recipe", "network", "parameters", "GFLOPs", "epochs", "min an epoch", "out of fold", "folds", "trained"]
     table = [head]
     for row in rows:
         cells = [
@@ -93,19 +94,25 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
             "-" if row["minutes_an_epoch"] is None else f"{row['minutes_an_epoch']:.2f}",
             "-" if row["oof_accuracy"] is None else f"{row['oof_accuracy']:.2%}",
             "-" if row["folds"] is None else f"{row['folds']}",
+            "-" if row["epochs_trained"] is None else f"{row['epochs_trained']:g}",
         ]
         table.append(cells)
-    devices = sorted({row["device"] for row in rows if row["device"]})
-    notes = ["GFLOPs: one image, one view, 2 for each multiply-add. epochs: at most; some recipes stop early."]
-    if devices:
-        notes.append(f"Times: {'; '.join(devices)}. Out of fold: FER2013, the folds that were trained of 5.")
+    notes = ["GFLOPs: one image, one view, 2 for each multiply-add. epochs: the recipe's; some recipes stop early."]
+    if any(row["folds"] for row in rows):
+        notes.append("Out of fold: on FER2013, mean over `folds` of 5 folds, after `trained` epochs on average.")
+    for device in dict.fromkeys(row["device"] for row in rows if row["device"]):
+        notes.append(f"Minutes on {device}: {', '.join(row['recipe'] for row in rows if row['device'] == device)}.")
     return [*cli.aligned(table, left=(0, 1)), "", *notes]
 
 
 def timm_hint() -> list[str]:
     """How to come to timm's networks."""
     ready = ", ".join(f"{recipes_timm.PREFIX}{name}" for name in recipes_timm.READY)
-    return [f"Networks of timm: {ready}, or any other as timm/NAME; 'timm/*resnet*' lists names."]
+    return [
+        "",
+        f"To fine-tune: {ready},",
+        "or any other network of timm as timm/NAME; 'timm/*resnet*' lists names.",
+    ]
 
 
 def of_timm(pattern: str) -> list[dict[str, Any]]:

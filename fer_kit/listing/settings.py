@@ -19,9 +19,9 @@ from fer_kit.errors import FerKitError, did_you_mean
 INTRODUCTION = """\
 # Settings
 
-A setting decides a run's numbers; `--set NAME=VALUE` changes it, see `fer-kit train --help`. The table is generated:
-`fer-kit settings --markdown > docs/settings.md`. `fer-kit train --recipe NAME --fold 0 --dry-run` shows the values of
-a recipe.
+A setting decides a run's numbers. `--set NAME=VALUE` of `fer-kit train` changes it, and
+`fer-kit train --recipe NAME --fold 0 --dry-run` shows the values of a recipe. This page is the output of
+`fer-kit settings --markdown`.
 """
 
 
@@ -106,7 +106,7 @@ def sections(rows: Iterable[Setting]) -> Iterable[tuple[str, list[Setting]]]:
 def listing(rows: list[Setting]) -> list[str]:
     """One line a setting, in sections."""
     wide = max(len(row.name) for row in rows)
-    lines = []
+    lines: list[str] = []
     for section, found in sections(rows):
         lines += [*([""] if lines else []), section]
         for row in found:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from fer_kit.__main__ import COMMANDS
+from fer_kit.commands import COMMANDS
 from tests.benchmarks import clocks
 from tests.benchmarks.bench_record import ROOT
 from tests.benchmarks.rows import Found, Plan, Row, ratio

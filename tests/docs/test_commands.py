@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit.__main__ import COMMANDS
+from fer_kit.commands import COMMANDS
 from tests.docs.pages import PAGES, README, ROOT, name
 
 MODULES = {module.removesuffix(".__main__"): module for module, _ in COMMANDS.values()}

@@ -1,0 +1,26 @@
+"""The table of commands: what `fer-kit NAME` runs. For the dispatcher and for shell completion."""
+
+from __future__ import annotations
+
+# name: (module with main(argv) and build_parser(), what the command does)
+COMMANDS = {
+    "download": ("fer_kit.download", "fetch the competition's files from Kaggle"),
+    "synthetic": ("fer_kit.synthetic.__main__", "draw a competition to try everything on"),
+    "explore": ("fer_kit.explore.__main__", "look at the data: classes, copies, twins, faces"),
+    "folds": ("fer_kit.folds.__main__", "find twins and deal the train rows into folds"),
+    "recipes": ("fer_kit.listing.recipes", "list the recipes: size, time, measured accuracy; networks of timm"),
+    "settings": ("fer_kit.listing.settings", "list the settings of train --set: default, range, description"),
+    "train": ("fer_kit.train.__main__", "train one fold of a recipe"),
+    "runs": ("fer_kit.listing.runs", "list the runs; delete or rename one"),
+    "pipelines": ("fer_kit.pipelines", "save and show albumentations pipelines, for train --augment"),
+    "predict": ("fer_kit.predict.__main__", "predict finished folds again with other test-time views"),
+    "blend": ("ensembles.blend", "blend finished runs"),
+    "targets": ("ensembles.targets", "make soft targets for the train rows, from networks that did not see them"),
+    "twin-gain": ("ensembles.twin_gain", "measure out of fold what the labels of train twins add to a run"),
+    "explain": ("fer_kit.explain.__main__", "show where a network looks: class activation and attention maps"),
+    "track": ("fer_kit.track.__main__", "send finished runs and blends to Weights & Biases"),
+    "evaluate": ("fer_kit.evaluate.__main__", "score runs and blends out of fold, alone or side by side"),
+    "report": ("fer_kit.report.__main__", "make one page on all runs and blends"),
+    "kernels": ("kernels.__main__", "train on Kaggle's GPUs and fetch the runs"),
+    "submissions": ("submissions.__main__", "build, check and upload the submission file; the ledger"),
+}

@@ -1,0 +1,153 @@
+"""`fer-kit runs`: lists runs, deletes those that nothing is made of, renames in all records or refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors
+
+from fer_kit.files import atomic, lock
+from fer_kit.listing import runs as command
+from fer_kit.runs import folders, predictions
+
+FIRST_VERSION = Path(__file__).resolve().parents[1] / "fixtures" / "first_version" / "runs"
+RUN = "residual-small"  # two folds, and blends/old and blends/old-twins made of it
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # where no ledger of submissions is
+    shutil.copytree(FIRST_VERSION, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def unblended(old: Path) -> Path:
+    shutil.rmtree(old / "blends")
+    return old
+
+
+def call(*words: str) -> int:
+    return command.main(list(words))
+
+
+def refused(capsys, *words: str) -> str:
+    assert call(*words) == 2
+    return capsys.readouterr().err
+
+
+def test_runs_are_listed_with_changes_folds_accuracy_and_size(old, capsys):
+    assert call() == 0
+    shown = capsys.readouterr().out
+    assert f"{RUN} " in shown and "2 of 2" in shown and "17.92%" in shown
+    assert "residual with epochs=2 width_mult=0.125 precision=fp32" in shown
+    assert call("*seed1", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["run"], row["folds_done"], row["folds"]) == (f"{RUN}-seed1", ["0"], 2)
+    assert row["changed"]["seed"] == 1 and row["bytes"] > 1_000
+    assert "no run is like 'nix'" in refused(capsys, "nix")
+
+
+def test_a_damaged_run_is_listed_as_such_beside_the_others(old, capsys):
+    (old / RUN / "fold1" / "result.json").write_text("{}")
+    assert call() == 0
+    shown = capsys.readouterr().out
+    assert "damaged: " in shown and "fold1/result.json" in shown and "9.17%" in shown
+
+
+def test_an_unfinished_fold_is_named(old, capsys):
+    (old / RUN / "fold1" / "result.json").unlink()
+    assert call(RUN) == 0
+    assert "not finished: fold 1" in capsys.readouterr().out
+
+
+def test_nothing_is_deleted_that_a_blend_is_made_of(old, capsys):
+    assert "blends/old, blends/old-twins" in refused(capsys, "--delete", RUN, "--yes")
+    assert (old / RUN / "fold0" / "oof.npz").exists()
+
+
+def test_nothing_is_deleted_or_renamed_while_a_training_goes_on(unblended, capsys):
+    with lock.held(unblended / RUN / "fold1", "busy"):
+        assert "another process trains" in refused(capsys, "--delete", RUN, "--yes")
+        assert "another process trains" in refused(capsys, "--rename", RUN, "residual-big", "--yes")
+    assert folders.load(unblended, RUN).folds == (0, 1)
+
+
+def test_a_new_fold_that_only_has_a_lock_yet_counts_as_training(unblended, capsys):
+    with lock.held(unblended / RUN / "fold7", "busy"):
+        assert "another process trains" in refused(capsys, "--delete", RUN, "--yes")
+
+
+def test_deleting_asks_first(unblended, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert call("--delete", RUN) == 0
+    assert "Delete " in (shown := capsys.readouterr().out) and "nothing was deleted" in shown
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "--yes" in refused(capsys, "--delete", RUN)
+    assert (unblended / RUN).is_dir()
+    before = set(unblended.iterdir())
+    assert call("--delete", RUN, "--yes") == 0
+    assert before - set(unblended.iterdir()) == {unblended / RUN}
+    assert f"no run '{RUN}'" in refused(capsys, "--delete", RUN)
+
+
+def test_a_renamed_run_is_consistent(unblended, capsys):
+    before = folders.load(unblended, RUN)
+    assert call("--rename", RUN, "residual-big", "--yes") == 0
+    assert not (unblended / RUN).exists() and folders.list_runs(unblended) == ["residual-big", f"{RUN}-seed1"]
+    after = folders.load(unblended, "residual-big")
+    assert (after.oof.logits == before.oof.logits).all() and after.accuracies == before.accuracies
+    assert after.oof.meta == before.oof.meta | {"run": "residual-big"}
+    fold = unblended / "residual-big" / "fold0"
+    assert atomic.read_json(fold / "result.json")["run"] == predictions.read(fold / "test.npz").meta["run"]
+    assert "--tag big " in atomic.read_json(fold / "env.json")["command"]
+    trained = FIRST_VERSION / RUN / "fold0" / "model.safetensors"
+    with (
+        safetensors.safe_open(fold / "model.safetensors", "pt") as new,
+        safetensors.safe_open(trained, "pt") as was,
+    ):
+        assert json.loads(new.metadata()["about"]) == json.loads(was.metadata()["about"]) | {"run": "residual-big"}
+        names = list(was.keys())
+        assert list(new.keys()) == names
+        assert all((new.get_tensor(name) == was.get_tensor(name)).all() for name in names)
+    assert [path.name for path in unblended.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("run", "new", "words"),
+    [
+        (RUN, f"{RUN}-seed1", "exists already"),
+        (RUN, "big", "give residual-TAG"),
+        (f"{RUN}-seed1", "residual-big", "give residual-TAG-seed1"),
+        (RUN, "residual-big/1", "cannot name a folder"),
+        ("residual-smal", "residual-big", f"did you mean '{RUN}'"),
+    ],
+)
+def test_a_name_that_training_would_not_give_is_refused(unblended, capsys, run, new, words):
+    assert words in refused(capsys, "--rename", run, new, "--yes")
+    assert folders.load(unblended, RUN).name == RUN
+
+
+def test_a_run_that_others_name_keeps_its_name(old, capsys):
+    assert "blends/old, blends/old-twins" in refused(capsys, "--rename", RUN, "residual-big", "--yes")
+    shutil.rmtree(old / "blends")
+    path = old / f"{RUN}-seed1" / "fold0" / "result.json"
+    atomic.write_json(path, atomic.read_json(path) | {"source": {"run": RUN}})
+    assert f"is named by {RUN}-seed1" in refused(capsys, "--rename", RUN, "residual-big", "--yes")
+
+
+def test_an_unfinished_run_keeps_its_name(unblended, capsys):
+    (unblended / RUN / "fold1" / "result.json").unlink()
+    assert "fold1 is not finished" in refused(capsys, "--rename", RUN, "residual-big", "--yes")
+
+
+@pytest.mark.parametrize(
+    "words", [["--delete", RUN, "x*"], ["--yes"], ["--delete", RUN, "--rename", "a", "b"], ["--delete", RUN, "--json"]]
+)
+def test_options_that_do_not_go_together_are_refused(old, capsys, words):
+    refused(capsys, *words)
+    assert (old / RUN).is_dir()
