@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from ensembles import outside
 from fer_kit import metrics
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import folders, lookup, predictions
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST, Run, Status
+from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
 
 RUN, OF_BLEND, FILES = "run", "blend", "files"  # kinds of members
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFiles:
     """Where predictions lie, and the sha256 of each file by its path below `path`."""
 
     kind: str
@@ -44,7 +45,7 @@ class Member:
     kind: str
     oof: Predictions
     test: Predictions
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFiles, ...]
     fold_of_row: NDArray[np.int64] | None = None
     record: dict[str, Any] = field(default_factory=dict)
     parts: tuple[Member, ...] = ()
@@ -89,10 +90,9 @@ def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Path], li
             nearest = max(states, key=lambda state: len(state.finished))
             raise FerKitError(f"no run is complete; {folders.unfinished_message(runs_dir, nearest)}")
         return complete, [state for state in states if not state.complete]
-    blends = [f"{BLENDS}/{name}" for name in folders.list_blends(runs_dir)]
     asked_by: dict[Path, tuple[Path, str]] = {}
     for pattern in wanted:
-        for place in _places(runs_dir, pattern, known, blends):
+        for place in _places(runs_dir, pattern):
             if place.resolve() in asked_by:
                 raise FerKitError(
                     f"--members: {_what(runs_dir, place)} is given twice, by '{asked_by[place.resolve()][1]}' and by "
@@ -102,22 +102,18 @@ def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Path], li
     return [place for place, _ in asked_by.values()], []
 
 
-def _places(runs_dir: Path, pattern: str, known: Sequence[str], blends: Sequence[str]) -> list[Path]:
+def _places(runs_dir: Path, pattern: str) -> list[Path]:
     """The folders that one word after --members stands for."""
-    names: list[str] = []
-    if any(sign in pattern for sign in "*?["):
-        names = fnmatch.filter(blends if pattern.startswith(f"{BLENDS}/") else known, pattern)
-    elif pattern in known or pattern in blends:
-        names = [pattern]
-    elif f"{BLENDS}/{pattern}" in blends:
-        names = [f"{BLENDS}/{pattern}"]
+    if any(sign in pattern for sign in "*?["):  # '*' takes no blends: they would count their own runs twice
+        of_blends = pattern.startswith(f"{BLENDS}/")
+        names = [name for name in lookup.known(runs_dir) if name.startswith(f"{BLENDS}/") == of_blends]
+        if chosen := fnmatch.filter(names, pattern):
+            return [runs_dir / name for name in chosen]
+    elif isinstance(found := lookup.look(runs_dir, pattern), RunFolder | BlendFolder):
+        return [found.folder]
     elif Path(pattern).is_dir():
         return [Path(pattern)]
-    if not names:
-        there = ", ".join([*known, *blends]) or "no runs yet"
-        hint = did_you_mean(pattern, [*known, *blends])
-        raise FerKitError(f"--members: no run, blend or folder '{pattern}' in {runs_dir}{hint}; there are: {there}")
-    return [runs_dir / name for name in names]
+    raise lookup.unknown(runs_dir, pattern, "run, blend or folder", "--members")
 
 
 def _what(runs_dir: Path, place: Path) -> str:
@@ -164,11 +160,11 @@ def read(runs_dir: Path, place: Path) -> Member:
         run = folders.load(place.parent, place.name)
         return _of_run(run, run.name if home == runs_dir.absolute() else f"{place}")
     oof, test, sha256 = outside.load(place)
-    return Member(f"{place}", FILES, oof, test, (Source(FILES, place, sha256),))
+    return Member(f"{place}", FILES, oof, test, (SourceFiles(FILES, place, sha256),))
 
 
 def _of_run(run: Run, name: str) -> Member:
-    return Member(name, RUN, run.oof, run.test, (Source(RUN, run.folder, run.sha256),), run.fold_of_row)
+    return Member(name, RUN, run.oof, run.test, (SourceFiles(RUN, run.folder, run.sha256),), run.fold_of_row)
 
 
 def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
@@ -186,7 +182,7 @@ def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
         if blend.record.get("learned"):
             raise
         parts = ()  # nothing to fit anew: the stored rows are as good, only a forecast may lack its runs
-    source = Source(OF_BLEND, place, sha256)
+    source = SourceFiles(OF_BLEND, place, sha256)
     folds = next((part.fold_of_row for part in parts if part.fold_of_row is not None), None)
     return Member(name, OF_BLEND, blend.oof, blend.test, (source,), folds, blend.record, parts)
 

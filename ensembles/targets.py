@@ -36,12 +36,12 @@ from ensembles.fit.crossfit import ONE
 from ensembles.members import RUN
 from fer_kit import cli, metrics
 from fer_kit.competition import NUM_CLASSES
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders, predictions, soft_targets
-from fer_kit.runs import folders as runs
+from fer_kit.runs import folders, lookup, predictions, soft_targets
 from fer_kit.runs.folders import BLENDS, OOF, TEST, Run
+from fer_kit.runs.lookup import RunFolder
 from fer_kit.runs.predictions import Predictions
 from fer_kit.runs.soft_targets import SoftTargets
 
@@ -201,14 +201,12 @@ def load(runs_dir: Path, source: str) -> Team:
     Raises:
         FerKitError: no such run or blend; unfinished; without a run behind it; with twins looked up.
     """
-    name = source.removeprefix(f"{BLENDS}/")
-    known = [*runs.list_runs(runs_dir), *runs.list_blends(runs_dir)]
-    if name in runs.list_runs(runs_dir) and name == source:
-        run = runs.load(runs_dir, name)
+    where = lookup.find_whole(runs_dir, source, "--from")
+    name = where.name
+    if isinstance(where, RunFolder):
+        run = where.load()
         return Team(name, run.oof, (run,), run.fold_of_row, run.count, False, run.sha256)
-    if name not in runs.list_blends(runs_dir):
-        raise FerKitError(f"--from {source}: no run or blend of that name in {runs_dir}{did_you_mean(source, known)}")
-    blend = runs.load_blend(runs_dir, name)
+    blend = where.load()
     if blend.record.get("twins"):
         raise FerKitError(
             f"--from {source}: its twins were looked up, so a row's target would know the labels of its twins; take "
@@ -311,7 +309,7 @@ def _test_of(run: Run, fold: int) -> NDArray[np.float32]:
 def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
     """Out-of-fold predictions of the network of `run` that left out two folds."""
     folder = run.folder / fold_spec.folder_name(pair)
-    if not runs.is_finished(folder):
+    if not folders.is_finished(folder):
         typed = "+".join(map(str, pair))
         raise FerKitError(
             f"{folder}: not finished; nested targets need it: train it as the other folds of '{run.name}', with "
@@ -332,8 +330,8 @@ def _runs_behind(runs_dir: Path, record: dict[str, Any]) -> Sequence[Run]:
         for source in entry["sources"]:
             place = runs_dir / source["path"]
             if source["kind"] == RUN:
-                found.append(runs.load(place.parent, place.name))
+                found.append(folders.load(place.parent, place.name))
             elif place.parent.name == BLENDS:
-                inside = runs.load_blend(place.parent.parent, place.name).record
+                inside = folders.load_blend(place.parent.parent, place.name).record
                 found += _runs_behind(place.parent.parent, inside)
     return found

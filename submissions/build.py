@@ -18,7 +18,7 @@ from fer_kit.runs import folders
 from submissions import check, record, sources
 from submissions import form as forms
 from submissions.form import Form
-from submissions.sources import Source
+from submissions.sources import TestSource
 
 FOLDER = "submissions"
 
@@ -94,7 +94,7 @@ def write(out: Path, text: str, force: bool) -> bool:
     return True
 
 
-def _refuse_other_data(source: Source, place: Path, runs_dir: str) -> None:
+def _refuse_other_data(source: TestSource, place: Path, runs_dir: str) -> None:
     made_from = source.test.meta["data_digest"]
     competition = loading.load(place, Path(runs_dir) / folders.CACHE, made_from, source.origin)
     if len(competition.test.ids) != len(source.test):
@@ -108,7 +108,7 @@ def _today() -> datetime.date:
     return datetime.date.today()
 
 
-def _next_command(out: Path, rows: int, source: Source) -> str:
+def _next_command(out: Path, rows: int, source: TestSource) -> str:
     file = shlex.quote(f"{out}")
     if rows != check.COMPETITION_ROWS:
         return (

@@ -11,7 +11,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.runs.folders import BLEND, RESULT
-from submissions.sources import BLENDED, FOLD, RUN, Source
+from submissions.sources import BLENDED, FOLD, RUN, TestSource
 
 SCHEMA = 1
 SUFFIX = ".source.json"
@@ -20,7 +20,7 @@ ANYWAY = "--any-source"
 
 @dataclass(frozen=True)
 class Record:
-    """Read back: fields as in `Source`.
+    """Read back: fields as in `TestSource`.
 
     source: e.g. "blend best", with the source's note in brackets. text: the accuracy in words.
     """
@@ -40,7 +40,7 @@ def path_of(file: Path) -> Path:
     return file.with_name(file.name + SUFFIX)
 
 
-def write(file: Path, sha256: str, source: Source) -> None:
+def write(file: Path, sha256: str, source: TestSource) -> None:
     """Write the record of submission `file`, whose digest is `sha256`."""
     atomic.write_json(
         path_of(file),

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_kit import metrics
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import folders, lookup, predictions
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, RESULT, TEST
+from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
 
 RUN, BLENDED, FOLD, FILE = "run", "blend", "fold", "file"  # kinds of source
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class TestSource:
     """Test predictions and what is known of them.
 
     kind: "run", "blend", "fold" (one fold of a run), or "file" (a prediction file that nothing marks as finished).
@@ -42,39 +43,37 @@ class Source:
     forecast: float | None = None
 
 
-def resolve(runs_dir: Path, source: str) -> Source:
-    """Find what `source` names: a run or blend in `runs_dir`, or a path.
+def resolve(runs_dir: Path, name: str) -> TestSource:
+    """The test predictions that `name` names: a run, blend or fold in `runs_dir`, or a path.
 
     Raises:
         FerKitError: nothing, or two things, of that name; unfinished or damaged predictions.
     """
-    is_run, is_blend = source in folders.list_runs(runs_dir), source in folders.list_blends(runs_dir)
-    if is_run and is_blend:
+    if name in folders.list_runs(runs_dir) and name in folders.list_blends(runs_dir):
         raise FerKitError(
-            f"'{source}' is a run and a blend in {runs_dir}; say {runs_dir / source} or {runs_dir / BLENDS / source}"
+            f"'{name}' is a run and a blend in {runs_dir}; say {runs_dir / name} or {runs_dir / BLENDS / name}"
         )
-    if is_run:
-        return _from_run(runs_dir, source)
-    if is_blend:
-        return _from_blend(runs_dir, source)
-    for path in (Path(source), runs_dir / source):  # the second: 'blends/all', 'attention/fold0'
+    found = lookup.look(runs_dir, name)
+    if isinstance(found, RunFolder):
+        return _from_run(found)
+    if isinstance(found, BlendFolder):
+        return _from_blend(found)
+    for path in (Path(name), runs_dir / name):
         if path.is_file():
             return _from_file(path)
         if path.is_dir():
             return _from_folder(path)
-    known = [*folders.list_runs(runs_dir), *folders.list_blends(runs_dir)]
-    there = f"{runs_dir} has {', '.join(known)}" if known else f"{runs_dir} holds none"
-    raise FerKitError(f"no run, blend or path '{source}'{did_you_mean(source, known)}; {there}")
+    raise lookup.unknown(runs_dir, name, "run, blend or path")
 
 
-def _from_run(runs_dir: Path, name: str) -> Source:
-    run = folders.load(runs_dir, name)
+def _from_run(found: RunFolder) -> TestSource:
+    run, name = found.load(), found.name
     accuracy, text = _accuracy(run.oof, run.accuracies)
-    return Source(name, RUN, f"run {run.folder}", run.folder, run.sha256, run.test, accuracy, text, {name: 1.0})
+    return TestSource(name, RUN, f"run {run.folder}", run.folder, run.sha256, run.test, accuracy, text, {name: 1.0})
 
 
-def _from_blend(runs_dir: Path, name: str) -> Source:
-    blend = folders.load_blend(runs_dir, name)
+def _from_blend(found: BlendFolder) -> TestSource:
+    blend, name = found.load(), found.name
     members = {f"{member['run']}": member["weight"] for member in blend.record["members"]}
     origin = f"blend {blend.folder} (of {', '.join(members)})"
     accuracy, text = _accuracy(blend.oof, tuple(blend.record["fold_accuracies"]))
@@ -87,20 +86,20 @@ def _from_blend(runs_dir: Path, name: str) -> Source:
         forecast = float(told["accuracy"])
         text += f"; leaderboard forecast {forecast:.2%}"
     sha256 = {OOF: blend.record["oof_sha256"], TEST: blend.record["test_sha256"]}
-    return Source(name, BLENDED, origin, blend.folder, sha256, blend.test, accuracy, text, members, note, forecast)
+    return TestSource(name, BLENDED, origin, blend.folder, sha256, blend.test, accuracy, text, members, note, forecast)
 
 
-def _from_folder(path: Path) -> Source:
+def _from_folder(path: Path) -> TestSource:
     if (path / BLEND).is_file() and path.absolute().parent.name == BLENDS:
-        return _from_blend(path.absolute().parent.parent, path.absolute().name)
+        return _from_blend(BlendFolder(path.absolute().parent.parent, path.absolute().name))
     if path.absolute().name in folders.list_runs(path.absolute().parent):
-        return _from_run(path.absolute().parent, path.absolute().name)
+        return _from_run(RunFolder(path.absolute().parent, path.absolute().name))
     if (path / TEST).is_file():
         return _from_file(path / TEST)
     raise FerKitError(f"{path}: no run, no blend and no {TEST} in it; name a run, a blend or a {TEST}")
 
 
-def _from_file(path: Path) -> Source:
+def _from_file(path: Path) -> TestSource:
     """One prediction file; where it lies in a fold folder, a whole one."""
     if path.name == TEST and (path.parent / BLEND).is_file():
         return _from_folder(path.parent)
@@ -118,7 +117,7 @@ def _from_file(path: Path) -> Source:
         if oof.labels is not None and all(oof.meta[key] == test.meta[key] for key in ("run", "fold", "config_digest")):
             accuracy, text = _accuracy(oof, ())
     kind = FOLD if marked and path.name == TEST else FILE
-    return Source(name, kind, f"{path}", path.parent, sha256, test, accuracy, text, {run: 1.0})
+    return TestSource(name, kind, f"{path}", path.parent, sha256, test, accuracy, text, {run: 1.0})
 
 
 def _accuracy(oof: Predictions, folds: tuple[float, ...]) -> tuple[float, str]:

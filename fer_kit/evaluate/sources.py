@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.data.loading import Competition, check_digest
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.folds import table
 from fer_kit.folds.table import Folds
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import lookup, predictions
+from fer_kit.runs.folders import BLENDS
+from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
 
 Ints = NDArray[np.int64]
@@ -93,20 +95,12 @@ def load(runs_dir: Path, names: Sequence[str]) -> list[ScoredSource]:
 
 
 def _load(runs_dir: Path, name: str) -> ScoredSource:
-    known_runs, short = folders.list_runs(runs_dir), folders.list_blends(runs_dir)
-    blends = [f"{folders.BLENDS}/{blend}" for blend in short]
-    if name in known_runs:
-        return _of_run(runs_dir, name)
-    for blend in (name, f"{folders.BLENDS}/{name}"):
-        if blend in blends:
-            return _of_blend(runs_dir, blend)
-    known = [*known_runs, *blends]
-    there = f"there are: {', '.join(known)}" if known else "there are none yet; train one first"
-    raise FerKitError(f"{runs_dir}: no run or blend '{name}'{did_you_mean(name, [*known, *short])}; {there}")
+    found = lookup.find_whole(runs_dir, name)
+    return _of_run(found) if isinstance(found, RunFolder) else _of_blend(found)
 
 
-def _of_run(runs_dir: Path, name: str) -> ScoredSource:
-    run, state = folders.load(runs_dir, name, allow_partial=True), folders.status(runs_dir, name)
+def _of_run(found: RunFolder) -> ScoredSource:
+    run, state = found.load(allow_partial=True), found.status()
     note = ""
     if state.missing:
         folds = ("fold " if len(state.missing) == 1 else "folds ") + ", ".join(map(str, state.missing))
@@ -114,17 +108,17 @@ def _of_run(runs_dir: Path, name: str) -> ScoredSource:
             f"{folds} of {state.count} missing: all numbers are of the {len(run.oof):,} rows of the finished folds, "
             "and no score of the whole run"
         )
-    return ScoredSource(name, RUN, run.oof, run.test, run.folds, state.missing, note)
+    return ScoredSource(run.name, RUN, run.oof, run.test, run.folds, state.missing, note)
 
 
-def _of_blend(runs_dir: Path, name: str) -> ScoredSource:
-    blend = folders.load_blend(runs_dir, name.removeprefix(f"{folders.BLENDS}/"))
+def _of_blend(found: BlendFolder) -> ScoredSource:
+    blend = found.load()
     fold = blend.oof.meta["fold"]
     folds = tuple(fold) if isinstance(fold, list) else (fold,)
     note = ""
     if blend.record.get("twins"):
         note = "twins were looked up: out-of-fold rows know the labels of their own twins, as test rows do"
-    return ScoredSource(name, BLEND, blend.oof, blend.test, folds, (), note)
+    return ScoredSource(f"{BLENDS}/{found.name}", BLEND, blend.oof, blend.test, folds, (), note)
 
 
 def groups(runs_dir: Path, sources: Sequence[ScoredSource]) -> Groups:

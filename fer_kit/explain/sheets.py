@@ -17,14 +17,14 @@ from fer_kit.competition import CLASSES
 from fer_kit.config import train_config as config
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.explain import maps as explain_maps
 from fer_kit.explain import overlay as draw
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.models import weights
 from fer_kit.runs import folders as run_folders
-from fer_kit.runs import predictions
+from fer_kit.runs import lookup, predictions
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
@@ -65,15 +65,10 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
     Raises:
         FerKitError: no such run or fold, not finished, without held-out rows, or trained on other data.
     """
+    found = lookup.find_run(runs_dir, run)
     folder = run_folders.fold_folder(runs_dir, run, fold)
-    known = run_folders.list_runs(runs_dir)
-    if run not in known:
-        what = f"no run '{run}'{did_you_mean(run, known)}"
-        if run.removeprefix(f"{run_folders.BLENDS}/") in run_folders.list_blends(runs_dir):
-            what = f"'{run}' is a blend and has no network of its own; explain one of its runs"
-        raise FerKitError(f"{runs_dir}: {what}; there are: {', '.join(known) or 'no runs yet'}")
     if not run_folders.is_finished(folder):
-        there = sorted(path.name for path in folder.parent.glob("fold*") if run_folders.is_finished(path))
+        there = [one.folder.name for one in found.folds() if one.finished]
         raise FerKitError(f"{folder} is not a finished fold; finished are: {', '.join(there) or 'none'}")
     if not fold_spec.left_out(fold):
         raise FerKitError(f"{folder} was trained on every row, so there is no face it never saw; explain a fold")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from fer_kit import cli
 from fer_kit.config.settings import TABLE
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
-from fer_kit.runs import folders
+from fer_kit.runs import folders, lookup
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,17 +41,13 @@ def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str
     Raises:
         FerKitError: no such run, or none of its folds is finished.
     """
-    known = folders.list_runs(runs_dir)
-    if run not in known:
-        hint = did_you_mean(run, known)
-        raise FerKitError(f"{runs_dir}: no run '{run}'{hint}; there are: {', '.join(known) or 'no runs yet'}")
-    state = folders.status(runs_dir, run)
-    full = folders.fold_folder(runs_dir, run, fold_spec.ALL)
-    finished: list[Fold] = [*state.finished, *([fold_spec.ALL] if folders.is_finished(full) else [])]
+    found = lookup.find_run(runs_dir, run)
+    state = found.status()
+    folds = [one for one in found.folds() if len(fold_spec.left_out(one.fold)) < 2]
+    finished = tuple(one.fold for one in folds if one.finished)
     if not finished:
         raise FerKitError(folders.unfinished_message(runs_dir, state))
-    there = sorted(path.name for path in (runs_dir / run).glob("fold*") if "+" not in path.name)
-    return tuple(finished), [name for name in there if name not in map(fold_spec.folder_name, finished)]
+    return finished, [one.folder.name for one in folds if one.fold not in finished]
 
 
 def body(args: argparse.Namespace) -> None:

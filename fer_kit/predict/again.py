@@ -46,7 +46,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Source:
+class FinishedFold:
     """A finished fold. result: result.json."""
 
     folder: Path
@@ -107,10 +107,10 @@ def predicted(wish: Wish, fold: Fold, competition: data.Competition, table: fold
     return save(wish, asked, source, oof, test, time.monotonic() - began)
 
 
-def read(folder: Path) -> Source:
+def read(folder: Path) -> FinishedFold:
     """A finished fold's config and result."""
     settings = config.from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    return Source(folder, settings, atomic.read_json(folder / runs.RESULT))
+    return FinishedFold(folder, settings, atomic.read_json(folder / runs.RESULT))
 
 
 def is_there(folder: Path, wish: Wish, fold: Fold) -> bool:
@@ -135,7 +135,7 @@ def is_there(folder: Path, wish: Wish, fold: Fold) -> bool:
     raise FerKitError(f"{folder} holds another run; name the new one with --tag")
 
 
-def check(source: Source, views: str, here: dict[str, str]) -> None:
+def check(source: FinishedFold, views: str, here: dict[str, str]) -> None:
     """Refuse a fold that cannot be predicted, or need not be."""
     if source.config.digest != source.result["config_digest"]:
         raise FerKitError(f"{source.folder / CONFIG}: not the one that the fold was trained with; put it back")
@@ -152,7 +152,7 @@ def check(source: Source, views: str, here: dict[str, str]) -> None:
 def save(
     wish: Wish,
     asked: fold_predict.Asked,
-    source: Source,
+    source: FinishedFold,
     oof: predictions.Predictions | None,
     test: predictions.Predictions,
     seconds: float,

@@ -10,6 +10,7 @@ result.json (blend.json) is written last and holds the sha256 of the two predict
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,7 @@ def load_blend(runs_dir: Path | str, name: str) -> Blend:
     folder = Path(runs_dir) / BLENDS / name
     record = read(folder, BLEND)
     if record is None:
-        raise FerKitError(_unknown(f"{folder.parent}", "blend", name, list_blends(runs_dir)))
+        raise unknown(f"{folder.parent}", "blend", name, list_blends(runs_dir))
     check_blend(folder / BLEND, record)
     oof, test = predictions.read(folder / OOF), predictions.read(folder / TEST)
     if oof.labels is None:
@@ -245,7 +246,7 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
         raise FerKitError(f"{runs_dir}: no such folder; train a run first, or give the folder of runs with --runs")
     folds = {} if name in RESERVED else _fold_folders(folder)
     if not folds:
-        raise FerKitError(_unknown(f"{runs_dir}", "run", name, list_runs(runs_dir)))
+        raise unknown(f"{runs_dir}", "run", name, list_runs(runs_dir))
     records = {fold: read(path, RESULT) for fold, path in folds.items()}
     return folder, {fold: record for fold, record in records.items() if record is not None}
 
@@ -273,9 +274,14 @@ def _average(tests: list[Predictions], meta: dict[str, Any], where: str) -> Pred
     return Predictions(tests[0].ids, logits.astype(np.float32), meta)
 
 
-def _unknown(where: str, what: str, name: str, known: list[str]) -> str:
-    there = f"there are: {', '.join(known)}" if known else f"there are no {what}s yet"
-    return f"{where}: no {what} '{name}'{did_you_mean(name, known)}; {there}"
+def unknown(where: str, what: str, name: str, known: Sequence[str], aliases: Sequence[str] = ()) -> FerKitError:
+    """The error that `where` has no `what` called `name`; aliases: allowed names that the list does not repeat."""
+    return FerKitError(f"{where}: no {what} '{name}'{did_you_mean(name, [*known, *aliases])}; {list_of(known, what)}")
+
+
+def list_of(known: Sequence[str], what: str) -> str:
+    """`there are: a, b`, or `there are no runs yet`."""
+    return f"there are: {', '.join(known)}" if known else f"there are no {what.partition(',')[0].split()[0]}s yet"
 
 
 RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"

@@ -123,9 +123,9 @@ def test_blends_are_no_members(two, capsys):
 
 
 def test_names_that_do_not_fit(two, capsys):
-    no, there = "--members: no run, blend or folder", "there are: strong, weak"
-    refused(capsys, f"{no} 'week' in runs (did you mean 'weak'?); {there}", "all", "--members", "week")
-    refused(capsys, f"{no} 'x*' in runs; {there}", "all", "--members", "x*")
+    no, there = "--members: runs: no run, blend or folder", "there are: strong, weak"
+    refused(capsys, f"{no} 'week' (did you mean 'weak'?); {there}", "all", "--members", "week")
+    refused(capsys, f"{no} 'x*'; {there}", "all", "--members", "x*")
     refused(capsys, "blend '../all' cannot name a folder", "../all")
     refused(capsys, "blend 'weak': runs has a run of that name; choose another", "weak")
 

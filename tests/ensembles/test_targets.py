@@ -153,7 +153,7 @@ def test_refusals(here, capsys):
     save(here, "lonely", pairs=False)
     assert blend.main(["fitted", "--method", "weights", "--no-pictures", "--members", "net", "lonely"]) == 0
     for argv, message in (
-        (["x", "--from", "nte"], r"--from nte: no run or blend of that name in runs \(did you mean 'net'\?\)"),
+        (["x", "--from", "nte"], r"--from: runs: no run or blend 'nte' \(did you mean 'net'\?\)"),
         (["x", "--from", "lonely", "--scheme", "nested"], r"fold0\+1: not finished; .* with --fold 0\+1"),
         (["x", "--from", "fitted", "--scheme", "nested"], r"fitted to the labels of all folds; blend by --method mean"),
         (["x", "--from", "net", "--confidence", "1"], r"--confidence 1: give a number from 0 to below 1"),

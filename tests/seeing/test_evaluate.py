@@ -247,7 +247,7 @@ def test_what_does_not_belong_together(two, capsys):
     fake_runs.unfinish(two, "weak", 0, 1, 2)
     assert "folds 0, 1, 2 not finished; finish with: python -m fer_kit.train" in refused(capsys, "weak")
     assert "no such file or folder (from --data)" in refused(capsys, "strong", "--data", "nowhere")
-    assert "'nowhere'; there are none yet; train one first" in refused(capsys, "nowhere", "--runs", "nowhere")
+    assert "no run or blend 'nowhere'; there are no runs yet" in refused(capsys, "nowhere", "--runs", "nowhere")
 
 
 def test_labels_other_than_those_of_the_folds(two, capsys):

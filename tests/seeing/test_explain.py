@@ -272,5 +272,5 @@ def test_a_blend_has_no_network(name, tmp_path, capsys):
     assert blend.main(["both", "--runs", str(tmp_path), "--method", "mean", "--no-pictures"]) == 0
     capsys.readouterr()
     assert explain.main([name, "--runs", str(tmp_path)]) == 2
-    told = f"{tmp_path}: '{name}' is a blend and has no network of its own; explain one of its runs; there are: one"
+    told = f"{tmp_path}: '{name}' is a blend and has no network of its own; name a run; there are: one"
     assert told in capsys.readouterr().err

@@ -232,7 +232,7 @@ def test_a_blend_is_a_run_that_uses_the_artifacts_of_its_members(tmp_path, capfd
 
 def test_a_name_that_is_nothing_is_refused(tmp_path, capsys):
     assert track.main(["attentoin", "--runs", str(tmp_path)]) == 2
-    assert f"{tmp_path}: no run or blend 'attentoin'; there are: no runs yet" in capsys.readouterr().err
+    assert f"{tmp_path}: no run or blend 'attentoin'; there are no runs yet" in capsys.readouterr().err
 
 
 def test_a_blend_is_found_by_both_of_its_names(tmp_path):
@@ -241,11 +241,20 @@ def test_a_blend_is_found_by_both_of_its_names(tmp_path):
         place.mkdir(parents=True)
         (place / "blend.json").write_text("{}")
     fake_runs.save_run(tmp_path, "run", seed=1)
-    assert track.folders(tmp_path, "both") == track.folders(tmp_path, "blends/both") == [tmp_path / "blends/both"]
-    assert track.folders(tmp_path, "run") == [tmp_path / "run" / f"fold{fold}" for fold in range(3)]
-    assert track.folders(tmp_path, "blends/run") == [tmp_path / "blends/run"]
+    assert (
+        track.finished_folders(tmp_path, "both")
+        == track.finished_folders(tmp_path, "blends/both")
+        == [tmp_path / "blends/both"]
+    )
+    assert track.finished_folders(tmp_path, "run") == [tmp_path / "run" / f"fold{fold}" for fold in range(3)]
+    assert track.finished_folders(tmp_path, "blends/run") == [tmp_path / "blends/run"]
 
 
 def test_modes_are_off_offline_and_online(capsys):
     assert train.main(["--fold", "0", "--wandb", "on"]) == 2
     assert "invalid choice: 'on' (choose from" in capsys.readouterr().err
+
+
+def test_one_fold_of_a_run_is_found_by_its_name(tmp_path):
+    fake_runs.save_run(tmp_path, "run", 0)
+    assert track.finished_folders(tmp_path, "run/fold1") == [tmp_path / "run" / "fold1"]

@@ -92,11 +92,11 @@ def test_a_lone_file_has_no_known_accuracy(here, capsys):
 
 
 def test_sources_that_are_none(here, capsys):
-    refused(capsys, "no run, blend or path 'a'; runs holds none", "build", "a")
+    refused(capsys, "runs: no run, blend or path 'a'; there are no runs yet", "build", "a")
     fake_runs.save_run(here / "runs", "attention", seed=1)
     refused(
         capsys,
-        "no run, blend or path 'atention' (did you mean 'attention'?); runs has attention",
+        "runs: no run, blend or path 'atention' (did you mean 'attention'?); there are: attention",
         "build",
         "atention",
     )
