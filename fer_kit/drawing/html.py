@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import struct
 from collections.abc import Sequence
-
-READABLE_FRAC = 0.8  # of its size; smaller, the captions of a sheet cannot be read, so it scrolls instead
 
 COLOURS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2430; --soft: #5b6472; --line: #d9dde3; --card: #f5f7f9;
@@ -89,8 +88,15 @@ def heading(value: object, anchor: str = "") -> str:
     return f'<h2 id="{anchor}">{text(value)}</h2>' if anchor else f"<h2>{text(value)}</h2>"
 
 
+def as_number(value: object) -> float | None:
+    """`value` from a JSON file as a finite number; None for anything else."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
 def cards(items: Sequence[tuple[str, str]]) -> str:
-    """Numbers that one sees first: (number, what it is)."""
+    """Large numbers: (number, what it is)."""
     return (
         '<ul class="cards">'
         + "".join(f"<li><b>{text(number)}</b> {text(what)}</li>" for number, what in items)
@@ -99,7 +105,7 @@ def cards(items: Sequence[tuple[str, str]]) -> str:
 
 
 def pairs(items: Sequence[tuple[str, str]]) -> str:
-    """What and how much, a line each; long ones wrap."""
+    """A list of (name, value)."""
     return "<dl>" + "".join(f"<dt>{text(what)}</dt><dd>{text(found)}</dd>" for what, found in items) + "</dl>"
 
 
@@ -127,13 +133,11 @@ def caption_of(caption: str) -> str:
 
 
 def figure(light: bytes, dark: bytes, alt: str, caption: str) -> str:
-    """A PNG in two colourings, embedded; `alt` says in words what is to be seen. It scrolls on a narrow screen."""
+    """A PNG in light and dark colours, embedded and scaled to the screen; alt: what it shows, in words."""
     width, height = struct.unpack(">II", light[16:24])  # of the PNG header
-    size = f'width="{width}" height="{height}" style="min-width:{READABLE_FRAC * width:.0f}px"'
     return (
-        f'<figure><div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><picture>'
-        f'<source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'
-        f'<img src="{_data(light)}" {size} alt="{text(alt)}"></picture></div>'
+        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'
+        f'<img src="{_data(light)}" width="{width}" height="{height}" alt="{text(alt)}"></picture>'
         f"<figcaption>{text(caption)}</figcaption></figure>"
     )
 

@@ -1,159 +1,140 @@
-"""What `report` computes before it writes: scores, curves, blends, faces; whatever is missing is named, not raised."""
+"""Loads and scores everything that the sections of the report show, once; what is missing is named, not raised."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fer_kit import metrics
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate import figures
-from fer_kit.evaluate import records as evaluate_records
+from fer_kit.evaluate import records
 from fer_kit.evaluate import scores as evaluate_scores
-from fer_kit.evaluate import sources as evaluate_sources
+from fer_kit.evaluate.sources import BLEND, Groups, ScoredSource, check_data, common_ids
 from fer_kit.files import atomic
-from fer_kit.report import blends as report_blends
-from fer_kit.report import curves as report_curves
-from fer_kit.report import entries, leaderboard
-from fer_kit.report import maps as report_maps
-from fer_kit.report.blends import Alike
-from fer_kit.report.found import Found
-from fer_kit.report.leaderboard import Ranked
-from fer_kit.report.page import Content
+from fer_kit.report.found import Found, find
+from fer_kit.report.section import Content, Ranked, ReportOptions, objects
+from fer_kit.report.sections import entries
 from fer_kit.runs import folders
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from fer_kit.data.loading import Competition
 
-Pictures = dict[str, Callable[[], "Figure"]]
 
-
-@dataclass(frozen=True)
-class Wish:
-    """What the page is asked to be. data: where the faces lie, None to look for them; sheets: how many of the best
-    sources show faces; faces: whether any are shown. places: folders that may hold activation maps.
-    """
-
-    runs_dir: Path
-    data: str | None
-    ledger: Path
-    sheets: int
-    faces: bool
-    places: Sequence[Path]
-    made: Sequence[tuple[str, str]] = field(default_factory=list)
-
-
-def build(found: Found, wish: Wish) -> tuple[Content, Pictures]:
-    """The content of the page, and the pictures that are files only, undrawn.
+def load(options: ReportOptions) -> Content:
+    """Read the run folder, score every run and blend, and rank them.
 
     Raises:
-        FerKitError: the data folder that was asked for holds none, or other rows.
+        FerKitError: no run folder; the data folder that was given holds no data, or other rows.
     """
     from tqdm import tqdm
 
-    faces, no_faces = _faces(found, wish)
-    scored = {}
-    for source in tqdm(found.sources, desc="scoring", unit="source", disable=None, leave=False):
+    found = find(options.runs_dir, options.trials)
+    competition, no_faces = _competition(found, options)
+    sources, others = _with_rows_of(competition, found.sources)
+    found = replace(found, sources=sources, left_out=[*found.left_out, *others])
+    blends = {source.name: _blend_record(options, source) for source in sources if source.kind == BLEND}
+    scored = []
+    for source in tqdm(sources, desc="scoring", unit="source", disable=None, leave=False):
         groups = found.groups
         scores = evaluate_scores.scores(source.oof.logits, source.labels, groups.of(source.oof.ids))
-        scored[source.name] = scores, evaluate_records.record_of(source, scores, groups)
-    records = [scored[source.name][1] for source in found.sources]
-    ranked = leaderboard.compared(leaderboard.ranked(found.sources, records, found.folds), found.groups)
+        record = records.record_of(source, scores, groups)
+        scored.append(Ranked(source, scores, record, found.folds.get(source.name, []), blends.get(source.name, {})))
+    scored.sort(key=lambda one: (-one.accuracy, one.name))
+    lookups = [one for one in scored if uses_lookup(one.name, blends)]
+    ranked = _compared([one for one in scored if one not in lookups], found.groups)
     order = [one.name for one in ranked if one.name in found.folds]
-    folds = {run: found.folds[run] for run in [*order, *(run for run in found.folds if run not in order)]}
-    overview, notes = report_curves.all_runs(folds)
-    axes = report_curves.shared_axes(folds)
-    drawn = [report_curves.of_run(run, parts, *axes) for run, parts in folds.items()]
-    explained = [fold for run in order[: wish.sheets] for fold in folds[run]] if wish.faces else []
-    maps, troubles = report_maps.find(explained, wish.places)
-    blends = [blend for one in ranked if one.source.kind == evaluate_sources.BLEND for blend in [_blend(one, wish)]]
-    ledger, ledger_troubles = _ledger(wish.ledger)
-    content = Content(
-        runs_dir=wish.runs_dir,
+    ledger, ledger_error = _ledger(options.ledger)
+    return Content(
+        options=options,
         found=found,
         ranked=ranked,
-        overview=overview,
-        curves=[curves for curves in drawn if curves is not None],
-        curve_notes=notes,
-        blends=blends,
-        maps=maps,
-        no_maps="" if wish.faces else no_faces,
+        lookups=lookups,
+        folds={run: found.folds[run] for run in [*order, *(run for run in found.folds if run not in order)]},
         ledger=ledger,
-        ledger_path=wish.ledger,
-        images=None if faces is None else faces.train.images,
+        ledger_error=ledger_error,
+        competition=competition,
         no_faces=no_faces,
-        sheets=wish.sheets,
-        made=wish.made,
-        troubles=[*troubles, *ledger_troubles],
     )
-    pictures = _scores_drawn(ranked, scored, faces, wish.sheets) | _blends_drawn(blends)
-    return content, pictures
 
 
-def _faces(found: Found, wish: Wish) -> tuple[Competition | None, str]:
-    """The competition's rows, or None and why not."""
-    if not wish.faces:
+def uses_lookup(name: str, blends: Mapping[str, dict[str, Any]], seen: frozenset[str] = frozenset()) -> bool:
+    """True if the blend, or a blend among its members, looked up labels of twins. blends: blend.json by name."""
+    record = blends.get(name, {})
+    if record.get("twins"):
+        return True
+    sources = [source for member in objects(record.get("members")) for source in objects(member.get("sources"))]
+    inside = {str(source.get("path")) for source in sources} - seen - {name}
+    return any(uses_lookup(part, blends, seen | {name}) for part in inside)
+
+
+def _blend_record(options: ReportOptions, source: ScoredSource) -> dict[str, Any]:
+    record = atomic.read_json(options.runs_dir / source.name / folders.BLEND)
+    return record if isinstance(record, dict) else {}
+
+
+def _compared(ranked: Sequence[Ranked], groups: Groups) -> list[Ranked]:
+    """Each with its difference to the best that has all folds, on the rows that both predict out of fold."""
+    best = next((one for one in ranked if not one.source.missing), ranked[0] if ranked else None)
+    return [
+        one if one is best or best is None else replace(one, against=difference(one, best, groups)) for one in ranked
+    ]
+
+
+def difference(one: Ranked, other: Ranked, groups: Groups) -> dict[str, Any]:
+    """`one` minus `other` on the rows of both, as JSON of `metrics.Comparison` with the number of rows; {} without."""
+    ids = common_ids([other.source, one.source])
+    if not len(ids):
+        return {}
+    at, of_other = np.searchsorted(one.source.oof.ids, ids), np.searchsorted(other.source.oof.ids, ids)
+    logits, others = one.source.oof.logits[at], other.source.oof.logits[of_other]
+    found = metrics.compare(logits, others, one.source.labels[at], groups.of(ids), other.name)
+    return {"rows": len(ids), **asdict(found)}
+
+
+def _competition(found: Found, options: ReportOptions) -> tuple[Competition | None, str]:
+    """The competition's rows, or None and the reason."""
+    if not options.faces:
         return None, "Faces were left out on request."
-    if not found.sources or not wish.sheets:
+    if not found.sources or not options.sheets:
         return None, "No faces: there is nothing to show them for."
-    from fer_kit.data import loading as data
+    from fer_kit.data import loading
 
     try:
-        place = data.find(wish.data)
+        place = loading.find(options.data)
         with tempfile.TemporaryDirectory() as own:  # reads the cache of the run folder and writes nothing there
-            for kept in (wish.runs_dir / folders.CACHE).glob("*"):
+            for kept in (options.runs_dir / folders.CACHE).glob("*"):
                 (Path(own) / kept.name).symlink_to(kept.resolve())
-            competition = data.load(place, own)
-        evaluate_sources.check_data(competition, found.sources)
+            competition = loading.load(place, own)
+        check_data(competition, found.sources)
     except FerKitError as error:
-        if wish.data is not None:
+        if options.data is not None:
             raise
         return None, f"No faces: {error}"
     return competition, ""
 
 
-def _blend(one: Ranked, wish: Wish) -> tuple[Ranked, dict[str, Any], Alike | str]:
-    record = atomic.read_json(wish.runs_dir / one.name / folders.BLEND)  # a readable object: `runs.load_blend` had it
-    return one, record, report_blends.alike(wish.runs_dir, one.source, record)
+def _with_rows_of(
+    competition: Competition | None, sources: Sequence[ScoredSource]
+) -> tuple[list[ScoredSource], list[tuple[str, str]]]:
+    """The sources whose rows are in the data, and the others with the reason; without data all of them."""
+    if competition is None:
+        return list(sources), []
+    rows = len(competition.train.ids)
+    beyond = [source for source in sources if source.oof.ids[-1] >= rows]
+    reasons = [
+        (one.name, f"holds row {one.oof.ids[-1]:,}, the train data end at {rows - 1:,}; make it again")
+        for one in beyond
+    ]
+    return [source for source in sources if source not in beyond], reasons
 
 
-def _ledger(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+def _ledger(path: Path) -> tuple[list[dict[str, str]], str]:
     try:
-        return entries.read(path), []
+        return entries.read(path), ""
     except FerKitError as error:
-        return [], [str(error)]
-
-
-def _scores_drawn(ranked: Sequence[Ranked], scored: dict[str, Any], faces: Competition | None, sheets: int) -> Pictures:
-    """The pictures of `evaluate` for every source, mistakes for the best ones only."""
-    drawn: Pictures = {}
-    for part, data in ((ranked[:sheets], faces), (ranked[sheets:], None)):
-        sources = [one.source for one in part]
-        made = figures.of_sources(sources, [scored[one.name][0] for one in part], [one.record for one in part], data)
-        drawn |= {name: draw for name, draw in made.items() if name != figures.ACCURACIES}
-    every = [one.source for one in ranked]
-    if every:
-        found = [scored[one.name][0] for one in ranked]
-        drawn[figures.ACCURACIES] = figures.accuracies(every, found, [one.record for one in ranked])
-    return drawn
-
-
-def _blends_drawn(blends: Sequence[tuple[Ranked, dict[str, Any], Alike | str]]) -> Pictures:
-    from fer_kit.drawing import pictures
-
-    drawn: Pictures = {}
-    for one, record, like in blends:
-        names, weights = report_blends.weights_known(record)
-        if names:
-            title = f"{one.name}: weights of its members"
-            drawn[f"{one.source.file_name}-weights.png"] = partial(pictures.bars, names, weights, title)
-        if not isinstance(like, str):
-            title = f"{one.name}: correlation of errors over {like.rows:,} rows"
-            draw = partial(pictures.matrix, like.names, like.correlation, title)
-            drawn[f"{one.source.file_name}-correlation.png"] = draw
-    return drawn
+        return [], str(error)

@@ -1,4 +1,4 @@
-"""What `report` finds in a run folder: sources that can be ranked together, and by name whatever cannot."""
+"""Reads the run folder for the report: the runs and blends that compare fairly, and by name whatever does not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate import sources as evaluate_sources
 from fer_kit.evaluate.sources import FOLDS, Groups, ScoredSource
@@ -18,14 +20,15 @@ from fer_kit.runs import folders
 
 METRICS = "metrics.jsonl"
 FOLD_FOLDER = re.compile(r"fold(all|[0-9]+(\+[0-9]+)?)")
+TRIAL = "-smoke"  # ends the name of a run made by `train --smoke`
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One fold's folder as it is, finished or not.
+    """One fold folder, finished or not.
 
-    epochs: the records of metrics.jsonl. config, env, result: the JSON files, {} where one is not there.
-    trouble: what of it could not be read, in words, or "".
+    epochs: the records of metrics.jsonl. config, env, result: the JSON files, {} if missing. written: when the last
+    epoch was recorded, in seconds since 1970. trouble: what could not be read, or "".
     """
 
     run: str
@@ -37,14 +40,20 @@ class Fold:
     env: dict[str, Any]
     result: dict[str, Any]
     trouble: str = ""
+    written: float | None = None
+
+    @property
+    def is_held_out(self) -> bool:
+        """False for full fits and teachers, which do not leave out exactly one fold."""
+        return self.name[4:].isdigit()
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """sources: with one set of folds and data, so that they can stand side by side.
+    """sources: runs and blends with the same folds and data.
 
-    folds: every fold folder of every run, by run. left_out: (what, why) of all that is not among the sources.
-    notes: what a reader must know about all numbers.
+    folds: every fold folder of every run, by run. left_out: (name, reason) of all that is not among the sources.
+    notes: what holds for all numbers. trials: runs by `train --smoke` that are hidden.
     """
 
     sources: list[ScoredSource]
@@ -52,10 +61,13 @@ class Found:
     folds: dict[str, list[Fold]]
     left_out: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    trials: list[str] = field(default_factory=list)
 
 
-def find(runs_dir: Path) -> Found:
+def find(runs_dir: Path, trials: bool = False) -> Found:
     """Read everything below `runs_dir`; damage is reported in `left_out`, never raised.
+
+    trials: also take the runs by `train --smoke`.
 
     Raises:
         FerKitError: there is no such folder, or neither a run nor a blend in it.
@@ -65,6 +77,8 @@ def find(runs_dir: Path) -> Found:
     names, blends = folders.list_runs(runs_dir), _blend_folders(runs_dir)
     if not names and not blends:
         raise FerKitError(f"{runs_dir}: no run and no blend yet; train one with python -m fer_kit.train --fold 0")
+    hidden = [] if trials else [name for name in names if name.endswith(TRIAL)]
+    names = [name for name in names if name not in hidden]
     loaded, left_out = [], []
     for name in [*names, *blends]:
         try:
@@ -72,8 +86,10 @@ def find(runs_dir: Path) -> Found:
         except FerKitError as error:
             left_out.append((name, _why(runs_dir, name, str(error))))
     sources, others = _of_one_kind(runs_dir, loaded)
+    sources, strangers = _of_these_folds(runs_dir, sources)
     groups, notes = _groups(runs_dir, sources)
-    return Found(sources, groups, {name: list(_folds(runs_dir, name)) for name in names}, left_out + others, notes)
+    folds_of = {name: list(_folds(runs_dir, name)) for name in names}
+    return Found(sources, groups, folds_of, left_out + others + strangers, notes, hidden)
 
 
 def _blend_folders(runs_dir: Path) -> list[str]:
@@ -104,6 +120,27 @@ def _of_one_kind(runs_dir: Path, loaded: list[ScoredSource]) -> tuple[list[Score
     )
 
 
+def _of_these_folds(runs_dir: Path, sources: list[ScoredSource]) -> tuple[list[ScoredSource], list[tuple[str, str]]]:
+    """The sources whose ids and labels are those of folds.csv, and the others; all of them without folds.csv."""
+    path = runs_dir / FOLDS
+    try:
+        folds = table.read(path)
+    except FerKitError:  # reported by `_groups`
+        return sources, []
+    kept, others = [], []
+    for source in sources:
+        ids = source.oof.ids
+        if source.oof.meta["folds_digest"] != folds.digest:
+            kept.append(source)  # reported by `_groups`
+        elif ids[0] < 0 or ids[-1] >= len(folds.ids):
+            others.append((source.name, f"holds row {ids[-1]:,}, {path} ends at {len(folds.ids) - 1:,}; make it again"))
+        elif not np.array_equal(folds.labels[ids], source.labels):
+            others.append((source.name, f"holds other labels than {path}; make it again"))
+        else:
+            kept.append(source)
+    return kept, others
+
+
 def _kind(source: ScoredSource) -> tuple[str, str]:
     return source.oof.meta["folds_digest"], source.oof.meta["data_digest"]
 
@@ -128,7 +165,8 @@ def _folds(runs_dir: Path, run: str) -> Iterator[Fold]:
         records = {name: _object(folder / f"{name}.json", troubles) for name in ("config", "env", "result")}
         epochs = _epochs(folder / METRICS, troubles)
         finished = folders.is_finished(folder)
-        yield Fold(run, folder.name, folder, finished, epochs, **records, trouble="; ".join(troubles))
+        written = (folder / METRICS).stat().st_mtime if (folder / METRICS).is_file() else None
+        yield Fold(run, folder.name, folder, finished, epochs, **records, trouble="; ".join(troubles), written=written)
 
 
 def _object(path: Path, troubles: list[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Page(HTMLParser):
         self.addresses += [value for key, value in values.items() if key in ("src", "href", "srcset") and value]
         if tag == "img":
             self.images.append(values)
-        if tag not in ("img", "meta", "link", "source"):
+        if tag not in ("img", "input", "meta", "link", "source"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -24,7 +24,7 @@ from fer_kit.drawing.svg_charts import Axis, Line
 from fer_kit.evaluate import sources
 from fer_kit.files import atomic
 from fer_kit.report import __main__ as report
-from fer_kit.report import blends
+from fer_kit.report.sections import blends
 from fer_kit.runs import folders
 from tests.helpers import fake_runs, report_world
 from tests.helpers.page import Page
@@ -118,7 +118,7 @@ def test_every_chart_is_a_file_of_its_own(written):
         assert {f"{name}-{part}" for part in parts} <= there
     best = {f"{one['name'].replace('/', '_')}-mistakes.png" for one in told["sources"][:3]}
     assert {name for name in there if name.endswith("mistakes.png")} == best
-    assert {"all-runs-watched-accuracy.svg", "all-runs-train-loss.svg", "ledger.svg", "accuracies.png"} <= there
+    assert {"ledger.svg", "accuracies.png"} <= there
     assert {"blends_first-weights.png", "blends_first-correlation.png"} <= there
     for path in folder.glob("*.svg"):
         drawn = ElementTree.parse(path).getroot()
@@ -127,7 +127,7 @@ def test_every_chart_is_a_file_of_its_own(written):
 
 def test_only_the_best_show_faces_and_none_on_request(world, capsys):
     few = run(capsys, world, "--sheets", "1")[3]
-    assert 0 < few.count('<ul class="faces">') <= 7 and "Its mistakes as faces: python -m fer_kit.evaluate" in few
+    assert 0 < few.count('<ul class="faces">') <= 7 and "Its mistakes as faces: fer-kit evaluate" in few
     none = run(capsys, world, data=False)
     assert none[0] == 0 and "<img" not in none[3] and "Faces were left out on request." in none[3]
     assert not (world.folder / "page/all-files/strong-confusion.png").exists()  # --no-pictures
@@ -138,7 +138,7 @@ def test_without_data_the_page_says_why_there_are_no_faces(world, capsys):
     code = report.main(argv)
     out, page = capsys.readouterr().out, Path("page.html").read_text()
     assert code == 0 and "note: No faces: no competition files" in out and "No faces: no competition files" in page
-    assert "No entries in none.csv yet: python -m submissions upload" in plain(page)
+    assert "No entries in none.csv yet; fer-kit submissions upload" in plain(page)
 
 
 def test_broken_and_missing_parts_are_named_and_the_rest_stands(world, capsys):
@@ -209,7 +209,7 @@ def test_maps_older_than_the_fold_are_flagged(world, capsys):
     newer = (world.runs / "explain/strong-fold0/explain.json").stat().st_mtime + 60
     os.utime(result, (newer, newer))
     words = plain(run(capsys, world)[3])
-    assert "older than the fold's result; make them again: python -m fer_kit.explain strong --fold 0" in words
+    assert "older than the fold's result; make them again: fer-kit explain strong --fold 0" in words
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_maps_older_than_the_fold_are_flagged(world, capsys):
         (["--runs", "nowhere"], r"nowhere: no such folder; train a run first"),
         (["--runs", "."], r"\.: no run and no blend yet; train one with"),
         (["--sheets", "-1"], r"--sheets -1: give a number of 0 or more"),
-        (["--out", "."], r"--out \.: a folder; give the file to write, e\.g\. report\.html"),
+        (["--out", "."], r"--out \.: is a folder; give the file to write, e\.g\. report\.html"),
         (["--data", "nowhere"], r"nowhere"),
     ],
 )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
 from fer_kit.drawing import html
+from fer_kit.drawing.html_tables import SCRIPT, UP, WORDS, Cell, Column, board, number
 from fer_kit.explore import __main__ as explore
 from fer_kit.report import __main__ as report
 from tests.helpers import report_world
 from tests.helpers.browser import DESKTOP_PX, PHONE_PX, missing
 
 BOARD = "document.querySelector('table.board')"
-NAMES = f"[...{BOARD}.tBodies[0].rows].map(row => row.cells[0].dataset.value)"
+NAMES = f"[...{BOARD}.tBodies].map(body => body.rows[0].cells[0].dataset.value)"
 SORTED = f"[...{BOARD}.tHead.rows[0].cells].map(head => head.getAttribute('aria-sort'))"
 FOCUS = "document.activeElement"
 
@@ -72,11 +75,34 @@ def test_a_click_sorts_the_leaderboard(browser, page):
     browser.click("table.board th:nth-child(1) button")
     assert browser.run(NAMES) == sorted(names)
     assert browser.run(SORTED)[:2] == ["ascending", None]
-    seconds = browser.run(f"[...{BOARD}.tHead.rows[0].cells].findIndex(head => /folds done/.test(head.innerText)) + 1")
-    browser.click(f"table.board th:nth-child({seconds}) button")
-    assert browser.run(NAMES)[-1] == "blends/first"  # has no such number, so it comes last
-    browser.click(f"table.board th:nth-child({seconds}) button")
-    assert browser.run(NAMES)[-1] == "blends/first"
+    assert browser.run(f"[...{BOARD}.tBodies].every(body => body.rows[1].className === 'more')")  # details move along
+
+
+def test_numbers_that_are_not_known_come_last(browser, tmp_path):
+    columns = [Column("name", WORDS, UP), Column("value")]
+    rows = [[Cell("a", "a"), number("1", 1.0)], [Cell("b", "b"), number("", None)], [Cell("c", "c"), number("2", 2.0)]]
+    (tmp_path / "page.html").write_text(html.page("x", board("x", columns, rows, "name"), script=SCRIPT))
+    browser.open(tmp_path / "page.html")
+    names = f"[...{BOARD}.tBodies[0].rows].map(row => row.cells[0].dataset.value).join('')"
+    for expected in ("cab", "acb"):
+        browser.click("table.board th:nth-child(2) button")
+        assert browser.run(names) == expected
+
+
+def test_two_are_compared_by_ticking_them_in_the_leaderboard(browser, page):
+    browser.open(page)
+    names = browser.run(NAMES)
+    for place in (3, 2):
+        browser.run(f"document.querySelectorAll('.pick')[{place}].click()")
+    head = browser.run("[...document.querySelectorAll('#compared thead th')].map(cell => cell.textContent)")
+    assert head == [names[2], names[3]]
+    assert re.match(rf"{names[2]} minus {names[3]}: ", browser.run("document.querySelector('#compared p').textContent"))
+    browser.run("document.querySelectorAll('.pick')[0].click()")  # a third takes the place of the first
+    assert browser.run("[...document.querySelectorAll('.pick')].map(one => one.checked)") == [True, False, True, False]
+    browser.run("document.getElementById('compare-1').focus()")
+    browser.press("w")  # by keyboard: the list goes to the name with this letter
+    head = browser.run("[...document.querySelectorAll('#compared thead th')].map(cell => cell.textContent)")
+    assert head == [names[0], "weak"]
 
 
 def test_the_keyboard_is_enough(browser, page):
@@ -89,8 +115,8 @@ def test_the_keyboard_is_enough(browser, page):
     assert left >= 0 and outline != "none"  # it comes into sight, and the focus is seen
     browser.press(Keys.ENTER)
     assert browser.run(f"{FOCUS}.id") == "main"
-    for _ in range(3):  # the scrolling region, then the first two headers
-        browser.press(Keys.TAB)
+    browser.run("document.querySelector('table.board th button').focus()")
+    browser.press(Keys.TAB)
     assert browser.run(f"{FOCUS}.tagName + ' ' + {FOCUS}.innerText") == "BUTTON accuracy"
     browser.press(Keys.SPACE)
     assert browser.run(NAMES)[0] == "weak" and browser.run(SORTED)[1] == "ascending"
@@ -98,6 +124,13 @@ def test_the_keyboard_is_enough(browser, page):
     assert re.search(
         "Sorted by accuracy, ascending", browser.run("document.querySelector('[role=status]').textContent")
     )
+    browser.press(Keys.TAB)
+    browser.press(Keys.TAB)  # over the third header to the first row
+    assert browser.run(f"{FOCUS}.className") == "pick"
+    browser.press(Keys.TAB)
+    assert browser.run(f"{FOCUS}.tagName + ' ' + getComputedStyle({FOCUS}).outlineStyle") == "SUMMARY solid"
+    browser.press(Keys.ENTER)
+    assert browser.run(f"{FOCUS}.parentElement.open")
     browser.run("document.querySelector('#curves ~ details > summary').focus()")
     before = browser.run("document.querySelector('#curves ~ details').open")
     browser.press(Keys.ENTER)
@@ -116,6 +149,29 @@ def test_a_chart_tells_its_values_under_the_pointer(browser, page):
     (told,) = browser.run(words)
     assert re.fullmatch(r"epoch 3: train \d\d\.\d\d% · watched \d\d\.\d\d%", told)
     assert browser.run("getComputedStyle(document.querySelector('.stop:hover text')).opacity") == "1"
+
+
+@pytest.mark.parametrize("size", [PHONE_PX, DESKTOP_PX], ids=["phone", "desktop"])
+@pytest.mark.parametrize("which", ["page", "explored"])
+def test_axe_finds_no_serious_fault(browser, request, which, size):
+    """axe-core, where it is there: AXE_CORE=path/to/axe.min.js, or node_modules; `npm pack axe-core` brings it."""
+    places = [os.environ.get("AXE_CORE") or "node_modules/axe-core/axe.min.js"]
+    script = next((Path(place) for place in places if Path(place).is_file()), None)
+    if script is None:
+        pytest.skip(f"no {places[0]} here; npm install axe-core, or set AXE_CORE to its axe.min.js")
+    for dark in (False, True):
+        browser.open(request.getfixturevalue(which), size, dark)
+        browser.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+        browser.driver.execute_script(script.read_text())
+        found = browser.driver.execute_async_script("axe.run().then(arguments[0])")["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert not serious, [(one["id"], one["help"], one["nodes"][0]["html"][:200]) for one in serious]
+
+
+def test_pictures_are_scaled_to_a_phone(browser, explored):
+    browser.open(explored, PHONE_PX)
+    widths = browser.run("[...document.images].map(one => one.getBoundingClientRect().right)")
+    assert widths and max(widths) <= PHONE_PX[0]
 
 
 def test_tables_keep_apart(browser, tmp_path):

@@ -1,44 +1,67 @@
-"""Where each number of the report came from: folder, digest, commit, device."""
+"""Where each number came from: folder, digest, commit, device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fer_kit.drawing import html
 from fer_kit.evaluate.sources import RUN
 from fer_kit.report.found import Fold
-from fer_kit.report.leaderboard import Ranked
+from fer_kit.report.section import Content, Part, Ranked, Section, objects
 
 SHORT = 12  # hex digits shown; all of them stand in report.json
 
 
-def table(found: Sequence[Ranked], folds: dict[str, list[Fold]], records: dict[str, dict[str, Any]]) -> str:
-    """A line for each fold of each run and for each blend. records: blend.json of each blend, by name."""
+@dataclass(frozen=True, kw_only=True)
+class Provenance(Part):
+    """rows: one for each fold of each run and each blend. facts: (name, value) of all of them and of the page."""
+
+    rows: Sequence[Sequence[str]]
+    facts: Sequence[tuple[str, str]]
+
+
+def build(content: Content) -> Provenance:
+    """The table's rows; the folder of runs in full only on a page that shows faces, which stays at home."""
+    folder = content.options.runs_dir.resolve()
+    where = str(folder) if content.options.faces else folder.name
+    facts = [("folder of runs", where), *digests(content.every), *content.options.made]
+    return Provenance(rows=_rows(content.every, content.folds), facts=facts)
+
+
+def as_html(part: Provenance) -> str:
+    """The table, then what all rows share."""
+    head = ["folder", "out of fold", "sha256 of oof.npz", "commit", "device", "config", "started (UTC)"]
+    table = html.table("Every fold and blend, in the folder of runs", head, part.rows)
+    checked = "For the leaderboard every sha256 was checked and every accuracy computed anew when this page was made."
+    return f'<div class="origin sticky">{table}</div>{html.paragraph(checked, soft=True)}{html.pairs(part.facts)}'
+
+
+def _rows(found: Sequence[Ranked], folds: Mapping[str, list[Fold]]) -> list[list[str]]:
     rows: list[list[str]] = []
     for parts in folds.values():
         rows += [_fold_row(fold) for fold in parts]
     for one in found:
         if one.source.kind != RUN:
             about = one.source.oof.meta
-            made_of = ", ".join(str(member.get("run")) for member in about.get("members") or [])
+            made_of = ", ".join(str(member.get("run")) for member in objects(about.get("members")))
             rows.append(
                 [
                     one.name,
                     f"{one.record['accuracy']:.2%}",
-                    _short(records.get(one.name, {}).get("oof_sha256")),
+                    _short(one.blend.get("oof_sha256")),
                     _commits(about.get("commit")),
                     f"blend of {made_of}" if made_of else "blend",
                     _short(about["config_digest"]),
                     "–",
                 ]
             )
-    head = ["folder", "out of fold", "sha256 of oof.npz", "commit", "device", "config", "started (UTC)"]
-    return html.table("Every fold and blend, in the folder of runs", head, rows)
+    return rows
 
 
 def digests(found: Sequence[Ranked]) -> list[tuple[str, str]]:
-    """What all of them share."""
+    """The digests that all sources share."""
     if not found:
         return []
     about = found[0].source.oof.meta
@@ -62,7 +85,7 @@ def _fold_row(fold: Fold) -> list[str]:
 
 
 def _commits(value: Any) -> str:
-    """One commit or several, short, with `+changes` kept: it says that the code was not that commit's."""
+    """One commit or several, shortened; `+changes` stays, as the code was not exactly that commit's."""
     values = value if isinstance(value, list) else [value]
     return ", ".join(dict.fromkeys(_commit(one) for one in values if one)) or "–"
 
@@ -74,3 +97,9 @@ def _commit(value: Any) -> str:
 
 def _short(value: Any) -> str:
     return str(value)[:SHORT] if value else "–"
+
+
+STYLE = """
+.origin table { font-size: .85rem; }
+"""
+SECTION = Section("origin", "Where each number came from", build, as_html, style=STYLE)

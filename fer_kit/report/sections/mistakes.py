@@ -1,11 +1,12 @@
-"""Where a source errs: its confusion matrix, its classes, its calibration, and its most confident mistakes as faces."""
+"""Where they err: confusion matrix, classes, calibration, and the most confident mistakes as faces."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,11 @@ from fer_kit.competition import CLASSES
 from fer_kit.drawing import html, svg_charts
 from fer_kit.drawing.html_tables import heat
 from fer_kit.drawing.svg_charts import Axis, Line
+from fer_kit.evaluate import figures
+from fer_kit.report.section import Content, Part, Ranked, Section, unfolding
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Images = NDArray[np.uint8]
 
@@ -25,6 +31,59 @@ STYLE = """
 @media (max-width: 40rem) { .faces { gap: .5rem; } .faces li { width: 4.6rem; }
   .faces img { width: 4.6rem; height: 4.6rem; } }
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistakes(Part):
+    """ranked: best first. images: uint8 (N, 48, 48), all train faces, None where none are shown, for `no_faces`."""
+
+    ranked: Sequence[Ranked]
+    images: Images | None
+    no_faces: str
+    sheets: int
+
+
+def build(content: Content) -> Mistakes:
+    """The pictures of `evaluate` for every source, with a sheet of mistakes for the best ones."""
+    drawn: dict[str, Callable[[], Figure]] = {}
+    for number, one in enumerate(content.every):
+        faces = content.competition if number < content.options.sheets else None
+        drawn |= figures.of_sources([one.source], [one.scores], [one.record], faces)
+    return Mistakes(
+        ranked=content.ranked,
+        images=None if content.competition is None else content.competition.train.images,
+        no_faces=content.no_faces,
+        sheets=content.options.sheets,
+        pictures=drawn,
+        notes=[content.no_faces] if content.no_faces else [],
+    )
+
+
+def as_html(part: Mistakes) -> str:
+    """Each source, the best unfolded."""
+    if not part.ranked:
+        return html.paragraph("Nothing is finished yet.")
+    found = [
+        (f"{one.name}, {one.accuracy:.2%}", _source(part, one, number < part.sheets))
+        for number, one in enumerate(part.ranked)
+    ]
+    return ("" if part.images is not None else html.paragraph(part.no_faces, soft=True)) + unfolding(found)
+
+
+def _source(part: Mistakes, one: Ranked, with_faces: bool) -> str:
+    record = one.record
+    caption = f"Calibration error {record['calibration_error']:.2%}; on the dashed line the probabilities are right."
+    kept = f"<figure>{reliability(one.name, record)}<figcaption>{caption}</figcaption></figure>"
+    inside = f'<div class="pair"><div>{confusion(one.name, record)}</div>'
+    inside += f"<div>{classes(one.name, record)}{kept}</div></div>"
+    if part.images is None:
+        return inside
+    if with_faces:
+        return (
+            f"{inside}<h3>Most confident mistakes</h3>{mistakes(one.name, record['confident_mistakes'], part.images)}"
+        )
+    more = f"Its mistakes as faces: fer-kit evaluate {one.name}, or this page with --sheets {len(part.ranked)}."
+    return inside + html.paragraph(more, soft=True)
 
 
 def confusion(name: str, record: dict[str, Any]) -> str:
@@ -43,20 +102,20 @@ def classes(name: str, record: dict[str, Any]) -> str:
         for one in record["classes"]
     ]
     pairs = "; ".join(
-        f"{pair['true']} taken for {pair['answer']} {pair['share']:.0%}" for pair in record["most_confused"][:5]
+        f"{pair['true']} answered as {pair['answer']} {pair['share']:.0%}" for pair in record["most_confused"][:5]
     )
     table = html.table(f"{name}: classes", ["class", "rows", "precision", "recall", "F1"], rows)
     return table + html.paragraph(f"Most rows lost: {pairs}." if pairs else "Not one row is wrong.", soft=True)
 
 
 def reliability(name: str, record: dict[str, Any]) -> str:
-    """What the network promises against what comes true."""
+    """Probability of the answers against the share of right ones."""
     bins = [one for one in record["reliability"] if one["rows"]]
-    line = Line("came true", [(one["confidence"], one["accuracy"]) for one in bins], "c1")
-    promised = Line("promised", [(0.0, 0.0), (1.0, 1.0)], "soft", dashed=True)
+    line = Line("right", [(one["confidence"], one["accuracy"]) for one in bins], "c1")
+    promised = Line("expected", [(0.0, 0.0), (1.0, 1.0)], "soft", dashed=True)
     x, y = Axis("probability of the answer", 0, 1, True), Axis("right answers", 0, 1, True)
-    told = ", ".join(f"{one['confidence']:.0%} promised {one['accuracy']:.0%} right" for one in bins)
-    alt = f"{name}: calibration error {record['calibration_error']:.2%}; {told}"
+    each = ", ".join(f"{one['confidence']:.0%} expected {one['accuracy']:.0%} right" for one in bins)
+    alt = f"{name}: calibration error {record['calibration_error']:.2%}; {each}"
     return svg_charts.lines([promised, line], x, y, alt, hover=False)
 
 
@@ -69,7 +128,7 @@ def mistakes(name: str, wrong: Sequence[dict[str, Any]], images: Images) -> str:
     for label in CLASSES:
         ones = [one for one in wrong if one["true"] == label]
         if ones:
-            parts.append(f"<h4>{html.text(label)}, taken for</h4>")
+            parts.append(f"<h4>{html.text(label)}, answered as</h4>")
             parts.append(f'<ul class="faces">{"".join(_face(one, images[one["id"]]) for one in ones)}</ul>')
     return "".join(parts) or html.paragraph(f"{name} has not one row wrong.")
 
@@ -83,9 +142,12 @@ def _face(one: dict[str, Any], image: Images) -> str:
 
 
 def picture(image: Images, form: str, media: str, **options: Any) -> str:
-    """Pixels, grey (H, W) or coloured (H, W, 3), as an address that holds them."""
+    """Pixels, grey (H, W) or coloured (H, W, 3), as a data: address."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, form, **options)
     return f"data:{media};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+SECTION = Section("errors", "Where they err", build, as_html, style=STYLE)

@@ -1,26 +1,32 @@
-"""Blends of the report: what each member weighs and is worth, and how alike the members err.
+"""Blends: weight and value of each member, and how alike the members err.
 
-blend.json belongs to `ensembles`; it is read here as the JSON that it is, and what is missing in it is left out.
+blend.json is read here as plain JSON; what is missing in it, or of another kind, is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit import metrics
 from fer_kit.drawing import html
+from fer_kit.drawing.html import as_number as _number
 from fer_kit.drawing.html_tables import heat
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate.sources import BLEND, ScoredSource
 from fer_kit.evaluate.tables import interval
 from fer_kit.files import atomic
+from fer_kit.report.section import Content, Part, Ranked, Section, objects, unfolding
 from fer_kit.runs import folders
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 
@@ -37,12 +43,51 @@ class Alike:
     rows: int
 
 
-def alike(runs_dir: Path, blend: ScoredSource, record: dict[str, Any]) -> Alike | str:
-    """Computed from the members' own predictions; in words why not, where these are not what was blended.
+@dataclass(frozen=True, kw_only=True)
+class Blends(Part):
+    """blends: fair ones, best first, each with how alike its members are, or why that is not known."""
 
-    runs that stand for one member (seeds) are averaged as the blend did.
+    blends: Sequence[tuple[Ranked, Alike | str]]
+
+
+def build(content: Content) -> Blends:
+    """The fair blends; weights and correlations as pictures."""
+    found = [one for one in content.ranked if one.is_blend]
+    blends = [(one, alike(content.options.runs_dir, one.source, one.blend)) for one in found]
+    return Blends(blends=blends, pictures=_drawn(blends))
+
+
+def as_html(part: Blends) -> str:
+    """Each blend, the best unfolded."""
+    if not part.blends:
+        return html.paragraph("No blend yet. Make one with: fer-kit blend first")
+    return unfolding(
+        [(f"{one.name}, {one.accuracy:.2%}", shown(one.source, one.blend, like)) for one, like in part.blends]
+    )
+
+
+def _drawn(blends: Sequence[tuple[Ranked, Alike | str]]) -> dict[str, Callable[[], Figure]]:
+    from fer_kit.drawing import pictures
+
+    drawn: dict[str, Callable[[], Figure]] = {}
+    for one, like in blends:
+        names, weights = weights_known(one.blend)
+        if names:
+            title = f"{one.name}: weights of its members"
+            drawn[f"{one.source.file_name}-weights.png"] = partial(pictures.bars, names, weights, title)
+        if not isinstance(like, str):
+            title = f"{one.name}: correlation of errors over {like.rows:,} rows"
+            draw = partial(pictures.matrix, like.names, like.correlation, title)
+            drawn[f"{one.source.file_name}-correlation.png"] = draw
+    return drawn
+
+
+def alike(runs_dir: Path, blend: ScoredSource, record: dict[str, Any]) -> Alike | str:
+    """From the members' own predictions; the reason as text if these are no longer what was blended.
+
+    Runs that form one member (seeds) are averaged as the blend did.
     """
-    members = [member for member in _members(record) if member.get("run")]
+    members = [member for member in objects(record.get("members")) if member.get("run")]
     if len(members) < 2:
         return "one member, so there is nothing to correlate"
     answers = []
@@ -60,8 +105,10 @@ def alike(runs_dir: Path, blend: ScoredSource, record: dict[str, Any]) -> Alike 
 
 
 def _answers(runs_dir: Path, member: dict[str, Any], blend: ScoredSource) -> NDArray[np.int64]:
-    """The classes that a member answers on the blend's rows."""
+    """The classes that a member predicts on the blend's rows."""
     sources = member.get("sources")
+    if isinstance(sources, list) and not all(isinstance(source, dict) for source in sources):
+        raise FerKitError(f"the sources of member '{member['run']}' are damaged in blend.json")
     if not isinstance(sources, list) or not sources:  # blends of older versions name the run alone
         sources = [{"kind": "run", "path": member["run"], "sha256": member.get("sha256", {})}]
     logits = []
@@ -72,7 +119,8 @@ def _answers(runs_dir: Path, member: dict[str, Any], blend: ScoredSource) -> NDA
         folder = runs_dir / place
         if not folder.is_dir():
             raise FerKitError(f"{folder} is gone")
-        for name, digest in dict(source.get("sha256") or {}).items():
+        digests = source.get("sha256")
+        for name, digest in digests.items() if isinstance(digests, dict) else ():
             if not (folder / name).is_file() or atomic.sha256_of(folder / name) != digest:
                 raise FerKitError(f"{folder / name} has changed since; blend again with --force")
         read = folders.load if kind == "run" else folders.load_blend
@@ -87,10 +135,10 @@ def _answers(runs_dir: Path, member: dict[str, Any], blend: ScoredSource) -> NDA
 def shown(blend: ScoredSource, record: dict[str, Any], like: Alike | str) -> str:
     """One blend as HTML."""
     parts = [html.cards(_cards(record))]
-    members = _members(record)
+    members = objects(record.get("members"))
     weights = [_number(member.get("weight")) for member in members]
     top = max((weight for weight in weights if weight is not None), default=0.0)
-    shares = [(weight or 0.0) / top for weight in weights] if top else []
+    shares = [(weight or 0.0) / top for weight in weights] if top > 0 else []
     caption = f"Members of {blend.name}, best first; value: points lost without it" + (
         "; bar: its weight" if shares else ""
     )
@@ -102,7 +150,8 @@ def shown(blend: ScoredSource, record: dict[str, Any], like: Alike | str) -> str
         parts.append(
             html.table("Ways to blend, each scored on rows its fit never saw", head, [*map(_method_row, methods)])
         )
-    for found in record.get("comparisons") or []:
+    comparisons = record.get("comparisons")
+    for found in comparisons if isinstance(comparisons, list) else []:
         parts.append(html.paragraph(_against(found), soft=True))
     parts.append(html.paragraph(f"{like[:1].upper()}{like[1:]}.", soft=True) if isinstance(like, str) else _alike(like))
     return "".join(parts)
@@ -110,34 +159,36 @@ def shown(blend: ScoredSource, record: dict[str, Any], like: Alike | str) -> str
 
 def weights_known(record: dict[str, Any]) -> tuple[list[str], list[float]]:
     """Names and weights of the members that have one."""
-    known = [(str(member.get("run")), _number(member.get("weight"))) for member in _members(record)]
+    known = [(str(member.get("run")), _number(member.get("weight"))) for member in objects(record.get("members"))]
     return [name for name, weight in known if weight is not None], [w for _, w in known if w is not None]
 
 
 def forecast(record: dict[str, Any]) -> tuple[float, Sequence[float]] | None:
-    """What the blend expects of the leaderboard, and its 95% interval."""
+    """The blend's leaderboard forecast and its 95% interval, () where that is not recorded."""
     found = record.get("forecast")
-    if not isinstance(found, dict) or _number(found.get("accuracy")) is None:
+    if not isinstance(found, dict) or (accuracy := _number(found.get("accuracy"))) is None:
         return None
-    bounds = found.get("interval")
-    return found["accuracy"], bounds if isinstance(bounds, list) and len(bounds) == 2 else ()
+    return accuracy, _bounds(found.get("interval"))
+
+
+def _bounds(value: Any) -> Sequence[float]:
+    """An interval, () where there is none."""
+    numbers = [_number(end) for end in value] if isinstance(value, list) else []
+    known = [end for end in numbers if end is not None]
+    return known if len(known) == len(numbers) == 2 else ()
 
 
 def _cards(record: dict[str, Any]) -> list[tuple[str, str]]:
     method = str(record.get("method", "method not recorded"))
     asked = record.get("asked")
     cards = [(f"{record['oof_accuracy']:.2%}", "cross-fitted, out of fold")]
-    bounds = record.get("interval")
-    if isinstance(bounds, list) and len(bounds) == 2:
+    if bounds := _bounds(record.get("interval")):
         cards.append((interval(bounds).replace(" to ", " – "), "95% interval"))
     expected = forecast(record)
     if expected is not None:
         around = f", {interval(expected[1])}" if expected[1] else ""
         cards.append((f"{expected[0]:.2%}", f"leaderboard forecast{around}"))
     cards.append((method, "method" + (f", chosen by {asked}" if asked and asked != method else "")))
-    twins = record.get("twins")
-    if isinstance(twins, dict):
-        cards.append((str(twins.get("mode", "yes")), "twins looked up"))
     return cards
 
 
@@ -160,17 +211,19 @@ def _method_row(line: dict[str, Any]) -> list[str]:
     score, loss, fitted = (
         _number(v) for v in (held.get("oof_accuracy"), held.get("log_loss"), line.get("fitted_accuracy"))
     )
-    bounds = held.get("interval")
+    bounds = _bounds(held.get("interval"))
     return [
         str(line.get("method")),
         "–" if score is None else f"{score:.2%}",
-        interval(bounds) if isinstance(bounds, list) and len(bounds) == 2 else "–",
+        interval(bounds) if bounds else "–",
         "–" if loss is None else f"{loss:.4f}",
         "–" if fitted is None else f"{fitted:.2%}",
     ]
 
 
-def _against(found: dict[str, Any]) -> str:
+def _against(found: Any) -> str:
+    if not isinstance(found, dict):
+        return "A comparison is damaged in blend.json."
     points, error, p = (_number(found.get(key)) for key in ("difference", "standard_error", "p"))
     if points is None or error is None or p is None:
         return f"Against {found.get('against')}: not recorded."
@@ -190,10 +243,4 @@ def _alike(like: Alike) -> str:
     return f'<div class="pair">{"".join(tables)}</div>'
 
 
-def _members(record: dict[str, Any]) -> list[dict[str, Any]]:
-    members = record.get("members")
-    return [member for member in members if isinstance(member, dict)] if isinstance(members, list) else []
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+SECTION = Section("blends", "Blends", build, as_html)

@@ -1,4 +1,4 @@
-"""Learning curves and learning rates of the report, from metrics.jsonl: all runs in one chart, then each by itself."""
+"""Learning curves and learning rates from metrics.jsonl: one picture a recipe, then each run by itself."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 from fer_kit.drawing import html, svg_charts
 from fer_kit.drawing.svg_charts import COLOURED, Axis, Line
 from fer_kit.report.found import Fold
+from fer_kit.report.section import Content, Part, Section
 
 TRAIN, WATCHED = "train", "watched"
-OPEN = 3  # runs whose curves are unfolded
+OPEN = 3  # recipes whose curves are unfolded
 _COLOURS = {TRAIN: "c1", WATCHED: "c2"}
 _PERCENT = ("accuracy",)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of the page: the file it becomes, the SVG."""
+    """A chart: its file name and its SVG."""
 
     file: str
     svg: str
@@ -27,7 +28,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one run: its charts, a table of their means, and what is to be said of them."""
+    """The curves of one run: its charts, a table of their means, and notes."""
 
     run: str
     charts: list[Chart]
@@ -35,34 +36,102 @@ class Curves:
     notes: list[str]
 
 
-def all_runs(folds: dict[str, list[Fold]]) -> tuple[list[Chart], list[str]]:
-    """Watched accuracy and train loss of every run, each the mean over its folds; and which runs are missing there.
+@dataclass(frozen=True, kw_only=True)
+class AllCurves(Part):
+    """recipes: of each recipe its name, its picture of several runs ("" for one run), and the curves of each run."""
 
-    folds: of every run, the best run first; beyond `COLOURED` runs the rest is left to the charts of their own.
+    recipes: Sequence[tuple[str, str, Sequence[Curves]]]
+
+
+def build(content: Content) -> AllCurves:
+    """The curves of each recipe, the recipe of the best run first."""
+    by_recipe: dict[str, dict[str, list[Fold]]] = {}
+    for run, folds in content.folds.items():
+        by_recipe.setdefault(_recipe(run, folds), {})[run] = folds
+    recipes = []
+    charts: dict[str, str] = {}
+    for recipe, runs in by_recipe.items():
+        axes = shared_axes(runs)
+        curves = [found for run, folds in runs.items() if (found := of_run(run, folds, *axes)) is not None]
+        if not curves:
+            continue
+        together = of_recipe(recipe, {found.run: runs[found.run] for found in curves}) if len(curves) > 1 else []
+        for chart in [*together, *(chart for found in curves for chart in found.charts)]:
+            charts[chart.file] = chart.svg
+        shown = [found.run for found in curves][:COLOURED]
+        rest = len(curves) - len(shown)
+        picture = legend(shown) + _charts(together, "charts overview") if together else ""
+        picture += html.paragraph(f"{rest} more runs have charts of their own below.", soft=True) if rest else ""
+        recipes.append((recipe, picture, curves))
+    return AllCurves(recipes=recipes, charts=charts)
+
+
+def as_html(part: AllCurves) -> str:
+    """One picture a recipe, with every fold as a line; below it each run by itself."""
+    if not part.recipes:
+        return html.paragraph("No run has a metrics.jsonl, so there are no curves.")
+    parts = [
+        html.paragraph(
+            "One thin line a fold; dashed: not finished; a dot: the epoch whose weights were kept. Watched rows are "
+            "cut from the training folds; without them the schedule is fixed and every row is learnt. Point at a "
+            "chart to read values. All runs of a recipe have the same axes.",
+            soft=True,
+        )
+    ]
+    for number, (recipe, picture, curves) in enumerate(part.recipes):
+        opened = " open" * (number < OPEN)
+        inside = [_run(found, bool(picture)) for found in curves]
+        summary = f"{html.text(recipe)}, {len(curves)} run{'s' * (len(curves) != 1)}"
+        parts.append(f"<details{opened}><summary>{summary}</summary>{picture}{''.join(inside)}</details>")
+    return "".join(parts)
+
+
+def _run(curves: Curves, folded: bool) -> str:
+    """One run: its charts, then its numbers. folded: inside of <details>."""
+    inside = _charts(curves.charts, "charts") + "".join(html.paragraph(note, soft=True) for note in curves.notes)
+    name = html.text(curves.run)
+    inside += f"<details><summary>{name} in numbers</summary>{curves.table}</details>"
+    return f"<details><summary>{name}</summary>{inside}</details>" if folded else f"<h3>{name}</h3>{inside}"
+
+
+def _charts(charts: Sequence[Chart], kind: str) -> str:
+    return f'<div class="{kind}">{"".join(f"<figure>{chart.svg}</figure>" for chart in charts)}</div>'
+
+
+def _recipe(run: str, folds: Sequence[Fold]) -> str:
+    """The recipe of a run; its own name where that is not recorded."""
+    names = [str(record["recipe"]) for fold in folds for record in (fold.config, fold.result) if record.get("recipe")]
+    return names[0] if names else run
+
+
+def of_recipe(recipe: str, folds: dict[str, list[Fold]]) -> list[Chart]:
+    """Accuracy and loss of the runs of one recipe, a colour a run and a line a fold; at most `COLOURED` runs.
+
+    The rows that are watched, if every run has some; else the rows that are learnt.
     """
-    shown = [run for run, found in folds.items() if any(fold.epochs for fold in found)]
-    notes = []
-    if len(shown) > COLOURED:
-        notes.append(f"the {COLOURED} best runs are drawn here; the others have charts of their own below")
-    shown = shown[:COLOURED]
     charts = []
-    for key, name in (("watch_accuracy", "watched accuracy"), ("train_loss", "train loss")):
-        series = [Line(run, _mean(folds[run], key), f"c{number}") for number, run in enumerate(shown, start=1)]
-        series = [line for line in series if line.points]
+    for key in ("accuracy", "loss"):
+        watched = all(any(_points(fold, f"watch_{key}") for fold in parts) for parts in folds.values())
+        part = "watch" if watched else "train"
+        series = [
+            Line(run, values, f"c{number}", faint=len(parts) > 1, dashed=not fold.finished)
+            for number, (run, parts) in enumerate(list(folds.items())[:COLOURED], start=1)
+            for fold in parts
+            if (values := _points(fold, f"{part}_{key}"))
+        ]
         if not series:
             continue
-        x, y = _axes(series, f"{name}, mean over folds", key.endswith(_PERCENT))
+        name = f"{'watched' if watched else 'train'} {key}"
+        x, y = _axes(series, name, key in _PERCENT)
         ends = "; ".join(f"{line.group} {y.shown(line.points[-1][1], fine=True)}" for line in series)
-        svg = svg_charts.lines(series, x, y, f"{name} of {len(series)} runs over the epochs, at the end: {ends}")
-        charts.append(Chart(f"all-runs-{name.replace(' ', '-')}.svg", svg))
-    blind = [run for run in shown if not _mean(folds[run], "watch_accuracy")]
-    if blind:
-        notes.append(f"no rows are watched by {', '.join(blind)}: the schedule is fixed, every row of a fold is learnt")
-    return charts, notes
+        alt = f"{recipe}: {name} of {len(folds)} runs over the epochs, each fold at its end: {ends}"
+        file = f"recipe-{recipe.replace('/', '_')}-{name.replace(' ', '-')}.svg"
+        charts.append(Chart(file, svg_charts.lines(series, x, y, alt)))
+    return charts
 
 
 def legend(runs: Sequence[str]) -> str:
-    """Which run has which colour in the charts of `all_runs`."""
+    """Which run has which colour in the charts of `of_recipe`."""
     keys = "".join(
         '<li><svg viewBox="0 0 14 10" width="14" height="10" aria-hidden="true">'
         f'<circle class="c{number}" cx="6" cy="5" r="4.5"/></svg> {html.text(run)}</li>'
@@ -72,7 +141,7 @@ def legend(runs: Sequence[str]) -> str:
 
 
 def of_run(run: str, folds: Sequence[Fold], loss: Axis | None, accuracy: Axis | None) -> Curves | None:
-    """The curves of one run; None where it has none. loss, accuracy: the axes that all runs share."""
+    """The curves of one run; None without epochs. loss, accuracy: the axes that all runs of the recipe share."""
     single = [fold for fold in folds if fold.epochs]
     notes = [f"{fold.name}: {fold.trouble}" for fold in folds if fold.trouble]
     if not single:
@@ -99,7 +168,7 @@ def of_run(run: str, folds: Sequence[Fold], loss: Axis | None, accuracy: Axis | 
 
 
 def shared_axes(folds: dict[str, list[Fold]]) -> tuple[Axis | None, Axis | None]:
-    """Loss and accuracy axes that hold every run, so that charts side by side can be compared."""
+    """Loss and accuracy axes that hold all of these runs, so that charts side by side compare."""
     axes: list[Axis | None] = []
     for name in ("loss", "accuracy"):
         values = [
@@ -140,7 +209,7 @@ def _in_words(run: str, name: str, series: Sequence[Line], axis: Axis) -> str:
 
 
 def _table(run: str, folds: Sequence[Fold]) -> str:
-    """The numbers of the charts, mean over folds: what a chart tells those who cannot see it."""
+    """The numbers of the charts, mean over folds, for those who cannot see them."""
     keys = [
         ("train accuracy", "train_accuracy", "{:.2%}"),
         ("watched accuracy", "watch_accuracy", "{:.2%}"),
@@ -183,3 +252,9 @@ def _axes(series: Sequence[Line], name: str, share: bool, from_zero: bool = Fals
     values = [value for line in series for _, value in line.points]
     x = Axis("epoch", min(epochs), max(max(epochs), min(epochs) + 1), whole=True)
     return x, svg_charts.axis_of(name, values, share, from_zero)
+
+
+STYLE = """
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; list-style: none; font-size: .9rem; }
+"""
+SECTION = Section("curves", "Learning curves", build, as_html, style=STYLE)

@@ -1,4 +1,4 @@
-"""The activation maps that `explain` has left, for the report: their sheets, and in numbers where the light falls."""
+"""Where the networks look: the activation maps made by `explain`, as sheets and in numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from fer_kit.drawing import html
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.report.found import Fold
-from fer_kit.report.mistakes import picture
+from fer_kit.report.section import Content, Part, Section, unfolding
+from fer_kit.report.sections.mistakes import picture
 
 FOLDER, JSON = "explain", "explain.json"
 QUALITY = 80  # of WebP: a sheet takes about a seventh of its PNG and its captions stay sharp
@@ -30,7 +31,7 @@ SHEETS = {
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of one fold. about: explain.json. sheets: the pictures that are there; old: made before the fold."""
+    """The maps of one fold. about: explain.json. sheets: its pictures. old: made before the fold was finished."""
 
     fold: Fold
     folder: Path
@@ -39,10 +40,41 @@ class Maps:
     old: bool
 
 
-def find(folds: Sequence[Fold], places: Sequence[Path]) -> tuple[list[Maps], list[str]]:
-    """What `explain` has left for these folds below `places`, and what of it cannot be read.
+@dataclass(frozen=True, kw_only=True)
+class AllMaps(Part):
+    """maps: of the best runs. none: what to say without any."""
 
-    places: folders with <run>-<fold>/explain.json; the first that has a fold's maps counts.
+    maps: Sequence[Maps]
+    none: str
+
+
+def build(content: Content) -> AllMaps:
+    """The maps of the best runs, on a page that shows faces."""
+    options = content.options
+    best = [one.name for one in content.ranked if not one.is_blend]
+    if not options.faces:
+        return AllMaps(maps=[], none=content.no_faces)
+    folds = [fold for run in best[: options.sheets] for fold in content.folds[run]]
+    maps, troubles = find(folds, options.map_folders)
+    none = "No activation maps of the best runs yet."
+    if best:
+        first = next(one for one in content.ranked if not one.is_blend).source.folds[0]
+        none += f" Make them with: fer-kit explain {best[0]} --fold {first}{options.runs_option}"
+    return AllMaps(maps=maps, none=none, notes=troubles)
+
+
+def as_html(part: AllMaps) -> str:
+    """Each fold's maps, the first unfolded."""
+    notes = "".join(html.paragraph(note) for note in part.notes)
+    if not part.maps:
+        return notes + html.paragraph(part.none)
+    return notes + unfolding([(f"{one.fold.run} {one.fold.name}", shown(one)) for one in part.maps])
+
+
+def find(folds: Sequence[Fold], places: Sequence[Path]) -> tuple[list[Maps], list[str]]:
+    """The maps of these folds below `places`, and what could not be read.
+
+    places: folders with <run>-<fold>/explain.json; the first one that has a fold's maps counts.
     """
     found, troubles = [], []
     for fold in folds:
@@ -56,10 +88,13 @@ def find(folds: Sequence[Fold], places: Sequence[Path]) -> tuple[list[Maps], lis
         except FerKitError as error:
             troubles.append(str(error))
             continue
+        if not isinstance(about, dict):
+            troubles.append(f"{folder / JSON}: not a JSON object; make the maps again")
+            continue
         result = fold.folder / "result.json"
         old = result.is_file() and (folder / JSON).stat().st_mtime < result.stat().st_mtime
         sheets = [folder / name for name in SHEETS if (folder / name).is_file()]
-        found.append(Maps(fold, folder, about if isinstance(about, dict) else {}, sheets, old))
+        found.append(Maps(fold, folder, about, sheets, old))
     return found, troubles
 
 
@@ -71,13 +106,15 @@ def shown(maps: Maps) -> str:
         how += f", a map of {'×'.join(map(str, side))}"
     parts = [html.paragraph(f"{how}; from {maps.folder}", soft=True)]
     if maps.old:
-        again = f"python -m fer_kit.explain {maps.fold.run} --fold {maps.fold.name[4:]}"
+        again = f"fer-kit explain {maps.fold.run} --fold {maps.fold.name[4:]}"
         parts.append(html.paragraph(f"These maps are older than the fold's result; make them again: {again}"))
+    from PIL import Image
+
     parts.append(_light(maps))
     for path in maps.sheets:
         try:
             sheet = _sheet(path, f"{maps.fold.run} {maps.fold.name}: {SHEETS[path.name]}")
-        except OSError as error:
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
             sheet = html.paragraph(f"{path}: no readable picture ({error})")
         opened = " open" * (path.name == AVERAGE)
         parts.append(f"<details{opened}><summary>{html.text(SHEETS[path.name])}</summary>{sheet}</details>")
@@ -90,21 +127,26 @@ def _light(maps: Maps) -> str:
     if not isinstance(light, dict) or not isinstance(even, dict) or not light:
         return ""
     bands = list(even)
-    rows = [[name, *(f"{float(shares.get(band, 0)):.0%}" for band in bands)] for name, shares in light.items()]
-    rows.append(["(an even light)", *(f"{float(even[band]):.0%}" for band in bands)])
+    lines = [*light.items(), ("(an even light)", even)]
+    rows = [[name, *(_share(shares, band) for band in bands)] for name, shares in lines if isinstance(shares, dict)]
     caption = "Share of the light on each part of the face, average over right answers"
     return html.table(caption, ["class", *bands], rows)
 
 
+def _share(shares: dict[str, Any], band: str) -> str:
+    value = html.as_number(shares.get(band))
+    return "–" if value is None else f"{value:.0%}"
+
+
 def _sheet(path: Path, caption: str) -> str:
-    """A sheet at its own size, which scrolls on a narrow screen; alt: the caption, since numbers stand above it."""
+    """A sheet, scaled to the screen; alt: the caption, since numbers stand above it."""
     from PIL import Image
 
     with Image.open(path) as opened:
         pixels = np.asarray(opened.convert("RGB"))
     height, width = pixels.shape[:2]
     address = picture(pixels, "WEBP", "image/webp", quality=QUALITY, method=4)
-    size = f'width="{width}" height="{height}" style="min-width:{html.READABLE_FRAC * width:.0f}px"'
-    words = html.text(caption)
-    picked = f'<img src="{address}" {size} alt="{words}">'
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{words}">{picked}</div>'
+    return f'<img src="{address}" width="{width}" height="{height}" alt="{html.text(caption)}">'
+
+
+SECTION = Section("maps", "Where they look", build, as_html)

@@ -1,6 +1,6 @@
-"""The ledger of the report: what was uploaded, what was expected of it, and what the leaderboard said.
+"""The ledger: what was uploaded, what was expected of it, and what the leaderboard said.
 
-The file belongs to `submissions`; it is read here as the CSV that it is.
+`submissions` writes the file; it is read here as plain CSV.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fer_kit.drawing import html, svg_charts
 from fer_kit.drawing.html_tables import WORDS, Cell, Column, board, number
 from fer_kit.errors import FerKitError
+from fer_kit.report.section import Content, Part, Section
 
 NEEDED = ("utc", "file", "cv_accuracy", "forecast", "public", "private", "status", "message", "source")
 FEWEST = 3  # scored entries below which a chart shows nothing
@@ -31,8 +33,45 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entries(Part):
+    """lines: oldest first. error: why there are none, or ""."""
+
+    lines: Sequence[dict[str, str]]
+    path: Path
+    error: str
+
+
+def build(content: Content) -> Entries:
+    """The ledger as loaded, and its chart."""
+    drawn = chart(content.ledger)
+    return Entries(
+        lines=content.ledger,
+        path=content.options.ledger,
+        error=content.ledger_error,
+        charts={} if drawn is None else {"ledger.svg": drawn},
+        notes=[content.ledger_error] if content.ledger_error else [],
+    )
+
+
+def as_html(part: Entries) -> str:
+    """The table, and the chart from `FEWEST` scored entries on."""
+    if part.error:
+        return html.paragraph(part.error)
+    if not part.lines:
+        return html.paragraph(f"No entries in {part.path} yet; fer-kit submissions upload adds them.", soft=True)
+    parts = [table(part.lines)]
+    if not part.charts:
+        few = f"From {FEWEST} scored entries on, a chart shows how well one score predicts the other."
+        parts.append(html.paragraph(few, soft=True))
+    else:
+        parts.append(f'<div class="charts overview">{part.charts["ledger.svg"]}</div>')
+        parts.append(html.paragraph("Numbered as in the table; on the dashed line both scores are equal.", soft=True))
+    return "".join([*parts, html.paragraph(f"From {part.path}.", soft=True)])
+
+
 def read(path: Path) -> list[dict[str, str]]:
-    """The lines of the ledger, oldest first; none where there is no ledger.
+    """The lines of the ledger, oldest first; none without a ledger.
 
     Raises:
         FerKitError: it cannot be read, or is no ledger.
@@ -100,9 +139,12 @@ def chart(lines: Sequence[dict[str, str]]) -> str | None:
         return None
     x = svg_charts.axis_of("out-of-fold accuracy in %", [pair[0] for pair in pairs])
     y = svg_charts.axis_of("public score in %", [pair[1] for pair in pairs])
-    told = "; ".join(f"entry {mark}: {cv:.2f}% out of fold, {public:.2f}% public" for cv, public, mark in pairs)
-    return svg_charts.points(pairs, x, y, f"Public score over out-of-fold accuracy. {told}")
+    each = "; ".join(f"entry {mark}: {cv:.2f}% out of fold, {public:.2f}% public" for cv, public, mark in pairs)
+    return svg_charts.points(pairs, x, y, f"Public score over out-of-fold accuracy. {each}")
 
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
+
+
+SECTION = Section("ledger", "Entries made", build, as_html)

@@ -1,0 +1,58 @@
+"""Twin lookups: blends that use labels of train rows which show the same photo, apart from everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fer_kit.drawing import html
+from fer_kit.drawing.html import as_number
+from fer_kit.evaluate.tables import interval
+from fer_kit.report.section import Content, Part, Ranked, Section
+from fer_kit.report.sections.blends import forecast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookups(Part):
+    """lookups: best first."""
+
+    lookups: Sequence[Ranked]
+
+
+def build(content: Content) -> Lookups:
+    """All blends that looked up twins."""
+    return Lookups(lookups=content.lookups)
+
+
+def as_html(part: Lookups) -> str:
+    """One table; forecasts compare with those of other blends, out-of-fold accuracies do not."""
+    if not part.lookups:
+        return html.paragraph("None. fer-kit blend NAME --twins near adds one beside the blend.", soft=True)
+    head = ["blend", "twins", "made of", "out of fold without", "with", "forecast with lookup", "test rows changed"]
+    return html.paragraph(
+        "A twin lookup changes answers by the labels of train rows that show the same photo. That is knowledge about "
+        "the data files, not about faces: it raises the leaderboard score and helps with no other face. Out-of-fold "
+        "accuracy with lookup uses labels of held-out rows, so it ranks nowhere above."
+    ) + html.table("Blends with twin lookup", head, [_row(one) for one in part.lookups])
+
+
+def _row(one: Ranked) -> list[str]:
+    found: Any = one.blend.get("twins")
+    twins = found if isinstance(found, dict) else {}
+    without = twins.get("without")
+    before = as_number(without.get("oof_accuracy")) if isinstance(without, dict) else None
+    ahead = forecast(one.blend)
+    changed, rows = as_number(twins.get("rows_changed")), as_number(twins.get("rows"))
+    return [
+        one.short_name,
+        str(twins.get("mode", "in a member")),
+        str(twins.get("blend", "–")),
+        "–" if before is None else f"{before:.2%}",
+        f"{one.accuracy:.2%}",
+        "–" if ahead is None else f"{ahead[0]:.2%}" + (f" ({interval(ahead[1])})" if ahead[1] else ""),
+        "–" if changed is None or rows is None else f"{changed:,.0f} of {rows:,.0f}",
+    ]
+
+
+SECTION = Section("lookups", "Twin lookups", build, as_html)

@@ -1,0 +1,255 @@
+"""What to send next, and why: the best fair source, its forecast, what was sent, what is still training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from fer_kit.drawing import html
+from fer_kit.evaluate.tables import SURE, interval
+from fer_kit.report.found import Fold
+from fer_kit.report.section import Content, Part, Ranked, Section, objects
+from fer_kit.report.sections import entries
+from fer_kit.report.sections.blends import forecast
+
+IDLE_SECONDS, IDLE_EPOCHS = 600.0, 4  # without a new epoch for longer, a fold counts as stopped
+SHOWN = 5  # newest entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatNext(Part):
+    """headline: what to do. reasons: why, a sentence each. command: what to type, or ""."""
+
+    headline: str
+    reasons: Sequence[str]
+    command: str
+    cards: Sequence[tuple[str, str]]
+    sent: Sequence[Sequence[str]]
+    sent_note: str
+    training: Sequence[Sequence[str]]
+
+
+def build(content: Content) -> WhatNext:
+    """Choose by out-of-fold accuracy among finished runs and blends; lookups of twins are never chosen."""
+    complete = [one for one in content.ranked if not one.source.missing]
+    best = complete[0] if complete else None
+    headline, reasons, command = _advice(content, best, complete)
+    return WhatNext(
+        headline=headline,
+        reasons=reasons,
+        command=command,
+        cards=_cards(content, complete),
+        sent=_sent(content.ledger),
+        sent_note=_bias(content.ledger),
+        training=_training(content),
+        notes=[f"next: {headline[:1].lower()}{headline[1:]}" + (f": {command}" if command else "")],
+    )
+
+
+def _advice(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -> tuple[str, list[str], str]:
+    """Headline, reasons, command."""
+    runs = content.options.runs_option
+    if best is None:
+        some = content.ranked[0] if content.ranked else None
+        reasons = ["No run has all of its folds, so no accuracy stands for the whole train set."]
+        if some is not None:
+            reasons.append(f"Furthest is {some.name}: {some.of_folds} folds, {some.accuracy:.2%} on their rows.")
+        return "Finish a run first", reasons, "" if some or content.folds else f"fer-kit train --fold 0{runs}"
+    reasons = _reasons(content, best, complete)
+    earlier = [(number, line) for number, line in _numbered(content.ledger) if _is_of(line, best)]
+    same = [(number, line) for number, line in earlier if _same_score(line, best)]
+    if not same:
+        if earlier:
+            number, line = earlier[-1]
+            reasons.append(f"Entry #{number} came from an earlier version of it ({_scored(line)}).")
+        return f"Send {best.name}", reasons, f"fer-kit submissions build {best.short_name}{runs}"
+    number, line = same[-1]
+    reasons.append(f"It was sent as entry #{number} on {line['utc'][:10]} ({_scored(line)}).")
+    members = _members(best)
+    unused = [one for one in complete if not one.is_blend and one.name not in {*members, best.name}]
+    if unused:
+        names = [*(members or [best.name]), *(one.name for one in unused)]
+        reasons.append(f"Not in it: {', '.join(one.name for one in unused)}.")
+        again = f"fer-kit blend next --members {' '.join(names)}{runs}"
+        return f"{best.name} was sent; blend it with the new runs", reasons, again
+    return f"{best.name} was sent; train another run and blend again", reasons, ""
+
+
+def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list[str]:
+    around = interval(best.record["interval"])
+    reasons = [
+        f"Best of {len(complete)} finished runs and blends: {best.accuracy:.2%} out of fold, 95% interval {around}."
+    ]
+    if len(complete) > 1 and (second := complete[1]).against:
+        points, error = 100 * second.against["difference"], 100 * second.against["standard_error"]
+        told = "more than chance" if second.against["p"] < SURE else "within chance"
+        reasons.append(f"The next, {second.name}, is at {points:+.2f} ± {error:.2f} points: {told}.")
+    expected = forecast(best.blend)
+    if expected is not None:
+        bounds = f", 95% interval {interval(expected[1])}" if expected[1] else ""
+        reasons.append(f"Leaderboard forecast: {expected[0]:.2%}{bounds}.")
+    elif not best.is_blend:
+        reasons.append("A run has no leaderboard forecast; a blend of it, even alone, has one.")
+    top = entries.best(content.ledger)
+    if top is not None:
+        reasons.append(f"Best public score so far: {top[0]:.2%}, {top[1]}.")
+    lookup = next((one for one in content.lookups if forecast(one.blend)), None)
+    if lookup is not None and (ahead := forecast(lookup.blend)):
+        reasons.append(
+            f"With twin lookup, {lookup.name} has a forecast of {ahead[0]:.2%}. It uses labels of train rows that show "
+            "the same photo; see Twin lookups before you decide."
+        )
+    return reasons
+
+
+def _cards(content: Content, complete: Sequence[Ranked]) -> list[tuple[str, str]]:
+    """The numbers that people ask for first."""
+    cards = []
+    blend = next((one for one in complete if one.is_blend), None)
+    run = next((one for one in complete if not one.is_blend), None)
+    partial = next((one for one in content.ranked if one.source.missing), None)
+    if blend is not None:
+        cards.append((f"{blend.accuracy:.2%}", f"best blend, {blend.short_name}"))
+        if (expected := forecast(blend.blend)) is not None:
+            around = f", {interval(expected[1])}" if expected[1] else ""
+            cards.append((f"{expected[0]:.2%}", f"its leaderboard forecast{around}"))
+    if run is not None:
+        cards.append((f"{run.accuracy:.2%}", f"best run with all folds, {run.name}"))
+    if partial is not None and (run is None or partial.accuracy > run.accuracy):
+        cards.append((f"{partial.accuracy:.2%}", f"best unfinished run, {partial.name}, {partial.of_folds} folds"))
+    scored = entries.best(content.ledger)
+    if scored is not None:
+        cards.append((f"{scored[0]:.2%}", f"best public score, {scored[1]}"))
+    cards.append(("{} of {}".format(*_folds_done(content)), "folds finished"))
+    return cards
+
+
+def _folds_done(content: Content) -> tuple[int, int]:
+    """How many folds are finished, and how many there would be with all folds of every run, begun or not."""
+    cut = content.found.groups.folds
+    done = whole = 0
+    for parts in content.folds.values():
+        own = [fold for fold in parts if fold.is_held_out]
+        done += sum(fold.finished for fold in own)
+        whole += max(len(own), cut.count if own and cut is not None else 0)
+    return done, whole
+
+
+def _sent(ledger: Sequence[dict[str, str]]) -> list[list[str]]:
+    """The newest entries, newest first: number, file, made of, forecast, public."""
+    rows = []
+    for number, line in reversed(_numbered(ledger)[-SHOWN:]):
+        expected, public = entries.score(line, "forecast"), entries.score(line, "public")
+        rows.append(
+            [
+                f"#{number}",
+                PurePath(line["file"]).name,
+                line["source"] or "–",
+                "–" if expected is None else f"{expected:.2%}",
+                line["status"] if public is None else f"{public:.2%}",
+            ]
+        )
+    return rows
+
+
+def _bias(ledger: Sequence[dict[str, str]]) -> str:
+    """How far public scores lie from their forecasts, or "" where no entry has both."""
+    pairs = [(entries.score(line, "public"), entries.score(line, "forecast")) for line in ledger]
+    gaps = [100 * (public - expected) for public, expected in pairs if public is not None and expected is not None]
+    if not gaps:
+        return ""
+    of = f"{len(gaps)} entr{'y' if len(gaps) == 1 else 'ies'}"
+    return f"Public scores minus forecasts: {sum(gaps) / len(gaps):+.2f} points on average, {of}."
+
+
+def _training(content: Content) -> list[list[str]]:
+    """Every fold that is not finished: name, epochs, state."""
+    cut = content.found.groups.folds
+    rows = []
+    for run, parts in content.folds.items():
+        for fold in parts:
+            if not fold.finished:
+                rows.append([f"{run} {fold.name}", _epochs(fold), _state(fold)])
+        own = {fold.name for fold in parts if fold.is_held_out}
+        missing = [f"{k}" for k in range(cut.count) if f"fold{k}" not in own] if own and cut is not None else []
+        if missing:
+            rows.append([f"{run} fold {', '.join(missing)}", "–", "not begun"])
+    return rows
+
+
+def _epochs(fold: Fold) -> str:
+    done = max((record["epoch"] for record in fold.epochs), default=0)
+    planned = fold.config.get("epochs")
+    return f"{done} of {planned}" if isinstance(planned, int) else f"{done}"
+
+
+def _state(fold: Fold) -> str:
+    """Whether the fold seems to be training now; a stopped one with the command that goes on."""
+    command = fold.env.get("command")
+    if fold.written is None:
+        return "no epoch yet"
+    idle = time.time() - fold.written
+    pace = [seconds for record in fold.epochs if (seconds := html.as_number(record.get("seconds"))) is not None]
+    if idle < max(IDLE_SECONDS, IDLE_EPOCHS * max(pace, default=0.0)):
+        return "training: its last epoch is new"
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(fold.written))
+    resume = f"; go on with {command.replace(' --resume', '')} --resume" if isinstance(command, str) else ""
+    return f"stopped, last epoch {when}{resume}"
+
+
+def _numbered(ledger: Sequence[dict[str, str]]) -> list[tuple[int, dict[str, str]]]:
+    return list(enumerate(ledger, start=1))
+
+
+def _is_of(line: dict[str, str], one: Ranked) -> bool:
+    """True if the entry was built from a source of this kind and name."""
+    return line["source"] == f"{one.source.kind} {one.short_name}"
+
+
+def _same_score(line: dict[str, str], one: Ranked) -> bool:
+    """True if the entry has the very accuracy that the source has now."""
+    accuracy = entries.score(line, "cv_accuracy")
+    return accuracy is not None and abs(accuracy - one.accuracy) < 1e-5
+
+
+def _scored(line: dict[str, str]) -> str:
+    public = entries.score(line, "public")
+    return line["status"] or "no score yet" if public is None else f"public {public:.2%}"
+
+
+def _members(one: Ranked) -> list[str]:
+    return [str(member["run"]) for member in objects(one.blend.get("members")) if member.get("run")]
+
+
+def as_html(part: WhatNext) -> str:
+    """The first screen."""
+    command = f"<p><code>{html.text(part.command)}</code></p>" if part.command else ""
+    reasons = "".join(f"<li>{html.text(reason)}</li>" for reason in part.reasons)
+    parts = [
+        f'<div class="advice"><p class="headline">{html.text(part.headline)}</p><ul>{reasons}</ul>{command}</div>',
+        html.cards(part.cards),
+        "<h3>Sent so far</h3>",
+    ]
+    if part.sent:
+        head = ["entry", "file", "made of", "forecast", "public"]
+        parts.append(html.table("Newest entries", head, part.sent))
+        parts.append(html.paragraph(part.sent_note, soft=True) if part.sent_note else "")
+    else:
+        parts.append(html.paragraph("Nothing yet.", soft=True))
+    parts.append("<h3>Still training</h3>")
+    if part.training:
+        parts.append(html.table("Folds that are not finished", ["fold", "epochs", "state"], part.training))
+    else:
+        parts.append(html.paragraph("Every fold that was begun is finished.", soft=True))
+    return "".join(parts)
+
+
+STYLE = """
+.advice { background: var(--card); border-left: .3rem solid var(--bar); border-radius: .3rem; padding: .5rem 1rem; }
+.advice .headline { font-size: 1.25rem; font-weight: 700; margin: .2rem 0; overflow-wrap: anywhere; }
+.advice ul { margin: .3rem 0; padding-left: 1.2rem; max-width: 50rem; } .advice code { font-weight: 600; }
+#next ~ .wide td:last-child { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
+"""
+SECTION = Section("next", "What to send next", build, as_html, style=STYLE)
