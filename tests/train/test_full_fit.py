@@ -43,7 +43,10 @@ def test_typed_filed_and_seeded():
 @pytest.mark.parametrize("text", ["1+1", "1+2+3", "-1", "01", "every", "", "1+", "1.0"])
 def test_other_folds_are_refused(text, capsys):
     assert train.main(["--fold", text, "--dry-run"] if text != "-1" else ["--fold=-1", "--dry-run"]) == 2
-    assert re.search(r"is no fold; give its number, e.g. 3, or full, or two as 1\+3|means several folds; write --folds", capsys.readouterr().err)
+    assert re.search(
+        r"is no fold; give its number, e.g. 3, or full, or two as 1\+3|means several folds; write --folds",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.parametrize("recipe", ["residual", "baseline_v1"])
