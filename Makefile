@@ -50,6 +50,9 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 test: $(VENV)/installed  ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile
 
+quick: $(VENV)/installed  ## the tests that take less than about a second each
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile -m "not slow"
+
 test-lowest:  ## the tests on the lowest versions that setup.cfg claims, in .venv-lowest
 	$(MAKE) test VENV=.venv-lowest PINS=tests/versions/lowest.txt PYTHON=python3.11
 
@@ -75,4 +78,4 @@ bench: $(VENV)/installed  ## speed and memory against others and the machine's l
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test test-lowest test-kaggle-image fuzz faults lint bench clean
+.PHONY: help install demo test quick test-lowest test-kaggle-image fuzz faults lint bench clean

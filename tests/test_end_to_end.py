@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ensembles import blend
 from fer_kit.folds import __main__ as folds_command
@@ -15,6 +16,7 @@ from fer_kit.train import __main__ as train
 from submissions.__main__ import main as submissions
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_checked_submission(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert synthetic_command.main(["data", "--rows", "420", "--test-rows", "60"]) == 0

@@ -114,6 +114,7 @@ def test_folders_stay_small():
         assert count <= 14, f"{named(folder)} has {count} modules"
 
 
+@pytest.mark.slow
 def test_help_and_dry_run_are_light(competition_dir, runs_dir):
     """In one fresh process: --help of every command, and a dry run, load nothing heavy."""
     dry = ["--fold", "0", "--dry-run", "--data", str(competition_dir), "--runs", str(runs_dir)]
@@ -131,6 +132,7 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
+@pytest.mark.slow
 def test_training_brings_along_nothing_that_it_was_not_asked_for():
     program = f"import sys, fer_kit.train.fold; print(sorted({HEAVY - TORCH - {'PIL'}!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)

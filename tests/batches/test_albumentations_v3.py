@@ -135,6 +135,7 @@ def test_every_parameter_is_drawn_as_on_the_device(stage):
             assert values.std() == pytest.approx(on_device[name].std(), rel=0.05), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "name", "change"), WIDER)
 def test_a_range_that_is_wider_by_30_percent_is_noticed(stage, name, change):
     drawn, on_device = STAGES[stage]
@@ -152,6 +153,7 @@ def test_how_often_faces_are_mirrored_and_erased():
     assert erased == pytest.approx(DEVICE.erase_prob, abs=3 * math.sqrt(0.09 / DRAWS))
 
 
+@pytest.mark.slow
 def test_pictures_show_what_was_drawn():
     """Mirror and warp recovered from three dots, whose centres of mass are found in the pictures of both."""
     count, at = 1200, [(22, 22), (22, 32), (32, 22)]

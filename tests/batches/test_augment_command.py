@@ -29,6 +29,7 @@ def command(competition_dir: Path, runs_dir: Path) -> list[str]:
     return [*place, "--recipe", "deep_v3", "--set", "epochs=2", "batch_size=64", "limit_rows=128", "--tag", "a"]
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(command, runs_dir, tmp_path, capsys):
     path = tmp_path / "mine.yaml"
     path.write_text(pipeline_file.text_of(V3, True))
@@ -88,6 +89,7 @@ def test_a_pipeline_that_does_not_work_leaves_no_folder(command, runs_dir, tmp_p
     assert not (runs_dir / "deep_v3-a").exists()
 
 
+@pytest.mark.slow
 def test_albumentations_is_imported_only_where_asked_for_and_then_asks_no_network(command):
     """Left to itself it looks for a newer version of itself when it is imported."""
     program = f"""

@@ -74,6 +74,7 @@ def test_a_cut_off_run_goes_on_and_tells_of_whole_pairs(trained, tmp_path, monke
     assert not (tmp_path / "a.work").exists()
 
 
+@pytest.mark.slow
 def test_trainings_side_by_side_fill_the_same_record(tmp_path, competition_dir, runs_dir, capfd):
     """Real trainings in processes of their own."""
     few = ["--recipe", "baseline_v1", "--rows", "64", "--epochs", "2", "--seeds", "1", "--only", "clip"]
@@ -118,6 +119,7 @@ def test_every_row_changes_the_base_and_only_what_it_names():
     assert "drop-path" not in of_study and "vgg" not in of_study  # it has no residual branch, and comes in one width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ablation_table.EQUAL_WORK)
 def test_networks_are_compared_at_about_equal_work(name):
     base = override(recipes.get(name), ["width_mult=0.5", "drop_path_prob=0"])  # which vgg has no branch for

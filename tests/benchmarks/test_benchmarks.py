@@ -46,6 +46,7 @@ def in_this_process(topic: str, plan: Plan) -> dict[str, object]:
     return topic_training.measure(plan).to_json()
 
 
+@pytest.mark.slow
 def test_one_table_and_one_record(tmp_path, tiny, monkeypatch, capsys):
     monkeypatch.setitem(QUICK, "recipe", "baseline_v1")
     monkeypatch.setattr(topic_training, "WORKERS", 0)
@@ -104,6 +105,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path, capsys):
     assert f"--data {tmp_path}: torchvision needs a plain train.csv here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_topic_of_its_own_process():
     found = topics.measured("folds", Plan("", **QUICK))
     assert found["rows"][0]["what"] == "folds with twins, 400 images" and found["rows"][0]["ours"] > 0

@@ -66,6 +66,7 @@ def test_shapes_types_and_numbering(drawn: draw.SyntheticCompetition) -> None:
     assert len(drawn.twins) == len(drawn.twin_kinds)
 
 
+@pytest.mark.slow
 def test_class_counts_are_the_real_proportions(ordinary: draw.SyntheticCompetition) -> None:
     assert np.bincount(ordinary.train_labels).tolist() == [417, 46, 428, 754, 505, 331, 519]  # 16.4 Happy : Disgust
     assert np.bincount(ordinary.test_labels).tolist() == [104, 11, 107, 189, 126, 83, 130]

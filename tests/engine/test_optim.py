@@ -101,6 +101,7 @@ def trained(config, epochs, seed=0):
     return state, states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [RESNET, "deep_v1"])
 def test_a_frozen_network_changes_in_its_classifier_alone(model):
     own = ("image_px=0", "optimizer=sgd") if model == "deep_v1" else ()

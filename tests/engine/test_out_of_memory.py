@@ -81,6 +81,7 @@ def with_memory(monkeypatch, memory):
     monkeypatch.setattr(models, "build", built)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "batch", "parts"), [(40, 32, 2), (17, 16, 4), (2, 2, 32)])
 def test_the_answer_names_what_fits_and_works(place, runs_dir, monkeypatch, capsys, images, batch, parts):
     memory = Small(images)
@@ -107,6 +108,7 @@ def test_batches_are_cut_evenly_so_that_accumulate_takes_them(images, parts, exp
     assert list(out_of_memory.cuts(images, parts)) == expected
 
 
+@pytest.mark.slow
 def test_a_batch_is_tried_as_it_is_once_nothing_is_frozen_and_images_have_grown(place, monkeypatch, capsys):
     seen = []
     begin = fine_tuning.begin_epoch
@@ -122,6 +124,7 @@ def test_a_batch_is_tried_as_it_is_once_nothing_is_frozen_and_images_have_grown(
     assert epochs > 1 and seen == [(64, 0), (32, epochs - 1)]
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_kept_and_can_go_on(place, runs_dir, monkeypatch, capsys):
     whole = loop.train_epoch
 

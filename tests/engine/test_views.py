@@ -135,6 +135,7 @@ def test_the_network_never_holds_more_than_the_bound(name, monkeypatch):
     assert [len(x) for x in net.shown] == [8] * 2 * COUNTS[name] + [5] * COUNTS[name]
 
 
+@pytest.mark.slow
 def test_a_network_that_sees_larger_images_holds_fewer():
     """As many pixels at most; those of 48 pixels, and with them the bits of every run of ours, stay together."""
     net = models.build(recipes.get("timm/test_resnet"))

@@ -25,6 +25,7 @@ def twins(rng: np.random.Generator, groups: int, share: float) -> tuple[np.ndarr
     return np.where(rng.random(len(numbers)) < 0.8, together[numbers], own), numbers
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(1)
     covered, by_rows = 0, 0

@@ -58,6 +58,7 @@ def test_a_fold_is_held_out_from_its_fits_and_from_its_choice(drawn):
     assert all(len(set(FOLD_OF_ROW[rows])) in (3, 4) for rows in spy.fits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [*METHODS, AUTO])
 def test_labels_of_a_fold_move_nothing_that_scores_it(drawn, method):
     members, labels = drawn
@@ -68,6 +69,7 @@ def test_labels_of_a_fold_move_nothing_that_scores_it(drawn, method):
         assert not np.array_equal(true[FOLD_OF_ROW != 2], lied[FOLD_OF_ROW != 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inside", "outside"), [("weights", "weights"), ("stack", AUTO), (AUTO, "weights")])
 def test_a_blend_inside_a_blend_leaks_nothing(drawn, inside, outside):
     members, labels = drawn
@@ -99,6 +101,7 @@ def test_inner_rows_of_the_fold_that_is_scored_are_the_stored_ones(drawn):
 # honesty, measured
 
 
+@pytest.mark.slow
 def test_useless_members_do_not_raise_the_cross_fitted_score():
     logits, labels = drawn_members.truth(800, seed=3)
     good = drawn_members.members(logits, [1.0])
@@ -110,6 +113,7 @@ def test_useless_members_do_not_raise_the_cross_fitted_score():
     assert made.choose() == crossfit.ONE
 
 
+@pytest.mark.slow
 def test_only_useless_members_score_no_better_than_the_commonest_class():
     _, labels = drawn_members.truth(800, seed=5)
     made = fits(drawn_members.useless(60, 800), labels)

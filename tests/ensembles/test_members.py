@@ -237,6 +237,7 @@ def test_given_weights_and_a_method_that_fits_its_own(two, capsys):
 # the whole command with all that is fitted
 
 
+@pytest.mark.slow
 def test_the_default_command_end_to_end(two, capsys):
     fake_runs.save_run(two, "third", seed=3, skill=2.4)
     code, out, error = run(capsys, "all", options=())

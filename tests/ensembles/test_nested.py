@@ -33,6 +33,7 @@ def three(two):
     return two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_that_fits_nothing_does_not_hide_what_was_fitted_below(three, capsys, layer):
     run(capsys, "inner", "--members", "weak", "third", options=WEIGHTS)

@@ -118,6 +118,7 @@ def test_a_row_is_updated_by_what_was_learned_without_its_group():
     assert not np.array_equal(fitted.apply(log_probs, pairs_of())[row], one[row])  # the fit to all rows does know it
 
 
+@pytest.mark.slow
 def test_the_blend_stays_and_the_one_with_twins_lies_beside_it(place):
     _, runs_dir = place
     plain, twins = folders.load_blend(runs_dir, "all"), folders.load_blend(runs_dir, "all-twins")
@@ -191,6 +192,7 @@ def test_without_the_switch_the_report_says_what_it_would_bring(place, capsys):
     assert not (runs_dir / "blends" / "off-twins").exists()
 
 
+@pytest.mark.slow
 def test_every_method_has_its_forecast(tmp_path, capsys):
     data, runs_dir = twin_world.save(tmp_path, WORLD)
     twin_world.save_run(runs_dir, data, WORLD, "other", memory=1.0, skill=0.8, seed=5)
@@ -230,6 +232,7 @@ def test_nothing_is_written_where_the_second_name_is_taken(place, capsys):
     shutil.rmtree(runs_dir / "newer-twins")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_looked_up_is_refused_and_told(tmp_path, capsys):
     data, runs_dir = twin_world.save(tmp_path, WORLD)
     (runs_dir / "folds-test.csv").rename(tmp_path / "away")

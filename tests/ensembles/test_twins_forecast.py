@@ -22,6 +22,7 @@ def twins_of(tmp_path, world, memory):
     return blend.study(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 1.5, 4.0])
 def test_with_and_without_lookup(tmp_path, memory):
     world = twin_world.draw(rows=2500, test_rows=1500, seed=3)

@@ -213,6 +213,7 @@ def test_a_group_over_the_limit_stops_the_search(drawn: SyntheticCompetition) ->
     assert np.bincount(twins.find(images[1:], "exact").groups).max() == 100
 
 
+@pytest.mark.slow
 def test_a_chain_over_the_limit_stops_the_search(drawn: SyntheticCompetition) -> None:
     more = near_copies.make(np.repeat(drawn.images[:1], 110, axis=0), "contrast", np.random.default_rng(0))
     with pytest.raises(FerKitError, match="form one twin group, over the limit of 100"):

@@ -36,6 +36,7 @@ def test_the_slug_is_the_one_that_data_looks_for():
     assert f"https://www.kaggle.com/competitions/{COMPETITION}/rules" == RULES_URL
 
 
+@pytest.mark.slow
 def test_kernels_push_status_and_output(kaggle_site, tmp_path):
     def run(version):
         version.files = {f"file{n}.txt": b"%d" % n for n in range(6)} | {"fold0/oof.npz": b"numbers"}
@@ -65,6 +66,7 @@ def test_kernels_push_status_and_output(kaggle_site, tmp_path):
         client.kernel_output(KERNEL, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_submit_and_look(kaggle_site, tmp_path):
     client = kaggle_site.client()
     file = tmp_path / "first.csv"
@@ -92,6 +94,7 @@ def test_scores_come_newest_first(kaggle_site):
     assert (found[0].date, found[0].public, found[0].private) == ("2026-11-22T10:00:00", None, 0.7)
 
 
+@pytest.mark.slow
 def test_quota_and_a_token(kaggle_site):
     client = kaggle_site.client(KAGGLE_API_TOKEN=kaggle_site.token, KAGGLE_USERNAME=None, KAGGLE_KEY=None)
     assert client.user() == "player"  # only Kaggle knows whose token it is
@@ -101,6 +104,7 @@ def test_quota_and_a_token(kaggle_site):
     assert kaggle_site.calls("GetAcceleratorQuotaStatistics")[0].headers["Authorization"].startswith("Bearer ")
 
 
+@pytest.mark.slow
 def test_transient_failures_are_tried_again(kaggle_site):
     for response in (DROP, error(429, "Rate limited. Retry after 7 seconds.", Retry_After="7")):
         kaggle_site.fail("GetSubmissionLimits", response)

@@ -62,6 +62,7 @@ def failure(capsys, *words: str) -> str:
     return err.removeprefix("error: ").strip()
 
 
+@pytest.mark.slow
 def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     md5 = hashlib.md5(members["train.csv"], usedforsecurity=False).hexdigest()
     monkeypatch.setitem(download.MD5, "train.csv", md5)
@@ -93,6 +94,7 @@ def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     assert len(loading.load("data", tmp_path / "cache").train.ids) == 360  # the zip beside the files does no harm
 
 
+@pytest.mark.slow
 def test_an_interrupted_download_goes_on(kaggle, capsys, monkeypatch):
     part = Path(f"far/.download/{COMPETITION}.zip")
     whole = kaggle.zip_bytes
@@ -116,6 +118,7 @@ def test_an_interrupted_download_goes_on(kaggle, capsys, monkeypatch):
     assert Path("far/fer2013.tar.gz").read_bytes() == ARCHIVE
 
 
+@pytest.mark.slow
 def test_what_is_not_a_zip_is_not_kept(kaggle, capsys):
     whole, client = kaggle.zip_bytes, kaggle.client()
     kaggle.fail("zip", html(200, "Sign in"))
@@ -152,6 +155,7 @@ def test_a_folder_is_not_a_file(kaggle, capsys):
     assert failure(capsys) == "--out data: is a file; name a folder"
 
 
+@pytest.mark.slow
 def test_a_zip_of_something_else(kaggle, capsys):
     kaggle.zip_bytes = zip_of({"hello.txt": b"x"})
     assert failure(capsys) == "data: Kaggle's zip held no train.csv and test.csv"

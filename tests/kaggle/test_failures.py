@@ -66,6 +66,7 @@ def entry(tmp_path):
 # --- credentials, rules, names ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_credentials(kaggle_site, refused):
     text = refused(NoCredentials, kaggle_site.client(KAGGLE_KEY=None, KAGGLE_USERNAME=None).submissions, COMPETITION)
     assert text.startswith("no Kaggle credentials found; make a token at https://www.kaggle.com/settings/api and set")
@@ -79,6 +80,7 @@ def test_credentials(kaggle_site, refused):
     assert not kaggle_site.sleeps  # refusals are not tried again
 
 
+@pytest.mark.slow
 def test_rules_not_accepted(kaggle_site, refused, tmp_path):
     said = "You must accept this competition's rules before you'll be able to download files."
     kaggle_site.fail("DownloadDataFiles", error(403, said))
@@ -87,6 +89,7 @@ def test_rules_not_accepted(kaggle_site, refused, tmp_path):
     assert said in text and not kaggle_site.sleeps
 
 
+@pytest.mark.slow
 def test_wrong_slugs(kaggle_site, refused):
     text = refused(UnknownSlug, kaggle_site.client().submissions, "fer-2013")
     assert text.startswith("Kaggle knows no competition 'fer-2013', or you have not joined it; check the name (this")
@@ -100,6 +103,7 @@ def test_wrong_slugs(kaggle_site, refused):
 # --- transport ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_asked_too_often(kaggle_site, refused):
     kaggle_site.fail("GetSubmissionLimits", error(429, "Too Many Requests", Retry_After="7"), times=2)
     client = kaggle_site.client(Timeouts(attempts=2))
@@ -116,6 +120,7 @@ def test_a_web_page_instead_of_data(kaggle_site, refused):
     )
 
 
+@pytest.mark.slow
 def test_network_gone_and_too_slow(kaggle_site, refused):
     client = kaggle_site.client(ONCE, http_proxy="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
     text = refused(NetworkGone, client.submissions, COMPETITION)
@@ -126,6 +131,7 @@ def test_network_gone_and_too_slow(kaggle_site, refused):
     assert text.startswith(f"no answer from Kaggle about competition '{COMPETITION}' within 2.5 s; check the network")
 
 
+@pytest.mark.slow
 def test_an_unknown_fault_shows_what_was_said_without_secrets(kaggle_site, refused):
     said = f"The flux capacitor is empty {kaggle_site.key} {kaggle_site.token} http://x.y/z?Signature=planted"
     kaggle_site.fail("GetSubmissionLimits", error(400, said))
@@ -137,6 +143,7 @@ def test_an_unknown_fault_shows_what_was_said_without_secrets(kaggle_site, refus
 # --- kernels ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_push_that_was_refused_with_exit_code_0(kaggle_site, refused, kernel):
     kaggle_site.fail("SaveKernel", reply_json({"error": "Maximum batch GPU session count of 2 reached."}))
     text = refused(SessionCapReached, kaggle_site.client().push, kernel)
@@ -163,6 +170,7 @@ def test_a_push_whose_answer_is_lost_is_not_repeated(kaggle_site, refused, kerne
     assert len(kaggle_site.calls("SaveKernel")) == len(kaggle_site.kernels[KERNEL]) == 1
 
 
+@pytest.mark.slow
 def test_states_that_mislead(kaggle_site, kernel):
     client = kaggle_site.client()
     kaggle_site.fail("GetKernelSessionStatus", reply_json({"status": "PAUSED"}))  # stops the client with a traceback
@@ -175,6 +183,7 @@ def test_states_that_mislead(kaggle_site, kernel):
     assert (state.word, state.raw, state.failure) == ("error", "ERROR", 'Your notebook "ran"\nout of memory')
 
 
+@pytest.mark.slow
 def test_outputs_that_are_not_what_they_say(kaggle_site, refused, tmp_path):
     version = KernelVersion(KERNEL, 1, {}, log="[]")
     kaggle_site.kernels[KERNEL] = [version]
@@ -211,6 +220,7 @@ def test_an_upload_that_was_refused_with_exit_code_0(kaggle_site, refused, entry
     assert not kaggle_site.submissions and not kaggle_site.calls("CreateSubmission")
 
 
+@pytest.mark.slow
 def test_closed_and_used_up(kaggle_site, refused, entry):
     submit = kaggle_site.client().submit
     kaggle_site.limits["numAllowedNow"] = 0
@@ -221,6 +231,7 @@ def test_closed_and_used_up(kaggle_site, refused, entry):
     assert text.startswith("the competition takes no submissions now; look at its page https://www.kaggle.com/compet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("response", [Dropped(after=True), html(200)])
 def test_a_lost_answer_never_leads_to_a_second_entry(kaggle_site, refused, entry, response):
     kaggle_site.fail("CreateSubmission", response)
@@ -229,12 +240,14 @@ def test_a_lost_answer_never_leads_to_a_second_entry(kaggle_site, refused, entry
     assert len(kaggle_site.calls("CreateSubmission")) == 1 and not kaggle_site.sleeps
 
 
+@pytest.mark.slow
 def test_a_connection_lost_before_the_upload_submitted_nothing(kaggle_site, refused, entry):
     kaggle_site.fail("StartSubmissionUpload", DROP)
     refused(NetworkGone, kaggle_site.client().submit, COMPETITION, entry, "text")
     assert not kaggle_site.calls("CreateSubmission")
 
 
+@pytest.mark.slow
 def test_a_page_without_entries(kaggle_site):
     assert kaggle_site.client().submissions(COMPETITION) == []
 

@@ -131,6 +131,7 @@ def test_refusals(argv, message, capsys):
     assert not Path("kernels").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "kept", "models", "datasets"),
     [
@@ -218,6 +219,7 @@ def test_titles_tell_kernels_apart():
     assert len(set(long)) == 2 and all(plan.check_title(title) for title in long)
 
 
+@pytest.mark.slow
 def test_the_size_cap(monkeypatch, capsys):
     size = build.make(planned(), {}).size_bytes
     assert size < 300_000  # far below the cap: room for what is still to come

@@ -49,6 +49,7 @@ def test_the_bundle_is_source_only_sorted_and_without_times(made):
     )
 
 
+@pytest.mark.slow
 def test_the_same_files_make_the_same_bundle(made, tmp_path, monkeypatch):
     copy = tmp_path / "elsewhere"
     for package in ("fer_kit", "kernels"):
@@ -61,6 +62,7 @@ def test_the_same_files_make_the_same_bundle(made, tmp_path, monkeypatch):
     assert bundle.make({}).sha256 != made.sha256
 
 
+@pytest.mark.slow
 def test_everything_that_runs_in_the_kernel_is_in_it(made):
     """No bundled module imports one of our own that stays at home."""
     for name in made.files:
@@ -80,6 +82,7 @@ def package(tmp_path: Path, **files: bytes) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_data_weights_and_credentials_stay_at_home(tmp_path, made):
     planted = {
         "model_dot_safetensors": b"weights",

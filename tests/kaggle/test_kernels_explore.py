@@ -56,6 +56,7 @@ def test_the_notebook_is_clean_and_every_boolean_is_written():
     assert [metadata[name] for name in booleans] == [True, False, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("train.csv", "test.csv"), ("icml_face_data.csv",)])
 def test_it_runs_with_pandas_alone(tmp_path, names):
     without = "import sys; sys.modules['fer_kit'] = None"
@@ -63,6 +64,7 @@ def test_it_runs_with_pandas_alone(tmp_path, names):
     assert "read with pandas" in told and "python -m kernels explore builds one that has it" in told
 
 
+@pytest.mark.slow
 def test_built_and_pushed_it_carries_the_package(tmp_path, kaggle_site: Site, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     kaggle_site.cli_environ(monkeypatch)

@@ -17,6 +17,7 @@ from tests.helpers.kaggle_standin import KernelVersion, error, reply_json
 from tests.helpers.pushed_kernels import RUN, SMALL, entry, files_of, save_output, save_runs
 
 
+@pytest.mark.slow
 def test_folds_come_home_once(evening, capsys):
     assert commands.main(["fetch"]) == 0
     told = capsys.readouterr().out
@@ -60,6 +61,7 @@ def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
     assert Path("runs", RUN, "fold1", "last.pt").read_bytes() == b"a checkpoint"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -94,11 +96,13 @@ def link() -> tarfile.TarInfo:
     return member
 
 
+@pytest.mark.slow
 def test_an_error_page_as_output_changes_nothing(evening, capsys):
     evening.version.files["runs-1.tar"] = error(403, "Forbidden")
     refused(capsys)
 
 
+@pytest.mark.slow
 def test_a_traversal_name_changes_nothing(evening, capsys):
     evening.version.files["../../escaped.txt"] = b"evil"
     refused(capsys)
@@ -126,6 +130,7 @@ def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_aske
     assert folders.is_finished(Path("runs", RUN, "fold0"))
 
 
+@pytest.mark.slow
 def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys):
     """Kaggle answers for version 1 while version 2 was just pushed: status says so, run waits it out."""
     record.put(Path("runs"), entry("20260131T130000-cccccccc", version=2))
@@ -142,6 +147,7 @@ def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys):
     assert commands.main(["fetch"]) == 0
 
 
+@pytest.mark.slow
 def test_run_waits_out_a_stale_end_and_stops_at_its_deadline(evening, capsys, monkeypatch):
     site, ref = evening.site, "player/fer-kit-small"
     clock = [0.0]
@@ -166,6 +172,7 @@ def test_run_waits_out_a_stale_end_and_stops_at_its_deadline(evening, capsys, mo
     assert out.count("version 3: unknown (Kaggle says 'SOMETHING_NEW')") == 1  # one line until it changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("response", "message"),
     [

@@ -70,6 +70,7 @@ def interrupt(version: KernelVersion, competition: Path, folder: Path) -> None:
     version.files = {name: (folder / name).read_bytes() for name in version.files}
 
 
+@pytest.mark.slow
 def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     digest = deal.read("runs/folds.csv").digest
     assert commands.main(["push", *SMALL, "--folds", "0"]) == 0
@@ -131,6 +132,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     assert all(v.source and constants(v.source)["RUN_ID"] for versions in evening.kernels.values() for v in versions)
 
 
+@pytest.mark.slow
 def test_a_session_that_cannot_train_says_why_and_fetch_shows_it(evening, capsys):
     """No GPU although one was asked for: nothing is trained on the CPU in silence."""
     assert commands.main(["push", "--recipe", "baseline_v1", "--folds", "0-1"]) == 0

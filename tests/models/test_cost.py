@@ -31,6 +31,7 @@ def test_a_multiply_add_counts_two():
     assert str(Cost(1_528_143, 284_491_264)) == ("1.53 M parameters, 0.284 GFLOPs an image (2 for each multiply-add)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_dry_run_says_what_the_network_costs(name, competition_dir, runs_dir, capsys):
     words = ["--fold", "0", "--recipe", name, "--dry-run", "--data", str(competition_dir), "--runs", str(runs_dir)]

@@ -27,6 +27,7 @@ def build(name: str) -> nn.Module:
     return models.build(TrainConfig(recipe=name, model=name, epochs=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_grey_faces_in_logits_out_and_every_weight_gets_a_gradient(name):
     torch.manual_seed(0)
@@ -66,6 +67,7 @@ def test_the_study_networks_are_those_of_the_study():
     assert linears(attention) == [(128, 256), (256, 7)] and dropouts(attention, nn.Dropout) == [0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
     """Bright against dark: a few steps must lower the loss; saved weights predict the same bits."""

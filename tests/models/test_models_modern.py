@@ -101,6 +101,7 @@ def test_drop_path_without_a_residual_branch_is_refused():
         override(recipes.get("wide"), ["image_px=96"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WIDTH_MODELS)
 def test_half_as_wide_costs_about_a_quarter(name):
     """Every layer gets narrower: weights and FLOPs of a layer fall with the square, but for the first and the last."""

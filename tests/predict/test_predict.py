@@ -50,6 +50,7 @@ def place(trained: Path, competition_dir: Path, tmp_path: Path) -> list[str]:
     return ["--data", str(competition_dir), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, tmp_path, capsys):
     runs_dir = tmp_path / "runs"
     before = contents(runs_dir / "baseline_v1-t")
@@ -109,6 +110,7 @@ def test_the_same_views_again_give_the_bits_of_training(place, tmp_path):
         assert one.meta["config_digest"] == other.meta["config_digest"]
 
 
+@pytest.mark.slow
 def test_a_blend_takes_both(place, tmp_path):
     runs_dir = tmp_path / "runs"
     assert predict.main(["baseline_v1-t", "--views", "rotations", *place]) == 0

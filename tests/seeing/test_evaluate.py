@@ -139,6 +139,7 @@ def test_pairs_and_mistakes():
     assert scores.confident_mistakes(logits, labels, groups, 1).tolist() == [1, 5]
 
 
+@pytest.mark.slow
 def test_one_run(two, capsys):
     code, out, error, found = run(capsys, "strong", options=())
     assert code == 0 and error == ""
@@ -198,6 +199,7 @@ def test_a_blend_reads_as_its_own_record_says(two, capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypatch):
     drawn = draw.draw(100, TEST_ROWS, seed=1)
     draw.write(tmp_path / "data", drawn, with_labels=True)

@@ -164,6 +164,7 @@ def command(runs_dir, competition_dir, *more: str) -> list[str]:
     return ["attention-t", "--runs", str(runs_dir), "--data", str(competition_dir), "--fold", "1", *more]
 
 
+@pytest.mark.slow
 def test_the_command_writes_sheets_of_held_out_faces(trained, competition_dir, tmp_path, capsys):
     folder = trained / "attention-t" / "fold1"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -209,6 +210,7 @@ def written(trained, competition_dir, out, monkeypatch, said):
     return list(sheets.write(subject, out, sheets.Wish(faces=1, average=2))), drawn
 
 
+@pytest.mark.slow
 def test_classes_that_are_never_answered_right_are_named_and_the_others_shown(
     trained, competition_dir, tmp_path, monkeypatch
 ):

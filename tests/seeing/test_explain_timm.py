@@ -22,6 +22,7 @@ def network(name, **options):
     return BUILT[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "px", "expected"),
     [

@@ -82,6 +82,7 @@ def test_the_twin_sheet_never_cuts_the_second_label_off():
     assert explore_pictures._one_of_each_first(labels)[:3].tolist() == [0, 4, 6]
 
 
+@pytest.mark.slow
 def test_the_command(competition_dir, runs_dir, tmp_path, capsys):
     argv = ["--data", str(competition_dir), "--runs", str(runs_dir), "--out", str(tmp_path / "out")]
     assert explore.main(argv) == 0
@@ -102,6 +103,7 @@ def test_the_command(competition_dir, runs_dir, tmp_path, capsys):
     assert "360" in text and "<script" not in text
 
 
+@pytest.mark.slow
 def test_at_a_terminal_it_tells_what_it_does(competition_dir, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert explore.main(["--data", str(competition_dir), "--runs", str(tmp_path)]) == 0
@@ -109,6 +111,7 @@ def test_at_a_terminal_it_tells_what_it_does(competition_dir, tmp_path, capsys, 
     assert error.startswith(f"reading {competition_dir} …\n") and "drawing" in error
 
 
+@pytest.mark.slow
 def test_without_folds_it_says_so(competition_dir, tmp_path, capsys):
     assert explore.main(["--data", str(competition_dir), "--runs", str(tmp_path)]) == 0
     assert "note: no folds yet, so twins are exact copies only; python -m fer_kit.folds" in capsys.readouterr().out
@@ -160,6 +163,7 @@ def test_a_sheet_draws_faces_where_they_belong():
     assert grey.shape[1] < 2.5 * pictures.FACE_DOTS  # an empty last column takes no room
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "title", ["short", "a run, wrong answers: what spoke for the answer, and what for the truth", "w" * 80]
 )

@@ -78,6 +78,7 @@ def plain(page):
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
 
 
+@pytest.mark.slow
 def test_the_whole_page(written):
     printed, out, told = written
     page = out.read_text()
@@ -238,6 +239,7 @@ def test_other_data_is_refused_where_it_was_asked_for(world, capsys):
     assert code == 2 and re.search(r"data: other data \(digest .*name the folder of that data with --data", error)
 
 
+@pytest.mark.slow
 def test_no_torch_for_a_page(world):
     out = str(world.folder / "page.html")
     argv = ["--runs", str(world.runs), "--out", out, "--data", str(world.data), "--no-pictures"]

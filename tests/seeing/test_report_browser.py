@@ -55,6 +55,7 @@ def check(browser, page):
     assert browser.complaints() == []
 
 
+@pytest.mark.slow
 def test_the_report_opens_anywhere(browser, page):
     check(browser, page)
     browser.look(PHONE_PX)
@@ -62,6 +63,7 @@ def test_the_report_opens_anywhere(browser, page):
     assert browser.overflow() == 0  # with everything unfolded, too
 
 
+@pytest.mark.slow
 def test_the_page_of_explore_opens_anywhere(browser, explored):
     check(browser, explored)
 

@@ -82,6 +82,7 @@ def logged(tracked):
     return wandb_file.read(tracked[0] / "baseline_v1-t" / "fold1" / "wandb")
 
 
+@pytest.mark.slow
 def test_same_bits_with_and_without(tracked, untracked):
     assert products(tracked[0]) == untracked
 
@@ -158,6 +159,7 @@ def test_artifacts_hold_the_weights_and_the_predictions(tracked, logged):
     assert not (folder / "wandb" / "tmp").exists() and not (folder / "wandb" / "cache").exists()
 
 
+@pytest.mark.slow
 def test_without_a_login_it_is_kept_offline_in_the_same_run(tracked, competition_dir, monkeypatch, tmp_path, capfd):
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "NETRC"):
         monkeypatch.delenv(name, raising=False)
@@ -171,6 +173,7 @@ def test_without_a_login_it_is_kept_offline_in_the_same_run(tracked, competition
     assert not list((runs_dir / "baseline_v1-t" / "fold1" / "wandb").glob("run-*"))  # nothing empty to be sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, act, told",
     [
@@ -210,6 +213,7 @@ def test_a_tracker_that_cannot_be_started_is_told_of(tmp_path, monkeypatch, caps
     assert "W&B: stopped, since it could not be started (" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_blend_is_a_run_that_uses_the_artifacts_of_its_members(tmp_path, capfd):
     for number, name in enumerate(("one", "two")):
         fake_runs.save_run(tmp_path, name, seed=number + 1)

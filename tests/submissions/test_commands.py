@@ -181,6 +181,7 @@ def test_a_command_is_needed(capsys):
     assert code == 2 and "invalid choice: 'buidl'" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in commands.COMMANDS)])
 def test_help_is_light(words):
     script = (

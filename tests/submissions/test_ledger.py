@@ -111,6 +111,7 @@ def hold(path, ready):
         time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_lock_keeps_others_out_until_its_process_is_killed(tmp_path):
     path = tmp_path / "ledger.csv"
     with ledger.locked(path):
@@ -136,6 +137,7 @@ def write_lines(path, number):
             ledger.change(path, dataclasses.replace(ENTRY, tag=f"fer-{number}-{line}"))
 
 
+@pytest.mark.slow
 def test_no_line_is_lost_between_processes(tmp_path):
     processes = multiprocessing.get_context("spawn")
     workers = [processes.Process(target=write_lines, args=(tmp_path / "ledger.csv", number)) for number in (1, 2)]

@@ -43,6 +43,7 @@ def listed(entry, **changes):
     return {**told, "status": "COMPLETE", "publicScore": "0.75123", "privateScore": "", **changes}
 
 
+@pytest.mark.slow
 def test_scores_that_arrived_since(scored, kaggle_site, capsys):
     [*_, pending] = ledger.read(LEDGER)
     found = save_entry(LEDGER, scored / "x.csv", tag="fer-00000005", ref="", status="uploading", public=None)
@@ -85,6 +86,7 @@ def test_the_table_and_what_it_says(scored):
     assert status.gap_lines(known[3:]) == []
 
 
+@pytest.mark.slow
 def test_the_picture(scored, capsys):
     code, out, _ = run(capsys, "status")  # Kaggle lists nothing: nothing is forgotten, and the picture is drawn
     assert code == 0 and out.endswith(f"drawn in {PICTURE}\n")
@@ -113,6 +115,7 @@ def test_without_credentials_the_ledger_is_shown(scored, kaggle_site, monkeypatc
     assert err.count("\n") == 1 and LEDGER.read_bytes() == before and not kaggle_site.requests
 
 
+@pytest.mark.slow
 def test_without_a_network_the_ledger_is_shown(scored, kaggle_site, capsys):
     kaggle_site.fail("ListSubmissions", DROP, times=9)
     code, out, err = run(capsys, "status")

@@ -59,6 +59,7 @@ def let_time_pass(monkeypatch, minutes):
     monkeypatch.setattr(ledger, "now", lambda: later)
 
 
+@pytest.mark.slow
 def test_an_upload_and_its_line_in_the_ledger(site, here, capsys):
     site.limits = {"numToday": 1, "numTotal": 1, "numAllowedNow": 2}
     code, out, err = send(capsys, "--wait")
@@ -93,6 +94,7 @@ def test_the_same_content_goes_out_once(site, here, capsys):
     assert not site.requests
 
 
+@pytest.mark.slow
 def test_a_second_file_of_unknown_making(site, here, capsys):
     save_entry(here / LEDGER, here / FILE)
     lines = (here / FILE).read_text().splitlines()
@@ -106,6 +108,7 @@ def test_a_second_file_of_unknown_making(site, here, capsys):
     assert (entry.source, entry.members, entry.cv_accuracy) == ("", "", None)
 
 
+@pytest.mark.slow
 def test_a_person_is_asked(site, here, capsys, monkeypatch):
     refused(capsys, "there is no terminal to ask for a yes; say it with --yes", "upload", FILE, "-m", "a first try")
     for answer, code in (("", 130), ("y\n", 0)):
@@ -136,6 +139,7 @@ def test_no_entries_left(site, here, capsys, monkeypatch):
     assert not (here / LEDGER).exists() and not site.calls("StartSubmissionUpload")
 
 
+@pytest.mark.slow
 def test_nobody_who_never_entered_is_locked_out(site, capsys):
     """To somebody without an entry Kaggle says zero three times, and the client prints none of them."""
     site.fail("GetSubmissionLimits", reply_json({"numToday": 0, "numTotal": 0, "numAllowedNow": 0}))
@@ -150,6 +154,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "answer", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_refused_upload_leaves_the_ledger_as_it_was(site, here, capsys, method, answer, message):
     entry = save_entry(here / LEDGER, here / "runs/a/fold0/test.npz")
@@ -158,6 +163,7 @@ def test_a_refused_upload_leaves_the_ledger_as_it_was(site, here, capsys, method
     assert ledger.read(here / LEDGER) == [entry] and not site.submissions
 
 
+@pytest.mark.slow
 def test_a_lost_answer_with_the_entry_there(site, here, capsys):
     site.fail("CreateSubmission", Dropped(after=True))
     code, out, err = send(capsys)
@@ -165,6 +171,7 @@ def test_a_lost_answer_with_the_entry_there(site, here, capsys):
     assert len(site.submissions) == 1 and ledger.read(here / LEDGER)[0].ref == "50000001"
 
 
+@pytest.mark.slow
 def test_a_lost_answer_without_an_entry_is_not_sent_again(site, here, capsys, pauses):
     site.fail("CreateSubmission", error(500, f"internal error, your key is {site.key}"))
     not_sent(capsys, f"{FILE}: may or may not have been submitted;.*; looked, and no entry is tagged fer-.*sent again:")
@@ -191,6 +198,7 @@ __main__.main(["upload", {FILE!r}, "-m", "a first try", "--yes"])
     assert done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_upload(site, here, capsys, monkeypatch):
     killed_while_uploading(site, before=True)
     [entry] = ledger.read(here / LEDGER)
@@ -204,6 +212,7 @@ def test_a_kill_before_the_upload(site, here, capsys, monkeypatch):
     assert len(site.submissions) == 1
 
 
+@pytest.mark.slow
 def test_a_kill_after_the_upload(site, here, capsys):
     killed_while_uploading(site, before=False)
     code, out, _ = send(capsys)
@@ -211,6 +220,7 @@ def test_a_kill_after_the_upload(site, here, capsys):
     assert [one.status for one in ledger.read(here / LEDGER)] == ["complete"] and len(site.submissions) == 1
 
 
+@pytest.mark.slow
 def test_pending_then_error(site, here, capsys, pauses):
     site.pending_polls, site.judge = 1, lambda content: {"status": "ERROR", "publicScore": "", "privateScore": ""}
     message = "2030-01-02-a.csv: Kaggle could not score entry 50000001; see why on https://www.kaggle.com/competitions/"
@@ -219,12 +229,14 @@ def test_pending_then_error(site, here, capsys, pauses):
     not_sent(capsys, f"{FILE}: uploaded already, at ")
 
 
+@pytest.mark.slow
 def test_no_score_in_time(site, here, capsys, pauses):
     site.pending_polls = 9
     not_sent(capsys, "no score after 0.5 minutes; see later with: python -m submissions status", "--wait", "0.5")
     assert pauses == [30] and ledger.read(here / LEDGER)[0].status == "pending"
 
 
+@pytest.mark.slow
 def test_kaggle_cannot_be_asked_while_waiting(site, here, capsys, pauses, monkeypatch):
     site.pending_polls = 9
     gone = reply_json({"code": 403, "message": f"Forbidden to {site.key}"}, 403)
@@ -233,6 +245,7 @@ def test_kaggle_cannot_be_asked_while_waiting(site, here, capsys, pauses, monkey
     assert ledger.read(here / LEDGER)[0].ref == "50000001"
 
 
+@pytest.mark.slow
 def test_uploaded_but_not_listed_yet(site, here, capsys):
     site.fail("ListSubmissions", error(403, f"Forbidden to {site.key}"), times=9)
     code, out, _ = send(capsys)

@@ -62,6 +62,7 @@ def test_rows_of_each_kind_of_split(recipe, runs_dir):
         assert not set(table.groups[parts.train]) & set(table.groups[parts.watch])
 
 
+@pytest.mark.slow
 def test_a_full_fit_predicts_test_rows_and_nothing_else(trained):
     folder = trained / "baseline_v1-f" / "foldall"
     assert folders.is_finished(folder)

@@ -121,6 +121,7 @@ def test_seeds_of_a_recipe_are_one_member_of_a_blend(tmp_path):
     np.testing.assert_allclose(shares(merged["attention-seed1×2"].oof.logits), mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_techniques_at_once_resume_bit_for_bit(place, runs_dir, capsys):
     """Stopped before the mean of the last epochs begins, and again inside of it."""
     words = ["--recipe", "baseline_v2", "--device", "cpu", "--set", *EVERYTHING, *place, "--fold", "1"]
@@ -140,6 +141,7 @@ def test_all_techniques_at_once_resume_bit_for_bit(place, runs_dir, capsys):
     assert counted == {6}  # the statistics of the mean are those of one epoch of 90 rows
 
 
+@pytest.mark.slow
 def test_compile_is_for_the_steps_alone_and_recorded(place, runs_dir, monkeypatch, capsys):
     calls = []
     real = torch.compile

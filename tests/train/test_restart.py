@@ -9,6 +9,7 @@ from fer_kit.train import __main__ as train
 from tests.helpers.trained import FILES, products
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slip", "message"),
     [
@@ -28,6 +29,7 @@ def test_a_slip_beside_restart_throws_nothing_away(command, runs_dir, monkeypatc
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
 
 
+@pytest.mark.slow
 def test_restart_begins_anew(command, runs_dir, uninterrupted):
     assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
     folder = runs_dir / "deep_v3-t" / "fold1"

@@ -174,6 +174,7 @@ def test_what_does_not_fit_is_refused(made, runs_dir, competition_dir):
         soft_targets.read(runs_dir / "x.npz")
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_them_and_resumes_with_the_same_alone(made, runs_dir, competition_dir, capsys):
     """Teachers who always answer Neutral make a student who answers Neutral, mixup or not."""
     neutral = np.zeros((1, 360, 7), np.float32)

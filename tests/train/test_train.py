@@ -20,6 +20,7 @@ from fer_kit.train import fold
 from tests.helpers.trained import FILES, products
 
 
+@pytest.mark.slow
 def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competition_dir, capsys):
     assert train.main(command) == 0
     folder = runs_dir / "deep_v3-t" / "fold1"
@@ -46,6 +47,7 @@ def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competi
     assert "watched" in out  # deep_v3 stops early, on rows cut from the training folds
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_never_written_again(command, runs_dir, capsys):
     assert train.main(command) == 0
     before = products(runs_dir / "deep_v3-t" / "fold1")
@@ -57,6 +59,7 @@ def test_a_finished_run_is_never_written_again(command, runs_dir, capsys):
     assert products(runs_dir / "deep_v3-t" / "fold1") == before
 
 
+@pytest.mark.slow
 def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(command, runs_dir, uninterrupted, capsys):
     assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
     out = capsys.readouterr().out
@@ -70,12 +73,14 @@ def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(comman
     assert products(folder) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_time_limit_that_is_over_after_the_last_epoch_lets_it_predict(command, runs_dir, capsys):
     short = ["epochs=1" if word == "epochs=3" else word for word in command]
     assert short != command and train.main([*short, "--limit-minutes", "0.0001"]) == 0
     assert "time limit" not in capsys.readouterr().out and folders.is_finished(runs_dir / "deep_v3-t" / "fold1")
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypatch, capsys):
     whole = loop.train_epoch
 
@@ -92,6 +97,7 @@ def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypat
     assert products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "words"),
     [
@@ -117,6 +123,7 @@ def test_ctrl_c_tells_what_is_saved_and_not_what_was_trained(
     assert products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["save_weights", "write", "write_json"])
 def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, uninterrupted, monkeypatch, moment):
     """Each write of the end fails once; the run is not finished, resumes, and ends the same."""
@@ -138,6 +145,7 @@ def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, un
     assert products(folder) == uninterrupted
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing(command, runs_dir, uninterrupted):
     """The real thing, from outside: killed at three moments, then left to finish."""
     folder = runs_dir / "deep_v3-t" / "fold1"
@@ -159,6 +167,7 @@ def test_kill_9_at_any_moment_loses_nothing(command, runs_dir, uninterrupted):
     assert products(folder) == uninterrupted
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_a_way_out(command, runs_dir, monkeypatch, capsys):
     whole = loop.train_epoch
 
@@ -176,6 +185,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_way_out(command, runs_dir, monke
     assert saved["epoch"] == 1  # the last good state is kept
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
     assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
     changed = [word if word != "epochs=3" else "epochs=4" for word in command]
@@ -189,6 +199,7 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
     assert train.main([*command, "--restart"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -231,6 +242,7 @@ def test_dry_run_shows_the_plan_and_writes_nothing(command, runs_dir, capsys):
     assert sorted(path for path in runs_dir.rglob("*") if "cache" not in path.parts) == before
 
 
+@pytest.mark.slow
 def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
     place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "0", "--recipe", "baseline_v1"]
     for _ in range(2):
@@ -241,6 +253,7 @@ def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
     assert folders.is_finished(runs_dir / "baseline_v1-smoke" / "fold0")
 
 
+@pytest.mark.slow
 def test_early_stopping_predicts_with_the_best_epoch(command, runs_dir, monkeypatch, capsys):
     accuracies = iter([0.2, 0.5, 0.3, 0.3])
     monkeypatch.setattr("fer_kit.metrics.accuracy", lambda *_: next(accuracies, 0.3))

@@ -40,6 +40,7 @@ def weights(tmp_path):
     return safetensors_file(tmp_path / "w.safetensors", rgb(RESNET))
 
 
+@pytest.mark.slow
 def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir, tmp_path, capsys):
     for fold in "012":
         assert go("--fold", fold, *SMALL, "--weights", str(weights)) == 0
@@ -64,6 +65,7 @@ def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir,
     assert not (runs_dir / "timm_test_resnet-leak" / "fold1" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, runs_dir, monkeypatch, capsys):
     assert go("--fold", "0", *SMALL, "--weights", str(weights)) == 0
     straight = atomic.read_json(runs_dir / RUN / "fold0" / "result.json")["test_sha256"]
@@ -117,6 +119,7 @@ def test_a_network_of_timm_in_a_recipe_of_ours_says_what_it_starts_from(go, runs
     assert (config.model, config.weights) == (RESNET, "")
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_what_was_switched_off(go, capsys):
     off = ["--weights", "none", "--set", "freeze_epochs=0", "drop_path_prob=0", "--tag", "s", "--dry-run"]
     assert go("--fold", "0", "--recipe", "timm/convnextv2_nano", *off) == 0

@@ -91,6 +91,7 @@ def test_what_the_system_refuses_anywhere_is_one_sentence(tmp_path, capsys):
         cli.run(parser, bug, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [("submissions", "status"), ("fer_kit", "--help"), ("kernels", "push", "--help")])
 def test_output_into_a_full_disk_is_one_sentence(words, unbuffered):
@@ -169,6 +170,7 @@ def test_the_ledger_on_a_full_disk_is_whole(here):
     assert path.read_bytes() == before and len(ledger.read(path)) == 1
 
 
+@pytest.mark.slow
 def test_an_upload_whose_end_is_not_kept_is_found_again(kaggle_site, here, capsys, monkeypatch):
     kaggle_site.cli_environ(monkeypatch)
     fake_runs.save_run(here / "runs", "a", seed=1)
@@ -239,6 +241,7 @@ def test_a_fetched_archive_on_a_full_disk_is_not_called_damaged(tmp_path, capsys
 # --- a disk that is really full --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_folds_on_a_full_tmpfs(competition_dir, runs_dir, tmp_path):
     """The system's own ENOSPC, in a mount of its own; skipped where a user may not mount."""
     disk = tmp_path / "disk"

@@ -46,6 +46,7 @@ def ends_the_same(command: list[str], folder: Path, whole: dict[str, object]) ->
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_each_write_in_turn(command, folder, uninterrupted, capsys):
     """The one training meets a full disk at every file that it writes; what was saved before is whole each time."""
     saved = None
@@ -63,6 +64,7 @@ def test_a_full_disk_at_each_write_in_turn(command, folder, uninterrupted, capsy
     ends_the_same(command, folder, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cut_off_by_the_system_leaves_the_one_before(command, folder, uninterrupted, monkeypatch, capsys):
     """torch tells of a disk that fills up in words of its own."""
     whole = fold.save
@@ -81,6 +83,7 @@ def test_a_checkpoint_cut_off_by_the_system_leaves_the_one_before(command, folde
     ends_the_same(command, folder, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_during_an_epoch_is_saved_anew(command, folder, uninterrupted, monkeypatch, capsys):
     whole = fold.save
 
@@ -99,6 +102,7 @@ def test_a_folder_that_vanishes_during_an_epoch_is_saved_anew(command, folder, u
     ends_the_same(command, folder, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_during_the_predictions_is_saved_anew(
     command, folder, uninterrupted, monkeypatch, capsys
 ):

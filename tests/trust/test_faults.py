@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -15,6 +17,7 @@ def python(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *argv], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_few_kills_lose_nothing():
     scenes = ("train", "folds --force", "blend --force", "submissions build", "kernels fetch")
     done = python("-m", "tests.faults", "--share", "0.02", "--timed", "1", *scenes)

@@ -79,6 +79,7 @@ def test_a_rate_far_too_high_stops_in_the_first_epoch_and_says_so(place, runs_di
     assert not (runs_dir / "baseline_v1-far/fold0/last.pt").exists()
 
 
+@pytest.mark.slow
 def test_the_last_good_state_is_kept_and_goes_on_as_if_nothing_had_been(place, runs_dir, monkeypatch, capsys):
     command = [*TRAIN, "--tag", "t", *place, "--fold", "0"]
     whole = train_fold.batches_of
@@ -152,6 +153,7 @@ def refused(capsys: pytest.CaptureFixture[str], message: str, *members: str) -> 
     assert folders.list_blends("runs") == [] and not Path("runs/blends/x").exists()
 
 
+@pytest.mark.slow
 def test_folds_that_belong_together_make_a_blend(here, capsys):
     assert blend.main(["x", "--method", "mean", "--members", RUN]) == 0
     assert folders.list_blends("runs") == ["x"]

@@ -128,6 +128,7 @@ def test_a_ledger_of_the_last_day_of_all(tmp_path):
     assert "utc is '9999-12-31T23:59:59Z', allowed is a time" in refusal(ledger.read, put(tmp_path / "l.csv", text))
 
 
+@pytest.mark.slow
 def test_a_long_ledger_is_read_in_no_time_and_an_endless_one_not(tmp_path):
     head, line, *_ = _ledger().decode().splitlines()
     lines = [line.replace("fer-00000001", f"fer-{number}") for number in range(30_000)]

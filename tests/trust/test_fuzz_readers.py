@@ -10,6 +10,7 @@ from tests.fuzz.targets import TARGETS
 FILES = 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_broken_file_is_refused_in_one_line_or_read_rightly(name, tmp_path):
     tally = fuzz(TARGETS[name], FILES, True, tmp_path)

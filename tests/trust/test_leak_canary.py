@@ -76,6 +76,7 @@ def no_leak(found: dict[str, float]) -> None:
         assert accuracy < CHANCE + MARGIN, f"{name}: {accuracy:.0%} right by memory alone, chance is {CHANCE:.0%}"
 
 
+@pytest.mark.slow
 def test_memory_is_worth_nothing_on_the_folds_of_the_kit(world, tmp_path, record_property):
     found = scores(world, tmp_path / "runs")
     record_property("scores", found)
@@ -90,6 +91,7 @@ def rows_drawn(groups: np.ndarray, share: float, seed: tuple[int, ...]) -> np.nd
     return np.random.default_rng(seed).random(len(groups)) < share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "options", "name", "broken"),
     [

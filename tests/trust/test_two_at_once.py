@@ -138,6 +138,7 @@ def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path):
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_fold_makers(competition_dir, tmp_path):
     place = ["--data", str(competition_dir), "--runs", str(tmp_path / "runs"), "--folds", "3", "--method", "exact"]
     makers = [start("-m", "fer_kit.folds", *place, "--seed", seed) for seed in ("0", "1")]
@@ -160,6 +161,7 @@ def test_a_fold_maker_while_another_is_at_it(runs_dir, competition_dir, capsys):
     assert (runs_dir / "folds.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_blends_of_one_name(tmp_path, capsys):
     for seed, name in enumerate(("a", "b", "c")):
         fake_runs.save_run(tmp_path / "runs", name, seed=seed)
@@ -181,6 +183,7 @@ def test_two_blends_of_one_name(tmp_path, capsys):
     assert folders.list_blends(tmp_path / "runs") == ["x"]
 
 
+@pytest.mark.slow
 def test_two_uploads_of_one_file(kaggle_site, here, capsys, monkeypatch):
     kaggle_site.cli_environ(monkeypatch)
     fake_runs.save_run(here / "runs", "a", seed=1)
@@ -251,6 +254,7 @@ def training(competition_dir: Path, runs_dir: Path) -> list[str]:
     return [*TRAIN, "--data", str(competition_dir), "--runs", str(runs_dir)]
 
 
+@pytest.mark.slow
 def test_two_trainings_of_one_fold(training, runs_dir, capsys):
     from fer_kit.train import __main__ as train
 
