@@ -23,4 +23,5 @@ COMMANDS = {
     "report": ("fer_kit.report.__main__", "make one page on all runs and blends"),
     "kernels": ("kernels.__main__", "train on Kaggle's GPUs and fetch the runs"),
     "submissions": ("submissions.__main__", "build, check and upload the submission file; the ledger"),
+    "completion": ("fer_kit.listing.completion", "print the completion script for bash or zsh"),
 }
