@@ -208,9 +208,9 @@ def bring_home(client: Client, chosen: record.Push, args: argparse.Namespace) ->
 
 def _owner(client: Client, args: argparse.Namespace) -> str:
     if args.owner is not None:
-        return str(args.owner)
+        return plan.check_owner(args.owner, "--owner")
     try:
-        return client.user()
+        return plan.check_owner(client.user(), "user name of the Kaggle credentials")
     except NoCredentials as error:
         if args.dry_run:
             return ACCOUNT

@@ -12,6 +12,7 @@ from typing import Any
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
+from fer_kit.kaggle import secret_values
 from fer_kit.kaggle.client import COMPETITION
 from kernels import bundle, leaks
 from kernels.inside import accelerators, fold_table, pipeline, weights
@@ -33,6 +34,7 @@ class Built:
     script: str
     bundle_sha256: str
     bundled: tuple[str, ...]
+    untracked: tuple[str, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -46,12 +48,12 @@ def make(plan: Plan, environ: Mapping[str, str]) -> Built:
     Raises:
         FerKitError: the script is larger than Kaggle takes, or something secret is in it.
     """
-    secrets = leaks.known(environ)
+    secrets = secret_values.known(environ)
     packed = bundle.make(secrets)
     if plan.augment is not None:  # which would not show in the script, where it is compressed
         leaks.refuse(plan.augment.written, plan.augment.where, secrets)
     script = fill(TEMPLATE.read_text(encoding="utf-8"), plan, packed)
-    built = Built(plan, metadata_of(plan), script, packed.sha256, packed.files)
+    built = Built(plan, metadata_of(plan), script, packed.sha256, packed.files, packed.untracked)
     for name, text in (("the script", script), (METADATA, json.dumps(built.metadata))):
         leaks.refuse(text.encode(), name, secrets)
     if built.size_bytes >= SIZE_CAP:
@@ -141,6 +143,8 @@ def describe(built: Built) -> str:
         f"sha256 {built.bundle_sha256[:12]}, commit {plan.commit[:20]}",
         f"run id       {plan.run_id}",
     ]
+    if built.untracked:
+        lines.append(f"warning: git does not track {', '.join(built.untracked)}, which is uploaded too")
     if plan.earlier:
         lines.insert(2, f"goes on      from the output of {plan.earlier}")
     if plan.augment:

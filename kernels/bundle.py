@@ -1,4 +1,4 @@
-"""The package as one text: source files only, always the same for the same files, and nothing secret in it."""
+"""The package as one text: source files only, the same text for the same files, without secrets."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_kit import revision
 from fer_kit.errors import FerKitError
 from kernels import leaks
 
-# What runs in a kernel: the whole package, and of this one the folder of what runs there. Tests walk their imports.
-PACKAGE = "fer_kit"
-INSIDE = "kernels/inside"
-LARGEST_SOURCE = 100_000  # bytes; a source file beyond this is data that someone put into one
+# What runs in a kernel: all of fer_kit and the folder `inside` of kernels. Tests follow their imports.
+PACKAGES = ("fer_kit", "kernels")
+LARGEST_SOURCE = 100_000  # bytes; a larger source file holds data
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """text: base85 of the compressed archive, sha256: of the compressed archive, files: names in it."""
+    """The source files as text.
+
+    text: base85 of the compressed archive. sha256: of the compressed archive. files: names in the archive.
+    untracked: those of them that git does not track.
+    """
 
     text: str
     sha256: str
     files: tuple[str, ...]
+    untracked: tuple[str, ...]
 
 
 def make(secrets: Mapping[str, str], extra: Iterable[Path] = ()) -> Bundle:
-    """Bundle the packages as they are imported here: sorted, without times and owners, xz, base85.
+    """Bundle the packages that are imported here: files sorted, without times and owners, xz, base85.
 
-    secrets: values that must not be in it, by a name for each (`leaks.known`). extra: more roots, for tests.
+    secrets: values that must not be in a file, by origin (`secret_values.known`). extra: more roots, for tests.
 
     Raises:
-        FerKitError: a link, a file too large for a source, a known or likely secret in one: with its name.
+        FerKitError: a file is a link, too large for source code, or holds a known or likely secret.
     """
-    sources = collect(_root(PACKAGE), PACKAGE)
-    sources["kernels/__init__.py"] = _root("kernels") / "__init__.py"
-    sources |= collect(_root("kernels") / "inside", INSIDE)
+    package, kernels = map(_root, PACKAGES)
+    sources = collect(package, package.name)
+    sources["kernels/__init__.py"] = kernels / "__init__.py"
+    sources |= collect(kernels / "inside", "kernels/inside")
     for root in extra:
         sources |= collect(root, root.name)
     tar = io.BytesIO()
@@ -53,13 +59,19 @@ def make(secrets: Mapping[str, str], extra: Iterable[Path] = ()) -> Bundle:
             archive.addfile(info, io.BytesIO(content))
     packed = lzma.compress(tar.getvalue(), preset=9 | lzma.PRESET_EXTREME)
     text = base64.b85encode(packed).decode("ascii")
-    return Bundle(text, hashlib.sha256(packed).hexdigest(), tuple(sorted(sources)))
+    new = {_root(package) / name for package in PACKAGES for name in revision.untracked(_root(package), "*.py")}
+    untracked = tuple(name for name in sorted(sources) if sources[name] in new)
+    return Bundle(text, hashlib.sha256(packed).hexdigest(), tuple(sorted(sources)), untracked)
 
 
 def collect(root: Path, name: str) -> dict[str, Path]:
-    """Python sources below `root` by their name in the bundle; every other kind of file stays at home."""
-    found = (path for path in root.rglob("*.py") if not any(part.startswith(".") for part in path.parts[-3:]))
-    return {f"{name}/{path.relative_to(root).as_posix()}": path for path in found}
+    """Python files below `root` by their name in the bundle, hidden ones left out."""
+    inside = ((path, path.relative_to(root)) for path in root.rglob("*.py"))
+    return {
+        f"{name}/{relative.as_posix()}": path
+        for path, relative in inside
+        if not any(part.startswith(".") for part in relative.parts)
+    }
 
 
 def _root(package: str) -> Path:
@@ -70,11 +82,11 @@ def _root(package: str) -> Path:
 
 def _read(path: Path) -> bytes:
     if path.is_symlink() or not path.is_file():
-        raise FerKitError(f"{path}: a link or no plain file, which does not travel; put the file itself there")
+        raise FerKitError(f"{path}: is a link or not a regular file, and is not uploaded; put the file itself there")
     content = path.read_bytes()
     if len(content) > LARGEST_SOURCE:
         raise FerKitError(
-            f"{path}: {len(content):,} bytes, a source file has at most {LARGEST_SOURCE:,}; data and weights travel as"
-            " a Kaggle dataset or model"
+            f"{path}: {len(content):,} bytes, a source file may have at most {LARGEST_SOURCE:,}; upload data and "
+            "weights as a Kaggle dataset or model"
         )
     return content

@@ -9,6 +9,7 @@ from typing import Any
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.kaggle import secret_values
 from kernels import bundle, leaks
 from kernels.build import METADATA, SIZE_CAP
 
@@ -25,7 +26,7 @@ def make(owner: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """
     if not (TEMPLATE / NOTEBOOK).is_file():
         raise FerKitError(f"{TEMPLATE / NOTEBOOK}: no such file; the notebook is part of a checkout of fer_kit only")
-    secrets = leaks.known(environ)
+    secrets = secret_values.known(environ)
     packed = bundle.make(secrets)
     metadata = atomic.read_json(TEMPLATE / METADATA)
     metadata["id"] = f"{owner}/{metadata['id'].partition('/')[2]}"

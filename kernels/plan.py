@@ -84,6 +84,8 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
             f"--limit-minutes {args.limit_minutes:g}: give {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g}; "
             "10 are kept for saving, and sessions end after 9 to 12 hours"
         )
+    if args.resume is not None and not re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", args.resume):
+        raise FerKitError(f"--resume {args.resume!r}: write OWNER/SLUG, as in the address kaggle.com/code/OWNER/SLUG")
     path = args.runs / "folds.csv"
     table = fold_files.read(path) if path.exists() else None
     folds = parse_folds(args.folds, FOLD_COUNT if table is None else table.count)
@@ -111,6 +113,17 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
             f"--resume {plan.earlier}: a kernel cannot take up its own output; name another one with --title"
         )
     return plan
+
+
+def check_owner(name: str, origin: str) -> str:
+    """`name` if it can be a Kaggle account; it becomes a part of addresses and of records.
+
+    Raises:
+        FerKitError: it has other characters; `origin` says where it comes from.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise FerKitError(f"{origin} {name!r}: an account name has ASCII letters, digits, - and _ alone; correct it")
+    return name
 
 
 def parse_folds(text: str, count: int) -> tuple[int, ...]:

@@ -25,7 +25,6 @@ from fer_kit.errors import FerKitError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 PARTS = 5
 STRENGTHS = np.linspace(0.0, 3.0, 61)  # 0: twins say nothing; 1: as much as one independent witness

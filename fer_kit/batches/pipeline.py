@@ -23,7 +23,6 @@ from fer_kit.errors import FerKitError, did_you_mean, first_line
 Pixels = NDArray[Any]  # uint8, or float32 from 0 to 1
 
 TRIALS = 64  # of the image that a pipeline is tried on: a transform with p=0.1 is missed once in 800 such trials
-OWN_MODULE = "fer_kit.albumentations_v3"
 
 
 class Pipeline:

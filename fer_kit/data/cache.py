@@ -1,4 +1,4 @@
-"""A cache of parsed arrays, keyed by the bytes of the files they came from and checked whenever it is opened."""
+"""A cache of parsed arrays: its key is the content of the source files, its content is checked on every read."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fer_kit.data.places import Source
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 
-SCHEMA = 1  # raise it when the reader's result for the same bytes changes
+SCHEMA = 1  # to be increased when the reader's result for the same bytes changes
 PIECE_BYTES = 16 << 20
-PATIENCE_SECONDS = 60.0  # for another process that writes the same cache
+PATIENCE_SECONDS = 60.0  # wait for another process that writes the same cache
 MAX_THREADS = 8  # each holds a piece in memory
 
 Arrays = dict[str, NDArray[Any]]
@@ -27,9 +27,9 @@ Piece = Callable[[], bytes]
 
 
 def key_of(sources: Sequence[Source]) -> str:
-    """sha256 over the bytes of the files, and the names under which they are read.
+    """sha256 over the content of the files and the names under which they are read.
 
-    Always the bytes, never size and time of change: those stay the same when a file is swapped with care.
+    Hash the content. Size and modification time can stay the same when a file is replaced (cp -p, rsync -t).
 
     Raises:
         FerKitError: a file cannot be read.
@@ -61,8 +61,8 @@ def digest_of(arrays: Arrays) -> str:
 
 
 def _digest(heads: Sequence[str], pieces: Sequence[Piece]) -> str:
-    """sha256 over heads and the pieces' own sha256, these taken on all cores (hashlib lets go of the interpreter)."""
-    from concurrent.futures import ThreadPoolExecutor  # late: it brings logging along, which --help need not pay
+    """sha256 over the heads and the sha256 of each piece; the pieces run on all cores, as hashlib releases the GIL."""
+    from concurrent.futures import ThreadPoolExecutor  # late: it imports logging, which --help does not need
 
     digest = hashlib.sha256("\n".join(heads).encode())
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:
@@ -82,9 +82,9 @@ def _digest_in_memory(content: memoryview) -> bytes:
 
 
 def read(folder: Path, names: Sequence[str]) -> tuple[Arrays, str] | None:
-    """The arrays, mapped into memory read-only, and their digest; None where there is no whole cache.
+    """The arrays, memory-mapped read-only, and their digest; None if there is no complete cache.
 
-    A cache that is there but damaged is told on stderr and counts as none.
+    A damaged cache is reported on stderr and counts as missing.
     """
     if not folder.exists():
         return None
@@ -103,7 +103,7 @@ def read(folder: Path, names: Sequence[str]) -> tuple[Arrays, str] | None:
 
 
 def write(folder: Path, arrays: Arrays, digest: str) -> None:
-    """Keep the arrays; where the folder cannot be written, say so on stderr and go on without."""
+    """Save the arrays; if the folder cannot be written, warn on stderr and go on without a cache."""
     try:
         with lock.held(folder, "another process writes this cache", PATIENCE_SECONDS):
             atomic.sweep(folder)
@@ -112,4 +112,4 @@ def write(folder: Path, arrays: Arrays, digest: str) -> None:
                     np.save(file, array, allow_pickle=False)
             atomic.write_json(folder / "cache.json", {"digest": digest})
     except FerKitError as error:
-        print(f"warning: no cache, every start will read the csv files again: {error}", file=sys.stderr)
+        print(f"warning: no cache is kept, so the csv files are read again at every start: {error}", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""The reader of the competition's csv files: fast where rows are as expected, exact about the first that is not.
+"""The reader of the competition's csv files: fast for rows in the usual form, exact about the first faulty row.
 
-Blocks of some rows are parsed by whole-array operations on their bytes. A block that holds anything
-unexpected is read again row by row, by plain code that accepts every spelling that means the same or names
-the fault. Both give the same arrays (tests/data/test_csv_reader.py).
+Blocks of rows are parsed by array operations on their bytes. A block with anything unusual is parsed again row by row,
+by plain code that accepts every equivalent spelling and names the fault otherwise. Both give the same arrays
+(tests/data/test_csv_reader.py).
 """
 
 from __future__ import annotations
@@ -20,9 +20,17 @@ from fer_kit.competition import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
 from fer_kit.errors import FerKitError
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
-BLOCK_BYTES = 1 << 18  # a block and what is computed from it stay in the processor's cache
+BLOCK_BYTES = 1 << 18  # a block and its intermediate arrays fit the processor's cache
 MAX_LINE_BYTES = 1 << 20  # a row of 2,304 numbers takes 9 kB
 
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "rar",
+    b"PK\x03\x04": "zip",
+}
 _NO_CODE = 255
 _LABEL_CODES = {b"%s%d%s" % (quote, code, quote): code for code in range(NUM_CLASSES) for quote in (b"", b'"')}
 _USAGE_CODES = {quote + name.encode() + quote: code for code, name in enumerate(USAGES) for quote in (b"", b'"')}
@@ -32,8 +40,8 @@ _USAGE_CODES = {quote + name.encode() + quote: code for code, name in enumerate(
 class Faces:
     """Rows of one csv file, in its order.
 
-    images: uint8 (N, 48, 48). labels: int64 (N,), or (0,) where that column was not asked for.
-    usage: uint8 (N,), positions in USAGES, or (0,) where that column was not asked for.
+    images: uint8 (N, 48, 48). labels: int64 (N,), or (0,) if that column was not requested.
+    usage: uint8 (N,), positions in USAGES, or (0,) if that column was not requested.
     """
 
     images: NDArray[np.uint8]
@@ -42,20 +50,21 @@ class Faces:
 
 
 def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[str] = ()) -> Faces:
-    """Read the wanted columns, which must include the pixels; other columns are passed over.
+    """Read the requested columns, which must include the pixels; other columns are skipped.
 
-    Columns are found by their names in the header, spaces around them ignored. A line is a row: a quoted value
-    cannot go on in the next line. A byte order mark, CRLF line ends, quotes, spaces around values, leading zeros,
-    empty lines and a missing last line end are all fine.
+    Columns are found by their names in the header, ignoring spaces around them. A line is a row: a quoted value cannot
+    continue on the next line. A byte order mark, CRLF line ends, quotes, spaces around values, leading zeros, empty
+    lines and a missing last line end are accepted.
 
     Args:
-        file: opened for bytes; read once, forward.
-        name: what errors call the file.
+        file: opened in binary mode; read once, forwards.
+        name: of the file, for error messages.
         columns: some of LABEL, PIXEL, USAGE.
         refused: columns that the file must not have.
 
     Raises:
-        FerKitError: no header, a wanted column missing, a refused one there, no rows, or the first faulty row.
+        FerKitError: there is no header, a requested column is missing, a refused one exists, there are no rows, or a
+            row has a fault (the first one is named).
     """
     _keep_freed_memory()
     blocks = _whole_lines(file, name)
@@ -80,7 +89,7 @@ def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[s
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the wanted columns stand in a row of `count` fields; `others` are passed over."""
+    """Positions of the requested columns in a row of `count` fields; `others` are skipped."""
 
     name: str
     count: int
@@ -93,7 +102,7 @@ class _Layout:
 def _layout(name: str, header: list[str], columns: Sequence[str], refused: Sequence[str]) -> _Layout:
     for column in columns:
         if header.count(column) != 1:
-            fault = "stands more than once in" if column in header else "is missing from"
+            fault = "appears more than once in" if column in header else "is missing from"
             raise FerKitError(f"{name}: column '{column}' {fault} the header (found: {shown(', '.join(header))})")
     for column in refused:
         if column in header:
@@ -109,10 +118,10 @@ def _layout(name: str, header: list[str], columns: Sequence[str], refused: Seque
 
 
 def _keep_freed_memory() -> None:
-    """Stop the C library (glibc) from handing the memory of each block back to the system at the block's end.
+    """Stop the C library (glibc) from returning the memory of each block to the system.
 
-    Fetching it again costs as much as the parsing. It keeps what it gets once a large piece was freed: see "dynamic
-    mmap threshold" in mallopt(3); 32 MB is the most that it takes note of. Elsewhere this does nothing.
+    Getting the memory back costs as much as the parsing. glibc keeps freed memory once a large piece was freed: see
+    "dynamic mmap threshold" in mallopt(3), whose upper limit is 32 MB. With other C libraries this has no effect.
     """
     np.empty(31 << 20, np.uint8)
 
@@ -135,10 +144,12 @@ def _whole_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
 
 
 def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
-    """The column names, what follows them in the first block, and the number of lines passed."""
+    """The column names, the rest of the first block, and the number of lines read."""
     lines_before = 0
     for block in blocks:
         if lines_before == 0:
+            if packer := next((kind for magic, kind in _PACKED.items() if block.startswith(magic)), None):
+                raise FerKitError(f"{name}: is a {packer} archive, not a csv file; unpack it")
             block = block.removeprefix(b"\xef\xbb\xbf")
         while block:
             line, _, block = block.partition(b"\n")
@@ -150,7 +161,7 @@ def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
 
 
 def _line_ends(block: bytes) -> list[int]:
-    """Where the lines of a block end; the file's last line can lack the newline."""
+    """Positions where the lines of a block end; the file's last line can lack the newline."""
     ends = []
     end = block.find(b"\n")
     while end != -1:
@@ -160,8 +171,8 @@ def _line_ends(block: bytes) -> list[int]:
 
 
 def _parse_fast(block: bytes, line_ends: list[int], layout: _Layout) -> Faces | None:
-    """The rows of a block, or None if anything in it is not in the plainest form."""
-    view = memoryview(block)  # slices of it are no copies: the pixels are copied only once, into one text
+    """The rows of a block, or None if anything in the block is not in the plainest form."""
+    view = memoryview(block)  # slices are not copies: the pixels are copied only once, into one text
     pixels: list[memoryview] = []
     labels, usage = [], []
     start = 0
@@ -169,7 +180,7 @@ def _parse_fast(block: bytes, line_ends: list[int], layout: _Layout) -> Faces | 
         left, right, start = start, end, end + 1
         if left == right:
             continue
-        # Other fields are cut off on both sides of the pixels. A comma too many stays in the pixels and is found there.
+        # The fields before and after the pixels are cut off. A surplus comma stays in the pixels and is found there.
         fields = [b""] * layout.count
         for place in range(layout.pixels):
             comma = block.find(b",", left, right)
@@ -201,9 +212,9 @@ def _parse_fast(block: bytes, line_ends: list[int], layout: _Layout) -> Faces | 
 
 def _parse_numbers(texts: list[memoryview]) -> NDArray[np.uint8] | None:
     """uint8 (n, 48, 48) from n texts of 2,304 numbers 0–255 with one space between, else None."""
-    # Two spaces in front, so that the three bytes before the end of any number exist; one behind each text.
+    # Two leading spaces, so that three bytes exist before the end of each number; one space after each text.
     text = np.frombuffer(b" ".join([b" ", *texts, b""]), np.uint8)
-    digits = text - np.uint8(ord("0"))  # any other byte wraps round to 10 or more
+    digits = text - np.uint8(ord("0"))  # any other byte wraps around to 10 or more
     is_digit = digits <= 9
     ends = np.flatnonzero(~is_digit[3:])  # the last digits of numbers, counted from the third byte
     row_ends = np.cumsum([len(row) + 1 for row in texts]) - 2
@@ -215,8 +226,8 @@ def _parse_numbers(texts: list[memoryview]) -> NDArray[np.uint8] | None:
         or (is_digit[3:] & is_digit[2:-1] & is_digit[1:-2] & is_digit[:-3]).any()  # nor longer than 3 digits
     ):
         return None
-    # The value of the number so far at every byte: simple sums over all bytes cost less than looking up each digit.
-    one = is_digit.view(np.uint8)  # where there is a digit, else zero
+    # The value of the number up to each byte: simple sums over all bytes cost less than looking up each digit.
+    one = is_digit.view(np.uint8)  # 1 for a digit, else 0
     digits *= one
     below_100 = digits[2:] + np.uint8(10) * digits[1:-1]
     hundreds = digits[:-2] * one[1:-1] * one[2:]
@@ -237,8 +248,8 @@ def _parse_exactly(block: bytes, layout: _Layout, rows_before: int, lines_before
         if not line:
             continue
         where = f"{layout.name}: row {rows_before + len(images) + 1} (line {number})"
-        # Only the file's very last line can stand at the end of a block.
-        cut = "; the file seems cut off, download it again" if number == lines_before + len(lines) else ""
+        # Only the file's last line can lack a line end, and it ends the last block.
+        cut = "; the file seems truncated, download it again" if number == lines_before + len(lines) else ""
         fields = split_fields(line, where, cut)
         if len(fields) != layout.count:
             raise FerKitError(
@@ -260,7 +271,7 @@ LABEL, PIXEL, USAGE = "emotion", "pixels", "Usage"
 
 
 def split_fields(line: bytes, where: str, cut: str = "") -> list[str]:
-    """The values of one row or header, quotes taken off."""
+    """The values of one row or header, without quotes."""
     try:
         rows = list(csv.reader([line.decode("utf-8")], strict=True, skipinitialspace=True))
     except UnicodeDecodeError as error:
@@ -269,7 +280,7 @@ def split_fields(line: bytes, where: str, cut: str = "") -> list[str]:
         ) from None
     except csv.Error as error:
         unclosed = str(error) == "unexpected end of data"
-        fault = "a quote is opened and not closed" if unclosed else f"not valid csv ({error})"
+        fault = "a quote is not closed" if unclosed else f"not valid csv ({error})"
         raise FerKitError(f"{where}: {fault}{cut}") from None
     return rows[0] if rows else []
 
@@ -314,6 +325,6 @@ def _integer(text: str) -> int | None:
 
 
 def shown(text: str) -> str:
-    """`text` on one line of bearable length."""
+    """`text` on one line of at most 40 characters."""
     escaped = text.encode("unicode_escape").decode("ascii")
     return escaped if len(escaped) <= 40 else escaped[:37] + "..."

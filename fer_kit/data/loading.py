@@ -1,7 +1,7 @@
-"""The competition's data: train images with labels, test images without, whichever files they come from.
+"""The competition's data: train images with labels and test images without, whichever files they come from.
 
-Read are, plain or zipped, train.csv with test.csv, else fer2013.csv, else icml_face_data.csv. Files further down
-this list are not looked into when an earlier one is there, except by `load_answers`.
+The files, plain or zipped, are train.csv with test.csv, else fer2013.csv, else icml_face_data.csv. Only the first of
+these that exists is read, except by `load_answers`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.data import cache as data_cache
-from fer_kit.data import csv_reader, places
+from fer_kit.data import cache, csv_reader, places
 from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE, USAGES, Faces
 from fer_kit.data.places import TEST, TRAIN, WHOLE, Source, find
 from fer_kit.errors import FerKitError
@@ -43,7 +42,7 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Competition:
-    """What training may see. `digest` is the same for the same rows, whichever files held them."""
+    """What training may see. `digest` is the same for the same rows, whichever files they were read from."""
 
     folder: Path
     train: TrainSet
@@ -77,17 +76,17 @@ def load(folder: str | Path, cache_dir: str | Path, expected: str | None = None,
     folder = Path(folder)
     chosen = _choose(folder)
     stamps = _stamps(chosen)
-    cache = Path(cache_dir) / data_cache.key_of(chosen)[:16]
-    arrays, digest = data_cache.read(cache, ("train_images", "train_labels", "test_images")) or (None, "")
+    cached = Path(cache_dir) / cache.key_of(chosen)[:16]
+    arrays, digest = cache.read(cached, ("train_images", "train_labels", "test_images")) or (None, "")
     if arrays is None:
         train, test = _read(chosen)
-        if _stamps(chosen) != stamps:  # else these rows could be kept under the digest of others
+        if _stamps(chosen) != stamps:  # else these rows could be cached under the key of other content
             raise FerKitError(f"{chosen[0].path.parent}: a file changed while it was read; start again")
         arrays = {"train_images": train.images, "train_labels": train.labels, "test_images": test.images}
         for array in arrays.values():
             array.flags.writeable = False
-        digest = data_cache.digest_of(arrays)
-        data_cache.write(cache, arrays, digest)
+        digest = cache.digest_of(arrays)
+        cache.write(cached, arrays, digest)
     competition = Competition(
         folder=folder if folder.is_dir() else folder.parent,
         train=TrainSet(_ids(arrays["train_images"]), arrays["train_images"], arrays["train_labels"]),
@@ -109,10 +108,10 @@ def check_digest(competition: Competition, expected: str, used_by: str) -> None:
 
 
 def load_answers(folder: str | Path) -> Answers | None:
-    """Labels of the test rows where fer2013.csv or icml_face_data.csv is among the files, else None.
+    """Labels of the test rows if fer2013.csv or icml_face_data.csv is among the files, else None.
 
     Raises:
-        FerKitError: a fault in the file, or its test images are not those of test.csv beside it.
+        FerKitError: the file has a fault, or its test images differ from those of test.csv beside it.
     """
     found = places.sources(Path(folder))
     source = next((found[name] for name in WHOLE if name in found), None)
@@ -135,13 +134,15 @@ def _choose(folder: Path) -> list[Source]:
     for name in WHOLE:
         if name in found:
             return [found[name]]
-    raise FerKitError(f"{folder}: holds no competition files; looked for {', '.join(places.NAMES)}")
+    raise FerKitError(
+        f"{folder}: holds no competition files; looked for {', '.join(places.NAMES)}; {places.instead(folder)}"
+    )
 
 
 def _read(chosen: Sequence[Source]) -> tuple[Faces, Faces]:
     """Train and test rows."""
     if len(chosen) == 2:
-        # Rows of a train.csv with a Usage column could be test rows: their labels must not get in by this door.
+        # Rows of a train.csv with a Usage column could be test rows, whose labels must not be trained on.
         return _read_one(chosen[0], (LABEL, PIXEL), refused=(USAGE,)), _read_one(chosen[1], (PIXEL,))
     [source] = chosen
     rows = _read_one(source, (LABEL, PIXEL, USAGE))
@@ -150,7 +151,7 @@ def _read(chosen: Sequence[Source]) -> tuple[Faces, Faces]:
         row = int(falls[0]) + 1
         raise FerKitError(
             f"{source.name}: row {row + 1} is {USAGES[rows.usage[row]]} after {USAGES[rows.usage[row - 1]]}; "
-            f"rows must come as {', '.join(USAGES)}, since their order is that of {TRAIN} and {TEST}"
+            f"the rows must be in the order {', '.join(USAGES)}, as in {TRAIN} and {TEST}"
         )
     train_count = int(np.count_nonzero(rows.usage == 0))
     for count, kind in ((train_count, "Training"), (len(rows.usage) - train_count, "PublicTest or PrivateTest")):
@@ -165,7 +166,7 @@ def _read_one(source: Source, columns: Sequence[str], refused: Sequence[str] = (
 
 
 def _part(rows: Faces, part: slice) -> Faces:
-    # Copies, so that no train array is a view on memory that holds test labels too.
+    # Copies, so that no train array is a view of memory that also holds test labels.
     return Faces(rows.images[part], rows.labels[part].copy(), rows.usage[part].copy())
 
 

@@ -23,10 +23,6 @@ from fer_kit.models.backbone import Backbone
 SMALLEST_PX = 5  # of a map side, for the layer chosen by itself: 3×3 fields on a face tell nothing
 BATCH, LARGE_BATCH = 64, 8  # faces at a time; of networks that see them enlarged, whose maps are larger too
 STRONGEST = 8  # channels whose activation stands for what the channel attention lets through
-METHODS = {
-    "hirescam": "each place counts by its own gradient, which is exact where the head weighs places differently",
-    "gradcam": "channels count by their mean gradient, as in most papers",
-}
 
 Maps = NDArray[np.float32]  # (N, 48, 48)
 

@@ -193,6 +193,14 @@ def append_line(path: Path | str, line: str) -> None:
         raise unwritable(path, error) from error
 
 
+def expanded(path: Path | str) -> Path:
+    """`path` with ~ replaced by the home folder; unchanged if there is no such user, so that it counts as missing."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def read_bytes(path: Path | str, most: int) -> bytes:
     """The content of `path`, at most `most` bytes.
 

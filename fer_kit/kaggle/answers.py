@@ -147,18 +147,6 @@ def limits(text: str) -> Limits:
     return Limits(today, total, left)
 
 
-def quota(text: str) -> dict[str, Any] | None:
-    """Hours by resource from `quota --format json`, None where Kaggle says nothing; refreshAt is in UTC.
-
-    Raises:
-        UnknownAnswer: not JSON.
-    """
-    if "No quota information" in text:
-        return None
-    rows = _json(text, list, "quota")
-    return {str(row.pop("resource")): {**row, "refreshAt": _date(row.get("refreshAt"))} for row in rows}
-
-
 def _submission(row: dict[str, Any], slug: str) -> Submission:
     word = str(row.get("status") or "").rpartition(".")[2].upper()
     status = _SUBMISSION_WORDS.get(word, "unknown")

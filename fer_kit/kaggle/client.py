@@ -12,7 +12,6 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from fer_kit.competition import COMPETITION
 from fer_kit.errors import FerKitError
@@ -201,10 +200,6 @@ class Client:
         """How many entries were made and may be made now."""
         subject = Subject("competition", slug)
         return answers.limits(self._program.run(subject, "competitions", "submission-limits", slug, "--json").out)
-
-    def quota(self) -> dict[str, Any] | None:
-        """Accelerator hours by resource, e.g. {"GPU": {"used": "1.00h", …}}; None where Kaggle says nothing."""
-        return answers.quota(self._program.run(Subject("account", ""), "quota", "--format", "json").out)
 
 
 def _kernel_id(folder: Path) -> str:

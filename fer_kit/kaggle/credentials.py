@@ -1,4 +1,4 @@
-"""Kaggle credentials: where the client will look for them, and keeping them out of every text."""
+"""Kaggle credentials: where the client finds them, and how they are kept out of messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_kit.kaggle import secret_values
 from fer_kit.kaggle.errors import NoCredentials, UnknownAnswer
 
 SETTINGS_URL = "https://www.kaggle.com/settings/api"
@@ -20,7 +21,7 @@ HOW_TO_SET = (
 
 # Other KAGGLE_* variables become settings of the client too (a default competition, a download folder).
 _PASSED_ON = {"USERNAME", "KEY", "API_TOKEN", "CONFIG_DIR", "API_ENVIRONMENT", "PROXY", "SSL_CA_CERT"}
-_DROPPED = {"VERBOSE", "VERBOSE_OUTPUT"}  # these make the client print the Authorization header
+_DROPPED = {"VERBOSE", "VERBOSE_OUTPUT"}  # they make the client print the Authorization header
 _SHORTEST_SECRET = 4
 _QUERY = re.compile(r"(https?://[^\s?'\"]+|/[\w./%-]+)\?[^\s'\")]+")
 _TOKEN = re.compile(r"\bKGAT_[\w-]+|(?<=Bearer )\S+|(?<=Basic )\S+")
@@ -28,23 +29,33 @@ _TOKEN = re.compile(r"\bKGAT_[\w-]+|(?<=Bearer )\S+|(?<=Basic )\S+")
 
 @dataclass(frozen=True)
 class Credentials:
-    """What the client will use. `username` is "" where only Kaggle knows it; `source` is what to call them."""
+    """What the client will use. `username` is "" if only Kaggle knows it; `source` names the place for messages."""
 
     username: str
     source: str
 
 
 def client_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` for the client's process, without what would change its behaviour or make it print secrets.
+    """`environ` for the client's process, without variables that change its behaviour or make it print secrets.
+
+    White space and byte order marks around the values of KAGGLE_* are removed: .env files with Windows line ends
+    leave them there.
 
     Raises:
-        UnknownAnswer: KAGGLE_API_ENVIRONMENT holds a word that the client would silently take for Kaggle itself.
+        UnknownAnswer: KAGGLE_API_ENVIRONMENT has a value that the client would silently take for Kaggle itself.
+        NoCredentials: the user name, key or token has a character that none can have.
     """
+    environ = {name: _stripped(value) if name.startswith("KAGGLE_") else value for name, value in environ.items()}
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
+        if not re.fullmatch(r"[!-~]*", environ.get(name, "")) and not (
+            name == "KAGGLE_API_TOKEN" and Path(environ[name]).exists()
+        ):
+            raise NoCredentials(f"{name} holds white space or a character outside ASCII; set it again, {HOW_TO_SET}")
     target = environ.get("KAGGLE_API_ENVIRONMENT", "PROD")
     if target not in ("PROD", "LOCALHOST"):
         raise UnknownAnswer(
-            f"KAGGLE_API_ENVIRONMENT is '{target}': only PROD and LOCALHOST mean something to the client, any other "
-            "word leads to Kaggle itself; unset it"
+            f"KAGGLE_API_ENVIRONMENT is '{target}': the client knows PROD and LOCALHOST and takes any other value for "
+            "PROD; unset it"
         )
     kept = {
         name: value
@@ -66,7 +77,12 @@ def find(environ: Mapping[str, str]) -> Credentials:
     if environ.get("KAGGLE_API_TOKEN"):
         return Credentials("", "KAGGLE_API_TOKEN")
     for name in ("access_token", "access_token.txt"):
-        if _text(home / ".kaggle" / name):
+        if text := _text(home / ".kaggle" / name):
+            if text.startswith("\ufeff"):
+                raise NoCredentials(
+                    f"{home / '.kaggle' / name} begins with a byte order mark, which the client sends to Kaggle with "
+                    "the token; save the file as UTF-8 without BOM"
+                )
             return Credentials("", str(home / ".kaggle" / name))
     file = _config_dir(environ) / "kaggle.json"
     stored = _json(file)
@@ -81,17 +97,14 @@ def find(environ: Mapping[str, str]) -> Credentials:
 
 
 class Mask:
-    """Replaces secrets in texts: keys and tokens from the environment and its files, and the queries of signed URLs."""
+    """Replaces secrets in texts: the values of `secret_values.known`, tokens, and the queries of signed URLs."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        home = _home(environ)
-        stored, login = _json(_config_dir(environ) / "kaggle.json"), _json(home / ".kaggle" / "credentials.json")
-        token = environ.get("KAGGLE_API_TOKEN", "")
-        found = {token, _text(Path(token)) if token else "", environ.get("KAGGLE_KEY", ""), stored.get("key", "")}
-        found |= {_text(home / ".kaggle" / name) for name in ("access_token", "access_token.txt")}
-        found |= {login.get("refresh_token", ""), login.get("access_token", "")}
-        secrets = {str(secret) for secret in found if len(str(secret)) >= _SHORTEST_SECRET}
-        names = {environ.get("KAGGLE_USERNAME", ""), str(stored.get("username", ""))}
+        secrets = set(secret_values.known(environ, _SHORTEST_SECRET).values())
+        names = {
+            environ.get("KAGGLE_USERNAME", ""),
+            str(_json(_config_dir(environ) / "kaggle.json").get("username", "")),
+        }
         secrets |= {base64.b64encode(f"{name}:{secret}".encode()).decode() for name in names for secret in secrets}
         self._secrets = sorted(secrets, key=len, reverse=True)
 
@@ -100,6 +113,10 @@ class Mask:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _TOKEN.sub("***", _QUERY.sub(r"\1?***", text))
+
+
+def _stripped(value: str) -> str:
+    return value.strip().strip("\ufeff").strip()
 
 
 def _home(environ: Mapping[str, str]) -> Path:
@@ -116,7 +133,7 @@ def _config_dir(environ: Mapping[str, str]) -> Path:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):  # not there or not text: the client passes it over too
+    except (OSError, ValueError):  # missing or not text: the client ignores it too
         return ""
 
 

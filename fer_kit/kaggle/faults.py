@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fer_kit.competition import COMPETITION
 from fer_kit.kaggle import errors
-from fer_kit.kaggle.credentials import HOW_TO_SET
+from fer_kit.kaggle.credentials import HOW_TO_SET, SETTINGS_URL
 from fer_kit.kaggle.errors import KaggleError
 
 TRANSIENT = (errors.RateLimited, errors.NotJson, errors.NetworkGone, errors.ServerTrouble)
@@ -28,7 +28,7 @@ _PATTERNS: list[tuple[type[KaggleError], str]] = [
     (errors.DailyLimitReached, r"(daily|today).{0,60}(submission|allowance|limit)|submission (limit|allowance)"),
     (errors.CompetitionClosed, r"(competition|deadline|submission)\S*.{0,60}(ended|closed|over\b|passed|disabled)"),
     (errors.CompetitionClosed, r"no longer accept|not accept(ing)? .{0,30}submission|past (its |the )?deadline"),
-    (errors.UnknownSlug, r"\b404\b|not ?found|Cannot access kernel|permission '?[\w.]+'? was (denied|not)"),
+    (errors.UnknownSlug, r"\b404\b|\bnot ?found\b|Cannot access kernel|permission '?[\w.]+'? was (denied|not)"),
     (errors.UnknownSlug, r"could not find competition"),
 ]
 # What the client adds of its own from 2.2.5 on, below what Kaggle said: advice by status code, whatever the cause.
@@ -118,8 +118,9 @@ def sentence(kind: type[KaggleError], subject: Subject, said: str, source: str =
     texts: dict[type[KaggleError], str] = {
         errors.RulesNotAccepted: f"the competition's rules are not accepted yet; open {rules_url(slug)} in a browser, "
         "accept them there (no program can), then run this command again",
-        errors.UnknownSlug: f"Kaggle knows no {subject}, or it is another's private one; check owner and slug in its "
-        "address kaggle.com/code/OWNER/SLUG",
+        errors.UnknownSlug: f"Kaggle knows no {subject}, or it is private to another account, or the credentials "
+        f"{f'from {source} ' if source else ''}are refused (the client tells these apart for no one); check owner and "
+        f"slug in the address kaggle.com/code/OWNER/SLUG, and the key at {SETTINGS_URL}",
         errors.OutputIncomplete: f"the output of {subject} holds names that lead out of its folder; nothing of it is "
         "kept, see what that kernel runs",
         errors.CompetitionClosed: "the competition takes no submissions now; look at its page "

@@ -55,7 +55,7 @@ def find(text: str, fold: fold_spec.Fold, inputs: Path | None = None) -> Source:
         return Source(HUB)
     if text == NONE:
         return Source("")
-    path = Path(text).expanduser()
+    path = atomic.expanded(text)
     if path.is_file():
         return Source(name_of(path), path)
     if path.is_dir():
@@ -70,7 +70,7 @@ def find(text: str, fold: fold_spec.Fold, inputs: Path | None = None) -> Source:
 def resumed(text: str, fold: fold_spec.Fold, folder: Path) -> Source:
     """`find` for a run that goes on: with its checkpoint in `folder` the file that it began with may be gone."""
     kept = folder / "config.json"
-    if (folder / "last.pt").is_file() and kept.is_file() and not Path(text).expanduser().exists():
+    if (folder / "last.pt").is_file() and kept.is_file() and not atomic.expanded(text).exists():
         record = atomic.read_json(kept)
         begun = str(record.get("weights", "")) if isinstance(record, dict) else ""
         if begun.partition("@")[0] == _safe(Path(text).name):

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
 from fer_kit import models
+from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.folds.fold_spec import Fold, left_out, recorded
@@ -51,7 +53,10 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
         FerKitError: the network cannot be built; weights cannot be fetched, read, or do not fit; they have seen rows
             that `fold` leaves out.
     """
-    net = models.build(config)
+    # Our own networks are built on the meta device, without values: only their structure is checked. timm's networks
+    # and the user's may read values while they are built, and weights of a file are copied into the network.
+    with torch.device("meta" if config.model in NETWORKS and not config.weights else "cpu"):
+        net = models.build(config)
     fine_tuning.check(config, net)
     if not config.weights:
         return Start({}, "weights random, as --weights none asks for") if isinstance(net, Backbone) else None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.pretrained import source as weights_files
 
 OPTION = "--weights"
@@ -32,7 +33,7 @@ def check(source: str) -> str:
         or weights_files.is_dataset(text)
     ):
         return text
-    if Path(source).expanduser().exists():
+    if atomic.expanded(source).exists():
         raise FerKitError(
             f"{OPTION} {source}: a file here does not travel with a kernel; upload it as a Kaggle dataset or model and "
             f"write {ALLOWED}"

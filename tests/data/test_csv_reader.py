@@ -121,7 +121,7 @@ def test_columns_not_asked_for_are_passed_over() -> None:
 
 # --- faults ----------------------------------------------------------------------------------------------------------
 
-CUT = "; the file seems cut off, download it again"
+CUT = "; the file seems truncated, download it again"
 ALLOWED_PIXELS = "allowed are the integers 0 to 255"
 
 
@@ -164,7 +164,7 @@ FAULTS = [
     (b"emotion,pixels\r\n\r\n", "train.csv: has a header but no rows; download the file again"),
     (b"label,pixels\n", "train.csv: column 'emotion' is missing from the header (found: label, pixels)"),
     (b"emotion;pixels\n", "train.csv: column 'emotion' is missing from the header (found: emotion;pixels)"),
-    (b"emotion,pixels,pixels\n", "train.csv: column 'pixels' stands more than once in the header "
+    (b"emotion,pixels,pixels\n", "train.csv: column 'pixels' appears more than once in the header "
                                  "(found: emotion, pixels, pixels)"),
     (train_csv()[len(HEAD):], "train.csv: column 'emotion' is missing from the header "
                               f"(found: {'0, ' + texts(1)[0][:34]}...)"),
@@ -177,8 +177,8 @@ FAULTS = [
     (HEAD + b"1\n", "train.csv: row 1 (line 2): has 1 field, the header has 2"),
     (HEAD + b"\n1,2,3\n", "train.csv: row 1 (line 3): has 3 fields, the header has 2"),
     (HEAD + b'1,"2" 3\n', "train.csv: row 1 (line 2): not valid csv (',' expected after '\"')"),
-    (HEAD + b'1,"2 3\n' + train_csv()[len(HEAD):], "train.csv: row 1 (line 2): a quote is opened and not closed"),
-    (train_csv()[:-3], f"train.csv: row 3 (line 4): a quote is opened and not closed{CUT}"),
+    (HEAD + b'1,"2 3\n' + train_csv()[len(HEAD):], "train.csv: row 1 (line 2): a quote is not closed"),
+    (train_csv()[:-3], f"train.csv: row 3 (line 4): a quote is not closed{CUT}"),
     (train_csv().replace(b'"', b"")[:-40].rstrip(b" 0123456789") + b" 1", None),
     (HEAD + b"1", f"train.csv: row 1 (line 2): has 1 field, the header has 2{CUT}"),
     (HEAD + b"1," + b"8" * 2_000_000, "train.csv: a line is longer than 1,048,576 bytes; this is no csv file of faces"),

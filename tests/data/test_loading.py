@@ -139,8 +139,8 @@ def test_rows_out_of_order(tmp_path: Path) -> None:
     header, *rows = content("fer2013.csv").splitlines()
     (tmp_path / "fer2013.csv").write_text("\n".join([header, *rows[:8], *rows[11:], *rows[8:11]]))
     assert refusal(loading.load, tmp_path, tmp_path / "cache") == (
-        f"{tmp_path / 'fer2013.csv'}: row 11 is PublicTest after PrivateTest; rows must come as Training, PublicTest, "
-        "PrivateTest, since their order is that of train.csv and test.csv"
+        f"{tmp_path / 'fer2013.csv'}: row 11 is PublicTest after PrivateTest; the rows must be in the order "
+        "Training, PublicTest, PrivateTest, as in train.csv and test.csv"
     )
 
 
@@ -158,8 +158,8 @@ def test_a_bad_row_ends_a_command_with_one_line(tmp_path: Path, capsys: pytest.C
     (tmp_path / "train.csv").write_text(content("train.csv")[:-20])
     assert folds_command.main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs")]) == cli.EXIT_USER_ERROR
     assert capsys.readouterr().err == (
-        f"error: {tmp_path / 'train.csv'}: row 8 (line 9): a quote is opened and not closed; "
-        "the file seems cut off, download it again\n"
+        f"error: {tmp_path / 'train.csv'}: row 8 (line 9): a quote is not closed; "
+        "the file seems truncated, download it again\n"
     )
 
 
@@ -245,7 +245,7 @@ def test_works_without_a_cache_and_says_so(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "cache").write_text("a file, not a folder")
     assert_is_the_competition(loading.load(folder, tmp_path / "cache"))
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: no cache, every start will read the csv files again: {tmp_path / 'cache'}")
+    assert line.startswith("warning: no cache is kept") and f": {tmp_path / 'cache'}" in line
 
 
 def test_file_changed_while_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_places_in_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_two_mounted_datasets(nowhere: Path) -> None:
     first = write(nowhere / "input" / "a", "fer2013.csv")
     second = write(nowhere / "input" / "b" / "fer2013", "fer2013.csv")
-    assert refusal(loading.find) == f"several mounts hold a set: {first}, {second}; name one with --data"
+    assert refusal(loading.find).endswith(f"have the files: {first}, {second}; choose one with --data")
 
 
 def test_search_is_bounded(nowhere: Path) -> None:
@@ -69,17 +70,50 @@ def test_found_nowhere(nowhere: Path) -> None:
 def test_a_named_place_is_never_passed_over(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(nowhere / "work" / "data", "fer2013.csv")
     looked_for = "looked for train.csv, test.csv, fer2013.csv, icml_face_data.csv, plain or in a .zip"
+    nothing = "there is nothing: get the files with python -m fer_kit.download"
     empty = nowhere / "empty"
     assert refusal(loading.find, empty) == f"{empty}: no such file or folder (from --data)"
     empty.mkdir()
-    assert refusal(loading.find, empty) == f"{empty}: holds no competition files (from --data); {looked_for}"
+    assert refusal(loading.find, empty) == f"{empty}: holds no competition files (from --data); {looked_for}; {nothing}"
     write(empty / "fer2013", "fer2013.csv")
-    assert refusal(loading.find, empty).endswith(f"{looked_for} (did you mean {empty / 'fer2013'}?)")
+    assert refusal(loading.find, empty).endswith(f"{looked_for}; did you mean {empty / 'fer2013'}?")
     monkeypatch.setenv("FER_KIT_DATA", str(empty))
     assert refusal(loading.find).startswith(f"{empty}: holds no competition files (from FER_KIT_DATA); {looked_for}")
     assert refusal(loading.load, empty, nowhere / "cache").startswith(
         f"{empty}: holds no competition files; looked for "
     )
+
+
+def test_a_home_that_does_not_exist_is_a_missing_folder(nowhere: Path) -> None:
+    assert refusal(loading.find, "~nosuch/data") == "~nosuch/data: no such file or folder (from --data)"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fer2013.tar.gz", "may contain them: unpack it there"),
+        ("train.csv.gz", "may contain them: unpack it there"),
+        ("Train.csv", "differs in upper and lower case: rename it to train.csv"),
+        ("angry/1.png", "there are images, but only the csv files are read"),
+        ("notes.txt", "there is notes.txt: get the files with python -m fer_kit.download"),
+    ],
+)
+def test_what_lies_in_place_of_the_files_is_named(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    assert words in refusal(loading.find, tmp_path)
+    assert words in refusal(loading.load, tmp_path, tmp_path / "cache")
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").symlink_to("elsewhere.csv")
+    assert "train.csv is a link to elsewhere.csv, which does not exist" in refusal(loading.find, tmp_path)
+
+
+def test_an_archive_with_the_name_of_a_csv(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "fer2013.csv", "wb") as file:
+        file.write(b"emotion,pixels,Usage\n")
+    assert "fer2013.csv: is a gzip archive" in refusal(loading.load, tmp_path, tmp_path / "c")
 
 
 # --- zips ------------------------------------------------------------------------------------------------------------
@@ -88,9 +122,9 @@ def test_a_named_place_is_never_passed_over(nowhere: Path, monkeypatch: pytest.M
 def test_zip_without_a_csv(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "some.zip")
     names = "train.csv or test.csv or fer2013.csv or icml_face_data.csv"
-    assert refusal(loading.find, path) == f"{path}: no {names} in this zip (it holds readme.txt)"
+    assert refusal(loading.find, path) == f"{path}: contains no {names}, but readme.txt"
     promised = write_zip(tmp_path / "train.csv.zip")
-    assert refusal(loading.find, tmp_path) == f"{promised}: no train.csv in this zip (it holds readme.txt)"
+    assert refusal(loading.find, tmp_path) == f"{promised}: contains no train.csv, but readme.txt"
 
 
 def test_zip_with_two_of_a_name(tmp_path: Path) -> None:
@@ -98,7 +132,7 @@ def test_zip_with_two_of_a_name(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("__MACOSX/fer2013.csv", "a/fer2013.csv", "b/fer2013.csv"):
             archive.writestr(name, "x")
-    assert refusal(loading.find, path) == f"{path}: holds both a/fer2013.csv and b/fer2013.csv; unpack the right one"
+    assert refusal(loading.find, path) == f"{path}: contains both a/fer2013.csv and b/fer2013.csv; unpack the right one"
 
 
 def test_broken_zip(tmp_path: Path) -> None:

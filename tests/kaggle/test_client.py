@@ -95,13 +95,11 @@ def test_scores_come_newest_first(kaggle_site):
 
 
 @pytest.mark.slow
-def test_quota_and_a_token(kaggle_site):
+def test_a_token(kaggle_site):
     client = kaggle_site.client(KAGGLE_API_TOKEN=kaggle_site.token, KAGGLE_USERNAME=None, KAGGLE_KEY=None)
     assert client.user() == "player"  # only Kaggle knows whose token it is
-    assert client.quota() == {
-        "GPU": {"used": "1.00h", "remaining": "29.00h", "total": "30.00h", "refreshAt": "2026-11-28T00:00:00"}
-    }
-    assert kaggle_site.calls("GetAcceleratorQuotaStatistics")[0].headers["Authorization"].startswith("Bearer ")
+    assert client.submission_limits(COMPETITION).left_now == 2
+    assert kaggle_site.calls("GetSubmissionLimits")[0].headers["Authorization"].startswith("Bearer ")
 
 
 @pytest.mark.slow
@@ -148,7 +146,7 @@ def test_pauses_are_read(text, seconds):
     assert faults.retry_after_seconds(text) == seconds
 
 
-COMPETITION_SUBJECT, KERNEL_SUBJECT = Subject("competition", "any"), Subject("kernel", "player/any")
+COMPETITION_SUBJECT, KERNEL_SUBJECT = Subject("competition", "any"), Subject("kernel", "player/some-kernel")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +204,18 @@ def test_credentials_in_the_order_of_the_client(tmp_path):
     assert credentials.Mask(environ)("the key planted-in-a-file") == "the key ***"
 
 
+def test_windows_line_ends_around_credentials_are_removed(tmp_path):
+    given = {"HOME": str(tmp_path), "KAGGLE_USERNAME": "player\r\n", "KAGGLE_KEY": "\ufeffkey-of-player\r"}
+    assert Client(environ=given).user() == "player"
+    assert credentials.client_environ(given)["KAGGLE_KEY"] == "key-of-player"
+    with pytest.raises(NoCredentials, match="KAGGLE_API_TOKEN holds white space or a character outside ASCII"):
+        Client(environ={"HOME": str(tmp_path), "KAGGLE_API_TOKEN": "two words"})
+    (tmp_path / ".kaggle").mkdir()
+    (tmp_path / ".kaggle/access_token").write_text("\ufefftoken", encoding="utf-8")
+    with pytest.raises(NoCredentials, match="access_token begins with a byte order mark"):
+        credentials.find({"HOME": str(tmp_path)})
+
+
 def test_no_secret_gets_through_the_mask():
     mask = credentials.Mask({"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted", "KAGGLE_API_TOKEN": "tok-en"})
     text = "planted tok-en cGxheWVyOnBsYW50ZWQ= for url: https://storage.example/a.zip?Signature=abc&b=1 KGAT_123"
@@ -216,7 +226,7 @@ def test_the_clients_environment_is_scrubbed():
     given = {"KAGGLE_KEY": "k", "KAGGLE_COMPETITION": "titanic", "KAGGLE_PATH": "/", "VERBOSE": "1", "HOME": "/h"}
     given |= {"PYTHONWARNINGS": "error", "PYTHONPATH": "."}
     assert credentials.client_environ(given) == {"KAGGLE_KEY": "k", "HOME": "/h", "PYTHONUTF8": "1"}
-    with pytest.raises(UnknownAnswer, match=r"KAGGLE_API_ENVIRONMENT is 'LOCAL': only PROD and LOCALHOST .* unset it"):
+    with pytest.raises(UnknownAnswer, match=r"KAGGLE_API_ENVIRONMENT is 'LOCAL': .* PROD and LOCALHOST .* unset it"):
         Client(environ={"KAGGLE_API_ENVIRONMENT": "LOCAL"})
 
 

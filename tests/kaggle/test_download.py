@@ -62,6 +62,29 @@ def failure(capsys, *words: str) -> str:
     return err.removeprefix("error: ").strip()
 
 
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
+def test_other_line_ends_are_no_other_content(tmp_path, monkeypatch, ends):
+    content = b"emotion,pixels" + ends + b"0,1 2 3" + ends
+    monkeypatch.setitem(download.MD5, "train.csv", hashlib.md5(content, usedforsecurity=False).hexdigest())
+    path = tmp_path / "train.csv"
+    for found, words in (
+        (content, "genuine"),
+        (content.replace(b"\r\n", b"\n"), "genuine"),
+        (content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), "genuine"),
+        (content.replace(b"1 2", b"1 3"), "other content"),
+    ):
+        path.write_bytes(found)
+        [line] = download.verdicts(tmp_path)
+        assert line.startswith(f"  {path}: {words}")
+        assert ("line ends" in line) == (words == "genuine" and found != content)
+
+
+def test_a_name_without_an_md5_is_told(tmp_path, monkeypatch):
+    monkeypatch.delitem(download.MD5, "train.csv")
+    (tmp_path / "train.csv").write_bytes(b"x")
+    assert download.verdicts(tmp_path) == [f"  {tmp_path / 'train.csv'}: no md5 of a genuine train.csv is known"]
+
+
 @pytest.mark.slow
 def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     md5 = hashlib.md5(members["train.csv"], usedforsecurity=False).hexdigest()
@@ -69,7 +92,7 @@ def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     code, out, err = run(capsys)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "fetching about 320 MB from Kaggle"
+    assert lines[0] == "downloading about 320 MB from Kaggle"
     assert lines[1] == "unpacked into data: train.csv, test.csv, fer2013.tar.gz"
     assert lines[2] == "  data/train.csv: genuine"
     assert lines[3].startswith("  data/test.csv: other content: md5 ") and download.MD5["test.csv"] in lines[3]
@@ -82,7 +105,7 @@ def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     code, out, _ = run(capsys)
     assert code == 0 and len(kaggle.requests) == asked
     assert out.startswith(
-        "data holds the competition's files already (--force fetches them again)\n  data/train.csv: gen"
+        "data already has the competition's files (--force downloads them again)\n  data/train.csv: gen"
     )
 
     Path("data/train.csv").write_bytes(b"emotion,pixels\n")
@@ -112,7 +135,7 @@ def test_an_interrupted_download_goes_on(kaggle, capsys, monkeypatch):
     assert 0 < here < len(whole)
     code, out, _ = run(capsys, "--out", "far")
     assert code == 0
-    assert out.startswith("fetching about 320 MB from Kaggle, going on where it stopped\n")
+    assert out.startswith("downloading about 320 MB from Kaggle, from where it stopped\n")
     assert out.endswith("next: python -m fer_kit.folds --data far\n")
     assert kaggle.calls("zip")[-1].headers["Range"] == f"bytes={here}-"
     assert Path("far/fer2013.tar.gz").read_bytes() == ARCHIVE
@@ -144,7 +167,7 @@ def test_free_space_is_asked_before_kaggle(kaggle, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**8))
     text = failure(capsys, "--out", "new/folder")
     assert text == (
-        "new/folder: 100 MB free, the zip and its files, about 1,040 MB needed; free space or choose another folder "
+        "new/folder: 100 MB free, the zip and its files need about 1,040 MB; free space or choose another folder "
         "with --out"
     )
     assert not kaggle.requests and not Path("new").exists()
@@ -158,7 +181,7 @@ def test_a_folder_is_not_a_file(kaggle, capsys):
 @pytest.mark.slow
 def test_a_zip_of_something_else(kaggle, capsys):
     kaggle.zip_bytes = zip_of({"hello.txt": b"x"})
-    assert failure(capsys) == "data: Kaggle's zip held no train.csv and test.csv"
+    assert failure(capsys) == "data: Kaggle's zip has no train.csv and test.csv"
 
 
 def link(name: str) -> zipfile.ZipInfo:

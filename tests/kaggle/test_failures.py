@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from fer_kit.kaggle import faults
 from fer_kit.kaggle.client import COMPETITION, RULES_URL, Timeouts
 from fer_kit.kaggle.errors import (
     AnswerLost,
@@ -96,8 +97,16 @@ def test_wrong_slugs(kaggle_site, refused):
     assert COMPETITION in text
     text = refused(UnknownSlug, kaggle_site.client().kernel_state, "player/no-such-kernel")
     assert text.startswith(
-        "Kaggle knows no kernel 'player/no-such-kernel', or it is another's private one; check owner"
+        "Kaggle knows no kernel 'player/no-such-kernel', or it is private to another account, or the credentials"
     )
+    text = refused(UnknownSlug, kaggle_site.client(KAGGLE_KEY="stale-planted-key").kernel_state, "player/some-kernel")
+    assert "credentials from KAGGLE_KEY are refused" in text  # the client says the same for a key that is refused
+
+
+def test_a_missing_file_is_not_told_as_an_unknown_name():
+    said = "FileNotFoundError: [Errno 2] No such file or directory: '/home/x/entry.csv'"
+    assert faults.kind_of(said, faults.Subject("competition", COMPETITION)) is None
+    assert faults.kind_of("404 - Not Found", faults.Subject("kernel", "a/b")) is UnknownSlug
 
 
 # --- transport ----------------------------------------------------------------------------------------------------

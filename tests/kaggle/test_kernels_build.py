@@ -120,6 +120,8 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
         (["--weights", "timm/resnet"], "write owner/model/framework/variation/version (a Kaggle model, e.g. timm/"),
         (["--weights", "/kaggle/input/nets/a.pth"], "write owner/model/framework/variation/version"),
         (["--weights", "me/x/pytorch/y/1"], "changes the recipe; name the changed run with --tag NAME"),
+        (["--owner", "../../etc"], "--owner '../../etc': an account name has ASCII letters, digits, - and _ alone"),
+        (["--resume", "a/b/c"], "--resume 'a/b/c': write OWNER/SLUG"),
         (["--title", "mine", "--resume", "player/mine-on-2"], "5 to 50 of them"),
         (["--title", "again", "--resume", "player/again"], "a kernel cannot take up its own output; name another one"),
     ],
@@ -170,7 +172,7 @@ def test_a_file_at_home_does_not_travel(capsys):
 @pytest.fixture
 def no_package(monkeypatch):
     """Nothing of the package in the script, which takes a second to compress."""
-    monkeypatch.setattr(bundle, "make", lambda secrets: bundle.Bundle("x", "0" * 64, ()))
+    monkeypatch.setattr(bundle, "make", lambda secrets: bundle.Bundle("x", "0" * 64, (), ()))
 
 
 @pytest.mark.parametrize("typed", ["v3", "mine.yaml", "elsewhere/mine.json"])
@@ -197,7 +199,7 @@ def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
 def test_a_pipeline_with_a_secret_or_damaged_is_refused(tmp_path, monkeypatch, no_package):
     Path("mine.yaml").write_text(pipeline_file.text_of(pipeline_file.V3, True) + "# planted-secret-key\n")
     monkeypatch.setenv("KAGGLE_KEY", "planted-secret-key")
-    with pytest.raises(FerKitError, match=r"mine.yaml: holds the secret value of \$KAGGLE_KEY; take it out"):
+    with pytest.raises(FerKitError, match=r"mine.yaml: holds the secret value of \$KAGGLE_KEY; remove it"):
         build.make(planned("--augment", "mine.yaml", "--tag", "x"), os.environ)
     with pytest.raises(FerKitError, match="the pipeline in this script is damaged"):
         pipeline.write(tmp_path / "x.yaml", "0" * 40)
@@ -235,7 +237,7 @@ def test_a_secret_in_the_arguments_is_refused(monkeypatch, capsys):
     monkeypatch.setenv("KAGGLE_KEY", "planted-secret-key")
     assert commands.main(["build", "--owner", "player", "--title", "planted-secret-key"]) == 2
     error = capsys.readouterr().err
-    assert "the script: holds the secret value of $KAGGLE_KEY; take it out" in error
+    assert "the script: holds the secret value of $KAGGLE_KEY; remove it" in error
     assert "planted-secret-key" not in error
     assert not Path("kernels").exists() and not Path("runs").exists()
 

@@ -17,6 +17,7 @@ import pytest
 
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
+from fer_kit.kaggle import credentials, secret_values
 from kernels import bundle, leaks
 from kernels.inside import fold_table
 from tests.helpers import fake_runs
@@ -57,7 +58,7 @@ def test_the_same_files_make_the_same_bundle(made, tmp_path, monkeypatch):
     for path in copy.rglob("*.py"):
         os.utime(path, (1, 1))
     monkeypatch.setattr(bundle, "_root", lambda package: copy / package)
-    assert bundle.make({}) == made
+    assert bundle.make({}).text == made.text
     (copy / "fer_kit/errors.py").write_text((copy / "fer_kit/errors.py").read_text() + "\n")
     assert bundle.make({}).sha256 != made.sha256
 
@@ -99,10 +100,13 @@ def test_data_weights_and_credentials_stay_at_home(tmp_path, made):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (f'key = "{KEY}"'.encode(), "holds the secret value of $KAGGLE_KEY; take it out"),
+        (f'key = "{KEY}"'.encode(), "holds the secret value of $KAGGLE_KEY; remove it"),
         (b'token = "KGAT_0123456789abcdef0123"', "holds what looks like a Kaggle token"),
         (b"-----BEGIN RSA PRIVATE KEY-----", "holds what looks like a private key"),
-        (b"faces = [" + b"0," * 60_000 + b"]", "120,010 bytes, a source file has at most 100,000; data and weights"),
+        (
+            b"faces = [" + b"0," * 60_000 + b"]",
+            "120,010 bytes, a source file may have at most 100,000",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path, content, message):
@@ -116,7 +120,7 @@ def test_a_link_is_refused(tmp_path):
     root = package(tmp_path)
     (tmp_path / "private.py").write_text("secret = 1")
     (root / "linked.py").symlink_to(tmp_path / "private.py")
-    with pytest.raises(FerKitError, match=r"linked\.py: a link or no plain file, which does not travel"):
+    with pytest.raises(FerKitError, match=r"linked\.py: is a link or not a regular file"):
         bundle.make({}, [root])
 
 
@@ -126,9 +130,59 @@ def test_secrets_are_known_from_the_environment_and_the_credential_files(tmp_pat
     (folder / "kaggle.json").write_text(json.dumps({"username": "me", "key": KEY}))
     (folder / "access_token").write_text("KGAT_from_the_file\n")
     environ = {"HOME": str(tmp_path), "KAGGLE_KEY": "k" * 8, "WANDB_API_KEY": "w" * 40, "HOTKEY": "attention"}
-    found = leaks.known(environ)
+    found = secret_values.known(environ)
     assert set(found.values()) == {KEY, "KGAT_from_the_file", "k" * 8, "w" * 40}
-    assert not leaks.known({"HOME": str(tmp_path / "nobody"), "KAGGLE_USERNAME": "someone-known"})
+    assert not secret_values.known({"HOME": str(tmp_path / "nobody"), "KAGGLE_USERNAME": "someone-known"})
+
+
+HIDDEN = "planted-0123456789"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (".kaggle/credentials.json", f'{{"refresh_token": "{HIDDEN}"}}'),
+        (".kaggle/access_token", f"\ufeff{HIDDEN}\r\n"),
+        (".netrc", f"machine api.wandb.ai\n  login user\n  password {HIDDEN}\n"),
+        (".cache/huggingface/token", HIDDEN),
+        (".git-credentials", f"https://me:{HIDDEN}@github.com\n"),
+        (".config/gh/hosts.yml", f"github.com:\n    oauth_token: {HIDDEN}\n"),
+        (".aws/credentials", f"[default]\naws_secret_access_key = {HIDDEN}\n"),
+    ],
+)
+def test_secrets_of_files_are_kept_home_and_masked(tmp_path, name, text):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    environ = {"HOME": str(tmp_path)}
+    assert secret_values.known(environ) == {str(path): HIDDEN}
+    with pytest.raises(FerKitError) as caught:
+        leaks.refuse(f"key = '{HIDDEN}'".encode(), "x.py", secret_values.known(environ))
+    assert str(path) in str(caught.value) and HIDDEN not in str(caught.value)
+    assert HIDDEN not in credentials.Mask(environ)(f"it said {HIDDEN}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("GITHUB_PAT", HIDDEN, HIDDEN),
+        ("DB_PASS", "s3cret-pw", "s3cret-pw"),
+        ("SERVICE_TOKEN", HIDDEN, HIDDEN),
+        ("CLIENT_SECRET", HIDDEN, HIDDEN),
+        ("DATABASE_URL", f"postgres://me:{HIDDEN}@host/name", HIDDEN),
+        ("DATABASE_URL", "postgres://host/name", None),
+        ("SSH_ASKPASS", "/usr/lib/ssh/askpass", None),
+        ("PATH", "/usr/bin:/usr/local/bin", None),
+    ],
+)
+def test_secrets_of_variables_are_known_by_their_names(tmp_path, name, value, secret):
+    found = secret_values.known({"HOME": str(tmp_path), name: value})
+    assert found == ({} if secret is None else {f"${name}": secret})
+
+
+def test_files_that_git_does_not_track_are_named(monkeypatch):
+    monkeypatch.setattr(bundle.revision, "untracked", lambda folder, pattern: ["errors.py", "stranger.txt"])
+    assert bundle.make({}).untracked == ("fer_kit/errors.py",)
 
 
 def test_folds_travel_whole_and_without_labels(tmp_path):
