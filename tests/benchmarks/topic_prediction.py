@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from fer_kit.config.costs import COSTS
 
 from fer_kit import models
 from fer_kit.config import recipes
+from fer_kit.config.networks import known_cost
 from fer_kit.engine import loop, views
 from fer_kit.engine.device import DTYPES, choose, choose_device
 from fer_kit.engine.environment import device_name
@@ -68,7 +68,7 @@ def measure(plan: Plan) -> Found:
             statistics.median(other[name]),
             ratio(ours[name], other[name]),
             limit,
-            peak / COSTS[config.model, config.width_mult].flops / len(ways),
+            peak / known_cost(config.model, config.width_mult).flops / len(ways),
             peaks[name],
         )
         for name, ways in views.VIEWS.items()

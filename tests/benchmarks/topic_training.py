@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from fer_kit.config.costs import COSTS
 
 from fer_kit.batches import epoch
 from fer_kit.config import recipes
+from fer_kit.config.networks import known_cost
 from fer_kit.engine.device import DTYPES, choose, choose_device
 from fer_kit.engine.environment import device_name
 from tests.benchmarks import bench_training, limits, loaders
@@ -32,7 +32,7 @@ def measure(plan: Plan) -> Found:
     found = bench_training.measure(plan.recipe, rows, plan.rounds, device, WORKERS, plan.clock)
     speeds = found["images_per_second"]
     peak = limits.torch_flops(device, DTYPES[fast.name], plan.clock)
-    cost = COSTS[config.model, config.width_mult].flops * FORWARD_AND_BACKWARD
+    cost = known_cost(config.model, config.width_mult).flops * FORWARD_AND_BACKWARD
     limit = f"FLOPs of forward and backward pass at the rate of {fast.name} matrix products of torch, measured"
     lines = [
         Row(

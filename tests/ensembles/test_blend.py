@@ -188,7 +188,7 @@ def test_members_of_other_rows(two, capsys, monkeypatch):
 def test_another_folds_file(two, capsys):
     (two / "folds.csv").write_bytes(fake_runs.TABLE)
     digest = deal.read(two / "folds.csv").digest[:12]
-    refused(capsys, f"runs/folds.csv: its digest is {digest}, the members were trained with folds; put that", "all")
+    refused(capsys, f"runs/folds.csv: other folds (digest {digest}) than", "all")
 
 
 def test_rows_at_odds_with_the_folds_file(here, capsys, monkeypatch):

@@ -90,7 +90,7 @@ def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, ru
         ),
         (
             ["--recipe", RESNET, "--weights", "none", "--tag", "x"],
-            "freeze_epochs=1 would keep random weights as they are",
+            "freeze_epochs=1",
         ),
         (["--recipe", "timm/test_resnot", "--weights", "hub"], "(did you mean 'test_resnet'?)"),
         (["--recipe", "timm/resnet 50"], "after timm/ comes the name of a network of timm"),

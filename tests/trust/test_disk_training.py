@@ -139,4 +139,4 @@ def test_a_place_that_cannot_hold_runs(command, tmp_path, capsys):
     (tmp_path / "file").touch()
     command[command.index("--runs") + 1] = str(tmp_path / "file")
     assert train.main(command) == 2
-    assert "a file lies where a folder has to be; move it away, or choose another folder" in one_line(capsys)
+    assert "move the file away, or choose another folder" in one_line(capsys)

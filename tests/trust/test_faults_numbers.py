@@ -177,7 +177,7 @@ def test_a_fold_of_other_data_or_folds_spoils_its_run(here, capsys, other, key):
 
 def test_runs_on_other_folds_than_the_file_that_lies_there(here, capsys):
     shutil.copy("other-folds-runs/folds.csv", "runs/folds.csv")
-    refused(capsys, "runs/folds.csv: its digest is ", RUN)
+    refused(capsys, "runs/folds.csv: other folds (digest ", RUN)
 
 
 def test_a_fold_whose_columns_are_other_classes(here, capsys):
