@@ -19,10 +19,14 @@ PAIRS_OF = 24  # best sources of which every two are tested; a test takes some m
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs(Part):
-    """sources: name, numbers and settings of each, as JSON. differences: sentence by `i,j`, i < j."""
+    """sources: name, numbers and settings of each, as JSON. differences: sentence by `i,j`, i < j.
+
+    first: the two that are shown at first, by number.
+    """
 
     sources: list[dict[str, Any]]
     differences: dict[str, str]
+    first: tuple[int, int]
 
 
 def build(content: Content) -> Pairs:
@@ -33,7 +37,9 @@ def build(content: Content) -> Pairs:
         for (i, a), (j, b) in itertools.combinations(enumerate(tested), 2)
     }
     sources = [_source(one, lookup=one in content.lookups) for one in content.every]
-    return Pairs(sources=sources, differences=differences)
+    whole = [number for number, one in enumerate(content.ranked) if not one.source.missing]
+    first = (whole[0], whole[1]) if len(whole) > 1 else (0, 1)
+    return Pairs(sources=sources, differences=differences, first=first)
 
 
 def _source(one: Ranked, lookup: bool) -> dict[str, Any]:
@@ -42,7 +48,13 @@ def _source(one: Ranked, lookup: bool) -> dict[str, Any]:
     if one.is_blend:
         settings = {key: shown(one.blend.get(key)) for key in ("method", "pool") if one.blend.get(key)}
     note = "looked up labels of twins, so its accuracy does not compare" if lookup else ""
-    return {"name": one.name, "numbers": dict(numbers(one)), "settings": settings, "note": note}
+    return {
+        "name": one.name,
+        "kind": one.source.kind,
+        "numbers": dict(numbers(one)),
+        "settings": settings,
+        "note": note,
+    }
 
 
 def _sentence(a: Ranked, b: Ranked, found: dict[str, Any]) -> str:
@@ -64,7 +76,7 @@ def as_html(part: Pairs) -> str:
     lists = []
     for number, label in enumerate(("First", "Second")):
         options = "".join(
-            f'<option value="{i}"{" selected" * (i == number)}>{html.text(source["name"])}</option>'
+            f'<option value="{i}"{" selected" * (i == part.first[number])}>{html.text(source["name"])}</option>'
             for i, source in enumerate(part.sources)
         )
         lists.append(f'<label>{label} <select id="compare-{number}">{options}</select></label>')
@@ -82,7 +94,7 @@ STYLE = """
 .choose select { font: inherit; max-width: 100%; padding: .3rem; color: var(--ink); background: var(--card);
   border: 1px solid var(--soft); border-radius: .3rem; }
 #compared { margin-top: .6rem; overflow-x: auto; } #compared td, #compared th { white-space: normal;
-  overflow-wrap: anywhere; } #compared tr.other td { font-weight: 700; } #compared thead th { min-width: 5.5rem; }
+  overflow-wrap: anywhere; } #compared thead th { min-width: 5.5rem; }
 .pick { display: none; } .scripted .pick { display: inline-block; margin: 0 .4rem 0 0; width: 1rem; height: 1rem;
   accent-color: var(--bar); vertical-align: -.1rem; } .scripted .board label { cursor: pointer; }
 """
@@ -118,14 +130,14 @@ SCRIPT = """
       const add = (name, x, y) => {
         const row = element("tr", undefined, body), cell = element("th", name, row);
         cell.scope = "row";
-        if (x !== y) row.className = "other";
         for (const value of [x, y]) element("td", value ?? "–", row);
       };
       for (const name of new Set([...Object.keys(a.numbers), ...Object.keys(b.numbers)]))
         add(name, a.numbers[name], b.numbers[name]);
       const settings = new Set([...Object.keys(a.settings), ...Object.keys(b.settings)]);
       for (const name of settings)
-        if (a.settings[name] !== b.settings[name]) add(name, a.settings[name], b.settings[name]);
+        if (a.kind === b.kind ? a.settings[name] !== b.settings[name] : ["recipe", "method"].includes(name))
+          add(name, a.settings[name], b.settings[name]);
     };
     let order = [];
     for (const pick of picks) pick.addEventListener("change", () => {

@@ -238,11 +238,11 @@ def as_html(part: WhatNext) -> str:
         parts.append(html.paragraph(part.sent_note, soft=True) if part.sent_note else "")
     else:
         parts.append(html.paragraph("Nothing yet.", soft=True))
-    parts.append("<h3>Still training</h3>")
+    parts.append("<h3>Still training, or not begun</h3>")
     if part.training:
         parts.append(html.table("Folds that are not finished", ["fold", "epochs", "state"], part.training))
     else:
-        parts.append(html.paragraph("Every fold that was begun is finished.", soft=True))
+        parts.append(html.paragraph("Every fold of every run is finished.", soft=True))
     return "".join(parts)
 
 
