@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ensembles import full_fit, plots, record, report
+from ensembles import full_fit, record, report
 from ensembles import members as choice
 from ensembles import rows as common_rows
 from ensembles.fit import crossfit, methods
@@ -32,6 +32,7 @@ from ensembles.twins import blend as twin_blend
 from ensembles.twins.blend import Twins
 from ensembles.twins.pairs import MODES, OFF
 from fer_kit import cli
+from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
@@ -39,6 +40,7 @@ from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
 
+CORRELATION, WEIGHTS = "correlation.png", "weights.png"
 FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
 SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
 
@@ -193,12 +195,14 @@ def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchan
     if made.values is None:
         return []
     names = [member.name for member in members]
-    if not (unchanged and (folder / plots.HEAT_MAP).is_file()):
-        plots.heat_map(folder / plots.HEAT_MAP, names, made.correlation, made.disagreement)
-    if not (unchanged and (folder / plots.WEIGHTS).is_file()):
+    if not (unchanged and (folder / CORRELATION).is_file()):
+        pictures.save(pictures.alike(names, made.correlation, made.disagreement), folder / CORRELATION)
+    if not (unchanged and (folder / WEIGHTS).is_file()):
         title = f"blend '{name}' by {made.method}, {made.line.held_out.accuracy:.2%} cross-fitted"
-        plots.weights(folder / plots.WEIGHTS, names, made.shares, made.values.accuracy, made.values.error, title)
-    return [plots.HEAT_MAP, plots.WEIGHTS]
+        shares = None if made.shares is None else made.shares.tolist()
+        value, error = made.values.accuracy.tolist(), made.values.error.tolist()
+        pictures.save(pictures.members(names, shares, value, error, title), folder / WEIGHTS)
+    return [CORRELATION, WEIGHTS]
 
 
 def _refuse_itself(name: str, folder: Path, members: Sequence[Member]) -> None:

@@ -105,6 +105,7 @@ def study(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> 
     lines = {name: _line(name, fits, held[name], test, rows) for name in held}
     model = fits.model(asked)
     raw = fits.log_probs()
+    answers = np.array([metrics.predicted(member) for member in raw], np.int8)
     values = value.values(fits, asked)
     if model.method == ONE and model.fitted.shares is not None and model.fitted.shares[list(values.drop)].any():
         values = replace(values, drop=())  # folds chose otherwise, and this blend is nothing but that member
@@ -121,8 +122,8 @@ def study(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> 
         tuple(lines.values()),
         tuple(_comparisons(members, rows, held, asked)),
         values,
-        value.error_correlation(raw, rows.labels),
-        value.disagreement(raw),
+        metrics.error_correlation(answers, rows.labels),
+        metrics.disagreement(answers),
     )
 
 

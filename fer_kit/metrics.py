@@ -145,6 +145,25 @@ def compare(a: Array, b: Array, labels: Array, groups: Array, against: str) -> C
     )
 
 
+def error_correlation(answers: Array, labels: Array) -> Floats:
+    """Correlation of errors (1 wrong, 0 right) between M rows of predicted classes (M, N): (M, M).
+
+    It is 0 beside a row whose errors never vary.
+    """
+    wrong = (answers != labels).astype(np.float64)
+    wrong -= wrong.mean(axis=1, keepdims=True)
+    lengths = np.sqrt(np.square(wrong).sum(axis=1))
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    correlation: Floats = (wrong @ wrong.T) * np.outer(scale, scale)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
+
+
+def disagreement(answers: Array) -> Floats:
+    """Share of the N columns in which two of M rows of predicted classes (M, N) differ: (M, M)."""
+    return np.array([(answers != row).mean(axis=1) for row in answers])
+
+
 def spread(values: Sequence[float]) -> float:
     """Standard deviation over folds (n − 1 in the denominator); NaN for one value, which has none."""
     if len(values) < 2:

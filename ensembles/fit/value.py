@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,20 +134,3 @@ def _less(pool: Weighted, left_out: Sequence[int]) -> Weighted:
         weights = np.ones_like(weights)
         weights[list(left_out)] = 0.0
     return replace(pool, weights=weights / weights.sum())
-
-
-def error_correlation(log_probs: NDArray[Any], labels: Ints) -> Floats:
-    """(M, M): correlation of the errors (1 wrong, 0 right) of members (M, N, K); 0 beside one that never varies."""
-    wrong = np.array([metrics.predicted(member) != labels for member in log_probs], dtype=np.float64)
-    wrong -= wrong.mean(axis=1, keepdims=True)
-    lengths = np.sqrt(np.square(wrong).sum(axis=1))
-    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    correlation: Floats = (wrong @ wrong.T) * np.outer(scale, scale)
-    np.fill_diagonal(correlation, 1.0)
-    return correlation
-
-
-def disagreement(log_probs: NDArray[Any]) -> Floats:
-    """(M, M): share of rows for which two members (M, N, K) answer different classes."""
-    answers = np.array([metrics.predicted(member) for member in log_probs], dtype=np.int8)
-    return np.array([(answers != mine).mean(axis=1) for mine in answers])

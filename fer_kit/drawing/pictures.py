@@ -34,7 +34,8 @@ LINE_FRAC = 0.16  # of a face, the height of one line of caption
 CAPTION_POINTS = 7.5
 TITLE_FRAC = 0.21  # of a face, the height of one line of title
 TITLE_POINTS = 10.0
-MATRIX_NUMBERS = 20  # names up to which a matrix has numbers
+MATRIX_NUMBERS = 14  # members up to which a matrix has numbers; more cells are too small
+LONGEST_NAME = 26  # characters of a member's name
 
 
 @dataclass(frozen=True)
@@ -225,22 +226,63 @@ def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colou
     return figure
 
 
-def matrix(names: Sequence[str], values: Floats, title: str, colours: Colours = LIGHT) -> Figure:
-    """Values (M, M), 0 to their largest, of every two of M names; with numbers where there is room."""
-    side = min(12.0, max(3.0, 0.5 * len(names)))
-    figure = _figure(side + 2.2, side + 1.4, colours)
-    axes = figure.subplots()
-    top = max(float(values.max()), 1e-9)
-    axes.imshow(values, cmap=colours.heat, vmin=0, vmax=top)
-    if len(names) <= MATRIX_NUMBERS:
-        for (row, column), value in np.ndenumerate(values):
-            colour = _readable(value / top, colours)
-            axes.text(column, row, f"{value + 0.0:.2f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
-    axes.set_title(title, fontsize=10, color=colours.ink)
-    _plain(axes, colours)
-    axes.spines[:].set_visible(False)
+def alike(
+    names: Sequence[str], correlation: Floats, disagreement: Floats, title: str = "", colours: Colours = LIGHT
+) -> Figure:
+    """Correlation of errors and share of rows answered differently, both (M, M), of M members side by side."""
+    side = min(12.0, max(3.4, 0.42 * len(names)))
+    figure = _figure(2 * side + 3.0, side + 1.6, colours)
+    left, right = figure.subplots(1, 2)
+    for axes, values, caption, form, top in (
+        (left, correlation, "correlation of errors (low is good)", "{:.2f}", 1.0),
+        (right, disagreement, "share of rows answered differently", "{:.0%}", max(float(disagreement.max()), 1e-9)),
+    ):
+        axes.imshow(values, cmap=colours.heat, vmin=0, vmax=top)
+        if len(names) <= MATRIX_NUMBERS:
+            for (row, column), value in np.ndenumerate(values):
+                colour = _readable(min(max(value / top, 0.0), 1.0), colours)
+                text = form.format(round(value, 2) + 0.0)
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+        axes.set_xticks(range(len(names)), map(_shortened, names), rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), map(_shortened, names))
+        axes.set_title(caption, fontsize=10, color=colours.ink)
+        _plain(axes, colours)
+        axes.spines[:].set_visible(False)
+    right.set_yticklabels([])
+    figure.suptitle(title, fontsize=11, color=colours.ink)
+    return figure
+
+
+def members(
+    names: Sequence[str],
+    weights: Sequence[float] | None,
+    value: Sequence[float],
+    error: Sequence[float],
+    title: str = "",
+    colours: Colours = LIGHT,
+) -> Figure:
+    """Bars for M members of a blend, the first on top: its weight, if members have one, and its value.
+
+    value, error: accuracy lost without the member and its standard error, shares of rows, shown as points.
+    """
+    columns = 1 if weights is None else 2
+    figure = _figure(4.6 * columns + 1.5, max(2.2, 0.26 * len(names) + 1.2), colours)
+    every = np.atleast_1d(figure.subplots(1, columns, sharey=True))
+    places, points = np.arange(len(names)), 100 * np.asarray(value, np.float64)
+    if weights is not None:
+        every[0].barh(places, weights, color=colours.bar)
+        every[0].axvline(1 / len(names), color=colours.faint, linewidth=1, linestyle=":")
+        every[0].set_xlabel("weight (dotted: uniform)", color=colours.ink)
+    colour = np.where(points >= 0, colours.bar, colours.second).tolist()
+    errors = 100 * np.asarray(error, np.float64)
+    every[-1].barh(places, points, color=colour, xerr=errors, ecolor=colours.ink, error_kw={"linewidth": 1})
+    every[-1].axvline(0, color=colours.ink, linewidth=0.8)
+    every[-1].set_xlabel("value: points of cross-fitted accuracy lost without it", color=colours.ink)
+    every[0].set_yticks(places, map(_shortened, names))
+    every[0].set_ylim(len(names) - 0.4, -0.6)
+    for axes in every:
+        _plain(axes, colours)
+    figure.suptitle(title, fontsize=11, color=colours.ink)
     return figure
 
 
@@ -272,6 +314,12 @@ def save(figure: Figure, path: Path | str) -> None:
     """Write the figure to `path` as a PNG."""
     with atomic.replacing(path) as file:
         file.write(png(figure))
+
+
+def _shortened(name: str) -> str:
+    """`name`, or its two ends if it is long: runs often differ at the end."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _figure(width: float, height: float, colours: Colours, constrained: bool = True) -> Figure:

@@ -193,12 +193,12 @@ def test_the_useless_are_the_ones_to_drop(drawn):
 
 def test_error_correlation_and_disagreement(drawn):
     members, labels = drawn
-    correlation = value.error_correlation(members, labels)
-    wrong = np.array([metrics.predicted(member) != labels for member in members])
+    answers = np.array([metrics.predicted(member) for member in members])
+    correlation = metrics.error_correlation(answers, labels)
+    wrong = answers != labels
     np.testing.assert_allclose(correlation, np.corrcoef(wrong), atol=1e-12)
-    apart = value.disagreement(members)
-    assert apart[0, 1] == np.mean(metrics.predicted(members[0]) != metrics.predicted(members[1])) == apart[1, 0]
+    apart = metrics.disagreement(answers)
+    assert apart[0, 1] == np.mean(answers[0] != answers[1]) == apart[1, 0]
     assert apart.diagonal().tolist() == [0, 0, 0]
-    perfect = np.log(np.full((1, ROWS, 7), 0.01) + 0.93 * np.eye(7)[labels])
-    with_perfect = value.error_correlation(np.concatenate([perfect, members]), labels)
+    with_perfect = metrics.error_correlation(np.concatenate([labels[None], answers]), labels)
     assert with_perfect[0].tolist() == [1, 0, 0, 0]

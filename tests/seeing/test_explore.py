@@ -143,7 +143,7 @@ def test_numbers_on_heat_can_be_read(colours):
     counts = np.array([[share] + [0] * 5 + [100 - share] for share in (0, 35, 45, 52, 58, 66, 100)])
     for figure in (
         pictures.confusion(counts, "", colours),
-        pictures.matrix(list("abcdefg"), counts / 100, "", colours),
+        pictures.alike(list("abcdefg"), counts / 100, counts / 100, "", colours),
     ):
         for text in figure.axes[-1].texts:
             column, row = text.get_position()

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ensembles.fit import value
 from fer_kit import metrics
 from fer_kit.drawing import svg_charts
 from fer_kit.drawing.svg_charts import Axis, Line
@@ -198,9 +197,9 @@ def test_correlation_is_that_of_the_blend_and_changed_members_are_named(world):
     record = atomic.read_json(world.runs / "blends/first/blend.json")
     found = blends.alike(world.runs, blend, record)
     members = [folders.load(world.runs, name).oof for name in found.names]
-    logits = np.array([metrics.log_softmax(member.logits) for member in members])
-    np.testing.assert_allclose(found.correlation, value.error_correlation(logits, members[0].labels), atol=1e-12)
-    np.testing.assert_allclose(found.disagreement, value.disagreement(logits))
+    answers = np.array([metrics.predicted(member.logits) for member in members])
+    np.testing.assert_allclose(found.correlation, np.corrcoef(answers != members[0].labels), atol=1e-12)
+    np.testing.assert_allclose(found.disagreement, metrics.disagreement(answers))
     shutil.rmtree(world.runs / "weak")
     assert re.search("cannot be computed: .*weak is gone", blends.alike(world.runs, blend, record))
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+BARS = ("weight", "value", "value_standard_error")
 NUMBERS_UP_TO = 16  # members; beyond, cells have no numbers
 
 
@@ -71,13 +72,19 @@ def _drawn(blends: Sequence[tuple[Ranked, Alike | str]]) -> dict[str, Callable[[
 
     drawn: dict[str, Callable[[], Figure]] = {}
     for one, like in blends:
-        names, weights = weights_known(one.blend)
-        if names:
-            title = f"{one.name}: weights of its members"
-            drawn[f"{one.source.file_name}-weights.png"] = partial(pictures.bars, names, weights, title)
+        found = [
+            (str(member.get("run")), *map(_number, map(member.get, BARS)))
+            for member in objects(one.blend.get("members"))
+        ]
+        known = [bars for bars in found if None not in bars]
+        if known:
+            names, weights, values, errors = map(list, zip(*known, strict=True))
+            title = f"{one.name}: weight and value of its members"
+            draw = partial(pictures.members, names, weights, values, errors, title)
+            drawn[f"{one.source.file_name}-weights.png"] = draw
         if not isinstance(like, str):
-            title = f"{one.name}: correlation of errors over {like.rows:,} rows"
-            draw = partial(pictures.matrix, like.names, like.correlation, title)
+            title = f"{one.name}, {like.rows:,} rows"
+            draw = partial(pictures.alike, like.names, like.correlation, like.disagreement, title)
             drawn[f"{one.source.file_name}-correlation.png"] = draw
     return drawn
 
@@ -96,12 +103,13 @@ def alike(runs_dir: Path, blend: ScoredSource, record: dict[str, Any]) -> Alike 
             answers.append(_answers(runs_dir, member, blend))
         except FerKitError as error:
             return f"the correlation of members cannot be computed: {error}"
-    wrong = np.array([one != blend.labels for one in answers], np.float64)
-    wrong -= wrong.mean(axis=1, keepdims=True)
-    lengths = np.sqrt(np.square(wrong).sum(axis=1))
-    correlation = (wrong @ wrong.T) / np.maximum(np.outer(lengths, lengths), 1e-12)
-    disagreement = np.array([[float((a != b).mean()) for b in answers] for a in answers])
-    return Alike([str(member["run"]) for member in members], correlation, disagreement, len(blend.labels))
+    predicted = np.array(answers)
+    return Alike(
+        names=[str(member["run"]) for member in members],
+        correlation=metrics.error_correlation(predicted, blend.labels),
+        disagreement=metrics.disagreement(predicted),
+        rows=len(blend.labels),
+    )
 
 
 def _answers(runs_dir: Path, member: dict[str, Any], blend: ScoredSource) -> NDArray[np.int64]:
@@ -155,12 +163,6 @@ def shown(blend: ScoredSource, record: dict[str, Any], like: Alike | str) -> str
         parts.append(html.paragraph(_against(found), soft=True))
     parts.append(html.paragraph(f"{like[:1].upper()}{like[1:]}.", soft=True) if isinstance(like, str) else _alike(like))
     return "".join(parts)
-
-
-def weights_known(record: dict[str, Any]) -> tuple[list[str], list[float]]:
-    """Names and weights of the members that have one."""
-    known = [(str(member.get("run")), _number(member.get("weight"))) for member in objects(record.get("members"))]
-    return [name for name, weight in known if weight is not None], [w for _, w in known if w is not None]
 
 
 def forecast(record: dict[str, Any]) -> tuple[float, Sequence[float]] | None:
