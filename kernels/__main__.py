@@ -13,7 +13,7 @@ from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import NoCredentials
 from fer_kit.pretrained import source
 from fer_kit.runs import folders
-from kernels import build, notebook, plan, push, record
+from kernels import build, notebook, plan, push, push_log
 from kernels.inside import accelerators, pipeline, weights
 
 ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials
@@ -114,7 +114,7 @@ def body(args: argparse.Namespace) -> None:
     if args.command == "explore":
         return write_notebook(client, args)
     if args.command == "fetch":
-        return bring_home(client, record.choose(args.runs, args.kernel), args)
+        return bring_home(client, push_log.choose(args.runs, args.kernel), args)
     built = build.make(plan.of(args, _owner(client, args)), os.environ)
     print(build.describe(built))
     if args.dry_run:
@@ -122,7 +122,7 @@ def body(args: argparse.Namespace) -> None:
         return None
     folder = build.write(built, args.out)
     if args.command == "build":
-        record.put(args.runs, push.entry(built, record.BUILT))
+        push_log.put(args.runs, push.entry(built, push_log.BUILT))
         slug = built.plan.slug
         print(
             f"wrote        {folder}\npush it by hand: kaggle kernels push -p {folder} --accelerator "
@@ -152,7 +152,7 @@ def write_notebook(client: Client, args: argparse.Namespace) -> None:
         print(f"push it by hand: kaggle kernels push -p {folder}")
 
 
-def wait_and_fetch(client: Client, pushed: record.Push, args: argparse.Namespace) -> None:
+def wait_and_fetch(client: Client, pushed: push_log.Push, args: argparse.Namespace) -> None:
     """The second half of `run`."""
     from kernels import fetch
 
@@ -166,22 +166,22 @@ def wait_and_fetch(client: Client, pushed: record.Push, args: argparse.Namespace
 
     minutes = args.deadline_minutes or args.limit_minutes + 180
     push.wait(client, pushed, args.runs, minutes, ours=ours)
-    if record.choose(args.runs, pushed.run_id).state != record.FETCHED:
+    if push_log.choose(args.runs, pushed.run_id).state != push_log.FETCHED:
         bring_home(client, pushed, args)
 
 
 def show_status(client: Client, args: argparse.Namespace) -> None:
     """One line on the push, and what to do next."""
-    chosen = record.choose(args.runs, args.kernel)
+    chosen = push_log.choose(args.runs, args.kernel)
     state, sure = push.look(client, chosen, args.runs)
     print(push.tell(chosen, state, sure))
     if chosen.url:
         print(chosen.url)
-    if state.word in push.ENDED and chosen.state != record.FETCHED:
+    if state.word in push.ENDED and chosen.state != push_log.FETCHED:
         print("next: python -m kernels fetch")
 
 
-def bring_home(client: Client, chosen: record.Push, args: argparse.Namespace) -> None:
+def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) -> None:
     """Fetch one push and tell what came."""
     from kernels import fetch
 

@@ -19,11 +19,11 @@ from fer_kit.folds import table
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete
 from fer_kit.runs import folders
-from kernels import record
+from kernels import push_log
 from kernels.inside import archive, manifest
 from kernels.inside.manifest import Manifest
 from kernels.push import ENDED, failed, look
-from kernels.record import Push
+from kernels.push_log import Push
 
 
 class OlderOutput(OutputIncomplete):
@@ -72,7 +72,7 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
             for source, target in moves:
                 atomic.sweep(target.parent, target.name)
                 atomic.move_folder(source, target)
-    record.put(runs_dir, dataclasses.replace(push, state=record.FETCHED, seen=True))
+    push_log.put(runs_dir, dataclasses.replace(push, state=push_log.FETCHED, seen=True))
     return Fetched(tuple(_number(target) for _, target in moves), kept, told)
 
 

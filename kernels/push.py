@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import KernelFailed, TimedOut, UnknownSlug
-from kernels import record
+from kernels import push_log
 from kernels.build import Built
-from kernels.record import Push
+from kernels.push_log import Push
 
 POLL_SECONDS = 60.0  # Kaggle asks for no more than one look in 30 s
 SESSION_SLACK_MINUTES = 30.0  # the kernel stops by itself before Kaggle stops it
@@ -29,7 +29,7 @@ def entry(built: Built, state: str) -> Push:
         ref=plan.ref,
         version=0,
         url="",
-        utc=record.utc_now(),
+        utc=push_log.utc_now(),
         accelerator=plan.accelerator,
         run=plan.run,
         folds=plan.folds,
@@ -47,15 +47,15 @@ def push(client: Client, built: Built, folder: Path, runs_dir: Path) -> Push:
         KaggleError: Kaggle did not take it, or its answer was lost.
     """
     plan = built.plan
-    wanted = entry(built, record.BUILT)
-    record.put(runs_dir, wanted)
+    wanted = entry(built, push_log.BUILT)
+    push_log.put(runs_dir, wanted)
     seconds = int(60 * (plan.limit_minutes + SESSION_SLACK_MINUTES))
     accelerator = str(built.metadata.get("machine_shape", "")) or None
     taken = client.push(folder, accelerator=accelerator, session_seconds=seconds)
     pushed = dataclasses.replace(
-        wanted, ref=taken.ref, version=taken.version, url=taken.url, utc=record.utc_now(), state=record.PUSHED
+        wanted, ref=taken.ref, version=taken.version, url=taken.url, utc=push_log.utc_now(), state=push_log.PUSHED
     )
-    record.put(runs_dir, pushed)
+    push_log.put(runs_dir, pushed)
     return pushed
 
 
@@ -68,7 +68,7 @@ def look(client: Client, push: Push, runs_dir: Path) -> tuple[KernelState, bool]
     state = client.kernel_state(push.ref)
     if not push.seen and (state.word in ("queued", "running") or push.version == 1):
         push = dataclasses.replace(push, seen=True)
-        record.put(runs_dir, push)
+        push_log.put(runs_dir, push)
     return state, push.seen
 
 
@@ -77,7 +77,7 @@ def tell(push: Push, state: KernelState, sure: bool) -> str:
     line = f"{push.name}: {state.word}"
     if state.word == "unknown":
         line += f" (Kaggle says {state.raw!r})"
-    line += f", pushed {record.minutes_since(push.utc):.0f} minutes ago"
+    line += f", pushed {push_log.minutes_since(push.utc):.0f} minutes ago"
     if not sure and state.word in ENDED:
         line += "; this may still be the end of an older version"
     return line + (f"; {state.failure}" if state.failure else "")
@@ -100,7 +100,7 @@ def wait(
     try:
         while True:
             try:
-                state, sure = look(client, record.choose(runs_dir, push.run_id), runs_dir)
+                state, sure = look(client, push_log.choose(runs_dir, push.run_id), runs_dir)
                 line(tell(push, state, sure))
                 if state.word in ENDED and (sure or ours()):
                     return state

@@ -85,6 +85,16 @@ def test_torch_stays_in_its_folders():
             assert named(path) == "kernels/inside/devices.py", f"{named(path)} imports {loads}"
 
 
+def test_timm_is_imported_without_wandb():
+    """By `fer_kit.models.timm_alone`, which comes first; inside of fer_kit/models the package sees to that."""
+    for path in EVERY:
+        order = [line for line in path.read_text(encoding="utf-8").splitlines() if "import" in line]
+        timm = [number for number, line in enumerate(order) if line.startswith(("import timm", "from timm"))]
+        if timm and home(path) != "models":
+            alone = next((number for number, line in enumerate(order) if "timm_alone" in line), len(order))
+            assert alone < timm[0], f"{named(path)} imports timm before timm_alone"
+
+
 def test_no_circles():
     """Between files too: within a folder they may import each other, but not in a loop."""
     files = {named(path).removesuffix(".py").replace("/", "."): path for path in EVERY}

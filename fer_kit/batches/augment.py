@@ -11,11 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from fer_kit.competition import SIDE_PX
+from fer_kit.competition import PIXEL_MEAN, PIXEL_STD, SIDE_PX
 from fer_kit.config.train_config import TrainConfig
-
-# Mean and standard deviation of the grey values of FER2013's train rows, as shares of white.
-PIXEL_MEAN, PIXEL_STD = 0.5077, 0.2550
 
 # Share and aspect ratio (height / width) of an erased rectangle, as in Zhong et al., "Random Erasing", AAAI 2020.
 ERASED_SHARE, ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)

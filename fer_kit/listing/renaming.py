@@ -23,7 +23,7 @@ from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
 from fer_kit.runs import folders, predictions, soft_targets
 from fer_kit.runs.folders import HASHED, RESULT
-from kernels import record as push_log
+from kernels import push_log as push_log
 from submissions import ledger
 
 WEIGHTS, ENVIRONMENT, LOG = "model.safetensors", "env.json", "log.txt"

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fer_kit.batches.augment import PIXEL_MEAN, PIXEL_STD
-from fer_kit.competition import NUM_CLASSES, SIDE_PX
+from fer_kit.competition import NUM_CLASSES, PIXEL_MEAN, PIXEL_STD, SIDE_PX
 from fer_kit.errors import FerKitError, did_you_mean, first_line
 
 PREFIX = "timm/"

@@ -1,8 +1,8 @@
-"""Imports timm without wandb, which timm.utils imports along for a function that nothing here calls.
+"""Import timm without wandb, which timm.utils imports for a function that this project does not call.
 
-wandb takes a sixth of the time in which a training starts, and leaves folders in the temporary folder each time. None
-in sys.modules is Python's own way to say that there is no such module, and timm does without. To be
-imported before timm.
+wandb takes a sixth of the start time of a training, and each import leaves folders in the temporary folder. None in
+sys.modules makes Python raise ImportError for a module, and timm works without wandb. Every module that imports timm
+imports this module first.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from fer_kit.models import timm_alone  # noqa: F401 (before timm)
+
+# isort: split
+
 import hashlib
 import logging
 from collections.abc import Mapping

@@ -15,6 +15,7 @@ from scipy.stats import ks_2samp
 from fer_kit.batches import augment
 from fer_kit.batches import pipeline as user_augment
 from fer_kit.batches.pipeline_file import V3, AugmentFile
+from fer_kit.competition import PIXEL_MEAN, PIXEL_STD
 from fer_kit.config import recipes
 from fer_kit.config.settings import REPLACED_BY_PIPELINE
 
@@ -164,7 +165,7 @@ def test_pictures_show_what_was_drawn():
         image[row - 1 : row + 2, column - 1 : column + 2] = 255
         shown = {"pipeline": np.stack([pipeline(image, seed) for seed in range(count)]) / 255.0}
         x = augment.augment(torch.from_numpy(image)[None].repeat(count, 1, 1), config, rng(1))
-        shown["device"] = x[:, 0].double().numpy() * augment.PIXEL_STD + augment.PIXEL_MEAN
+        shown["device"] = x[:, 0].double().numpy() * PIXEL_STD + PIXEL_MEAN
         for name, pictures in shown.items():
             place, mass = np.arange(48) - 23.5, np.where(pictures > 1e-3, pictures, 0)
             middle = np.stack([mass.sum(1) @ place, mass.sum(2) @ place], 1) / mass.sum((1, 2))[:, None]  # x, y
@@ -185,7 +186,7 @@ def test_pixels_of_the_whole_flow_have_the_same_moments():
     pipeline = v3(FLIP, WARP, FLOAT, LIGHT, ERASE)
     ours = np.stack([pipeline(image, seed) for seed, image in enumerate(images)])
     x = augment.augment(torch.from_numpy(images), DEVICE, rng(2))
-    theirs = x[:, 0].double().numpy() * augment.PIXEL_STD + augment.PIXEL_MEAN
+    theirs = x[:, 0].double().numpy() * PIXEL_STD + PIXEL_MEAN
     for moment in (np.mean, np.std):
         a, b = moment(ours, axis=(1, 2)), moment(theirs, axis=(1, 2))  # of each image
         assert a.mean() == pytest.approx(b.mean(), rel=0.01)
@@ -206,4 +207,4 @@ def test_the_file_says_what_the_recipe_says():
     assert light["brightness"] == [1 - DEVICE.brightness_frac, 1 + DEVICE.brightness_frac]
     assert light["contrast"] == [1 - DEVICE.contrast_frac, 1 + DEVICE.contrast_frac]
     assert (erase["scale"], erase["ratio"]) == (list(augment.ERASED_SHARE), list(augment.ERASED_RATIO))
-    assert erase["fill"] == augment.PIXEL_MEAN and (warp["fill"], DEVICE.edges) == (0, "zeros")
+    assert erase["fill"] == PIXEL_MEAN and (warp["fill"], DEVICE.edges) == (0, "zeros")

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from fer_kit.batches import augment
+from fer_kit.competition import PIXEL_MEAN, PIXEL_STD
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
 
 PLAIN = TrainConfig(recipe="plain", model="deep_v1", epochs=1)
 STRONG = recipes.get("deep_v3")
-BLACK = -augment.PIXEL_MEAN / augment.PIXEL_STD  # after normalisation
-WHITE = (1 - augment.PIXEL_MEAN) / augment.PIXEL_STD
+BLACK = -PIXEL_MEAN / PIXEL_STD  # after normalisation
+WHITE = (1 - PIXEL_MEAN) / PIXEL_STD
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -43,7 +44,7 @@ def centre_px(x: torch.Tensor) -> tuple[float, float]:
 def test_nothing_asked_means_only_normalised():
     images = faces()
     x = augment.augment(images, PLAIN, rng())
-    expected = (images[:, None].float() / 255 - augment.PIXEL_MEAN) / augment.PIXEL_STD
+    expected = (images[:, None].float() / 255 - PIXEL_MEAN) / PIXEL_STD
     torch.testing.assert_close(x, expected)
 
 

@@ -12,9 +12,9 @@ import torch
 
 from fer_kit.batches import epoch, pipeline_file
 from fer_kit.batches import workers as user_batches
-from fer_kit.batches.augment import PIXEL_MEAN, PIXEL_STD
 from fer_kit.batches.pipeline import Pipeline
 from fer_kit.batches.pipeline_file import V3, AugmentFile
+from fer_kit.competition import PIXEL_MEAN, PIXEL_STD
 from fer_kit.config import settings
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError

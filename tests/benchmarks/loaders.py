@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from fer_kit import models
-from fer_kit.batches.augment import PIXEL_MEAN, PIXEL_STD
+from fer_kit.competition import PIXEL_MEAN, PIXEL_STD
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import optim
 from fer_kit.engine.device import Precision

@@ -15,7 +15,7 @@ from fer_kit.folds import table
 from fer_kit.kaggle.client import KernelState
 from fer_kit.runs import folders
 from kernels import __main__ as kernels
-from kernels import record
+from kernels import push_log
 from submissions import __main__ as submissions
 from submissions import build as submission
 from submissions import record as sources
@@ -173,7 +173,7 @@ def built() -> Scene:
 
 def kernel_tree(root: Path) -> Tree:
     """The kernel's folder without its run id, which is another one each time."""
-    assert record.read(root / "runs") and not left_over(root), left_over(root)
+    assert push_log.read(root / "runs") and not left_over(root), left_over(root)
     found = tree(root / "kernels", root)
     for name, value in found.items():
         if isinstance(value, bytes):
@@ -185,7 +185,7 @@ def kernel_is_whole(root: Path, whole: Tree) -> None:
     there = list((root / "kernels/build").glob("[!.]*"))
     for folder in there:
         assert {path.name for path in folder.iterdir()} == {Path(name).name for name in whole}
-    record.read(root / "runs")
+    push_log.read(root / "runs")
 
 
 class Kaggle:
@@ -217,7 +217,7 @@ def output_of(shared: Path) -> Path:
 
 def fetched(shared: Path) -> Scene:
     def build(root: Path) -> None:
-        record.put(root / "runs", entry())
+        push_log.put(root / "runs", entry())
 
     command = partial(fetch, output_of(shared))
     return Scene("kernels fetch", build, command, command, fetched_tree, fetched_is_whole)
@@ -228,20 +228,20 @@ def replaced(shared: Path) -> Scene:
 
     def build(root: Path) -> None:
         save_runs(root / "runs", finished=(), unfinished=(0,))
-        record.put(root / "runs", entry())
+        push_log.put(root / "runs", entry())
 
     command = partial(fetch, output_of(shared), "--replace-unfinished")
     return Scene("kernels fetch --replace-unfinished", build, command, command, fetched_tree, fetched_is_whole)
 
 
 def fetched_tree(root: Path) -> Tree:
-    assert record.read(root / "runs")[0].state == record.FETCHED
+    assert push_log.read(root / "runs")[0].state == push_log.FETCHED
     return clean_tree(root)
 
 
 def fetched_is_whole(root: Path, whole: Tree) -> None:
     """Each fold folder is that of the kernel, or the unfinished one from before; no file of it is missing."""
-    record.read(root / "runs")
+    push_log.read(root / "runs")
     there = tree(root / "runs", root)
     for number in range(3):
         folder = f"runs/{RUN}/fold{number}/"

@@ -17,7 +17,7 @@ from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from fer_kit.folds import table
 from fer_kit.runs import folders, predictions
-from kernels import record as kernel_record
+from kernels import push_log
 from kernels.inside import manifest
 from submissions import check, ledger, sources
 from submissions import form as forms
@@ -86,9 +86,9 @@ PUSH |= {"run": "a", "folds": [0], "limit_minutes": 9.0, "bundle_sha256": "0", "
 
 @target(lambda: broken_json({"schema": 1, "pushes": [PUSH, {**PUSH, "run_id": "s", "seen": True}]}))
 def pushed_kernels(folder: Path, content: bytes) -> object:
-    put(folder, kernel_record.FILE, content)
-    chosen = kernel_record.choose(folder, None)
-    return kernel_record.minutes_since(chosen.utc), chosen.name
+    put(folder, push_log.FILE, content)
+    chosen = push_log.choose(folder, None)
+    return push_log.minutes_since(chosen.utc), chosen.name
 
 
 # --- run folders -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from fer_kit.kaggle.client import KernelState
 from kernels import __main__ as commands
-from kernels import record
+from kernels import push_log
 from tests.helpers.kaggle_fixture import Site
 from tests.helpers.kaggle_standin import KernelVersion
 from tests.helpers.pushed_kernels import RUN, entry, files_of, save_output, save_runs
@@ -26,7 +26,7 @@ class Evening:
     def __init__(self, site: Site, folder: Path) -> None:
         self.site, self.folder, self.served = site, folder, 0
         self.push = entry()
-        record.put(Path("runs"), self.push)
+        push_log.put(Path("runs"), self.push)
         self.version = KernelVersion(self.push.ref, 1, {})
         self.version.log = LOG.format(self.push.run_id)
         site.kernels[self.push.ref] = [self.version]

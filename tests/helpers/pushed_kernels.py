@@ -15,7 +15,7 @@ from typing import Any
 from fer_kit.folds import table
 from fer_kit.runs import folders
 from kernels import __main__ as commands
-from kernels import record
+from kernels import push_log
 from kernels.inside import archive, manifest
 from tests.helpers import fake_runs
 from tests.helpers.kaggle_fixture import hermetic
@@ -121,19 +121,19 @@ def mount(inputs: Path, place: str, files: Mapping[str, Any] | Path) -> None:
         path.chmod(0o555 if path.is_dir() else 0o444)
 
 
-def entry(run_id: str = "20260131T120000-aaaaaaaa", **changes: Any) -> record.Push:
+def entry(run_id: str = "20260131T120000-aaaaaaaa", **changes: Any) -> push_log.Push:
     values: dict[str, Any] = {
         "run_id": run_id,
         "ref": "player/fer-kit-small",
         "version": 1,
         "url": "https://www.kaggle.com/code/player/fer-kit-small",
-        "utc": record.utc_now(),
+        "utc": push_log.utc_now(),
         "accelerator": "none",
         "run": RUN,
         "folds": (0, 1, 2),
         "limit_minutes": 500.0,
         "bundle_sha256": "0" * 64,
         "commit": "tests",
-        "state": record.PUSHED,
+        "state": push_log.PUSHED,
     }
-    return record.Push(**(values | changes))
+    return push_log.Push(**(values | changes))

@@ -15,7 +15,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.train import __main__ as train
 from fer_kit.train.request import resolve
 from kernels import __main__ as commands
-from kernels import build, bundle, plan, record
+from kernels import build, bundle, plan, push_log
 from kernels.inside import accelerators, pipeline, session
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import SMALL, constants, parsed
@@ -58,8 +58,8 @@ def test_the_built_folder_is_complete_and_readable(capsys):
     assert 'RECIPE = "baseline_v1"  # a recipe of fer_kit\n' in script
     assert script.index("RECIPE =") < script.index("def main") < script.index("BUNDLE = ")  # people first
     assert max(len(line) for line in script.splitlines()) <= 120
-    [built] = record.read(Path("runs"))
-    assert (built.run_id, built.state, built.ref) == (head["RUN_ID"], record.BUILT, metadata["id"])
+    [built] = push_log.read(Path("runs"))
+    assert (built.run_id, built.state, built.ref) == (head["RUN_ID"], push_log.BUILT, metadata["id"])
 
 
 def test_an_accelerator_is_written_and_a_second_build_replaces_the_first():

@@ -10,7 +10,7 @@ import pytest
 
 from fer_kit.runs import folders
 from kernels import __main__ as commands
-from kernels import push, record
+from kernels import push, push_log
 from tests.helpers import fake_runs
 from tests.helpers.fetching import refused
 from tests.helpers.kaggle_standin import KernelVersion, error, reply_json
@@ -87,7 +87,7 @@ def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
 def test_a_partial_or_foreign_output_changes_nothing(direct, capsys, spoil, message):
     spoil(direct)
     assert message in refused(capsys)
-    assert record.choose(Path("runs"), None).state == record.PUSHED  # still open: fetch again
+    assert push_log.choose(Path("runs"), None).state == push_log.PUSHED  # still open: fetch again
 
 
 def link() -> tarfile.TarInfo:
@@ -133,7 +133,7 @@ def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_aske
 @pytest.mark.slow
 def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys):
     """Kaggle answers for version 1 while version 2 was just pushed: status says so, run waits it out."""
-    record.put(Path("runs"), entry("20260131T130000-cccccccc", version=2))
+    push_log.put(Path("runs"), entry("20260131T130000-cccccccc", version=2))
     second = KernelVersion(evening.push.ref, 2, {}, log=evening.version.log, states=["COMPLETE"])
     evening.site.kernels[evening.push.ref].append(second)
     output = save_output(evening.folder / "second", "20260131T130000-cccccccc", evening.trained)
@@ -185,7 +185,7 @@ def test_a_refused_push_is_not_recorded_as_pushed(evening, capsys, response, mes
     evening.site.fail("SaveKernel", response)
     assert commands.main(["push", *SMALL, "--folds", "0"]) == 2
     assert message in capsys.readouterr().err.lower()
-    assert [p.state for p in record.read(Path("runs"))] == [record.PUSHED, record.BUILT]
+    assert [p.state for p in push_log.read(Path("runs"))] == [push_log.PUSHED, push_log.BUILT]
     assert json.loads(Path("runs/kernels.json").read_text())["schema"] == 1
 
 

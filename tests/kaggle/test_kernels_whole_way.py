@@ -18,7 +18,7 @@ from fer_kit.folds import deal
 from fer_kit.runs import folders
 from fer_kit.train import __main__ as train
 from kernels import __main__ as commands
-from kernels import push, record
+from kernels import push, push_log
 from kernels.inside import archive, manifest
 from submissions.__main__ import main as submissions
 from tests.helpers.kaggle_fixture import Site
@@ -112,7 +112,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     assert folders.status("runs", RUN).complete and deal.read("runs/folds.csv").digest == digest
     env = atomic.read_json(Path("runs", RUN, "fold1", "env.json"))
     assert env["commit"] == "tests" and "--runs" not in env["command"]  # usable here as it stands
-    assert [push.state for push in record.read(Path("runs"))] == [record.PUSHED, record.FETCHED]
+    assert [push.state for push in push_log.read(Path("runs"))] == [push_log.PUSHED, push_log.FETCHED]
     assert {path.name for path in Path("runs").iterdir()} >= {RUN, "folds.csv", "kernels.json"}
     assert not list(Path("runs").glob(".fetch*"))
 
@@ -145,5 +145,5 @@ def test_a_session_that_cannot_train_says_why_and_fetch_shows_it(evening, capsys
     error = capsys.readouterr().err
     assert "version 1 failed (Script exited with code 1); the end of its log: " in error
     assert "NvidiaTeslaT4 (2 × T4) was asked for and this session has no GPU; 2 folds on its CPU would not end" in error
-    assert json.loads(Path("runs/kernels.json").read_text())["pushes"][0]["state"] == record.PUSHED
+    assert json.loads(Path("runs/kernels.json").read_text())["pushes"][0]["state"] == push_log.PUSHED
     assert folders.list_runs("runs") == []

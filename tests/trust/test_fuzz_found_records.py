@@ -13,7 +13,7 @@ from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table as fold_files
 from fer_kit.runs import folders
-from kernels import record as kernel_record
+from kernels import push_log
 from kernels.inside import manifest
 from submissions import ledger, sources
 from submissions import record as submission_record
@@ -73,8 +73,8 @@ def test_a_manifest_that_would_steer_a_terminal_or_a_path(tmp_path):
     "change", [{"utc": "soon"}, {"run_id": []}, {"folds": ["a"]}, {"version": "1"}, {"url": "\x1b"}]
 )
 def test_a_record_of_pushes_with_values_of_another_kind(tmp_path, change):
-    put(tmp_path / kernel_record.FILE, json.dumps({"schema": 1, "pushes": [{**PUSH, **change}]}))
-    assert "not a record of this version" in refusal(kernel_record.read, tmp_path)
+    put(tmp_path / push_log.FILE, json.dumps({"schema": 1, "pushes": [{**PUSH, **change}]}))
+    assert "not a record of this version" in refusal(push_log.read, tmp_path)
 
 
 def test_a_run_that_claims_a_million_million_folds(tmp_path):

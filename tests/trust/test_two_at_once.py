@@ -17,7 +17,7 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table as fold_files
 from fer_kit.runs import folders
-from kernels import record
+from kernels import push_log
 from submissions import ledger
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
@@ -208,14 +208,14 @@ def test_two_pushes_recorded_at_once(tmp_path):
     program = """
 import dataclasses, sys
 from pathlib import Path
-from kernels import record
+from kernels import push_log
 from tests.helpers.pushed_kernels import entry
 for number in range(10):
-    record.put(Path("."), dataclasses.replace(entry(), run_id=f"{sys.argv[1]}-{number}"))
+    push_log.put(Path("."), dataclasses.replace(entry(), run_id=f"{sys.argv[1]}-{number}"))
 """
     for process in [start("-c", program, name, cwd=tmp_path) for name in ("a", "b")]:
         assert process.communicate(timeout=PATIENCE_SECONDS)[1] == ""
-    assert len(record.read(tmp_path)) == 20
+    assert len(push_log.read(tmp_path)) == 20
 
 
 @pytest.mark.usefixtures("direct")
