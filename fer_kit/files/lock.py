@@ -4,6 +4,9 @@ A lock is a small file `.NAME.lock` beside the guarded file or folder, held with
 the process ends, however it ends, so no lock can be stale. The text in the file names the holder, for messages only.
 The holder removes the file on release; a file that a killed process left is reused. Symbolic links are not followed: a
 lock file is emptied when it is taken, and a link could lead to any file of the user.
+
+On a file system without flock (some network folders), a file with a heartbeat is the lock, see `exclusive`. With
+FER_KIT_LOCKS=files it is the lock everywhere: for shared folders where flock works within one host only.
 """
 
 from __future__ import annotations
@@ -14,19 +17,20 @@ import fcntl
 import itertools
 import os
 import platform
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic
+from fer_kit.files import atomic, exclusive
+from fer_kit.files.exclusive import ExclusiveFile
 
 _POLL_SECONDS = 0.1
 _MOST_CHARACTERS = 200  # read of the holder's description
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # NFS locks only files that are open for writing
 _TRIES = 10
-_NO_LOCKS = -1  # in place of a handle on a file system without locks
+
+VARIABLE, FILES = "FER_KIT_LOCKS", "files"
 
 _handles: set[int] = set()
 
@@ -43,7 +47,7 @@ os.register_at_fork(after_in_child=_close_in_child)
 class Lock:
     """A lock that this process holds, or held until its file was deleted."""
 
-    def __init__(self, file: Path, handle: int, made: Sequence[Path] = ()) -> None:
+    def __init__(self, file: Path, handle: int | ExclusiveFile, made: Sequence[Path] = ()) -> None:
         self._file, self._handle, self._made = file, handle, made
 
     def still_held(self) -> bool:
@@ -54,9 +58,11 @@ class Lock:
         Raises:
             FerKitError: the lock file cannot be created again.
         """
-        if self._handle == _NO_LOCKS or _is_at(self._handle, self._file):
-            return True
         try:
+            if isinstance(self._handle, ExclusiveFile):
+                return self._handle.still_held()
+            if _is_at(self._handle, self._file):
+                return True
             handle = _take(self._file)
         except OSError as error:
             raise atomic.unwritable(self._file, error) from error
@@ -68,7 +74,9 @@ class Lock:
 
     def release(self) -> None:
         """Release the lock and remove its file."""
-        if self._handle in _handles:  # not in a forked child
+        if isinstance(self._handle, ExclusiveFile):
+            self._handle.release()
+        elif self._handle in _handles:  # not in a forked child
             if _is_at(self._handle, self._file):
                 with contextlib.suppress(OSError):  # read-only by now; a file without a holder is a free lock
                     self._file.unlink()
@@ -115,10 +123,12 @@ def take(guarded: Path) -> Lock | None:
 
 
 def is_held(guarded: Path) -> bool:
-    """True while a process holds the lock of `guarded`. Nothing is created, and nothing stays locked.
+    """True while a process holds the lock of `guarded`; nothing stays locked.
 
     A process that takes the lock at this very moment can find it taken; give `held` some patience.
     """
+    if exclusive.is_held(_exclusive(_file_of(guarded))):
+        return True
     try:
         handle = os.open(_file_of(guarded), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -138,8 +148,15 @@ def _file_of(guarded: Path) -> Path:
     return guarded.with_name(f".{guarded.name}.lock")
 
 
-def _take(file: Path) -> int | None:
+def _exclusive(file: Path) -> Path:
+    """The file that stands for the lock `file` where there is no flock."""
+    return file.with_name(f"{file.name}.held")
+
+
+def _take(file: Path) -> int | ExclusiveFile | None:
     """The handle of the locked `file`; None while another process holds the lock."""
+    if os.environ.get(VARIABLE) == FILES:
+        return exclusive.take(_exclusive(file))
     tries = itertools.count()
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -154,13 +171,11 @@ def _take(file: Path) -> int | None:
         except BlockingIOError:
             os.close(handle)
             return None
-        except OSError as error:  # ENOLCK, ENOTSUP, …
+        except OSError:  # ENOLCK, ENOTSUP, …
             os.close(handle)
-            print(
-                f"warning: {file}: this file system has no locks ({error.strerror}); never run a command twice at once",
-                file=sys.stderr,
-            )
-            return _NO_LOCKS
+            with contextlib.suppress(OSError):
+                file.unlink()
+            return exclusive.take(_exclusive(file))
         if _is_at(handle, file):  # else the last holder removed the file between the two calls above
             _handles.add(handle)
             with contextlib.suppress(OSError):  # on a full disk the lock works without a description
@@ -185,6 +200,8 @@ def _myself() -> str:
 
 
 def _holder(file: Path) -> str:
+    if words := exclusive.holder_in_words(_exclusive(file)):
+        return f" ({words})"
     try:
         with file.open("rb") as opened:
             text = opened.read(_MOST_CHARACTERS).decode("utf-8", "replace").strip()

@@ -68,10 +68,9 @@ def choose(device: str, at_once: int | None, trainings: int, environ: Mapping[st
     at_once: how many train side by side; None: one a core on the CPU, one a GPU otherwise.
 
     Raises:
-        FerKitError: `at_once` is out of range, or there is no such device.
+        FerKitError: `at_once` is out of range.
     """
-    if at_once is not None and not 1 <= at_once <= MOST:
-        raise FerKitError(f"--at-once {at_once}: give 1 to {MOST}, or auto")
+    check(at_once)
     found = 0 if device == "cpu" else gpus(environ)
     most = max(1, trainings)
     if found and device in ("auto", "cuda"):
@@ -82,3 +81,9 @@ def choose(device: str, at_once: int | None, trainings: int, environ: Mapping[st
         return [Slot(device, slot.environ, ("--device", device)) for slot in slots]
     slots = on_cpu(min(at_once or cores(), most), environ)
     return [Slot(slot.name, slot.environ, ("--device", "cpu")) for slot in slots]
+
+
+def check(at_once: int | None) -> None:
+    """Refuse a number of trainings side by side that cannot be."""
+    if at_once is not None and not 1 <= at_once <= MOST:
+        raise FerKitError(f"--at-once {at_once}: give 1 to {MOST}, or auto")

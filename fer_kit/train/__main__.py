@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from fer_kit.config import recipes
 from fer_kit.config.networks import Cost, known_cost
 from fer_kit.config.train_config import TrainConfig, used
 from fer_kit.data import loading
+from fer_kit.errors import FerKitError
 from fer_kit.folds import deal, fold_spec, splits
 from fer_kit.track import follow
 from fer_kit.train.request import PROGRAM, ResolvedRequest, TrainRequest, resolve
@@ -30,13 +32,25 @@ def build_parser() -> argparse.ArgumentParser:
         "python -m fer_kit.train",
         "Train one fold of a recipe; predict the fold's own rows and the test rows; keep everything in a run folder.",
     )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
         "--fold",
         type=fold_spec.parse,
-        required=True,
         metavar="K",
-        help="the fold to leave out and predict, from 0; all: train on every row but those watched for an early stop, "
-        "and predict the test rows alone; 1+3: leave out two, for a teacher (see ensembles.targets)",
+        help="the fold to leave out and predict, from 0; full: train on every row but those watched for an early stop, "
+        "and predict the test rows alone (also: all); 1+3: leave out two, for a teacher (see ensembles.targets)",
+    )
+    which.add_argument(
+        "--folds",
+        metavar="LIST",
+        help="several folds, several at once: 0-4, 0,2, every (each fold), full (the full fit), or every,full; the "
+        "same command again goes on where it stopped",
+    )
+    parser.add_argument(
+        "--at-once",
+        type=at_once,
+        metavar="N",
+        help="with --folds: trainings side by side; auto, if not given: one a core on the CPU, one a GPU otherwise",
     )
     parser.add_argument(
         "--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME for any of timm's"
@@ -88,6 +102,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="show what would be done and stop")
     parser.add_argument("--smoke", action="store_true", help="a trial: one epoch on 512 rows, as run <recipe>-smoke")
     return parser
+
+
+def at_once(text: str) -> int | None:
+    """The value of --at-once; None for auto. For argparse."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number; give 1 or more, or auto") from None
 
 
 def request_of(args: argparse.Namespace, typed: Sequence[str] = ()) -> TrainRequest:
@@ -147,18 +171,33 @@ def show_plan(resolved: ResolvedRequest) -> None:
     print("dry run: nothing was trained or written")
 
 
-def body(args: argparse.Namespace, typed: Sequence[str]) -> None:
+def train_folds(args: argparse.Namespace) -> int:
+    """Train the folds of --folds by child processes, which run this command for one fold each."""
+    if args.restart:
+        raise FerKitError(f"--restart with --folds {args.folds}: give --restart with one --fold at a time")
+    sweeps = importlib.import_module("fer_kit.sweep.__main__")  # sweeps are built upon this folder
+    first = request_of(argparse.Namespace(**{**vars(args), "fold": 0, "resume": False}))
+    code: int = sweeps.train_folds(first, args)
+    return code
+
+
+def body(args: argparse.Namespace, typed: Sequence[str]) -> int | None:
     """Train, or with --dry-run show what would be done."""
+    if args.folds is not None:
+        return train_folds(args)
+    if args.at_once is not None:
+        raise FerKitError(f"--at-once {args.at_once}: one fold is one process; give --folds LIST instead of --fold")
     resolved = resolve(request_of(args, typed))
     if resolved.pipeline is not None:
         print(pipeline_file.told(resolved.recipe, resolved.pipeline))
     if args.dry_run:
         refuse(resolved)
         show_plan(resolved)
-        return
+        return None
     from fer_kit.train import fold  # this brings torch
 
     fold.train_fold(resolved)
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

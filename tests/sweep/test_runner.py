@@ -186,8 +186,10 @@ def test_an_interrupt_ends_the_children_and_the_next_worker_goes_on(bench):
     assert numbers(bench.runner(2, fold0="", fold1="").run().finished) == [0, 1]
 
 
-def test_several_workers_share_the_folds_when_one_is_killed_and_one_joins_late(bench):
+@pytest.mark.parametrize("locks", ["flock", "files"])
+def test_several_workers_share_the_folds_when_one_is_killed_and_one_joins_late(bench, locks, monkeypatch):
     """Twelve folds, each trained once: that of the killed worker by its orphan, or by another worker."""
+    monkeypatch.setenv(lock.VARIABLE, locks)
     first, killed = (bench.worker(12, EPOCH="0.1") for _ in range(2))
     wait_until(lambda: len(bench.begun()) >= 2)
     late = bench.worker(12, EPOCH="0.1")

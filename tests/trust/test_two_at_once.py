@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic, lock
+from fer_kit.files import atomic, exclusive, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table as fold_files
 from fer_kit.runs import folders
@@ -119,14 +119,58 @@ def test_a_forked_child_does_not_hold_the_lock_on(tmp_path):
         other.communicate()
 
 
-def test_a_file_system_without_locks_is_told_and_used_all_the_same(tmp_path, monkeypatch, capsys):
+def test_without_flock_a_file_with_a_heartbeat_is_the_lock(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    with lock.held(tmp_path / "x", "") as mine:
-        assert mine.still_held()
-    assert "no locks (No locks available)" in capsys.readouterr().err
+    guarded = tmp_path / "run" / "fold0"
+    with lock.held(guarded, "") as mine:
+        assert mine.still_held() and lock.is_held(guarded)
+        with pytest.raises(FerKitError, match=rf"busy; try again when .*\(process {os.getpid()} on "):
+            lock.held(guarded, "busy").__enter__()
+    assert not lock.is_held(guarded) and not list(tmp_path.iterdir())
+
+
+def test_a_file_lock_is_taken_over_from_a_dead_process_and_from_a_silent_host(tmp_path, monkeypatch):
+    monkeypatch.setenv(lock.VARIABLE, lock.FILES)
+    guarded, file = tmp_path / "fold0", tmp_path / ".fold0.lock.held"
+    other = start("-c", f"{HOLD}; hold.__enter__(); print('held', flush=True); time.sleep(600)", str(guarded))
+    try:
+        assert other.stdout.readline() == "held\n"
+        assert lock.take(guarded) is None
+        record = json.loads(file.read_text())
+    finally:
+        other.kill()
+        other.communicate()
+    with lock.held(guarded, "") as mine:  # at once: its process has ended
+        file.unlink()
+        assert mine.still_held() and lock.take(guarded) is None  # taken again
+        file.write_text(json.dumps(record | {"place": "elsewhere"}))
+        assert not mine.still_held()
+    assert lock.take(guarded) is None  # of another host, with a fresh heartbeat
+    long_ago = file.stat().st_mtime - 2 * exclusive.STALE_SECONDS
+    os.utime(file, (long_ago, long_ago))
+    with lock.held(guarded, ""):
+        assert json.loads(file.read_text())["pid"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_lock_beats(tmp_path, monkeypatch):
+    monkeypatch.setenv(lock.VARIABLE, lock.FILES)
+    program = f"from fer_kit.files import exclusive; exclusive.HEARTBEAT_SECONDS = 0.05; {HOLD}; hold.__enter__()"
+    other = start("-c", f"{program}; print('held', flush=True); time.sleep(600)", str(tmp_path / "x"))
+    try:
+        assert other.stdout.readline() == "held\n"
+        file = tmp_path / ".x.lock.held"
+        os.utime(file, (1, 1))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while file.stat().st_mtime < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        other.kill()
+        other.communicate()
 
 
 def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path):

@@ -1,0 +1,132 @@
+"""How far the trainings of a sweep are, read from their run folders, and how long they will take."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit.errors import FerKitError
+from fer_kit.files import atomic, lock
+from fer_kit.runs import folders
+from fer_kit.sweep.runner import claimed, read_failure
+from fer_kit.sweep.training import Training
+
+FINISHED, RUNNING, WAITING, FAILED = "finished", "running", "waiting", "failed"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    epochs: of the recipe, None before it began. accuracy: out of fold where it is finished, else the latest that its
+    metrics tell (see `accuracy_of`). seconds_an_epoch, seconds: measured, None where nothing was measured yet; seconds
+    are those of a whole finished training. message: the last line of a training that failed.
+    """
+
+    training: Training
+    state: str
+    epoch: int = 0
+    epochs: int | None = None
+    accuracy: float | None = None
+    seconds_an_epoch: float | None = None
+    seconds: float | None = None
+    message: str = ""
+
+
+def look(runs: Path, training: Training) -> Progress:
+    """How far `training` is."""
+    folder = training.folder(runs)
+    if (folder / folders.RESULT).is_file() and folders.is_finished(folder):
+        result = atomic.read_json(folder / folders.RESULT)
+        seconds = float(result.get("train_seconds", 0.0)) + float(result.get("predict_seconds", 0.0))
+        epochs = int(result.get("epochs_trained", 0))
+        accuracy = result.get("oof_accuracy")
+        return Progress(training, FINISHED, epochs, epochs, accuracy, result.get("seconds_an_epoch"), seconds)
+    history = _history(folder)
+    state, message = WAITING, ""
+    if lock.is_held(claimed(folder)) or lock.is_held(folder):
+        state = RUNNING
+    elif (why := read_failure(runs, training)) is not None:
+        state, message = FAILED, why
+    speeds = [float(record["seconds"]) for record in history if "seconds" in record]
+    return Progress(
+        training,
+        state,
+        len(history),
+        _epochs(folder),
+        accuracy_of(history[-1]) if history else None,
+        statistics.median(speeds) if speeds else None,
+        None,
+        message,
+    )
+
+
+def accuracy_of(record: Mapping[str, Any]) -> float | None:
+    """The accuracy of an epoch that tells most: on the sample of held-out rows, on watched rows, on training rows."""
+    for key in ("sample_accuracy", "watch_accuracy", "train_accuracy"):
+        if isinstance(value := record.get(key), float):
+            return value
+    return None
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []
+
+
+def _epochs(folder: Path) -> int | None:
+    try:
+        return int(atomic.read_json(folder / "config.json")["epochs"])
+    except (FerKitError, KeyError, TypeError, ValueError):
+        return None
+
+
+def seconds_left(found: Sequence[Progress]) -> dict[Training, float]:
+    """Seconds that each unfinished training still needs, where the speed of any training of the sweep is known.
+
+    The speed of a run is measured on its own folds; that of a run that has not begun follows from the work of the
+    others.
+    """
+    speeds: dict[str, list[float]] = {}
+    rates: list[float] = []  # seconds a unit of work
+    for one in found:
+        if one.seconds_an_epoch and one.epochs:
+            total = one.seconds or one.seconds_an_epoch * one.epochs
+            speeds.setdefault(one.training.run, []).append(total)
+            if one.training.work:
+                rates.append(total / one.training.work)
+    left: dict[Training, float] = {}
+    for one in found:
+        if one.state in (FINISHED, FAILED):
+            continue
+        own = speeds.get(one.training.run)
+        if own:
+            whole = statistics.median(own)
+        elif rates and one.training.work:
+            whole = statistics.median(rates) * one.training.work
+        else:
+            continue
+        left[one.training] = whole * (1 - one.epoch / one.epochs) if one.epochs else whole
+    return left
+
+
+def seconds_for_all(found: Sequence[Progress], slots: int) -> float | None:
+    """Seconds until all are finished with `slots` at once; None while no speed is known."""
+    left = seconds_left(found)
+    unfinished = [one for one in found if one.state in (RUNNING, WAITING)]
+    if not unfinished:
+        return 0.0
+    if any(one.training not in left for one in unfinished):
+        return None
+    running = [left[one.training] for one in unfinished if one.state == RUNNING]
+    ends = sorted(running, reverse=True)
+    ends += [0.0] * (slots - len(ends))
+    for seconds in sorted((left[one.training] for one in unfinished if one.state == WAITING), reverse=True):
+        ends[ends.index(min(ends))] += seconds
+    return max(ends)
