@@ -144,7 +144,7 @@ def test_time_left_follows_from_what_was_measured():
     assert progress.seconds_left(other)[other[3].training] == pytest.approx(297)
     assert progress.seconds_for_all([at("a", 0, WAITING)], 1) is None
     assert "1 of 3 trainings finished, 1 running, 1 waiting, time left for all: 2 min" in live.summary(found, 1)
-    assert "a        1  running    5/10             50 s" in "\n".join(live.table(found))
+    assert "a       1  running    5/10                 50 s" in "\n".join(live.table(found))
 
 
 def test_a_dry_run_shows_every_training_and_writes_nothing(competition_dir, runs_dir, capsys):
