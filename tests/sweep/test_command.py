@@ -21,13 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_interrupted_joined_and_the_same_bits_as_one_at_a_time(
-    competition_dir, runs_dir, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_interrupted_joined_and_the_same_bits_as_one_at_a_time(competition_dir, runs_dir, tmp_path, capsys):
     where = ["--data", str(competition_dir), "--runs", str(runs_dir)]
     command = [sys.executable, "-m", "fer_kit.train", "--folds", "0,1", *RECIPE, *where, "--at-once", "2"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not list(runs_dir.glob("deep_v3-t/fold*/metrics.jsonl")):
@@ -45,7 +42,6 @@ def test_interrupted_joined_and_the_same_bits_as_one_at_a_time(
     alone.mkdir()
     (alone / "folds.csv").write_bytes((runs_dir / "folds.csv").read_bytes())
     (alone / "folds-test.csv").write_bytes((runs_dir / "folds-test.csv").read_bytes())
-    environ["OMP_NUM_THREADS"] = "1"
     for fold in (0, 1):
         words = ["--fold", str(fold), *RECIPE, "--data", str(competition_dir), "--runs", str(alone)]
         subprocess.run([sys.executable, "-m", "fer_kit.train", *words], env=environ, check=True, capture_output=True)
