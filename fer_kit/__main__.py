@@ -20,7 +20,7 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command named first; its exit code, or 2 for an unknown command."""
-    return cli.answered(lambda: dispatch(list(sys.argv[1:] if argv is None else argv)))
+    return cli.exit_code_of(lambda: dispatch(list(sys.argv[1:] if argv is None else argv)))
 
 
 def dispatch(words: Sequence[str]) -> int:

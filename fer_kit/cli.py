@@ -1,4 +1,4 @@
-"""What every command line shares: a strict parser, and exit codes for errors and interrupts."""
+"""What all command lines share: a strict parser, exit codes for errors and interrupts, tables of text."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a default where it tells something: not None, False or an empty list."""
+    """Shows defaults other than None, False and empty lists."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return super()._get_help_string(action) if action.default else action.help
 
 
 class Store(argparse.Action):
-    """argparse's, but a list given twice is refused: the first one would be lost in silence.
+    """Stores a value as argparse does, but refuses a list that is given twice: the first list would be lost.
 
-    Of a single value the last one wins, so that an alias with --runs in it can still be given another.
+    Of a single value the last one counts, so that --runs of a shell alias can be overridden.
     """
 
     list_of: argparse.Namespace | None = None
@@ -50,21 +50,21 @@ class Store(argparse.Action):
 
 
 def word(text: str) -> str:
-    """`text`, unless it is empty: as a shell leaves a variable that is not set. For argparse."""
+    """`text`, refused if it is empty, as when a shell variable is not set. A type for argparse."""
     if not text:
         raise argparse.ArgumentTypeError("'' is empty (a variable that is not set?); give a value")
     return text
 
 
 def path(text: str) -> Path:
-    """As `word`; Path('') would be the folder one stands in."""
+    """As `word`, for paths: Path('') would be the current folder."""
     return Path(word(text))
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, but: errors are one line; no value is empty, no list given twice.
+    """argparse's parser, stricter: errors are one line, no value is empty, no list is given twice.
 
-    And help that could not be printed is no success: argparse passes over a full disk in silence, `answered` tells.
+    argparse ignores an error while the help is printed (a full disk); here it reaches `exit_code_of`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -75,11 +75,11 @@ class Parser(argparse.ArgumentParser):
         self.register("type", Path, path)
 
     def error(self, message: str) -> NoReturn:
-        """Raise it as a FerKitError."""
+        """Raise `message` as a FerKitError."""
         raise FerKitError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but here already an unknown option is refused, with the one that was meant."""
+        """As argparse's, but unknown options are refused here already, with a suggestion."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
@@ -92,7 +92,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
-    """An argument parser that shows defaults and never guesses an abbreviated flag."""
+    """An argument parser that shows defaults and takes no abbreviated options."""
     return Parser(
         prog=prog,
         description=description,
@@ -107,11 +107,11 @@ def run(
     body: Callable[[argparse.Namespace], int | None],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Parse `argv`, run `body` and give the exit code.
+    """Parse `argv`, run `body` and return the exit code.
 
-    0 when `body` returns None; 2 and one line on stderr for a FerKitError, a usage error or what the system
-    refuses (full disk, missing rights, a folder that vanished); 130 when interrupted. Any other exception is a bug
-    of ours and keeps its traceback.
+    0 if `body` returns None; 2 and one line on stderr for a FerKitError, a usage error or an error of the operating
+    system (full disk, missing rights, a folder that vanished); 130 when interrupted. Any other exception is a bug and
+    keeps its traceback.
     """
 
     def command() -> int | None:
@@ -121,7 +121,7 @@ def run(
             return int(stop.code or 0)
         return body(args)
 
-    return answered(command)
+    return exit_code_of(command)
 
 
 def confirmed(question: str, yes: bool) -> bool:
@@ -139,8 +139,8 @@ def confirmed(question: str, yes: bool) -> bool:
         raise FerKitError("there is no terminal to ask; give --yes") from None
 
 
-def answered(command: Callable[[], int | None]) -> int:
-    """Call `command` and give the exit code, see `run`."""
+def exit_code_of(command: Callable[[], int | None]) -> int:
+    """Call `command` and return the exit code, see `run`."""
     try:
         code = command()
         sys.stdout.flush()
@@ -151,18 +151,18 @@ def answered(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `… | head`: the reader has what it wanted
+    except BrokenPipeError:  # `… | head`: the reader has closed the pipe
         _drop_output()
         return EXIT_OK
     except OSError as error:
-        if error.errno is None:  # no word of the system's
+        if error.errno is None:  # not from the operating system
             raise
-        print(f"error: {_refused(error)}", file=sys.stderr)
+        print(f"error: {_in_words(error)}", file=sys.stderr)
         return EXIT_USER_ERROR
 
 
-def _refused(error: OSError) -> str:
-    """One line for what the system refused outside of `files.replacing`, which has words of its own."""
+def _in_words(error: OSError) -> str:
+    """One line for an error of the operating system; errors in `atomic.replacing` are FerKitErrors already."""
     what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "the output"
     try:
         sys.stdout.flush()
@@ -172,7 +172,7 @@ def _refused(error: OSError) -> str:
 
 
 def _drop_output() -> None:
-    """Let what is still to be written to stdout go nowhere, else Python complains about it when it ends."""
+    """Discard what is still to be written to stdout; else Python reports an error when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,1 +1,1 @@
-"""What decides a run's numbers: the settings, the named recipes, the cost of each network."""
+"""What decides a run's numbers: the table of settings, the table of networks, the recipes and their results."""

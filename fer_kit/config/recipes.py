@@ -1,4 +1,4 @@
-"""Named configs. The first six are the study's own; `residual` is the default, and like those after it a modern one."""
+"""Recipes: named configs. The first six repeat the study; the others are modern, and `residual` is the default."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fer_kit.errors import FerKitError, did_you_mean
 
 DEFAULT = "residual"
 
-# The study names augmentation strengths for deep_v3; where it gives no number ours stands here: shear 5°,
-# brightness and contrast ±0.2. Where it says "early stop" or "plateau" without a patience: 5 and 3 epochs.
+# The study gives augmentation strengths for deep_v3 but for three, which are chosen here: shear 5°, brightness and
+# contrast ±0.2. Where the study says "early stop" or "plateau" without a patience, it is 5 and 3 epochs.
 DEEP_V2 = TrainConfig(
     recipe="deep_v2",
     model="deep_v2",
@@ -45,15 +45,15 @@ RESIDUAL = TrainConfig(
     edges="reflection",
 )
 
-# For a CPU, narrow and by steps that need fewer of them; without mixup, which cost a network half as wide as residual
-# 1.8 points in 12 epochs (tests/benchmarks/records/ablation.json).
+# For a CPU: narrow networks, and AdamW, which needs fewer steps. No mixup: it lowered the accuracy of a network half as
+# wide as residual by 1.8 points in 12 epochs (tests/benchmarks/records/ablation.json).
 QUICK: dict[str, Any] = {"epochs": 20, "optimizer": "adamw", "lr": 3e-3, "weight_decay": 0.05, "mixup_alpha": 0.0}
 
-# For a GPU: long enough for mixup and averages to pay, after what others report; nobody has tuned it on these folds.
-# The rates of vgg (that of Khaireddin and Chen, see models.vgg), wide and convnext were tried for 105 steps only, on
-# 2,250 faces with one seed: 1,000 others read 32.2%, 32.9% and 28.4%, and 31.1% by residual at its own rate, where the
-# largest class has 26.2% and one standard error is 1.5. At residual's rate wide read no more than the largest class
-# after 142 steps on 4,500 faces (24.6% of 1,500 others, with 24.4% in the largest class).
+# For a GPU: long enough for mixup and averaging to help, according to the literature; not tuned on these folds.
+# The learning rates of vgg (from Khaireddin and Chen, see models.vgg), wide and convnext were tried for 105 steps on
+# 2,250 faces with one seed. Accuracy on 1,000 other faces: 32.2%, 32.9% and 28.4%; residual at its own rate 31.1%; the
+# largest class alone 26.2%; standard error 1.5 points. With residual's rate, wide had learned nothing after 142 steps
+# on 4,500 faces: 24.6% of 1,500 other faces, the largest class has 24.4%.
 LONG = dataclasses.replace(RESIDUAL, epochs=100, average_decay=0.999)
 
 RECIPES: dict[str, TrainConfig] = {
@@ -114,11 +114,15 @@ RECIPES: dict[str, TrainConfig] = {
 
 
 def get(name: str) -> TrainConfig:
-    """The recipe called `name`, also `timm/<name>` for a network of timm; FerKitError lists the recipes there are."""
+    """The recipe called `name`, or `timm/<name>` for a network of timm.
+
+    Raises:
+        FerKitError: no such recipe; lists all.
+    """
     if name.startswith(recipes_timm.PREFIX):
         return recipes_timm.get(name)
     if name not in RECIPES:
-        there = ", ".join([*RECIPES, f"{recipes_timm.PREFIX}NAME for any network of timm"])
+        there = ", ".join([*RECIPES, f"{recipes_timm.PREFIX}NAME for a network of timm"])
         ready = [f"{recipes_timm.PREFIX}{network}" for network in recipes_timm.READY]
         raise FerKitError(f"no recipe '{name}'{did_you_mean(name, [*RECIPES, *ready])}; there are: {there}")
     return RECIPES[name]

@@ -1,10 +1,9 @@
-"""Recipes `timm/<name>`: fine-tuning of timm's networks. Five stand ready, any other name gets its family's values.
+"""Recipes `timm/<name>`: fine-tuning of timm's networks. Five are adapted; all others have the values of their family.
 
-Sized for Kaggle's T4 (16 GB, fp16). Memory is estimated, since it was not measured on one: batch × what a forward pass
-keeps for the backward pass, in float32 and so about twice of what fp16 keeps, × 1.25 for what comes and goes beside it,
-+ five copies of the weights (weights, gradients, two moments of AdamW, average). `python -m
-tests.benchmarks.bench_backbones` measures what is kept with torch's saved-tensor hooks; its record is
-tests/benchmarks/records/bench_backbones.json.
+Sized for Kaggle's T4 (16 GB, fp16). Its memory was not measured but estimated: batch size × the tensors that a forward
+pass saves for the backward pass, in float32 and so about twice those of fp16, × 1.25 for temporary tensors, + five
+copies of the weights (weights, gradients, two moments of AdamW, average). `python -m tests.benchmarks.bench_backbones`
+measures the saved tensors with torch's hooks; its record is tests/benchmarks/records/bench_backbones.json.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from fer_kit.errors import FerKitError
 
 PREFIX = "timm/"
 
-# One rate for all layers but a faster classifier; networks of one kind of layer get rates that fall with depth instead.
-# The classifier learns alone in the first epoch, so that it does not spoil the features behind it (Kumar et al.,
+# One learning rate for all layers and a higher one for the classifier; networks built of one kind of block have rates
+# that fall towards the input instead. Only the classifier learns in the first epoch, so that its random weights do not
+# distort the pretrained features (Kumar et al.,
 # "Fine-Tuning can Distort Pretrained Features", ICLR 2022). Strength of augmentation and mixup as in `residual`.
 BASE: dict[str, Any] = {
     "weights": "hub",
@@ -51,7 +51,7 @@ WINDOWS = {"lr": 1e-4, "layer_decay": 0.9, "head_lr_mult": 2.0, "drop_path_prob"
 CONVNEXT = {"lr": 2e-4, "layer_decay": 0.9, "head_lr_mult": 2.0, "drop_path_prob": 0.1}
 MOBILE = {"lr": 5e-4, "weight_decay": 0.02}
 
-# how a network's name begins, and what its family changes; the first that fits counts
+# beginnings of names, and the settings of that family; the first match counts
 FAMILIES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("vit_", "deit", "beit", "eva", "flexivit", "cait", "xcit", "test_vit"), TRANSFORMER),
     (("swin", "maxvit", "maxxvit", "coatnet", "davit", "mvit", "hiera", "twins"), WINDOWS),
@@ -59,7 +59,7 @@ FAMILIES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("efficientnet", "tf_efficientnet", "mobilenet", "mobileone", "ghostnet", "lcnet", "mnasnet", "fbnet"), MOBILE),
 )
 
-# network: the weights meant by its bare name, and what its recipe changes; beside it GiB at most, as estimated above
+# network: the weights that its bare name stands for, and the settings of its recipe; estimated peak memory in GiB
 READY: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet50": ("a1_in1k", {"drop_path_prob": 0.05}),  # 6.8
     "efficientnet_b0": ("ra_in1k", {"drop_path_prob": 0.1}),  # 6.6
@@ -70,15 +70,15 @@ READY: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def get(recipe: str) -> TrainConfig:
-    """The recipe `timm/<name>`; whether timm has such a network is found out where timm is loaded.
+    """The recipe `timm/<name>`. Whether timm has such a network is checked when it is built.
 
     Raises:
         FerKitError: `recipe` cannot be the name of a network of timm.
     """
     if not TIMM_NAME.fullmatch(recipe):
         raise FerKitError(
-            f"recipe '{recipe}': after {PREFIX} comes the name of a network of timm, with or without its weights, e.g. "
-            f"timm/resnet50 or timm/resnet50.a1_in1k; ready ones: {', '.join(PREFIX + name for name in READY)}"
+            f"recipe '{recipe}': give {PREFIX} and the name of a network of timm, with or without its weights, e.g. "
+            f"timm/resnet50 or timm/resnet50.a1_in1k; adapted: {', '.join(PREFIX + name for name in READY)}"
         )
     network, _, tag = recipe.removeprefix(PREFIX).partition(".")
     meant, changes = READY.get(network, ("", {}))

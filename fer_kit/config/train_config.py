@@ -136,7 +136,7 @@ def check_value(setting: Setting, value: Any) -> None:
     name = setting.name
     kind: Any = setting.kind
     if type(value) is not kind:
-        raise FerKitError(f"{name}={value!r} is no {kind.__name__}; give {name} as {setting.allowed()}")
+        raise FerKitError(f"{name}={value!r} is not of type {kind.__name__}; give {setting.allowed()}")
     if name == "model" and (TIMM_NAME.fullmatch(value) or OWN_NAME.fullmatch(value)):
         return
     if setting.choices and value not in setting.choices:
@@ -149,8 +149,8 @@ def check_value(setting: Setting, value: Any) -> None:
             raise FerKitError(f"{name}={value!r} is out of range; give {setting.allowed()}")
     if setting.file_option and value not in ("", "hub") and not NAMED_FILE.fullmatch(value):
         raise FerKitError(
-            f"{name}='{value}' is no name of a file with a digest; give the file to python -m fer_kit.train as "
-            f"{setting.file_option}"
+            f"{name}='{value}' is not NAME@ and 16 digits of the file's sha256; give the file itself to fer-kit train "
+            f"as {setting.file_option}"
         )
 
 
@@ -163,7 +163,7 @@ def parse_value(setting: Setting, text: str) -> Any:
         return kind(text)
     except (ValueError, KeyError):
         name, allowed = setting.name, setting.allowed()
-        raise FerKitError(f"--set {name}={text}: '{text}' is no {kind.__name__}; give {allowed}") from None
+        raise FerKitError(f"--set {name}={text}: '{text}' is not of type {kind.__name__}; give {allowed}") from None
 
 
 def override(config: TrainConfig, settings: Iterable[str], weights: str | None = None) -> TrainConfig:
@@ -177,9 +177,9 @@ def override(config: TrainConfig, settings: Iterable[str], weights: str | None =
         name, equals, text = setting.partition("=")
         name = name.strip()
         if not equals:
-            raise FerKitError(f"--set {setting}: there is no '='; write --set lr=1e-4")
+            raise FerKitError(f"--set {setting}: '=' is missing; write a setting as NAME=VALUE, e.g. --set lr=1e-4")
         if name == "recipe":
-            raise FerKitError("--set recipe=…: the recipe is chosen by --recipe; the changed run is named by --tag")
+            raise FerKitError("--set recipe=…: choose the recipe with --recipe, and name a changed run with --tag")
         if name not in TABLE:
             raise FerKitError(
                 f"--set {name}: no such setting{did_you_mean(name, TABLE)}; there are: {', '.join(TABLE)}"
@@ -205,7 +205,7 @@ def from_json(record: Any, where: str) -> TrainConfig:
             raise FerKitError(f"{where}: unknown setting '{name}'{did_you_mean(str(name), TABLE)}; remove it")
     missing = [name for name, row in TABLE.items() if name not in record and not row.omitted_when_default]
     if missing:
-        raise FerKitError(f"{where}: settings are missing ({', '.join(missing)}); start the run anew")
+        raise FerKitError(f"{where}: settings are missing ({', '.join(missing)}); start the run again")
     try:
         return TrainConfig(**record)
     except FerKitError as error:

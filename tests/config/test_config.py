@@ -71,17 +71,17 @@ def test_overrides_are_typed():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("lr", r"--set lr: there is no '='; write --set lr=1e-4"),
+        ("lr", r"--set lr: '=' is missing; .* --set lr=1e-4"),
         ("learning_rate=1", r"no such setting"),
         ("epoch=3", r"--set epoch: no such setting \(did you mean 'epochs'\?\)"),
-        ("epochs=3.5", r"--set epochs=3.5: '3.5' is no int; give an int from 1 to 10000"),
+        ("epochs=3.5", r"--set epochs=3.5: '3.5' is not of type int; give an int from 1 to 10000"),
         ("epochs=0", r"epochs=0 is out of range; give an int from 1 to 10000"),
-        ("lr=fast", r"--set lr=fast: 'fast' is no float"),
+        ("lr=fast", r"--set lr=fast: 'fast' is not of type float"),
         ("lr=nan", r"lr=nan is out of range"),
         ("lr=0", r"lr=0.0 would train nothing"),
-        ("decay_norms=yes", r"'yes' is no bool; give true or false"),
+        ("decay_norms=yes", r"'yes' is not of type bool; give true or false"),
         ("loss=focl", r"loss='focl' is not one of cross_entropy, focal \(did you mean 'focal'\?\)"),
-        ("recipe=deep_v1", r"the recipe is chosen by --recipe"),
+        ("recipe=deep_v1", r"--set recipe=.* with --recipe"),
         ("flip_prob=2", r"flip_prob=2.0 is out of range; give a float from 0.0 to 1.0"),
     ],
 )
@@ -119,9 +119,9 @@ def test_an_unknown_recipe_names_the_nearest():
     ("change", "message"),
     [
         ({"epochz": 3}, r"c.json: unknown setting 'epochz' \(did you mean 'epochs'\?\)"),
-        ({"lr": "1e-3"}, r"c.json: lr='1e-3' is no float"),
-        ({"epochs": True}, r"c.json: epochs=True is no int"),
-        ({"lr": None}, r"c.json: lr=None is no float"),
+        ({"lr": "1e-3"}, r"c.json: lr='1e-3' is not of type float"),
+        ({"epochs": True}, r"c.json: epochs=True is not of type int"),
+        ({"lr": None}, r"c.json: lr=None is not of type float"),
     ],
 )
 def test_a_bad_record_is_refused(change, message):
@@ -173,8 +173,8 @@ def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["weights=resnet.pth"], r"weights='resnet.pth' is no name .*; give the file to .* as --weights FILE"),
-        (["augment=mine.yaml"], r"augment='mine.yaml' is no name .* as --augment FILE"),
+        (["weights=resnet.pth"], r"weights='resnet.pth' .* as --weights FILE"),
+        (["augment=mine.yaml"], r"augment='mine.yaml' .* as --augment FILE"),
         (["average_epochs=5"], r"average_decay=0.998 and average_epochs=5 are two averages .* set one of them to 0"),
         (["progressive_px=96", "image_px=64"], r"progressive_px=96 grows to image_px=64; give a larger image_px"),
         (["progressive_px=64", "image_px=64"], r"progressive_px=64 grows to image_px=64; give a larger image_px"),

@@ -101,9 +101,9 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
     [
         (["--recipe", "residul"], "no recipe 'residul' (did you mean 'residual'?)"),
         (["--set", "lr=1e-4"], "--set lr=1e-4 changes the recipe; name the changed run with --tag NAME"),
-        (["--set", "lr=fast", "--tag", "x"], "--set lr=fast: 'fast' is no float"),
+        (["--set", "lr=fast", "--tag", "x"], "--set lr=fast: 'fast' is not of type float"),
         (["--set", "targets=soft.npz", "--tag", "x"], "a file of soft targets does not travel with a kernel"),
-        (["--set", "augment=mine.yaml", "--tag", "x"], "is no name of a file with a digest; give the file to python"),
+        (["--set", "augment=mine.yaml", "--tag", "x"], "augment='mine.yaml' is not NAME@ and 16 digits"),
         (["--augment", "v3"], "--augment v3 changes the recipe; name the changed run with --tag NAME"),
         (["--augment", "none.yaml", "--tag", "x"], "none.yaml: no such file; save a pipeline with albumentations"),
         (["--folds", "0-5"], "--folds 0-5: fold 5 does not exist: choose 0 to 4"),

@@ -101,7 +101,7 @@ def test_targets_are_part_of_the_digest():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["targets=some.npz"], r"targets='some.npz' is no name of a file with a digest; give the file to python -m"),
+        (["targets=some.npz"], r"targets='some.npz' .* as --set targets=FILE"),
         (["targets_share=0.3"], r"targets_share=0\.3 .*targets=FILE"),
         ([f"targets={NAME}", "targets_share=2"], r"targets_share=2.0 is out of range; give a float from 0.0 to 1.0"),
     ],

@@ -93,7 +93,7 @@ def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, ru
             "freeze_epochs=1",
         ),
         (["--recipe", "timm/test_resnot", "--weights", "hub"], "(did you mean 'test_resnet'?)"),
-        (["--recipe", "timm/resnet 50"], "after timm/ comes the name of a network of timm"),
+        (["--recipe", "timm/resnet 50"], "give timm/ and the name of a network of timm"),
         (["--recipe", "deep_v1", "--weights", "hub", "--tag", "x"], "weights=hub: deep_v1 is no network of timm"),
     ],
 )
