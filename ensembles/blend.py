@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ensembles import full_fit, record, report
 from ensembles import members as choice
@@ -36,6 +35,7 @@ from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
+from fer_kit.runs.blend_record import BlendRecord, FullFitRecord
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
@@ -130,11 +130,15 @@ def blend(args: argparse.Namespace, name: str) -> None:
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)
     test = Predictions(members[0].test.ids, made.test, meta)
     about = record.build(runs_dir, members, rows, made, meta, pool)
-    if full:
-        about["full_fit"] = {"how": args.full_fit, "sha256": full}
-    about["forecast"] = twin_blend.forecast_json(twins, with_lookup=False)
-    for line in about["methods"]:
-        line["forecast"] = twins.methods[line["method"]].accuracy if twins.methods else None
+    about = replace(
+        about,
+        full_fit=FullFitRecord(how=args.full_fit, sha256=full) if full else None,
+        forecast=twin_blend.forecast_record(twins, with_lookup=False),
+        methods=tuple(
+            replace(one, forecast=twins.methods[one.method].accuracy if twins.methods else None)
+            for one in about.methods
+        ),
+    )
     blends = [(folder, oof, test, about), *with_twins(folder, oof, test, about, twins)]
     unchanged = [record.is_there(place, told, args.force) for place, *_, told in blends]  # refusals before any file
     for one, there in zip(blends, unchanged, strict=True):
@@ -179,8 +183,8 @@ def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tup
 
 
 def with_twins(
-    folder: Path, oof: Predictions, test: Predictions, about: dict[str, Any], twins: Twins
-) -> list[tuple[Path, Predictions, Predictions, dict[str, Any]]]:
+    folder: Path, oof: Predictions, test: Predictions, about: BlendRecord, twins: Twins
+) -> list[tuple[Path, Predictions, Predictions, BlendRecord]]:
     """What is to be written of the blend with twin lookup, beside the one without; nothing where there is none."""
     if twins.twinned is None:
         return []

@@ -5,9 +5,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders, lookup, predictions
+from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST, Run, Status
 from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
@@ -38,7 +38,7 @@ class Member:
     """One member: N out-of-fold rows with labels, M test rows.
 
     sources: what it was read from; several runs where they differ in nothing but the seed and were averaged.
-    fold_of_row: int64 (N,), for runs and blends of them. record: blend.json of a blend; parts: its own members.
+    fold_of_row: int64 (N,), for runs and blends of them. record: of a blend, its blend.json; parts: its own members.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Member:
     test: Predictions
     sources: tuple[SourceFiles, ...]
     fold_of_row: NDArray[np.int64] | None = None
-    record: dict[str, Any] = field(default_factory=dict)
+    record: BlendRecord | None = None
     parts: tuple[Member, ...] = ()
 
     @property
@@ -59,13 +59,14 @@ class Member:
     @property
     def learned(self) -> bool:
         """Whether anything in it was fitted to out-of-fold rows, be it in a blend inside of this blend."""
-        return bool(self.record.get("learned")) or any(part.learned for part in self.parts)
+        learned = self.record is not None and bool(self.record.learned)
+        return learned or any(part.learned for part in self.parts)
 
     @property
     def inside(self) -> list[Path]:
         """Resolved folders of all parts of a blend, however deep, by the records that lie there."""
         found: list[Path] = []
-        if self.kind == OF_BLEND:
+        if self.record is not None:
             _add_parts(self.sources[0].path, self.record, found)
         return found
 
@@ -170,47 +171,48 @@ def _of_run(run: Run, name: str) -> Member:
 def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
     """A blend, with its own members; they must be there where something was fitted to them."""
     blend = folders.load_blend(runs_dir, place.name)
-    if blend.record.get("twins"):
+    if blend.record.twins is not None:
         raise FerKitError(
             f"{place}: had its twins looked up, so its out-of-fold rows know the labels of their twins; blend "
-            f"'{blend.record['twins']['blend']}' instead and give --twins"
+            f"'{blend.record.twins.blend}' instead and give --twins"
         )
-    sha256 = {file: blend.record[key] for file, key in ((OOF, "oof_sha256"), (TEST, "test_sha256"))}
     try:
         parts = _parts(runs_dir, place, blend.record)
-    except (FerKitError, KeyError, TypeError):
-        if blend.record.get("learned"):
+    except FerKitError:
+        if blend.record.learned:
             raise
         parts = ()  # nothing to fit anew: the stored rows are as good, only a forecast may lack its runs
-    source = SourceFiles(OF_BLEND, place, sha256)
+    source = SourceFiles(OF_BLEND, place, blend.record.files)
     folds = next((part.fold_of_row for part in parts if part.fold_of_row is not None), None)
     return Member(name, OF_BLEND, blend.oof, blend.test, (source,), folds, blend.record, parts)
 
 
-def _parts(runs_dir: Path, place: Path, record: dict[str, Any]) -> tuple[Member, ...]:
+def _parts(runs_dir: Path, place: Path, record: BlendRecord) -> tuple[Member, ...]:
     """The members of a blend, provided that they still are what it was made of."""
     members = []
-    for entry in record["members"]:
+    for entry in record.members:
+        if not entry.sources:
+            raise FerKitError(f"{place}: does not say what its member '{entry.run}' was made of; blend again")
         seeds = []
-        for source in entry["sources"]:
-            where = runs_dir / source["path"]
+        for source in entry.sources:
+            where = runs_dir / source.path
             if not where.is_dir():
                 raise FerKitError(
                     f"{place}: its member {where} is gone, and its weights cannot be fitted without; put it back, or "
                     f"copy {OOF} and {TEST} elsewhere and give that folder, whose rows are taken as they are"
                 )
             seeds.append(read(runs_dir, where))
-            if seeds[-1].sources[0].sha256 != source["sha256"]:
+            if seeds[-1].sources[0].sha256 != source.sha256:
                 raise FerKitError(f"{place}: its member {where} has changed since; make this blend again with --force")
-        members.append(replace(seeds[0] if len(seeds) == 1 else _mean(seeds), name=entry["run"]))
+        members.append(replace(seeds[0] if len(seeds) == 1 else _mean(seeds), name=entry.run))
     return tuple(members)
 
 
-def _add_parts(place: Path, record: dict[str, Any], found: list[Path]) -> None:
+def _add_parts(place: Path, record: BlendRecord, found: list[Path]) -> None:
     """Add the folders that a blend in `place` was made of, and what these were made of, to `found`."""
-    for entry in record["members"]:
-        for source in entry.get("sources", ()):
-            folder = (place.parent.parent / str(source.get("path", "."))).resolve()
+    for entry in record.members:
+        for source in entry.sources:
+            folder = (place.parent.parent / source.path).resolve()
             if folder not in found:
                 found.append(folder)
                 if folder.parent.name == BLENDS and (folder / BLEND).is_file():

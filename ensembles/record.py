@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,20 @@ from ensembles.study import Line, Study
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import blend_record, folders, predictions
+from fer_kit.runs.blend_record import (
+    SCHEMA,
+    BlendRecord,
+    ComparisonRecord,
+    FittedRecord,
+    MemberRecord,
+    MethodRecord,
+    ScoreRecord,
+    SourceRecord,
+)
 from fer_kit.runs.folders import BLEND, OOF, TEST
 from fer_kit.runs.predictions import Predictions
 
-SCHEMA = 2
 RECIPE = "blend"
 ADDED_LATER = ("twin_groups", "forecast")  # known once the folds' files or the data are where they were not
 CONSTANTS = {  # what decides a blend's numbers besides its members and options
@@ -63,59 +72,71 @@ def build_meta(name: str, members: Sequence[Member], rows: Rows, study: Study) -
 
 def build(
     runs_dir: Path, members: Sequence[Member], rows: Rows, study: Study, meta: dict[str, Any], pool: str
-) -> dict[str, Any]:
-    """blend.json but for the hashes of the files: members best first, weights, scores, digests.
-
-    "oof_accuracy", "fold_accuracies", "interval" and "log_loss" are cross-fitted; "fitted" is on the rows seen.
-    """
-    weights = _weights(study, len(members))
+) -> BlendRecord:
+    """blend.json of a blend without full fits, forecast and lookup of twins; the hashes come when it is written."""
+    score = study.line.held_out
     values = study.values
-    return {
-        "schema": SCHEMA,
-        "name": meta["run"],
-        "asked": study.asked,
-        "method": study.method,
-        "pool": pool,
-        "tempered": study.tempered,
-        "learned": study.learned or any(member.learned for member in members),
-        "sharpness": study.sharpness,
-        "members": [
-            {
-                "run": member.name,
-                "kind": member.kind,
-                "recipe": member.oof.meta["recipe"],
-                "weight": weights[number],
-                "temperature": float(study.temperatures[number]),
-                "value": None if values is None else float(values.accuracy[number]),
-                "value_standard_error": None if values is None else _plain(float(values.error[number])),
-                "value_log_loss": None if values is None else float(values.log_loss[number]),
-                **_score_json(compare.score(member.oof.logits, rows.labels, rows.folds, rows.groups)),
-                "config_digest": member.oof.meta["config_digest"],
-                "sources": [
-                    {**asdict(source), "path": os.path.relpath(source.path, runs_dir)} for source in member.sources
-                ],
-            }
-            for number, member in enumerate(members)
-        ],
-        **_score_json(study.line.held_out),
-        # of the very float32 logits in the file
-        "oof_accuracy": metrics.accuracy(study.oof, rows.labels),
-        "standard_error": _plain(
-            metrics.cluster_standard_error(metrics.predicted(study.oof) == rows.labels, rows.groups)
+    right = metrics.predicted(study.oof) == rows.labels
+    return BlendRecord(
+        schema=SCHEMA,
+        name=meta["run"],
+        asked=study.asked,
+        method=study.method,
+        pool=pool,
+        tempered=study.tempered,
+        learned=study.learned or any(member.learned for member in members),
+        sharpness=study.sharpness,
+        members=tuple(_member(runs_dir, member, number, rows, study) for number, member in enumerate(members)),
+        oof_accuracy=metrics.accuracy(study.oof, rows.labels),  # of the very float32 logits in the file
+        oof_spread=score.spread,
+        fold_accuracies=score.fold_accuracies,
+        interval=score.interval,
+        log_loss=score.log_loss,
+        standard_error=_plain(metrics.cluster_standard_error(right, rows.groups)),
+        fitted=FittedRecord(accuracy=study.line.fitted_accuracy, log_loss=study.line.fitted_log_loss),
+        optimism=study.line.optimism,
+        methods=tuple(_method(line) for line in study.lines),
+        comparisons=tuple(ComparisonRecord(**asdict(comparison)) for comparison in study.comparisons),
+        drop=() if values is None else tuple(members[number].name for number in values.drop),
+        oof_rows=len(rows),
+        twin_groups=len(set(rows.groups.tolist())) if rows.path else None,
+        folds=len(rows.fold_numbers),
+        config_digest=meta["config_digest"],
+        folds_digest=meta["folds_digest"],
+        data_digest=meta["data_digest"],
+    )
+
+
+def _member(runs_dir: Path, member: Member, number: int, rows: Rows, study: Study) -> MemberRecord:
+    values = study.values
+    return MemberRecord(
+        run=member.name,
+        kind=member.kind,
+        recipe=member.oof.meta["recipe"],
+        weight=None if study.shares is None else float(study.shares[number]),
+        temperature=float(study.temperatures[number]),
+        value=None if values is None else float(values.accuracy[number]),
+        value_standard_error=None if values is None else _plain(float(values.error[number])),
+        value_log_loss=None if values is None else float(values.log_loss[number]),
+        **_scores(compare.score(member.oof.logits, rows.labels, rows.folds, rows.groups)),
+        config_digest=member.oof.meta["config_digest"],
+        sources=tuple(
+            SourceRecord(kind=source.kind, path=os.path.relpath(source.path, runs_dir), sha256=source.sha256)
+            for source in member.sources
         ),
-        "fitted": {"accuracy": study.line.fitted_accuracy, "log_loss": study.line.fitted_log_loss},
-        "optimism": study.line.optimism,
-        "methods": [_line_json(line) for line in study.lines],
-        "comparisons": [asdict(comparison) for comparison in study.comparisons],
-        "drop": [] if values is None else [members[number].name for number in values.drop],
-        "oof_rows": len(rows),
-        "twin_groups": len(set(rows.groups.tolist())) if rows.path else None,
-        "folds": len(rows.fold_numbers),
-        **{key: meta[key] for key in ("config_digest", "folds_digest", "data_digest")},
-    }
+    )
 
 
-def is_there(folder: Path, record: dict[str, Any], force: bool) -> bool:
+def _method(line: Line) -> MethodRecord:
+    return MethodRecord(
+        method=line.method,
+        fitted_accuracy=line.fitted_accuracy,
+        fitted_log_loss=line.fitted_log_loss,
+        cross_fitted=ScoreRecord(**_scores(line.held_out)),
+    )
+
+
+def is_there(folder: Path, record: BlendRecord, force: bool) -> bool:
     """Whether the very same blend lies in `folder`, made from the same files with the same options, and tells as much.
 
     Raises:
@@ -124,14 +145,13 @@ def is_there(folder: Path, record: dict[str, Any], force: bool) -> bool:
     if not (folder / BLEND).exists() or force:
         return False
     there = folders.load_blend(folder.parent.parent, folder.name).record
-    if there.get("config_digest") == record["config_digest"]:
-        return all(there.get(key) is not None for key in ADDED_LATER if record.get(key) is not None)
-    names = ", ".join(str(member["run"]) for member in there["members"])
-    made = f"{there.get('asked', there.get('method'))} of {names}"
+    if there.config_digest == record.config_digest:
+        return all(getattr(there, key) is not None for key in ADDED_LATER if getattr(record, key) is not None)
+    made = f"{there.asked or there.method} of {', '.join(member.run for member in there.members)}"
     raise FerKitError(f"{folder}: holds another blend ({made}); choose another name, or replace it with --force")
 
 
-def write(folder: Path, oof: Predictions, test: Predictions, record: dict[str, Any]) -> None:
+def write(folder: Path, oof: Predictions, test: Predictions, record: BlendRecord) -> None:
     """Write the blend, blend.json last: it is the finished mark. A kill leaves an unfinished blend, no mixed one.
 
     Raises:
@@ -140,26 +160,17 @@ def write(folder: Path, oof: Predictions, test: Predictions, record: dict[str, A
     with atomic.together(folder, BLEND) as aside:
         predictions.write(aside / OOF, oof)
         predictions.write(aside / TEST, test)
-        hashes = {"oof_sha256": atomic.sha256_of(aside / OOF), "test_sha256": atomic.sha256_of(aside / TEST)}
-        atomic.write_json(aside / BLEND, {**record, **hashes})
+        oof_sha256, test_sha256 = atomic.sha256_of(aside / OOF), atomic.sha256_of(aside / TEST)
+        blend_record.write(aside / BLEND, replace(record, oof_sha256=oof_sha256, test_sha256=test_sha256))
 
 
-def _score_json(score: Score) -> dict[str, Any]:
+def _scores(score: Score) -> dict[str, Any]:
     return {
         "oof_accuracy": score.accuracy,
         "oof_spread": score.spread,
-        "fold_accuracies": list(score.fold_accuracies),
-        "interval": list(score.interval),
+        "fold_accuracies": score.fold_accuracies,
+        "interval": score.interval,
         "log_loss": score.log_loss,
-    }
-
-
-def _line_json(line: Line) -> dict[str, Any]:
-    return {
-        "method": line.method,
-        "fitted_accuracy": line.fitted_accuracy,
-        "fitted_log_loss": line.fitted_log_loss,
-        "cross_fitted": _score_json(line.held_out),
     }
 
 

@@ -40,6 +40,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders, lookup, predictions, soft_targets
+from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.folders import BLENDS, OOF, TEST, Run
 from fer_kit.runs.lookup import RunFolder
 from fer_kit.runs.predictions import Predictions
@@ -207,19 +208,18 @@ def load(runs_dir: Path, source: str) -> Team:
         run = where.load()
         return Team(name, run.oof, (run,), run.fold_of_row, run.count, False, run.sha256)
     blend = where.load()
-    if blend.record.get("twins"):
+    if blend.record.twins is not None:
         raise FerKitError(
             f"--from {source}: its twins were looked up, so a row's target would know the labels of its twins; take "
-            f"'{blend.record['twins']['blend']}'"
+            f"'{blend.record.twins.blend}'"
         )
     behind = {run.folder.resolve(): run for run in _runs_behind(runs_dir, blend.record)}
     found = tuple(behind.values())
     if not found:
         raise FerKitError(f"--from {source}: no run is behind it, so nothing tells the folds of its teachers apart")
     predictions.same_meta([blend.oof, *(run.oof for run in found)], ("folds_digest", "data_digest"), f"--from {source}")
-    fitted = blend.record.get("learned", True) or blend.record.get("method") not in ("mean", ONE)
-    sha256 = {OOF: blend.record["oof_sha256"], TEST: blend.record["test_sha256"]}
-    return Team(name, blend.oof, found, found[0].fold_of_row, found[0].count, fitted, sha256)
+    fitted = blend.record.learned is not False or blend.record.method not in ("mean", ONE)
+    return Team(name, blend.oof, found, found[0].fold_of_row, found[0].count, fitted, blend.record.files)
 
 
 def out_of_fold(team: Team) -> Shares:
@@ -323,13 +323,13 @@ def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
     return part
 
 
-def _runs_behind(runs_dir: Path, record: dict[str, Any]) -> Sequence[Run]:
+def _runs_behind(runs_dir: Path, record: BlendRecord) -> Sequence[Run]:
     """All runs that a blend was made of, however deep, by its record."""
     found: list[Run] = []
-    for entry in record["members"]:
-        for source in entry["sources"]:
-            place = runs_dir / source["path"]
-            if source["kind"] == RUN:
+    for entry in record.members:
+        for source in entry.sources:
+            place = runs_dir / source.path
+            if source.kind == RUN:
                 found.append(folders.load(place.parent, place.name))
             elif place.parent.name == BLENDS:
                 inside = folders.load_blend(place.parent.parent, place.name).record

@@ -74,19 +74,20 @@ def _from_run(found: RunFolder) -> TestSource:
 
 def _from_blend(found: BlendFolder) -> TestSource:
     blend, name = found.load(), found.name
-    members = {f"{member['run']}": member["weight"] for member in blend.record["members"]}
+    members = {member.run: member.weight for member in blend.record.members}
     origin = f"blend {blend.folder} (of {', '.join(members)})"
-    accuracy, text = _accuracy(blend.oof, tuple(blend.record["fold_accuracies"]))
+    accuracy, text = _accuracy(blend.oof, blend.record.fold_accuracies)
     note, forecast = "", None
-    if twins := blend.record.get("twins"):
-        note = f"{twins['mode']} twins looked up, {twins['rows_changed']:,} of {twins['rows']:,} rows changed"
-        without = twins["without"]["oof_accuracy"]
-        text = f"{accuracy:.2%} with the labels of {twins['mode']} twins, {without:.2%} without, out-of-fold"
-    if told := blend.record.get("forecast"):
-        forecast = float(told["accuracy"])
+    if twins := blend.record.twins:
+        note = f"{twins.mode} twins looked up, {twins.rows_changed:,} of {twins.rows:,} rows changed"
+        without = twins.without.oof_accuracy
+        text = f"{accuracy:.2%} with the labels of {twins.mode} twins, {without:.2%} without, out-of-fold"
+    if blend.record.forecast is not None:
+        forecast = float(blend.record.forecast.accuracy)
         text += f"; leaderboard forecast {forecast:.2%}"
-    sha256 = {OOF: blend.record["oof_sha256"], TEST: blend.record["test_sha256"]}
-    return TestSource(name, BLENDED, origin, blend.folder, sha256, blend.test, accuracy, text, members, note, forecast)
+    return TestSource(
+        name, BLENDED, origin, blend.folder, blend.record.files, blend.test, accuracy, text, members, note, forecast
+    )
 
 
 def _from_folder(path: Path) -> TestSource:

@@ -195,11 +195,12 @@ def cross_fit(members: Sequence[Member], rows: Rows, tempered: bool, weights: Fl
 def _inner(member: Member, rows: Rows) -> Inner:
     """How a blend among the members was made, by its record; a blend of one was made as that one was."""
     record = member.record
-    if record["asked"] == ONE:
+    assert record is not None and record.pool is not None and record.tempered is not None  # as in all that learned
+    if record.asked == ONE:
         return _inner(member.parts[0], rows)
     weights = None
-    if record["asked"] == GIVEN:
-        weights = np.array([entry["weight"] for entry in record["members"]], dtype=np.float64)
-    elif record["asked"] not in (*METHODS, AUTO):
-        raise FerKitError(f"'{member.name}': made by method '{record['asked']}', which is unknown here; blend it again")
-    return Inner(cross_fit(member.parts, rows, record["tempered"], weights, record["pool"]), record["asked"])
+    if record.asked == GIVEN:
+        weights = np.array([entry.weight for entry in record.members], dtype=np.float64)
+    elif record.asked not in (*METHODS, AUTO):
+        raise FerKitError(f"'{member.name}': made by method '{record.asked}', which is unknown here; blend it again")
+    return Inner(cross_fit(member.parts, rows, record.tempered, weights, record.pool), record.asked)

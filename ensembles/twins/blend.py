@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds.table import TEST_FILE
+from fer_kit.runs import blend_record
+from fer_kit.runs.blend_record import BlendRecord, ForecastRecord, GainRecord, TwinsRecord, WithoutRecord
 from fer_kit.runs.folders import BLEND
 
 SUFFIX = "-twins"
@@ -176,10 +178,10 @@ def lines(found: Twins, name: str) -> list[str]:
     return told
 
 
-def forecast_json(found: Twins, *, with_lookup: bool) -> dict[str, Any] | None:
+def forecast_record(found: Twins, *, with_lookup: bool) -> ForecastRecord | None:
     """For blend.json; None where there is no forecast."""
     chosen = found.with_lookup if with_lookup else found.plain
-    return None if chosen is None else {**asdict(chosen), "interval": list(chosen.interval)}
+    return None if chosen is None else ForecastRecord(**asdict(chosen))
 
 
 def meta_of(meta: dict[str, Any], twinned_name: str, mode: str) -> dict[str, Any]:
@@ -192,40 +194,40 @@ def meta_of(meta: dict[str, Any], twinned_name: str, mode: str) -> dict[str, Any
 def stale(folder: Path, meta: dict[str, Any]) -> list[str]:
     """A note where NAME-twins beside `folder` was made of another blend than the one with this meta."""
     place = folder.with_name(folder.name + SUFFIX)
-    told = atomic.read_json(place / BLEND) if (place / BLEND).is_file() else None
-    twins = told.get("twins") if isinstance(told, dict) else None
-    if not isinstance(told, dict) or not isinstance(twins, dict):
+    try:
+        there = blend_record.read(place / BLEND) if (place / BLEND).is_file() else None
+    except FerKitError:
+        there = None
+    if there is None or there.twins is None:
         return []
-    if told.get("config_digest") == meta_of(meta, place.name, f"{twins.get('mode')}")["config_digest"]:
+    mode = there.twins.mode
+    if there.config_digest == meta_of(meta, place.name, mode)["config_digest"]:
         return []
-    again = f"--twins {twins.get('mode')} --force"
-    return [f"note: {place} was made of an earlier '{folder.name}'; make both again with {again}"]
+    return [f"note: {place} was made of an earlier '{folder.name}'; make both again with --twins {mode} --force"]
 
 
-def record_of(about: dict[str, Any], meta: dict[str, Any], found: Twins) -> dict[str, Any]:
-    """blend.json of the blend with lookup, from `about` of the one without; its scores are leave-one-out."""
+def record_of(plain: BlendRecord, meta: dict[str, Any], found: Twins) -> BlendRecord:
+    """blend.json of the blend with lookup, from `plain` of the one without; its scores are leave-one-out."""
     twins = found.twinned
-    assert twins is not None
-    score = twins.score
-    of_the_other = ("fitted", "optimism", "methods", "comparisons", "drop", "standard_error")
-    return {
-        **{key: value for key, value in about.items() if key not in of_the_other},
-        "name": meta["run"],
-        "oof_accuracy": score.accuracy,
-        "oof_spread": score.spread,
-        "fold_accuracies": list(score.fold_accuracies),
-        "interval": list(score.interval),
-        "log_loss": score.log_loss,
-        "config_digest": meta["config_digest"],
-        "forecast": forecast_json(found, with_lookup=True),
-        "twins": {
-            "mode": twins.mode,
-            "blend": about["name"],
-            "rows_changed": twins.rows_changed,
-            "rows_with_twins": twins.rows_with_twins,
-            "rows": len(twins.test),
-            "strength": twins.strength,
-            "gain": {**asdict(twins.gain), "interval": list(twins.gain.interval)},
-            "without": {"oof_accuracy": about["oof_accuracy"], "interval": about["interval"]},
-        },
-    }
+    assert twins is not None and plain.name is not None
+    return replace(
+        plain,
+        name=meta["run"],
+        oof_accuracy=twins.score.accuracy,
+        oof_spread=twins.score.spread,
+        fold_accuracies=twins.score.fold_accuracies,
+        interval=twins.score.interval,
+        log_loss=twins.score.log_loss,
+        config_digest=meta["config_digest"],
+        forecast=forecast_record(found, with_lookup=True),
+        twins=TwinsRecord(
+            mode=twins.mode,
+            blend=plain.name,
+            rows_changed=twins.rows_changed,
+            rows_with_twins=twins.rows_with_twins,
+            rows=len(twins.test),
+            strength=twins.strength,
+            gain=GainRecord(**asdict(twins.gain)),
+            without=WithoutRecord(oof_accuracy=plain.oof_accuracy, interval=plain.interval),
+        ),
+    )

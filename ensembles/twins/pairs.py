@@ -97,7 +97,7 @@ def read(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: st
         FerKitError: a file missing or damaged, data that the predictions (`data_digest`) were not made from,
             folds of other data.
     """
-    competition = loading.load(loading.find(data_dir), cache_dir, data_digest, "the blend's predictions")
+    competition = loading.load(loading.find(data_dir), cache_dir, data_digest, "the blend")
     table, test_groups = fold_files.read_groups(folds_csv, competition.train.labels, len(competition.test.ids))
     keys, test_keys = twins.content_keys(competition.train.images), twins.content_keys(competition.test.images)
     return TwinTable(

@@ -116,7 +116,7 @@ def _of_blend(found: BlendFolder) -> ScoredSource:
     fold = blend.oof.meta["fold"]
     folds = tuple(fold) if isinstance(fold, list) else (fold,)
     note = ""
-    if blend.record.get("twins"):
+    if blend.record.twins is not None:
         note = "twins were looked up: out-of-fold rows know the labels of their own twins, as test rows do"
     return ScoredSource(f"{BLENDS}/{found.name}", BLEND, blend.oof, blend.test, folds, (), note)
 

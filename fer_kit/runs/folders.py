@@ -22,7 +22,8 @@ from fer_kit import metrics
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import predictions
+from fer_kit.runs import blend_record, predictions
+from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
 
 BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders beside the runs that are no runs
@@ -71,13 +72,13 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """A blend read back: out-of-fold and test predictions, and blend.json as `record`."""
+    """A blend read back: out-of-fold and test predictions, and blend.json."""
 
     name: str
     folder: Path
     oof: Predictions
     test: Predictions
-    record: dict[str, Any]
+    record: BlendRecord
 
 
 def safe_name(name: str, what: str) -> str:
@@ -184,7 +185,8 @@ def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
     for fold, result in results.items():
         rows = fold_of_row == fold
         accuracies.append(metrics.accuracy(oof.logits[rows], oof.labels[rows]))
-        check_accuracy(folder / f"fold{fold}" / RESULT, result, accuracies[-1])
+        path = folder / f"fold{fold}" / RESULT
+        check_accuracy(path, field(path, result, "oof_accuracy", float), accuracies[-1])
     sha256 = {f"fold{fold}/{name}": results[fold][key] for fold in results for name, key in HASHED.items()}
     test = _average(tests, oof.meta, f"{folder}")
     return Run(name, folder, state.finished, state.count or 0, oof, fold_of_row, tuple(accuracies), test, sha256)
@@ -197,14 +199,14 @@ def load_blend(runs_dir: Path | str, name: str) -> Blend:
         FerKitError: no such blend, or its files are not the ones that blend.json was written for.
     """
     folder = Path(runs_dir) / BLENDS / name
-    record = read(folder, BLEND)
-    if record is None:
+    value = read(folder, BLEND)
+    if value is None:
         raise unknown(f"{folder.parent}", "blend", name, list_blends(runs_dir))
-    check_blend(folder / BLEND, record)
+    record = blend_record.from_json(folder / BLEND, value)
     oof, test = predictions.read(folder / OOF), predictions.read(folder / TEST)
     if oof.labels is None:
         raise FerKitError(f"{folder / OOF}: no labels; blend again with --force")
-    check_accuracy(folder / BLEND, record, metrics.accuracy(oof.logits, oof.labels))
+    check_accuracy(folder / BLEND, record.oof_accuracy, metrics.accuracy(oof.logits, oof.labels))
     return Blend(name, folder, oof, test, record)
 
 
@@ -315,40 +317,10 @@ def field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
     return value
 
 
-def check_accuracy(path: Path, record: dict[str, Any], accuracy: float) -> None:
-    """Raise FerKitError unless `oof_accuracy` in the record at `path` is `accuracy`, which its rows give."""
-    stored = field(path, record, "oof_accuracy", float)
+def check_accuracy(path: Path, stored: float, accuracy: float) -> None:
+    """Raise FerKitError unless the accuracy `stored` in the record at `path` is the one that its rows give."""
     if not abs(stored - accuracy) <= STORED_SCORE_TOLERANCE:  # `not <=`, so that NaN is refused too
         raise FerKitError(
             f"{path}: oof_accuracy is {stored:.6f}, the rows of {OOF} give {accuracy:.6f}; "
             "rows, labels or files were mixed up: make this folder again"
         )
-
-
-def check_blend(path: Path, record: dict[str, Any]) -> None:
-    """Raise FerKitError unless what the blend.json at `path` says of its making has the form that readers rely on."""
-
-    def need(here: Any, key: str, *kinds: type[Any]) -> Any:
-        if not isinstance(here, dict) or key not in here or type(here[key]) not in kinds:
-            raise FerKitError(f"{path}: '{key}' is missing or of another kind; make this blend again with --force")
-        return here[key]
-
-    learned = bool(record.get("learned"))
-    for key, kind in (("asked", str), ("pool", str), ("tempered", bool)) if learned else ():
-        need(record, key, kind)
-    for member in need(record, "members", list):
-        need(member, "run", str)
-        need(member, "weight", float, int, type(None))
-        for source in need(member, "sources", list) if learned else ():
-            need(source, "path", str)
-            need(source, "sha256", dict)
-    for accuracy in need(record, "fold_accuracies", list):
-        need({"fold_accuracies": accuracy}, "fold_accuracies", float, int)
-    if twins := record.get("twins"):
-        need(twins, "mode", str)
-        need(twins, "blend", str)
-        need(twins, "rows", int)
-        need(twins, "rows_changed", int)
-        need(need(twins, "without", dict), "oof_accuracy", float)
-    if forecast := record.get("forecast"):
-        need(forecast, "accuracy", float)

@@ -16,7 +16,8 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import blend_record, folders, predictions
+from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track.follow import FACTS, PLACE
 
@@ -36,6 +37,10 @@ HISTORY = {  # metrics.jsonl: W&B. What is watched was cut from the training fol
 }
 OUT_OF_FOLD = {"oof_accuracy": "out_of_fold/accuracy", "oof_log_loss": "out_of_fold/loss"}
 OUT_OF_FOLD |= {"log_loss": "out_of_fold/loss"}  # its name in blend.json
+OPTIONS_OF_BLEND = (
+    *("name", "asked", "method", "pool", "tempered", "learned", "sharpness"),
+    *("folds", "config_digest", "folds_digest", "data_digest"),
+)
 PICTURES = ("correlation.png", "weights.png")  # of a blend
 
 
@@ -128,39 +133,37 @@ def _predictions(name: str, folder: Path, about: dict[str, Any]) -> Bundle:
 
 
 def _blend_story(folder: Path) -> Story:
-    result = atomic.read_json(folder / folders.BLEND)
-    digests = {key: result[key] for key in ("config_digest", "folds_digest", "data_digest")}
-    options = {key: result.get(key) for key in ("asked", "method", "pool", "tempered", "learned", "sharpness")}
+    record = blend_record.read(folder / folders.BLEND)
     members = {
-        str(member["run"]): {
-            key: member.get(key) for key in ("kind", "recipe", "weight", "temperature", "oof_accuracy")
-        }
-        for member in result["members"]
+        member.run: {key: getattr(member, key) for key in ("kind", "recipe", "weight", "temperature", "oof_accuracy")}
+        for member in record.members
     }
+    config = {key: getattr(record, key) for key in OPTIONS_OF_BLEND} | {"members": members}
+    result = {key: value for key, value in record.to_json().items() if value is not None}
     about = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
     return Story(
         folder=folder,
         name=f"blend {folder.absolute().name}",
         group="blend",
         job_type="blend",
-        tags=(f"blend-{result['method']}", _dataset(result["data_digest"]), "blend"),
-        config={"name": result["name"], **options, "members": members, "folds": result["folds"], **digests},
+        tags=(f"blend-{record.method}", _dataset(str(record.data_digest)), "blend"),
+        config=config,
         result=result,
-        uses=tuple(_of_members(folder, result)),
+        uses=tuple(_of_members(folder, record)),
         makes=(_predictions(f"blend-{folder.absolute().name}", folder, about),),
     )
 
 
-def _of_members(folder: Path, record: dict[str, Any]) -> list[Bundle]:
+def _of_members(folder: Path, record: BlendRecord) -> list[Bundle]:
     """The artifacts that a blend was made of: each fold of a run, other blends, other people's files."""
     bundles = []
-    for source in (source for member in record["members"] for source in member["sources"]):
-        place = folder.absolute().parent.parent / source["path"]
-        if source["kind"] == "blend":
+    for source in (source for member in record.members for source in member.sources):
+        place = folder.absolute().parent.parent / source.path
+        if source.kind == "blend":
             bundles.append(_predictions(f"blend-{place.name}", place, {}))
-        elif source["kind"] == "run":
-            parts = {path.split("/")[0] for path in source["sha256"]}
-            parts |= {fold_spec.folder_name(fold_spec.ALL)} if record.get("full_fit") else set()
+        elif source.kind == "run":
+            parts = {path.split("/")[0] for path in source.sha256}
+            parts |= {fold_spec.folder_name(fold_spec.ALL)} if record.full_fit else set()
             there = sorted(part for part in parts if (place / part / folders.TEST).is_file())
             bundles += [_predictions(f"{place.name}-{part}", place / part, {}) for part in there]
         else:

@@ -11,6 +11,7 @@ from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import deal
 from fer_kit.runs import folders, predictions
+from fer_kit.runs.blend_record import SourceRecord
 from tests.helpers import fake_runs
 from tests.helpers.blending import refused, run
 from tests.helpers.fake_runs import ROWS
@@ -31,20 +32,20 @@ def test_the_record(two, capsys):
     run(capsys, "all")
     blended = folders.load_blend(two, "all")
     record, meta = blended.record, blended.oof.meta
-    assert [member["run"] for member in record["members"]] == ["strong", "weak"]
-    assert [member["weight"] for member in record["members"]] == [0.5, 0.5]
-    for member in record["members"]:
-        loaded = folders.load(two, member["run"])
-        assert member["oof_accuracy"] == metrics.accuracy(loaded.oof.logits, loaded.oof.labels)
-        assert member["fold_accuracies"] == list(loaded.accuracies)
-        assert member["sources"] == [{"kind": "run", "path": member["run"], "sha256": loaded.sha256}]
-        assert loaded.sha256["fold1/oof.npz"] == atomic.sha256_of(two / member["run"] / "fold1" / "oof.npz")
-    assert (record["asked"], record["method"], record["learned"]) == ("mean", "mean", False)
-    assert record["fitted"]["accuracy"] == record["oof_accuracy"] and record["optimism"] == 0
-    assert record["interval"][0] < record["oof_accuracy"] < record["interval"][1]
-    assert record["oof_accuracy"] == metrics.accuracy(blended.oof.logits, blended.oof.labels)
-    assert record["oof_spread"] == metrics.spread(record["fold_accuracies"])
-    assert record["oof_sha256"] == atomic.sha256_of(two / "blends" / "all" / "oof.npz")
+    assert [member.run for member in record.members] == ["strong", "weak"]
+    assert [member.weight for member in record.members] == [0.5, 0.5]
+    for member in record.members:
+        loaded = folders.load(two, member.run)
+        assert member.oof_accuracy == metrics.accuracy(loaded.oof.logits, loaded.oof.labels)
+        assert member.fold_accuracies == loaded.accuracies
+        assert member.sources == (SourceRecord(kind="run", path=member.run, sha256=loaded.sha256),)
+        assert loaded.sha256["fold1/oof.npz"] == atomic.sha256_of(two / member.run / "fold1" / "oof.npz")
+    assert (record.asked, record.method, record.learned) == ("mean", "mean", False)
+    assert record.fitted.accuracy == record.oof_accuracy and record.optimism == 0
+    assert record.interval[0] < record.oof_accuracy < record.interval[1]
+    assert record.oof_accuracy == metrics.accuracy(blended.oof.logits, blended.oof.labels)
+    assert record.oof_spread == metrics.spread(record.fold_accuracies)
+    assert record.oof_sha256 == atomic.sha256_of(two / "blends" / "all" / "oof.npz")
     assert blended.test.meta == meta
     assert (meta["recipe"], meta["run"], meta["fold"], meta["views"]) == ("blend", "all", [0, 1, 2], ["as is", "flip"])
     assert (meta["folds_digest"], meta["data_digest"], meta["commit"]) == ("folds", "data", "c0ffee")
@@ -68,7 +69,7 @@ def test_the_report(two, capsys):
     strong, both = folders.load(two, "strong"), folders.load_blend(two, "all")
     accuracy, spread = metrics.accuracy(strong.oof.logits, strong.oof.labels), metrics.spread(strong.accuracies)
     assert re.search(rf"{accuracy:.2%} +{spread:.2%}", table[2])
-    score, low, high = both.record["oof_accuracy"], *both.record["interval"]
+    score, low, high = both.record.oof_accuracy, *both.record.interval
     assert f"blend 'all': {score:.2%} cross-fitted out-of-fold accuracy, 95% interval {low:.2%} to {high:.2%}" in out
     assert f"{ROWS} rows of {ROWS} photos in 3 folds; the folds know no twins, and the interval takes all for" in out
     assert "against 'strong', the best member: " in out and "McNemar p" in out
@@ -99,7 +100,7 @@ def test_a_blend_of_one_is_its_member(two, capsys):
     blended, member = folders.load_blend(two, "one"), folders.load(two, "weak")
     np.testing.assert_array_equal(blended.oof.logits, member.oof.logits)
     np.testing.assert_array_equal(blended.test.logits, member.test.logits)
-    assert blended.record["oof_accuracy"] == blended.record["members"][0]["oof_accuracy"]
+    assert blended.record.oof_accuracy == blended.record.members[0].oof_accuracy
 
 
 def test_the_order_of_members_changes_nothing(two, capsys):
@@ -110,13 +111,13 @@ def test_the_order_of_members_changes_nothing(two, capsys):
 
 def test_globs(two, capsys):
     assert run(capsys, "all", "--members", "st*", "wea?")[0] == 0
-    assert {member["run"] for member in folders.load_blend(two, "all").record["members"]} == {"strong", "weak"}
+    assert {member.run for member in folders.load_blend(two, "all").record.members} == {"strong", "weak"}
 
 
 def test_blends_are_no_members(two, capsys):
     run(capsys, "all")
     run(capsys, "again")
-    assert len(folders.load_blend(two, "again").record["members"]) == 2
+    assert len(folders.load_blend(two, "again").record.members) == 2
 
 
 # names and choices that are refused
@@ -227,7 +228,7 @@ def test_another_blend_of_that_name(two, capsys):
     refused(capsys, message, "all")
     assert atomic.sha256_of(two / "blends/all/blend.json") == before
     assert run(capsys, "all", "--force")[0] == 0
-    assert len(folders.load_blend(two, "all").record["members"]) == 2
+    assert len(folders.load_blend(two, "all").record.members) == 2
 
 
 def test_members_trained_again_make_another_blend(two, capsys):
@@ -251,9 +252,7 @@ def test_a_half_written_blend_is_none(two, capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(atomic, "write_json", killed)
         assert run(capsys, "all", "--force")[0] == 130
-    assert [member["run"] for member in folders.load_blend(two, "all").record["members"]] == [
-        "weak"
-    ]  # untouched so far
+    assert [member.run for member in folders.load_blend(two, "all").record.members] == ["weak"]  # untouched so far
     with monkeypatch.context() as patched:
         patched.setattr(atomic.os, "replace", killed_between)
         assert run(capsys, "all", "--force")[0] == 130

@@ -48,11 +48,10 @@ def test_a_blend_of_blends(two, capsys):
     code, out, error = run(capsys, "outer", "--members", "inner", "third", options=WEIGHTS)
     assert (code, error) == (0, "") and out.splitlines()[2].split()[0] in ("blends/inner", "third")
     record = folders.load_blend(two, "outer").record
-    kinds = {member["run"]: member["kind"] for member in record["members"]}
+    kinds = {member.run: member.kind for member in record.members}
     assert kinds == {"blends/inner": "blend", "third": "run"}
-    assert {"path": "blends/inner", "kind": "blend"}.items() <= record["members"][
-        [m["run"] for m in record["members"]].index("blends/inner")
-    ]["sources"][0].items()
+    inner = next(member for member in record.members if member.run == "blends/inner")
+    assert (inner.sources[0].path, inner.sources[0].kind) == ("blends/inner", "blend")
     assert run(capsys, "deeper", "--members", "blends/o*", "weak", options=WEIGHTS)[0] == 0
     code, out, _ = run(capsys, "noted", "--members", "inner", "weak", options=WEIGHTS)
     assert "note: 'weak' is a member and also a part of 'blends/inner'" in out
@@ -91,14 +90,14 @@ def test_files_that_keep_the_contract(two, capsys, tmp_path):
     assert run(capsys, "mixed", "--members", "strong", "theirs")[0] == 0
     np.testing.assert_array_equal(folders.load_blend(two, "mixed").oof.logits, ours.logits)
     record = folders.load_blend(two, "mixed").record
-    assert {member["kind"] for member in record["members"]} == {"run", "files"}
-    assert record["members"][1]["sources"][0]["path"] == "../theirs"
+    assert {member.kind for member in record.members} == {"run", "files"}
+    assert record.members[1].sources[0].path == "../theirs"
 
 
 def test_a_run_in_another_folder_of_runs(two, capsys, tmp_path):
     fake_runs.save_run(tmp_path / "other", "strong", seed=7)
     assert run(capsys, "all", "--members", "strong", "other/strong")[0] == 0
-    assert [m["run"] for m in folders.load_blend(two, "all").record["members"]] == ["strong", "other/strong"]
+    assert [m.run for m in folders.load_blend(two, "all").record.members] == ["strong", "other/strong"]
 
 
 def test_files_that_break_the_contract(two, capsys, tmp_path):
@@ -171,13 +170,13 @@ def test_seeds_of_one_recipe_are_one_member(two, capsys):
     save_seeds(two, 0, 1, 2)
     assert run(capsys, "all")[0] == 0
     record = folders.load_blend(two, "all").record
-    weights = {member["run"]: member["weight"] for member in record["members"]}
+    weights = {member.run: member.weight for member in record.members}
     assert weights == pytest.approx({"strong": 1 / 3, "weak": 1 / 3, "deep-s0×3": 1 / 3})
-    entry = next(member for member in record["members"] if member["run"] == "deep-s0×3")
-    assert [source["path"] for source in entry["sources"]] == ["deep-s0", "deep-s1", "deep-s2"]
+    entry = next(member for member in record.members if member.run == "deep-s0×3")
+    assert [source.path for source in entry.sources] == ["deep-s0", "deep-s1", "deep-s2"]
     seeds = [folders.load(two, f"deep-s{seed}") for seed in range(3)]
     mean = np.mean([metrics.softmax(seed.oof.logits) for seed in seeds], axis=0)
-    assert entry["oof_accuracy"] == metrics.accuracy(np.log(mean), fake_runs.LABELS)
+    assert entry.oof_accuracy == metrics.accuracy(np.log(mean), fake_runs.LABELS)
     run(capsys, "inner", "--members", "deep*", "weak", options=WEIGHTS)
     assert run(capsys, "outer", "--members", "inner", "strong", options=WEIGHTS)[0] == 0
 
@@ -244,11 +243,11 @@ def test_the_default_command_end_to_end(two, capsys):
     assert (code, error) == (0, "")
     blended = folders.load_blend(two, "all")
     record = blended.record
-    methods = [line["method"] for line in record["methods"]]
+    methods = [line.method for line in record.methods]
     assert methods == ["mean", "logmean", "weights", "greedy", "stack", "auto"]
-    assert (record["asked"], record["learned"], record["tempered"]) == ("auto", True, True)
-    assert record["optimism"] == pytest.approx(record["fitted"]["accuracy"] - record["oof_accuracy"], abs=1e-6)
-    assert record["oof_accuracy"] == metrics.accuracy(blended.oof.logits, blended.oof.labels)
+    assert (record.asked, record.learned, record.tempered) == ("auto", True, True)
+    assert record.optimism == pytest.approx(record.fitted.accuracy - record.oof_accuracy, abs=1e-6)
+    assert record.oof_accuracy == metrics.accuracy(blended.oof.logits, blended.oof.labels)
     for method in methods:
         assert re.search(rf"^(→|  ) ?{method} ", out, re.MULTILINE)
     assert "auto chose " in out and "against the mean of all: " in out

@@ -41,9 +41,9 @@ def test_a_layer_that_fits_nothing_does_not_hide_what_was_fitted_below(three, ca
     if layer != "one":
         run(capsys, layer, *LAYERS[layer])
     record = folders.load_blend(three, layer).record
-    assert record["learned"] is True
+    assert record.learned is True
     if layer == "deep":  # blends that were written before this was handed on
-        atomic.write_json(three / "blends/deep/blend.json", {**record, "learned": False})
+        atomic.write_json(three / "blends/deep/blend.json", {**record.to_json(), "learned": False})
     found = members.load(three, [three / "blends" / layer, three / "weak"])
     made = crossfit.cross_fit(found, common_rows.common(three, found), True, None, "logmean")
     stored, anew = made.log_probs()[0], made.log_probs(frozenset({0}))[0]
@@ -57,7 +57,7 @@ def test_blends_that_fitted_nothing_are_taken_as_they_are(three, capsys):
     run(capsys, "even", "--members", "weak", "third")
     fake_runs.save_run(three, "weak", seed=9)
     assert run(capsys, "outer", "--members", "even", "strong", options=WEIGHTS)[0] == 0
-    assert folders.load_blend(three, "even").record["learned"] is False
+    assert folders.load_blend(three, "even").record.learned is False
 
 
 def test_a_blend_that_fitted_nothing_is_no_part_of_itself_either(three, capsys):
@@ -98,7 +98,7 @@ def test_the_one_member_that_a_blend_comes_to_is_not_to_be_dropped(two, capsys, 
     monkeypatch.setattr(value, "values", lambda *given: dataclasses.replace(values(*given), drop=drop))
     code, out, _ = run(capsys, "all", options=("--no-pictures",))
     assert code == 0 and "auto chose single" in out and ("to drop: " in out) == told
-    assert folders.load_blend(two, "all").record["drop"] == (["weak"] if told else [])
+    assert folders.load_blend(two, "all").record.drop == (("weak",) if told else ())
 
 
 def test_given_weights_are_held_against_the_plain_mean(two, capsys, tmp_path):
@@ -106,8 +106,8 @@ def test_given_weights_are_held_against_the_plain_mean(two, capsys, tmp_path):
     code, out, _ = run(capsys, "all", options=("--weights", "w.json", "--no-pictures"))
     assert code == 0 and "against the mean of all: " in out and "→ given" in out
     record = folders.load_blend(two, "all").record
-    assert [line["method"] for line in record["methods"]] == ["given", "mean"]
-    assert [one["against"] for one in record["comparisons"]] == ["'strong', the best member", "the mean of all"]
+    assert [line.method for line in record.methods] == ["given", "mean"]
+    assert [one.against for one in record.comparisons] == ["'strong', the best member", "the mean of all"]
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_the_weights_of_a_blend_are_taken_for_the_mean_that_it_was_made_by(two, 
     options = ("--weights", "runs/blends/first/blend.json", "--no-pictures")
     assert run(capsys, "again", options=options)[0] == 0
     first, again = folders.load_blend(two, "first"), folders.load_blend(two, "again")
-    assert (again.record["asked"], again.record["pool"]) == ("given", pool)
+    assert (again.record.asked, again.record.pool) == ("given", pool)
     np.testing.assert_array_equal(first.test.logits.argmax(1), again.test.logits.argmax(1))
     options = ("--weights", "runs/blends/again/blend.json", "--no-pictures")
     assert run(capsys, "third", options=options)[0] == 0
     assert json.loads((two / "blends/third/blend.json").read_text())["pool"] == pool
     assert blend.main(["fourth", *options, "--method", "logmean"]) == 0
-    assert folders.load_blend(two, "fourth").record["pool"] == "logmean"
+    assert folders.load_blend(two, "fourth").record.pool == "logmean"

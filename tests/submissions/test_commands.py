@@ -80,7 +80,7 @@ def test_ways_to_name_a_blend(here, capsys, source):
     there = folders.load_blend("runs", "all")
     assert numbers(here / "submissions/2030-01-02-all.csv") == metrics.predicted(there.test.logits).tolist()
     assert re.search(r"source     blend \S*runs/blends/all \(of [ab], [ab]\)\n", out)
-    assert f"accuracy   {there.record['oof_accuracy']:.2%} out-of-fold on 90 rows ± " in out
+    assert f"accuracy   {there.record.oof_accuracy:.2%} out-of-fold on 90 rows ± " in out
 
 
 def test_a_lone_file_has_no_known_accuracy(here, capsys):

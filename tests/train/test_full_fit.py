@@ -84,16 +84,16 @@ def test_it_takes_the_weight_of_its_folds(trained, capsys):
         shown = capsys.readouterr().out
         assert ("full fit" in shown) == (how != "off")
     blends = {name: folders.load_blend(trained, name) for name in ("folds", "full", "both")}
-    assert len({made.record["config_digest"] for made in blends.values()}) == 3
-    assert len({made.record["oof_sha256"] for made in blends.values()}) == 3  # meta differ
+    assert len({made.record.config_digest for made in blends.values()}) == 3
+    assert len({made.record.oof_sha256 for made in blends.values()}) == 3  # meta differ
     for made in blends.values():
         np.testing.assert_array_equal(made.oof.logits, run.oof.logits)  # scores are those of the folds
     np.testing.assert_array_equal(blends["folds"].test.logits, run.test.logits)
     np.testing.assert_array_equal(blends["full"].test.logits, full.logits)
     expected = (3 * metrics.softmax(run.test.logits) + metrics.softmax(full.logits)) / 4
     np.testing.assert_allclose(metrics.softmax(blends["both"].test.logits), expected, rtol=1e-5)
-    told = blends["full"].record["full_fit"]
-    assert (told["how"], list(told["sha256"])) == ("instead", ["baseline_v1-f"])
+    told = blends["full"].record.full_fit
+    assert (told.how, list(told.sha256)) == ("instead", ["baseline_v1-f"])
 
 
 def test_a_full_fit_of_something_else_is_refused(trained, tmp_path, capsys):

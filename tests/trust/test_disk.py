@@ -146,7 +146,7 @@ def test_a_new_blend_on_a_full_disk_leaves_the_old_one(tmp_path, capsys, name):
     assert FULL in one_line(capsys)
     assert contents(tmp_path) == before
     assert blend.main([*make, "c"]) == 0
-    assert [member["run"] for member in folders.load_blend(tmp_path, "x").record["members"]] != ["a", "b"]
+    assert [member.run for member in folders.load_blend(tmp_path, "x").record.members] != ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.csv.source.json"])

@@ -216,7 +216,7 @@ def test_two_blends_of_one_name(tmp_path, capsys):
     ]
     _, lost = ends(*blends)
     assert "blends/x: another process makes this blend; try" in lost or "blends/x: holds another blend (mean" in lost
-    assert folders.load_blend(tmp_path / "runs", "x").record["name"] == "x"
+    assert folders.load_blend(tmp_path / "runs", "x").record.name == "x"
 
     from ensembles import blend
 

@@ -1,0 +1,276 @@
+"""blend.json: how a blend was made and what its scores are. `read` and `write` keep every key and its order.
+
+Only the keys that every version wrote are required; the others are None in blends of older versions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
+
+SCHEMA = 2
+NOT_AFTER_LOOKUP = ("standard_error", "fitted", "optimism", "methods", "comparisons", "drop")  # of NAME-twins
+AGAIN = "make this blend again with --force"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRecord:
+    """Where predictions of a member came from. path: relative to the folder of runs. sha256: by path below it.
+
+    kind: "run", "blend" or "files".
+    """
+
+    kind: str = "run"
+    path: str
+    sha256: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRecord:
+    """Scores on out-of-fold rows; oof_spread: standard deviation over folds; interval: at 95%."""
+
+    oof_accuracy: float | None = None
+    oof_spread: float | None = None
+    fold_accuracies: tuple[float, ...] = ()
+    interval: tuple[float, ...] | None = None
+    log_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberRecord:
+    """One member: its weight (None where the method has none), temperature, value to the blend and scores alone."""
+
+    run: str
+    kind: str | None = None
+    recipe: str | None = None
+    weight: float | None
+    temperature: float | None = None
+    value: float | None = None
+    value_standard_error: float | None = None
+    value_log_loss: float | None = None
+    oof_accuracy: float | None = None
+    oof_spread: float | None = None
+    fold_accuracies: tuple[float, ...] = ()
+    interval: tuple[float, ...] | None = None
+    log_loss: float | None = None
+    config_digest: str | None = None
+    sources: tuple[SourceRecord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRecord:
+    """Scores on the rows that the blend was fitted to."""
+
+    accuracy: float
+    log_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRecord:
+    """A method that was tried: fitted and cross-fitted scores, accuracy that the leaderboard forecast expects."""
+
+    method: str
+    fitted_accuracy: float | None = None
+    fitted_log_loss: float | None = None
+    cross_fitted: ScoreRecord | None = None
+    forecast: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRecord:
+    """The blend against the best member or the mean, as in `metrics.Comparison`."""
+
+    against: str
+    difference: float | None = None
+    standard_error: float | None = None
+    won: int | None = None
+    lost: int | None = None
+    z: float | None = None
+    p: float | None = None
+    mcnemar_p: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullFitRecord:
+    """Full fits that predict the test rows. how: "instead" of folds or "beside" them. sha256: by run."""
+
+    how: str
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastRecord:
+    """The leaderboard forecast, as in `ensembles.twins.forecast.Forecast`."""
+
+    seen_share: float | None = None
+    singles: float | None = None
+    twins_unseen: float | None = None
+    twins_seen: float | None = None
+    accuracy: float
+    interval: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GainRecord:
+    """What the lookup of twins gains on train rows, as in `ensembles.twins.lookup.Gain`."""
+
+    rows: int
+    with_twins: int
+    before: float
+    after: float
+    twins_before: float
+    twins_after: float
+    interval: tuple[float, ...]
+    changed: int
+    won: int
+    lost: int
+    strength: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutRecord:
+    """Scores of the blend before its twins were looked up."""
+
+    oof_accuracy: float
+    interval: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinsRecord:
+    """The lookup of twins. mode: "exact" or "near". blend: the blend without it. rows: test rows in all."""
+
+    mode: str
+    blend: str
+    rows_changed: int
+    rows_with_twins: int | None = None
+    rows: int
+    strength: float | None = None
+    gain: GainRecord | None = None
+    without: WithoutRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendRecord:
+    """blend.json. members: best first. drop: names of members that the blend does without.
+
+    oof_accuracy, fold_accuracies, interval and log_loss are cross-fitted; `fitted` is on rows that the fit has seen.
+    learned: whether anything was fitted to out-of-fold rows, None where an old blend does not say.
+    full_fit, twins: None, and not written, for blends without them.
+    """
+
+    schema: int | None = None
+    name: str | None = None
+    asked: str | None = None
+    method: str | None = None
+    pool: str | None = None
+    tempered: bool | None = None
+    learned: bool | None = None
+    sharpness: float | None = None
+    members: tuple[MemberRecord, ...]
+    oof_accuracy: float
+    oof_spread: float | None = None
+    fold_accuracies: tuple[float, ...]
+    interval: tuple[float, ...] | None = None
+    log_loss: float | None = None
+    standard_error: float | None = None
+    fitted: FittedRecord | None = None
+    optimism: float | None = None
+    methods: tuple[MethodRecord, ...] = ()
+    comparisons: tuple[ComparisonRecord, ...] = ()
+    drop: tuple[str, ...] = ()
+    oof_rows: int | None = None
+    twin_groups: int | None = None
+    folds: int | None = None
+    config_digest: str | None = None
+    folds_digest: str | None = None
+    data_digest: str | None = None
+    full_fit: FullFitRecord | None = None
+    forecast: ForecastRecord | None = None
+    twins: TwinsRecord | None = None
+    oof_sha256: str = ""
+    test_sha256: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """sha256 of the two prediction files, by name."""
+        return {"oof.npz": self.oof_sha256, "test.npz": self.test_sha256}
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys and values of blend.json, in its order."""
+        left_out = {key for key in ("full_fit", "twins") if getattr(self, key) is None}
+        left_out |= set(NOT_AFTER_LOOKUP) if self.twins is not None else set()
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
+
+
+def read(path: Path) -> BlendRecord:
+    """The record in `path`.
+
+    Raises:
+        FerKitError: missing, no JSON object, a required key missing, or a value of the wrong type.
+    """
+    return from_json(path, atomic.read_json(path))
+
+
+def write(path: Path, record: BlendRecord) -> None:
+    """Write `record` to `path`, whole or not at all."""
+    atomic.write_json(path, record.to_json())
+
+
+def from_json(path: Path, value: Any) -> BlendRecord:
+    """The record that `value`, the JSON in `path`, holds.
+
+    Raises:
+        FerKitError: a required key is missing, or a value is of the wrong type.
+    """
+    if not isinstance(value, dict):
+        raise FerKitError(f"{path}: not a JSON object; {AGAIN}")
+    try:
+        record: BlendRecord = _decode(BlendRecord, value, "")
+        if record.learned:  # its fit must be repeatable inside another blend
+            for key in ("asked", "pool", "tempered"):
+                if getattr(record, key) is None:
+                    raise _WrongTypeError(key)
+            if not all(member.sources for member in record.members):
+                raise _WrongTypeError("sources")
+    except _WrongTypeError as error:
+        raise FerKitError(f"{path}: '{error}' is missing or of another kind; {AGAIN}") from None
+    return record
+
+
+class _WrongTypeError(Exception):
+    """Carries the key whose value is missing or of the wrong type."""
+
+
+def _decode(kind: Any, value: Any, key: str) -> Any:
+    """`value` as `kind`: a dataclass, a tuple, a dict of texts, a union or a plain type."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _decode_object(kind, value, key)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _decode(inner[0], value, key)  # all unions here are `X | None`
+    if origin is tuple and isinstance(value, list):
+        return tuple(_decode(inner[0], one, key) for one in value)
+    if origin is dict and isinstance(value, dict):
+        return {name: _decode(inner[1], one, key) for name, one in value.items()}
+    allowed = (int, float) if kind is float else (kind,)
+    if origin is not None or type(value) not in allowed:  # `type`: True is an int to isinstance
+        raise _WrongTypeError(key)
+    return value
+
+
+def _decode_object(kind: type[Any], value: Any, key: str) -> Any:
+    if not isinstance(value, dict):
+        raise _WrongTypeError(key)
+    types_of = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in value:
+            raise _WrongTypeError(field.name)
+    return kind(**{name: _decode(types_of[name], value[name], name) for name in types_of if name in value})
