@@ -15,7 +15,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ensembles import full_fit, record, report
@@ -32,7 +32,7 @@ from ensembles.twins.blend import Twins
 from ensembles.twins.pairs import MODES, OFF
 from fer_kit import cli
 from fer_kit.drawing import pictures
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
 from fer_kit.runs.blend_record import BlendRecord, FullFitRecord
@@ -41,6 +41,8 @@ from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
 
 CORRELATION, WEIGHTS = "correlation.png", "weights.png"
+FITTED = "fitted"
+TEMPERATURES = (FITTED, "none")
 FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
 SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
 
@@ -66,8 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--temperatures",
-        choices=("fitted", "none"),
-        default="fitted",
+        choices=TEMPERATURES,
+        default=FITTED,
         help="scale each member's log-probabilities by a temperature of its own first, or take them as they are",
     )
     parser.add_argument(
@@ -97,42 +99,85 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@dataclass(frozen=True)
+class BlendRequest:
+    """What a blend is to be made of, and how: the options of `python -m ensembles.blend`."""
+
+    name: str
+    runs: Path = Path("runs")
+    members: tuple[str, ...] | None = None
+    method: str = AUTO
+    temperatures: str = FITTED
+    weights: str | None = None
+    twins: str = OFF
+    full_fit: str = full_fit.OFF
+    data: str | None = None
+    wandb: str = follow.OFF
+    pictures: bool = True
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        choices = (
+            ("method", (AUTO, *METHODS)),
+            ("temperatures", TEMPERATURES),
+            ("twins", MODES),
+            ("full_fit", full_fit.WAYS),
+            ("wandb", follow.MODES),
+        )
+        for option, allowed in choices:
+            value = getattr(self, option)
+            if value not in allowed:
+                hint = did_you_mean(f"{value}", allowed)
+                raise FerKitError(f"{option}={value!r}{hint}; allowed are {', '.join(allowed)}")
+
+
 def body(args: argparse.Namespace) -> None:
-    """Lock the names that are written to, then blend."""
-    name = folders.safe_name(args.name, "blend")
-    names = [name] if args.twins == OFF else [name, folders.safe_name(name + twin_blend.SUFFIX, "blend")]
+    """Make the blend that the arguments ask for."""
+    options = {**vars(args), "runs": Path(args.runs), "pictures": not args.no_pictures}
+    options["members"] = None if args.members is None else tuple(args.members)
+    run(BlendRequest(**{key: value for key, value in options.items() if key != "no_pictures"}))
+
+
+def run(request: BlendRequest) -> None:
+    """Lock the names that are written to, then blend.
+
+    Raises:
+        FerKitError: a name that a run has, a member that is missing or does not match, another blend of that name.
+    """
+    name = folders.safe_name(request.name, "blend")
+    names = [name] if request.twins == OFF else [name, folders.safe_name(name + twin_blend.SUFFIX, "blend")]
     for one in names:
-        if one in folders.list_runs(args.runs):
-            raise FerKitError(f"blend '{one}': {args.runs} has a run of that name; choose another")
+        if one in folders.list_runs(request.runs):
+            raise FerKitError(f"blend '{one}': {request.runs} has a run of that name; choose another")
     with contextlib.ExitStack() as locks:
         for one in names:
-            folder = Path(args.runs) / BLENDS / one
+            folder = request.runs / BLENDS / one
             locks.enter_context(lock.held(folder, "another process makes this blend"))
             atomic.sweep(folder)
-        blend(args, name)
+        blend(request, name)
 
 
-def blend(args: argparse.Namespace, name: str) -> None:
+def blend(request: BlendRequest, name: str) -> None:
     """Choose, check, fit, score, write, report."""
-    runs_dir = Path(args.runs)
+    runs_dir = request.runs
     folder = runs_dir / BLENDS / name
-    places, left_out = choice.choose(runs_dir, args.members)
+    places, left_out = choice.choose(runs_dir, request.members)
     members = choice.load(runs_dir, places)
     _refuse_itself(name, folder, members)
     rows = common_rows.common(runs_dir, members)
-    table, why_none = twin_blend.table_for(runs_dir, members, rows, args.twins, args.data)
-    members, full = full_fit.put(runs_dir, members, args.full_fit)
+    table, why_none = twin_blend.table_for(runs_dir, members, rows, request.twins, request.data)
+    members, full = full_fit.put(runs_dir, members, request.full_fit)
     members = choice.by_recipe(members)
-    made, pool = make(members, rows, args)
-    twins = twin_blend.study(members, rows, made.oof, made.test, args.twins, table, why_none, made.lines)
+    made, pool = make(members, rows, request)
+    twins = twin_blend.study(members, rows, made.oof, made.test, request.twins, table, why_none, made.lines)
 
-    meta = full_fit.marked(record.build_meta(name, members, rows, made), args.full_fit, full)
+    meta = full_fit.marked(record.build_meta(name, members, rows, made), request.full_fit, full)
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)
     test = Predictions(members[0].test.ids, made.test, meta)
     about = record.build(runs_dir, members, rows, made, meta, pool)
     about = replace(
         about,
-        full_fit=FullFitRecord(how=args.full_fit, sha256=full) if full else None,
+        full_fit=FullFitRecord(how=request.full_fit, sha256=full) if full else None,
         forecast=twin_blend.forecast_record(twins, with_lookup=False),
         methods=tuple(
             replace(one, forecast=twins.methods[one.method].accuracy if twins.methods else None)
@@ -140,34 +185,35 @@ def blend(args: argparse.Namespace, name: str) -> None:
         ),
     )
     blends = [(folder, oof, test, about), *with_twins(folder, oof, test, about, twins)]
-    unchanged = [record.is_there(place, told, args.force) for place, *_, told in blends]  # refusals before any file
+    unchanged = [record.is_there(place, told, request.force) for place, *_, told in blends]  # refusals before any file
     for one, there in zip(blends, unchanged, strict=True):
         if not there:
             record.write(*one)
-    pictures = [] if args.no_pictures else draw(folder, name, members, made, unchanged[0])
+    drawn = draw(folder, name, members, made, unchanged[0]) if request.pictures else []
 
     for state in left_out:
         print(f"left out: {folders.unfinished_message(runs_dir, state)}")
-    print("\n".join(report.report(name, members, rows, made, args.runs, twins.methods)))
-    print("\n".join([*([full_fit.line(args.full_fit, full, members)] if full else []), *twin_blend.lines(twins, name)]))
+    print("\n".join(report.report(name, members, rows, made, str(request.runs), twins.methods)))
+    used = [full_fit.line(request.full_fit, full, members)] if full else []
+    print("\n".join([*used, *twin_blend.lines(twins, name)]))
     for note in [*report.doubles(members), *twin_blend.stale(folder, meta)]:
         print(note)
-    for (place, *_), there, more in zip(blends, unchanged, (pictures, []), strict=False):
+    for (place, *_), there, more in zip(blends, unchanged, (drawn, []), strict=False):
         written = ",".join([OOF, TEST, BLEND, *more])
         print(f"{'unchanged:' if there else 'wrote'} {place}/{{{written}}}")
-    print(f"next: {report.next_command(name, members, rows, made, args.runs)}")
+    print(f"next: {report.next_command(name, members, rows, made, f'{request.runs}')}")
     for place, *_ in blends:
-        follow.send(place, args.wandb, args.data)
+        follow.send(place, request.wandb, request.data)
 
 
-def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tuple[Study, str]:
+def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[Study, str]:
     """The blend that the options ask for, and whether given weights are for a mean of "mean" or "logmean"."""
-    method, pool, weights = args.method, "logmean", None
-    if args.weights is not None:
+    method, pool, weights = request.method, "logmean", None
+    if request.weights is not None:
         if method not in (AUTO, "mean", "logmean"):
             raise FerKitError(f"--weights with --method {method}, which fits its own; allowed are mean and logmean")
-        weights = methods.read(Path(args.weights), [member.name for member in members])
-        pool = methods.pool(Path(args.weights)) if method == AUTO else method
+        weights = methods.read(Path(request.weights), [member.name for member in members])
+        pool = methods.pool(Path(request.weights)) if method == AUTO else method
         method = crossfit.GIVEN
     if len(members) == 1:
         return alone(members[0], rows), pool
@@ -178,7 +224,7 @@ def make(members: Sequence[Member], rows: Rows, args: argparse.Namespace) -> tup
         )
     if len(members) * len(rows) * 7 > SLOW and sys.stderr.isatty():
         print(f"fitting {len(members)} members over {len(rows.fold_numbers)} folds …", file=sys.stderr)
-    fits = crossfit.cross_fit(members, rows, args.temperatures == "fitted", weights, pool)
+    fits = crossfit.cross_fit(members, rows, request.temperatures == FITTED, weights, pool)
     return study(members, rows, fits, method), pool
 
 

@@ -18,6 +18,7 @@ from kernels import leaks
 
 # What runs in a kernel: all of fer_kit and the folder `inside` of kernels. Tests follow their imports.
 PACKAGES = ("fer_kit", "kernels")
+STAYS = ("fer_kit/api.py", "fer_kit/listing/")  # for people; they import packages that stay at home
 LARGEST_SOURCE = 100_000  # bytes; a larger source file holds data
 
 
@@ -44,7 +45,7 @@ def make(secrets: Mapping[str, str], extra: Iterable[Path] = ()) -> Bundle:
         FerKitError: a file is a link, too large for source code, or holds a known or likely secret.
     """
     package, kernels = map(_root, PACKAGES)
-    sources = collect(package, package.name)
+    sources = {name: path for name, path in collect(package, package.name).items() if not name.startswith(STAYS)}
     sources["kernels/__init__.py"] = kernels / "__init__.py"
     sources |= collect(kernels / "inside", "kernels/inside")
     for root in extra:

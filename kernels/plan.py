@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from fer_kit import revision
 from fer_kit.batches.pipeline_file import AugmentFile
+from fer_kit.config.networks import OWN_NAME
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table as fold_files
 from fer_kit.folds.table import Folds
@@ -71,6 +72,11 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
             raise FerKitError(
                 f"--set {setting}: a file of soft targets does not travel with a kernel; train this run here, with "
                 "python -m fer_kit.train"
+            )
+        if name.strip() == "model" and OWN_NAME.fullmatch(value.strip()):
+            raise FerKitError(
+                f"--set {setting}: a network of your own does not travel with a kernel; train this run here, with "
+                "python -m fer_kit.train, or add the network to fer_kit/models"
             )
     resolved = resolve(TrainRequest(0, args.recipe, tuple(args.set), args.tag, augment=args.augment))
     config, run = resolved.config, resolved.run

@@ -24,7 +24,7 @@ FLOORS = [
     "predict explain",
     "train",
     "sweep",
-    "kernels",
+    "kernels api",
     "listing",
     "__main__",
 ]

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fer_kit import models
-from fer_kit.batches.augment import normalise
 from fer_kit.batches.epoch import make_mix
 from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.engine import averaging, device, optim, sam, views
+from fer_kit.engine import averaging, device, optim, sam
 from fer_kit.engine.device import Precision
+from fer_kit.engine.face_network import FaceNetwork
 from fer_kit.engine.losses import Loss
 from fer_kit.errors import FerKitError
 from fer_kit.models import fine_tuning
@@ -173,13 +173,9 @@ def backward(
 @torch.inference_mode()
 def predict(net: nn.Module, images: Tensor, view_set: str, precision: Precision) -> NDArray[np.float32]:
     """Logits (N, 7) of uint8 images (N, 48, 48) on the device, mean over the test-time views of a set."""
-    net.eval()
-    logits = []
-    for rows in images.split(predict_batch(net)):
-        x = normalise(rows[:, None].float().div_(255.0)).contiguous(memory_format=torch.channels_last)
-        with precision.autocast():
-            seen = torch.stack([net(view).float() for view in views.seen(x, view_set)])  # (V, B, 7)
-        logits.append(seen.mean(0))
+    network = FaceNetwork(net, view_set).eval()
+    with precision.autocast():
+        logits = [network(rows) for rows in images.split(predict_batch(net))]
     result: NDArray[np.float32] = torch.cat(logits).cpu().numpy()
     return result
 

@@ -11,10 +11,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fer_kit.batches import pipeline_file
 from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.config import recipes
+from fer_kit.config.networks import OWN_NAME
 from fer_kit.config.train_config import TrainConfig, override, refuse_unused
 from fer_kit.errors import FerKitError
 from fer_kit.folds.fold_spec import Fold, typed
@@ -132,6 +134,8 @@ def resolve(request: TrainRequest) -> ResolvedRequest:
         ways = f"--weights {source.HUB}, FILE or {source.NONE}"
         raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
     refuse_unused(base, config, (name_of(setting) for setting in settings))
+    if OWN_NAME.fullmatch(config.model):
+        config = for_own_network(config, {name_of(setting) for setting in settings})
     config = with_seed(split_batches(config, request.accumulate), request)
     if request.smoke:
         config = for_smoke_run(config)
@@ -197,6 +201,21 @@ def with_seed(config: TrainConfig, request: TrainRequest) -> TrainConfig:
     if any(name_of(setting) == "seed" for setting in request.settings):
         raise FerKitError(f"--seed {request.seed} and --set seed=… are two seeds; keep one")
     return dataclasses.replace(config, seed=request.seed)
+
+
+def for_own_network(config: TrainConfig, changed: set[str]) -> TrainConfig:
+    """`config` with the digest of the network's source file, without width and drop path of the recipe's own network.
+
+    changed: names of the settings that the request changes; a width among them is for the own network.
+
+    Raises:
+        FerKitError: the network cannot be imported, or has no source file.
+    """
+    from fer_kit.models import own  # this brings torch, as the network itself does
+
+    neutral: dict[str, Any] = {"width_mult": 1.0, "drop_path_prob": 0.0}
+    kept = {name: value for name, value in neutral.items() if name not in changed}
+    return dataclasses.replace(config, model=own.with_digest(config.model), **kept)
 
 
 def split_batches(config: TrainConfig, parts: int | None) -> TrainConfig:

@@ -1,0 +1,287 @@
+"""The Python API, for notebooks and scripts: data, folds, out-of-fold predictions, models and blends.
+
+`fer_kit.train` is in `fer_kit.train.call`. Everything here reads and writes the same files as the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_kit.competition import CLASSES
+from fer_kit.data import loading
+from fer_kit.data.loading import Competition
+from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
+from fer_kit.runs import folders, lookup
+from fer_kit.runs.lookup import BlendFolder, RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fer_kit.predict.model import FaceModel
+    from fer_kit.runs.predictions import Predictions
+
+Place = str | Path
+
+
+@dataclass(frozen=True)
+class BlendResult:
+    """A blend after `fer_kit.blend`.
+
+    Attributes:
+        method: how the members were blended; what "auto" has chosen.
+        accuracy: out of fold and cross-fitted, 0 to 1.
+        weights: of each member, summing to 1; None for each if the method has no single weight ("stack").
+    """
+
+    name: str
+    folder: Path
+    method: str
+    accuracy: float
+    weights: dict[str, float | None]
+
+
+def load_data(data: Place | None = None, *, runs: Place = "runs") -> Competition:
+    """The competition's data, as numpy arrays.
+
+    `.train.images` is uint8 (N, 48, 48), `.train.labels` int64 (N,), `.train.ids` int64 (N,); `.test.images` and
+    `.test.ids` likewise, without labels. The arrays are read-only; the parsed files are cached in `runs`/cache.
+
+    Args:
+        data: a folder with train.csv and test.csv, fer2013.csv or icml_face_data.csv, plain or zipped, or one such
+            file. None looks at the variable FER_KIT_DATA, Kaggle's mounts and ./data.
+        runs: folder of runs.
+
+    Raises:
+        FerKitError: no files there, or a fault in one.
+    """
+    return loading.load(loading.find(data), Path(runs) / folders.CACHE)
+
+
+def make_folds(
+    data: Place | None = None, *, runs: Place = "runs", folds: int = 5, seed: int = 0, force: bool = False
+) -> pd.DataFrame:
+    """Deal the train rows into stratified folds; twins, images of the same photo, stay in one fold.
+
+    Nothing changes if the same folds are there already.
+
+    Args:
+        data: as for `load_data`.
+        runs: folder of runs, which gets folds.csv.
+        folds: how many folds.
+        seed: of the shuffle.
+        force: replace other folds; runs trained on them can no longer be joined with new ones.
+
+    Returns:
+        A DataFrame with the columns id, label, group, fold: one row for each train image.
+
+    Raises:
+        FerKitError: other folds are there and `force` is not given, or the data cannot be read.
+    """
+    import pandas as pd
+
+    from fer_kit.files import lock
+    from fer_kit.folds import deal
+
+    place = Path(runs)
+    with lock.held(place / "folds.csv", "another process makes folds or fetches here"):
+        made = deal.make(load_data(data, runs=runs), folds, seed)
+        deal.write(place, made, force)
+    table = made.folds
+    return pd.DataFrame({"id": table.ids, "label": table.labels, "group": table.groups, "fold": table.folds})
+
+
+def list_runs(runs: Place = "runs") -> pd.DataFrame:
+    """The runs and blends in a folder.
+
+    Returns:
+        A DataFrame with the columns name, kind ("run" or "blend"), folds (of how many), finished (how many of them) and
+        accuracy (out of fold, 0 to 1, over the finished folds).
+    """
+    import pandas as pd
+
+    rows = []
+    for name in folders.list_runs(runs):
+        state = folders.status(runs, name)
+        accuracy = folders.load(runs, name, allow_partial=True).accuracies if state.finished else ()
+        score = float(np.mean(accuracy)) if accuracy else np.nan
+        rows.append((name, "run", state.count, len(state.finished), score))
+    for name in folders.list_blends(runs):
+        record = atomic.read_json(folders.load_blend(runs, name).folder / folders.BLEND)
+        rows.append((name, "blend", record["folds"], record["folds"], record["oof_accuracy"]))
+    return pd.DataFrame(rows, columns=["name", "kind", "folds", "finished", "accuracy"])
+
+
+def oof(name: str, *, runs: Place = "runs", logits: bool = False) -> pd.DataFrame:
+    """Out-of-fold predictions of a run or blend: each train row as predicted by a network that did not see it.
+
+    A run that is not finished gives the rows of its finished folds.
+
+    Args:
+        name: of a run or blend.
+        runs: folder of runs.
+        logits: the seven columns hold logits in place of probabilities.
+
+    Returns:
+        A DataFrame with the columns id (row number in train.csv), label, fold, the seven class names (probabilities),
+        and predicted (the likeliest class). Labels are numbers, 0 for Angry to 6 for Neutral.
+
+    Raises:
+        FerKitError: no such run or blend, or no finished fold.
+    """
+    from fer_kit.folds import table
+
+    place = Path(runs)
+    named = lookup.find_whole(place, name)
+    if isinstance(named, RunFolder):
+        run = named.load(allow_partial=True)
+        found, fold_of_row = run.oof, run.fold_of_row
+    else:
+        found = named.load().oof
+        made = table.read(place / "folds.csv")
+        if made.digest != found.meta["folds_digest"]:
+            raise FerKitError(f"{place / 'folds.csv'}: not the folds that '{name}' was made with; put that file back")
+        fold_of_row = made.folds[found.ids]
+    frame = frame_of(found, logits)
+    frame.insert(1, "label", found.labels)
+    frame.insert(2, "fold", fold_of_row)
+    return frame
+
+
+def test_predictions(name: str, *, runs: Place = "runs", logits: bool = False) -> pd.DataFrame:
+    """Predictions of a run or blend for the test rows, the mean over its folds.
+
+    Args:
+        name: of a run with all folds finished, or of a blend.
+        runs: folder of runs.
+        logits: the seven columns hold logits in place of probabilities.
+
+    Returns:
+        A DataFrame with the columns id (row number in test.csv), the seven class names, and predicted.
+
+    Raises:
+        FerKitError: no such run or blend, or a fold that is not finished.
+    """
+    return frame_of(lookup.find_whole(Path(runs), name).load().test, logits)
+
+
+test_predictions.__test__ = False  # type: ignore[attr-defined]  # pytest: not a test
+
+
+def load_model(
+    name: str, *, runs: Place = "runs", folds: Sequence[int] | None = None, device: str = "auto"
+) -> FaceModel:
+    """A finished run or blend as a classifier: `model(faces)` gives probabilities (N, 7).
+
+    Faces are uint8 (N, 48, 48), numpy or torch; normalisation and test-time views are inside the model. A run gives the
+    mean of its folds' networks, as for its test rows; a blend applies its members' weights, temperatures and kind of
+    mean as for its test rows.
+
+    Args:
+        name: of a run or blend.
+        runs: folder of runs.
+        folds: which folds of a run to take, [0] for a single network; None takes all that are finished.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        A `FaceModel`. Besides the call there are `logits(faces)`, `predict(faces)`, `classes` and `network`, the
+        `nn.Module`.
+
+    Raises:
+        FerKitError: no such run or blend, no finished fold, a missing or changed file, or a blend that cannot be
+            applied to other faces (twin lookup, members without networks).
+    """
+    named = lookup.find_whole(Path(runs), name)
+    if isinstance(named, BlendFolder) and folds is not None:
+        raise FerKitError(f"folds={list(folds)}: '{name}' is a blend, which uses all folds; leave folds out")
+    from ensembles import refit
+    from fer_kit.engine.device import choose_device
+    from fer_kit.predict import load
+    from fer_kit.predict.model import FaceModel
+
+    chosen = choose_device(device)
+    if isinstance(named, RunFolder):
+        return FaceModel(named.name, load.run_network(named.runs_dir, named.name, folds), chosen)
+    return FaceModel(named.name, load.blend_network(named.runs_dir, named.name, refit.stack), chosen)
+
+
+def blend(
+    name: str,
+    members: Sequence[str] | None = None,
+    *,
+    method: str = "auto",
+    temperatures: str = "fitted",
+    weights: Place | None = None,
+    twins: str = "off",
+    full_fit: str = "off",
+    runs: Place = "runs",
+    data: Place | None = None,
+    pictures: bool = False,
+    wandb: str = "off",
+    force: bool = False,
+) -> BlendResult:
+    """Blend finished runs, and score the blend on rows that its fit never saw. The same as `fer-kit blend`.
+
+    Args:
+        name: what to call the blend.
+        members: names of runs or blends, globs such as "vgg*", folders with oof.npz and test.npz; None takes every run
+            with all folds finished.
+        method: "mean" of probabilities, "logmean", "weights", "greedy", "stack", or "auto", which chooses by scores on
+            held-out folds.
+        temperatures: "fitted" scales each member's log-probabilities first; "none" takes them as they are.
+        weights: a JSON file {member: weight} or a blend.json, in place of fitted weights.
+        twins: "off", "exact" or "near": update test rows by labels of train rows that show the same photo, as a second
+            blend "<name>-twins".
+        full_fit: "off", "instead" or "beside": let networks trained on all rows predict the test rows.
+        runs: folder of runs.
+        data: as for `load_data`; for `twins`.
+        pictures: draw correlation.png and weights.png.
+        wandb: "off", "offline" or "online".
+        force: replace another blend of that name.
+
+    Returns:
+        A `BlendResult` with method, accuracy and weights; `oof`, `test_predictions` and `load_model` take its name.
+
+    Raises:
+        FerKitError: a member that is missing, unfinished or of other folds; another blend of that name; options that
+            exclude each other.
+    """
+    from ensembles.blend import BlendRequest, run
+
+    run(
+        BlendRequest(
+            name=name,
+            runs=Path(runs),
+            members=None if members is None else tuple([members] if isinstance(members, str) else members),
+            method=method,
+            temperatures=temperatures,
+            weights=None if weights is None else str(weights),
+            twins=twins,
+            full_fit=full_fit,
+            data=None if data is None else str(data),
+            wandb=wandb,
+            pictures=pictures,
+            force=force,
+        )
+    )
+    folder = folders.load_blend(runs, name).folder
+    record = atomic.read_json(folder / folders.BLEND)
+    shares = {entry["run"]: entry["weight"] for entry in record["members"]}
+    return BlendResult(name, folder, record["method"], record["oof_accuracy"], shares)
+
+
+def frame_of(predictions: Predictions, logits: bool) -> pd.DataFrame:
+    """Predictions as a DataFrame: id, one column a class, predicted."""
+    import pandas as pd
+
+    from fer_kit import metrics
+
+    values: NDArray[np.floating] = predictions.logits if logits else metrics.softmax(predictions.logits)
+    columns = {name: values[:, number] for number, name in enumerate(CLASSES)}
+    return pd.DataFrame({"id": predictions.ids, **columns, "predicted": metrics.predicted(predictions.logits)})

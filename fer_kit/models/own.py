@@ -1,0 +1,131 @@
+"""Networks of your own: `model=package.module:Class`, imported, checked on two faces, and tied to its source file."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fer_kit.competition import NUM_CLASSES, SIDE_PX
+from fer_kit.config.train_config import TrainConfig
+from fer_kit.errors import FerKitError, did_you_mean, first_line
+from fer_kit.files import atomic
+
+
+def build_own(config: TrainConfig) -> nn.Module:
+    """The network that `model=package.module:Class` names: a subclass of nn.Module, or a function that returns one.
+
+    It is called without arguments, or with `width_mult` and `drop_path_prob` if it has arguments of these names.
+
+    Raises:
+        FerKitError: no such module or class, no nn.Module, or something else than finite logits (B, 7) for faces.
+    """
+    make = import_own(config.model)
+    check_digest(config.model, make)
+    try:
+        takes = inspect.signature(make).parameters
+    except (TypeError, ValueError):
+        raise FerKitError(f"model={config.model} is no class or function; name a subclass of nn.Module") from None
+    options: dict[str, Any] = {}
+    for name, neutral in (("width_mult", 1.0), ("drop_path_prob", 0.0)):
+        value = getattr(config, name)
+        if name in takes:
+            options[name] = value
+        elif value != neutral:
+            raise FerKitError(f"{name}={value}: {config.model} has no argument {name}; set {name}={neutral:g}")
+    try:
+        net = make(**options)
+    except Exception as error:  # code of the user's
+        raise FerKitError(
+            f"model={config.model} cannot be built ({first_line(error)}); all its arguments need defaults"
+        ) from error
+    if not isinstance(net, nn.Module):
+        raise FerKitError(f"model={config.model} gives a {type(net).__name__}, allowed is an nn.Module")
+    check_own(config.model, net)
+    return net
+
+
+def import_own(name: str) -> Callable[..., Any]:
+    """The class or function called `package.module:Class`, looked for in the current folder too.
+
+    Raises:
+        FerKitError: no such module or attribute, or an error while importing.
+    """
+    module_name, _, attribute = name.partition("@")[0].partition(":")
+    if not {"", os.getcwd()} & set(sys.path):  # the command fer-kit does not search it by itself
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # code of the user's
+        where = f"it is looked for in {os.getcwd()} and where Python finds packages"
+        raise FerKitError(f"model={name}: {module_name} cannot be imported ({first_line(error)}); {where}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        there = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
+        has = f"its networks are: {', '.join(there)}" if there else "it defines no nn.Module"
+        raise FerKitError(
+            f"model={name}: {module_name} has no class {attribute}{did_you_mean(attribute, there)}; {has}"
+        )
+    make: Callable[..., Any] = found
+    return make
+
+
+def with_digest(name: str) -> str:
+    """`package.module:Class` as a config records it: with @ and the first 16 digits of the sha256 of its source file.
+
+    Raises:
+        FerKitError: the class cannot be imported, has no source file, or the file is not the one that a digest in
+            `name` was made of.
+    """
+    return f"{name.partition('@')[0]}@{check_digest(name, import_own(name))}"
+
+
+def check_digest(name: str, make: Callable[..., Any]) -> str:
+    """The digest of the source file of `make`, which must be the one in `name`, if there is one."""
+    bare, _, recorded = name.partition("@")
+    try:
+        path = Path(inspect.getsourcefile(make) or "")
+        digest = atomic.sha256_of(path)[:16]
+    except (TypeError, OSError) as error:
+        raise FerKitError(f"model={bare}: its source file cannot be read ({first_line(error)})") from None
+    if recorded and recorded != digest:
+        raise FerKitError(
+            f"model={bare}: {path} changed since this run was begun (digest {recorded}, now {digest}); put the old "
+            "file back, or train a new run with --tag"
+        )
+    return digest
+
+
+def check_own(name: str, net: nn.Module) -> None:
+    """Run two blank faces through `net`, which changes neither the network nor the random generator.
+
+    Raises:
+        FerKitError: an error, another shape than (2, 7), or values that are not finite.
+    """
+    parameter = next(net.parameters(), None)
+    if parameter is None:
+        raise FerKitError(f"model={name} has no parameters to train; define its layers in __init__")
+    training = net.training
+    faces = torch.zeros(2, 1, SIDE_PX, SIDE_PX, device=parameter.device)
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        try:
+            logits = net.eval()(faces)
+        except Exception as error:  # code of the user's
+            raise FerKitError(
+                f"model={name} fails on faces (2, 1, {SIDE_PX}, {SIDE_PX}): {first_line(error)}"
+            ) from error
+        finally:
+            net.train(training)
+    expected = (2, NUM_CLASSES)
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != expected:
+        raise FerKitError(f"model={name} gives {shape} for two faces, expected are logits {expected}")
+    if not logits.is_meta and not logits.isfinite().all():
+        raise FerKitError(f"model={name} gives logits that are not finite; check how its weights are initialised")
