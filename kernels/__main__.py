@@ -1,4 +1,4 @@
-"""Kaggle kernels from a terminal: `python -m kernels build|push|status|fetch|run`."""
+"""Train on Kaggle: `fer-kit kernels build|push|status|fetch|run|explore`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m kernels`."""
     parser = cli.parser(
         "python -m kernels",
-        "Train on Kaggle: one self-contained script is built, pushed as a private kernel, and its run folders fetched.",
+        "Train on Kaggle: build one self-contained script, push it as a private kernel, and fetch its run folders.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, about in (
         ("build", "write the kernel's folder; `kaggle kernels push -p FOLDER` pushes it"),
-        ("push", "build and push, which starts the training at Kaggle"),
-        ("run", "push, wait until it has ended, and fetch"),
+        ("push", "build the kernel and push it, which starts the training on Kaggle"),
+        ("run", "push, wait until the kernel has ended, and fetch its folds"),
     ):
         _add_what(_add(commands, name, about))
     _add_wait(commands.choices["run"])
-    _add_which(_add(commands, "status", "say how far the last push is"))
-    explore = _add(commands, "explore", "write the exploration notebook's folder, with the package in it")
-    explore.add_argument("--owner", help="Kaggle account; that of the credentials where not given")
-    explore.add_argument("--out", type=Path, default=build.FOLDER, help="the kernel's folder is written below this one")
-    explore.add_argument("--push", action="store_true", help="push it too, which runs it at Kaggle")
-    explore.add_argument("--dry-run", action="store_true", help="show what would be built and stop")
-    fetch = _add(commands, "fetch", "bring the trained folds of the last push home, once all of it is checked")
+    _add_which(_add(commands, "status", "show the state of the last push"))
+    explore = _add(commands, "explore", "write a folder with the exploration notebook, which contains the package")
+    explore.add_argument("--owner", help="Kaggle account; default: the account of the credentials")
+    explore.add_argument("--out", type=Path, default=build.FOLDER, help="parent folder of the kernel's folder")
+    explore.add_argument("--push", action="store_true", help="also push the notebook, which runs it on Kaggle")
+    explore.add_argument("--dry-run", action="store_true", help="show what would be built, and write nothing")
+    fetch = _add(
+        commands, "fetch", "download the trained folds of the last push, and check them before they are put in place"
+    )
     _add_which(fetch)
     _add_fetch(fetch)
     _add_fetch(commands.choices["run"])
@@ -65,49 +67,58 @@ def _add(
 def _add_what(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME")
-    add("--folds", default="0-4", help="which folds to train: 0-4 or 0,2")
+    add("--folds", default="0-4", help="folds to train: 0-4 or 0,2")
     add("--set", action="extend", nargs="+", default=[], metavar="K=V", help="change settings; needs --tag")
-    add("--tag", help="names the changed run: <recipe>-<tag>")
+    add("--tag", help="suffix of the run's name: <recipe>-<tag>")
     add("--accelerator", default=accelerators.DEFAULT, help=f"one of {', '.join(accelerators.KNOWN)}")
-    add("--limit-minutes", type=float, default=plan.DEFAULT_MINUTES, help="everything is saved before this is over")
-    add("--resume", metavar="OWNER/SLUG", help="go on with what this earlier kernel left unfinished")
+    add(
+        "--limit-minutes",
+        type=float,
+        default=plan.DEFAULT_MINUTES,
+        help="time limit; all results are saved before it is reached",
+    )
+    add("--resume", metavar="OWNER/SLUG", help="continue the unfinished folds of this earlier kernel")
     add(
         "--weights",
         metavar=weights.FORM.upper(),
-        help=f"pretrained weights: a Kaggle model that is attached to the kernel, or {source.DATASET_FORM}, hub "
+        help=f"pretrained weights: a Kaggle model, which is attached to the kernel, or {source.DATASET_FORM}, hub "
         "or none; needs --tag",
     )
     add(
         pipeline.OPTION,
         metavar="FILE",
-        help="a pipeline saved by albumentations (.json or .yaml), which travels in the script, or v3; needs --tag",
+        help="a pipeline saved by albumentations (.json or .yaml), stored in the script, or v3; needs --tag",
     )
-    add("--internet", action="store_true", help="let the kernel reach the internet")
-    add("--owner", help="Kaggle account; that of the credentials where not given")
-    add("--title", help="of the kernel, 5 to 50 letters, digits, spaces, hyphens; from run and folds where not given")
-    add("--out", type=Path, default=build.FOLDER, help="the kernel's folder is written below this one")
-    add("--dry-run", action="store_true", help="show what would be built and stop")
+    add("--internet", action="store_true", help="give the kernel access to the internet")
+    add("--owner", help="Kaggle account; default: the account of the credentials")
+    add("--title", help="title of the kernel, 5 to 50 letters, digits, spaces, hyphens; default: run and folds")
+    add("--out", type=Path, default=build.FOLDER, help="parent folder of the kernel's folder")
+    add("--dry-run", action="store_true", help="show what would be built, and write nothing")
 
 
 def _add_which(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kernel", nargs="?", help="slug, owner/slug or run id; the last open push where not given")
+    parser.add_argument(
+        "kernel", nargs="?", help="slug, owner/slug or run id; default: the last push that was not fetched"
+    )
 
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--deadline-minutes", type=float, help="stop waiting then; 3 hours more than --limit-minutes where not given"
+        "--deadline-minutes",
+        type=float,
+        help="stop waiting after this time; default: 3 hours more than --limit-minutes",
     )
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--partial", action="store_true", help="take what a failed or interrupted kernel had saved")
+    parser.add_argument("--partial", action="store_true", help="also fetch what a failed or interrupted kernel saved")
     parser.add_argument(
-        "--replace-unfinished", action="store_true", help="let fetched folds take the place of unfinished local ones"
+        "--replace-unfinished", action="store_true", help="replace unfinished local folds by the fetched ones"
     )
 
 
 def body(args: argparse.Namespace) -> None:
-    """Do the command."""
+    """Run the chosen subcommand."""
     client = Client()
     if args.command == "status":
         return show_status(client, args)
@@ -132,13 +143,13 @@ def body(args: argparse.Namespace) -> None:
     pushed = push.push(client, built, folder, args.runs)
     print(f"pushed       {pushed.name}: {pushed.url}")
     if args.command == "push":
-        print("look at it with python -m kernels status, bring it home with python -m kernels fetch")
+        print("next: python -m kernels status shows its state, python -m kernels fetch downloads the results")
         return None
     return wait_and_fetch(client, pushed, args)
 
 
 def write_notebook(client: Client, args: argparse.Namespace) -> None:
-    """Build the exploration notebook, and push it where asked."""
+    """Build the exploration notebook, and push it if --push is given."""
     metadata, text = notebook.make(_owner(client, args), os.environ)
     print(f"notebook     {metadata['id']}, private, {len(text.encode()):,} bytes")
     if args.dry_run:
@@ -153,11 +164,11 @@ def write_notebook(client: Client, args: argparse.Namespace) -> None:
 
 
 def wait_and_fetch(client: Client, pushed: push_log.Push, args: argparse.Namespace) -> None:
-    """The second half of `run`."""
+    """Wait for the kernel that `run` pushed, and fetch its folds."""
     from kernels import fetch
 
     def ours() -> bool:
-        """Whether an end that may be an older version's is this push's after all: its output says."""
+        """Whether an end that may be that of an older version is this push's: the output tells."""
         try:
             bring_home(client, pushed, args)
         except fetch.OlderOutput:
@@ -171,7 +182,7 @@ def wait_and_fetch(client: Client, pushed: push_log.Push, args: argparse.Namespa
 
 
 def show_status(client: Client, args: argparse.Namespace) -> None:
-    """One line on the push, and what to do next."""
+    """Print one line on the push, and the next command."""
     chosen = push_log.choose(args.runs, args.kernel)
     state, sure = push.look(client, chosen, args.runs)
     print(push.tell(chosen, state, sure))
@@ -182,12 +193,12 @@ def show_status(client: Client, args: argparse.Namespace) -> None:
 
 
 def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) -> None:
-    """Fetch one push and tell what came."""
+    """Fetch the folds of one push and list them."""
     from kernels import fetch
 
     done = fetch.fetch(client, chosen, args.runs, partial=args.partial, replace=args.replace_unfinished)
     run = done.output.run
-    print(f"{chosen.name}: run id {chosen.run_id}, trained on {done.output.device}, all sums right")
+    print(f"{chosen.name}: run id {chosen.run_id}, trained on {done.output.device}, all checksums match")
     for fold in done.moved:
         folder = folders.fold_folder(args.runs, run, fold)
         if folders.is_finished(folder):
@@ -196,14 +207,15 @@ def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) 
             print(f"{folder}: out of fold {atomic.read_json(folder / folders.RESULT)['oof_accuracy']:.2%}")
         else:
             print(
-                f"{folder}: unfinished; go on here with --resume, or with python -m kernels push --resume {chosen.ref}"
+                f"{folder}: unfinished; continue here with --resume, or on Kaggle with "
+                f"python -m kernels push --resume {chosen.ref}"
             )
     for fold in done.kept:
-        print(f"{folders.fold_folder(args.runs, run, fold)}: finished here already, kept as it is")
+        print(f"{folders.fold_folder(args.runs, run, fold)}: already finished here, left unchanged")
     if not done.moved and not done.kept:
-        print("it had not trained a single epoch; see its log on Kaggle")
+        print("the kernel finished no epoch; see its log on Kaggle")
     if done.output.failed:
-        print(f"folds that failed at Kaggle: {', '.join(map(str, done.output.failed))}")
+        print(f"folds that failed on Kaggle: {', '.join(map(str, done.output.failed))}")
 
 
 def _owner(client: Client, args: argparse.Namespace) -> str:

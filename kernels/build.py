@@ -1,4 +1,4 @@
-"""Write a kernel's folder: kernel-metadata.json and the one script, readable on top, complete for `kaggle` itself."""
+"""Write a kernel's folder: kernel-metadata.json and one script, as `kaggle kernels push` takes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LINE = 118  # characters of payload in a line
 
 @dataclass(frozen=True)
 class Built:
-    """A kernel as its files' texts."""
+    """A kernel as the texts of its files."""
 
     plan: Plan
     metadata: dict[str, Any]
@@ -38,19 +38,19 @@ class Built:
 
     @property
     def size_bytes(self) -> int:
-        """Of the script as it is uploaded."""
+        """Size of the script as it is uploaded."""
         return len(self.script.encode())
 
 
 def make(plan: Plan, environ: Mapping[str, str]) -> Built:
-    """Bundle the package and fill the script in; nothing is written.
+    """Bundle the package and fill in the script; nothing is written.
 
     Raises:
-        FerKitError: the script is larger than Kaggle takes, or something secret is in it.
+        FerKitError: the script is larger than Kaggle accepts, or contains a secret.
     """
     secrets = secret_values.known(environ)
     packed = bundle.make(secrets)
-    if plan.augment is not None:  # which would not show in the script, where it is compressed
+    if plan.augment is not None:  # checked here, since the script contains the file compressed
         leaks.refuse(plan.augment.written, plan.augment.where, secrets)
     script = fill(TEMPLATE.read_text(encoding="utf-8"), plan, packed)
     built = Built(plan, metadata_of(plan), script, packed.sha256, packed.files, packed.untracked)
@@ -58,14 +58,14 @@ def make(plan: Plan, environ: Mapping[str, str]) -> Built:
         leaks.refuse(text.encode(), name, secrets)
     if built.size_bytes >= SIZE_CAP:
         raise FerKitError(
-            f"the script has {built.size_bytes:,} bytes and Kaggle takes less than {SIZE_CAP:,}; "
-            "what is large in the package must travel as a Kaggle dataset"
+            f"the script has {built.size_bytes:,} bytes and Kaggle accepts less than {SIZE_CAP:,}; "
+            "upload the large files of the package as a Kaggle dataset"
         )
     return built
 
 
 def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
-    """The template with the values of this push in place of its empty ones."""
+    """The template with the values of this push."""
     folds = ", ".join(map(str, plan.folds))
     script = template.replace("@TITLE@", f"{plan.title}: run {plan.run}, fold{'s' * (len(plan.folds) > 1)} {folds}.")
     values: dict[str, Any] = {
@@ -91,7 +91,7 @@ def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
 
 
 def metadata_of(plan: Plan) -> dict[str, Any]:
-    """kernel-metadata.json; every boolean is written, since the client's defaults are not those of its manual."""
+    """kernel-metadata.json; all booleans are written, since the client's defaults differ from its manual."""
     with_gpu = plan.accelerator != accelerators.NONE
     models, datasets = weights.sources(plan.weights)
     return {
@@ -114,7 +114,7 @@ def metadata_of(plan: Plan) -> dict[str, Any]:
 
 
 def write(built: Built, folder: Path = FOLDER) -> Path:
-    """Write the kernel's folder below `folder`, replacing an older one as a whole; its path.
+    """Write the kernel's folder below `folder`, replacing an older one as a whole; return its path.
 
     Raises:
         FerKitError: the folder cannot be written, or another process writes this kernel.
@@ -129,9 +129,13 @@ def write(built: Built, folder: Path = FOLDER) -> Path:
 
 
 def describe(built: Built) -> str:
-    """What is built, in a few lines."""
+    """A summary of the kernel in a few lines."""
     plan = built.plan
-    folds = f"sent along (digest {plan.table.digest[:12]})" if plan.table else "made in the kernel (none are here)"
+    folds = (
+        f"sent along (digest {plan.table.digest[:12]})"
+        if plan.table
+        else "made in the kernel (there is no folds.csv here)"
+    )
     changed = f", changed: {' '.join(plan.settings)}" if plan.settings else ""
     lines = [
         f"kernel       {plan.ref}, private, internet {'on' if plan.internet else 'off'}",
@@ -146,26 +150,26 @@ def describe(built: Built) -> str:
     if built.untracked:
         lines.append(f"warning: git does not track {', '.join(built.untracked)}, which is uploaded too")
     if plan.earlier:
-        lines.insert(2, f"goes on      from the output of {plan.earlier}")
+        lines.insert(2, f"continues    the output of {plan.earlier}")
     if plan.augment:
         lines.insert(2, f"augment      {plan.augment.name}, sent along")
     if plan.weights:
         lines.insert(2, f"weights      {plan.weights}")
     if built.size_bytes >= SIZE_WARNING:
-        lines.append(f"warning: the script is near the {SIZE_CAP:,} bytes that Kaggle takes")
+        lines.append(f"warning: the script is near the limit of {SIZE_CAP:,} bytes")
     return "\n".join(lines)
 
 
 def literal(value: Any) -> str:
-    """A text, a list of texts or numbers, a number or None as Python, with the double quotes that people write."""
+    """A string, a list, a number or None as Python source, with double quotes."""
     return json.dumps(value) if isinstance(value, str | list) else repr(value)
 
 
 def _put(script: str, name: str, value: str) -> str:
-    """`NAME = value` in place of the template's line; annotation and comment stay."""
+    """Put `NAME = value` in place of the template's line; annotation and comment stay."""
     pattern = re.compile(rf"^({name}(?:: [^=\n]+)?) = [^#\n]*?(  # .*)?$", re.MULTILINE)
     filled, count = pattern.subn(lambda found: f"{found[1]} = {value}{found[2] or ''}", script)
-    assert count == 1, f"{name} stands {count} times in the template"
+    assert count == 1, f"{name} occurs {count} times in the template"
     return filled
 
 

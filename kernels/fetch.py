@@ -1,4 +1,4 @@
-"""Bring home what a kernel trained: fetched aside, checked in full, then moved beside the local runs, or not at all."""
+"""Fetch what a kernel trained: download to a temporary folder, check everything, then move it to the local runs."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Fetched:
 def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, replace: bool = False) -> Fetched:
     """Fetch the output of `push`, check it, and move its folds into `runs_dir`.
 
-    partial: take what a failed or interrupted kernel had saved. replace: unfinished local folds give way.
+    partial: accept what a failed or interrupted kernel saved. replace: replace unfinished local folds.
 
     Raises:
-        KaggleError: not ended, failed, incomplete, or of another push; nothing was changed here.
-        FerKitError: it does not fit what lies here; nothing was changed.
+        KaggleError: the kernel has not ended or failed, or its output is incomplete or of another push.
+        FerKitError: the output does not fit the local runs. Nothing is changed in any of these cases.
     """
     state, _ = look(client, push, runs_dir)
     if state.word not in ENDED:
@@ -78,7 +78,7 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
 
 @contextlib.contextmanager
 def folder_aside(runs_dir: Path, push: Push) -> Iterator[Path]:
-    """An empty folder in `runs_dir` for the output of `push`, gone afterwards; what a killed fetch left there goes too.
+    """An empty folder in `runs_dir` for the output of `push`, removed afterwards, as is the rest of a killed fetch.
 
     Raises:
         FerKitError: another process fetches the same push, or the folder cannot be written.
@@ -94,7 +94,7 @@ def folder_aside(runs_dir: Path, push: Push) -> Iterator[Path]:
 
 
 def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Manifest:
-    """The manifest in a fetched output, once it is that of this push and says that the kernel ended well.
+    """The manifest in a fetched output, checked to be that of this push and of a kernel that ended well.
 
     Raises:
         KernelFailed: the kernel failed (the end of its log is shown). OlderOutput: of another push.
@@ -136,7 +136,7 @@ def check_runs(unpacked: Path, told: Manifest) -> None:
         finished = folders.status(unpacked, told.run).finished if (unpacked / told.run).is_dir() else ()
         missing = sorted({*told.finished} - {*finished})
         if missing:
-            raise OutputIncomplete(f"{where}: fold {missing[0]} should be finished and is not")
+            raise OutputIncomplete(f"{where}: fold {missing[0]} is listed as finished, but is not")
         if finished:
             run = folders.load(unpacked, told.run, allow_partial=True)  # every score computed again from its rows
             if run.oof.meta["folds_digest"] != digest:
@@ -152,10 +152,10 @@ def check_runs(unpacked: Path, told: Manifest) -> None:
 def plan_moves(
     unpacked: Path, runs_dir: Path, run: str, replace: bool
 ) -> tuple[list[tuple[Path, Path]], tuple[int, ...]]:
-    """Which fold folders go where, and which fold numbers stay since they are finished here.
+    """Which fold folders are moved where, and which fold numbers are skipped because they are finished here.
 
     Raises:
-        FerKitError: other folds, another configuration under the same name, or an unfinished local fold in the way.
+        FerKitError: there are other folds, another configuration of the same name, or an unfinished local fold.
     """
     here = runs_dir / "folds.csv"
     if here.exists():
@@ -188,7 +188,7 @@ def plan_moves(
 
 
 def bring_folds(unpacked: Path, runs_dir: Path) -> None:
-    """Put the folds files beside the runs where there are none: folds.csv last."""
+    """Put the folds files beside the runs if there are none; folds.csv last."""
     if not (runs_dir / "folds.csv").exists():
         for name in archive.FOLDS:
             if (unpacked / name).is_file():
@@ -213,7 +213,7 @@ def log_lines(output: Path) -> list[str]:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same files: a fetch that was killed had moved the first one here."""
+    """Whether two folders hold the same files, as after a killed fetch that had moved this folder."""
     names = {path.name for path in one.iterdir()}
     if names != {path.name for path in other.iterdir()}:
         return False

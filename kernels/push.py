@@ -1,4 +1,4 @@
-"""Push a built kernel, and watch it: state, progress line, deadline."""
+"""Push a built kernel, and wait for its end: state, progress line, deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kernels import push_log
 from kernels.build import Built
 from kernels.push_log import Push
 
-POLL_SECONDS = 60.0  # Kaggle asks for no more than one look in 30 s
+POLL_SECONDS = 60.0  # Kaggle asks for at most one request in 30 s
 SESSION_SLACK_MINUTES = 30.0  # the kernel stops by itself before Kaggle stops it
 ENDED = ("complete", "error", "cancelled")
 
@@ -22,7 +22,7 @@ _sleep, _clock = time.sleep, time.monotonic  # tests replace them
 
 
 def entry(built: Built, state: str) -> Push:
-    """What the record keeps of a built kernel."""
+    """The entry of a built kernel in the log of pushes."""
     plan = built.plan
     return Push(
         run_id=plan.run_id,
@@ -41,10 +41,10 @@ def entry(built: Built, state: str) -> Push:
 
 
 def push(client: Client, built: Built, folder: Path, runs_dir: Path) -> Push:
-    """Push the kernel in `folder` and record it, before and after: a lost answer must not lose the run id.
+    """Push the kernel in `folder`, and log it before and after, so that a lost answer does not lose the run id.
 
     Raises:
-        KaggleError: Kaggle did not take it, or its answer was lost.
+        KaggleError: Kaggle did not accept the kernel, or its answer was lost.
     """
     plan = built.plan
     wanted = entry(built, push_log.BUILT)
@@ -60,10 +60,10 @@ def push(client: Client, built: Built, folder: Path, runs_dir: Path) -> Push:
 
 
 def look(client: Client, push: Push, runs_dir: Path) -> tuple[KernelState, bool]:
-    """The kernel's state, and whether it is surely that of this push.
+    """The kernel's state, and whether it certainly belongs to this push.
 
-    Kaggle gives the state of the kernel: just after a push it can be that of the version before. Once this version
-    was seen to wait or run, or where it is the first, an end is its own.
+    Kaggle reports the state of the kernel: just after a push, that can be the state of the previous version. An end
+    belongs to this push if its version is the first one or was seen waiting or running.
     """
     state = client.kernel_state(push.ref)
     if not push.seen and (state.word in ("queued", "running") or push.version == 1):
@@ -90,10 +90,10 @@ def wait(
     deadline_minutes: float,
     ours: Callable[[], bool],
 ) -> KernelState:
-    """Poll until the kernel has ended; `ours` is asked where an end may be that of an older version.
+    """Poll until the kernel has ended; `ours` is called if an end may be that of an older version.
 
     Raises:
-        TimedOut: it had not ended by the deadline. It goes on at Kaggle; fetch it later.
+        TimedOut: the kernel had not ended by the deadline. It continues on Kaggle; fetch it later.
     """
     end = _clock() + 60 * deadline_minutes
     line = Line()
@@ -108,8 +108,8 @@ def wait(
                 line(f"{push.name}: not listed yet")
             if _clock() + POLL_SECONDS > end:
                 raise TimedOut(
-                    f"{push.ref} had not ended after {deadline_minutes:g} minutes; it goes on at Kaggle: "
-                    "look with python -m kernels status, bring it home with python -m kernels fetch"
+                    f"{push.ref} had not ended after {deadline_minutes:g} minutes and continues on Kaggle; see its "
+                    "state with python -m kernels status, download the results with python -m kernels fetch"
                 )
             _sleep(POLL_SECONDS)
     finally:
@@ -117,7 +117,7 @@ def wait(
 
 
 class Line:
-    """One progress line: rewritten in place on a terminal, else printed where its first words change."""
+    """One progress line: rewritten in place on a terminal, else printed when its first words change."""
 
     def __init__(self) -> None:
         self.shown = ""
@@ -132,14 +132,14 @@ class Line:
         self.shown = text
 
     def close(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self.live and self.shown:
             print()
 
 
 def failed(push: Push, state: KernelState, log: list[str]) -> KernelFailed:
-    """The error for a kernel that ended badly, with the end of its log."""
+    """The error for a kernel that failed or was cancelled, with the end of its log."""
     word = {"error": "failed", "cancelled": "was cancelled"}.get(state.word, state.word)
     failure = f" ({state.failure})" if state.failure else ""
-    shown = " | ".join(log[-3:]) or "it left no log"
-    return KernelFailed(f"{push.name} {word}{failure}; the end of its log: {shown}")
+    shown = " | ".join(log[-3:]) or "there is no log"
+    return KernelFailed(f"{push.name} {word}{failure}; end of its log: {shown}")

@@ -1,4 +1,4 @@
-"""runs/kernels.json: what was built and pushed, when, and with which run id, so that fetch needs no arguments."""
+"""The log of pushes, runs/kernels.json: which kernels were built and pushed, so that fetch needs no arguments."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BUILT, PUSHED, FETCHED = "built", "pushed", "fetched"
 
 @dataclass(frozen=True)
 class Push:
-    """One kernel version, or one that may be: built and perhaps pushed by hand.
+    """One version of a kernel; a version that was only built may have been pushed by hand.
 
-    version is 0 where Kaggle's answer was not seen; seen: a state of this version, and not of one before, was seen.
+    version: 0 if Kaggle's answer was not received. seen: a state was seen that certainly belongs to this version.
     """
 
     run_id: str
@@ -40,12 +40,12 @@ class Push:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """The name in messages."""
         return f"{self.ref} version {self.version}" if self.version else self.ref
 
 
 def read(runs_dir: Path) -> list[Push]:
-    """All entries, oldest first; none where nothing was pushed.
+    """All entries, oldest first; none if nothing was pushed.
 
     Raises:
         FerKitError: the file is damaged.
@@ -59,11 +59,13 @@ def read(runs_dir: Path) -> list[Push]:
             raise ValueError(record["schema"])
         return [_push(entry) for entry in record["pushes"]]
     except (KeyError, TypeError, ValueError):
-        raise FerKitError(f"{path}: not a record of this version; move it away and name the kernel by hand") from None
+        raise FerKitError(
+            f"{path}: not a log of pushes of this version of fer_kit; move it away, then name the kernel"
+        ) from None
 
 
 def _push(entry: dict[str, Any]) -> Push:
-    """The entry of kernels.json as a record; KeyError, TypeError or ValueError where it is none."""
+    """The entry of kernels.json as a record; KeyError, TypeError or ValueError for anything else."""
     push = Push(**{**entry, "folds": tuple(entry["folds"])})
     for field in dataclasses.fields(Push):
         value = getattr(push, field.name)
@@ -78,7 +80,7 @@ def _push(entry: dict[str, Any]) -> Push:
 
 def put(runs_dir: Path, push: Push) -> None:
     """Add `push`, or replace the entry with its run id; entries of other processes stay."""
-    with lock.held(runs_dir / FILE, "another process writes to it", _LOCK_PATIENCE_SECONDS):
+    with lock.held(runs_dir / FILE, "another process writes to this file", _LOCK_PATIENCE_SECONDS):
         atomic.sweep(runs_dir, FILE)
         pushes = read(runs_dir)
         places = [index for index, entry in enumerate(pushes) if entry.run_id == push.run_id]
@@ -91,10 +93,10 @@ def put(runs_dir: Path, push: Push) -> None:
 
 
 def choose(runs_dir: Path, name: str | None) -> Push:
-    """The entry that `name` (slug, owner/slug or run id) means: its newest; without a name the newest open push.
+    """The newest entry called `name` (slug, owner/slug or run id); without a name the newest push not fetched yet.
 
     Raises:
-        FerKitError: there is none; it says what there is.
+        FerKitError: there is no such entry; the message lists the entries.
     """
     pushes = read(runs_dir)
     if name is not None:
@@ -110,10 +112,10 @@ def choose(runs_dir: Path, name: str | None) -> Push:
     if opened:
         return opened[-1]
     if not pushes:
-        raise FerKitError(f"{runs_dir / FILE}: nothing was pushed from here yet; python -m kernels push")
+        raise FerKitError(f"{runs_dir / FILE}: nothing was pushed from here yet; push with python -m kernels push")
     last = pushes[-1]
     hint = " If you pushed it by hand, name it." if last.state == BUILT else " Name it to look at it again."
-    raise FerKitError(f"no push is open; the last entry is {last.name}, {last.state} {last.utc}.{hint}")
+    raise FerKitError(f"every push was fetched; the last entry is {last.name}, {last.state} {last.utc}.{hint}")
 
 
 def utc_now() -> str:

@@ -1,4 +1,4 @@
-"""Files of pretrained weights: read without running code in them, wrappers and prefixes taken off."""
+"""Read files of pretrained weights without running code in them; wrappers and prefixes are removed."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from torch import Tensor
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
-# where training scripts keep the state dict in what they save, an average of the weights first
+# keys under which training scripts save the state dict; an average of the weights is preferred
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model")
 SHOWN = 8  # names in a message
 BEGINNING_BYTES = 24
-SAVED_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a zip, and a pickle as older versions wrote it
+SAVED_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a zip, and the pickle of older versions
 LFS_POINTER = b"version https://git-lfs"
 
 Tensors = dict[str, Tensor]
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """A file's tensors by name, wrappers and prefixes taken off; and what it says of the run of ours that wrote it.
+    """A file's tensors by name, without wrappers and prefixes; and what a run of fer_kit stored about itself.
 
     Raises:
-        FerKitError: it cannot be read, holds code, no tensors by name, or values that are not finite.
+        FerKitError: the file cannot be read, contains code, no named tensors, or values that are not finite.
     """
     about: dict[str, Any] = {}
     begins = beginning(path)
@@ -54,11 +54,11 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
                 content = torch.load(opened, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise FerKitError(
-            f"{path}: holds code or objects beside tensors{unsafe_names(path)}, and a pickle can run anything, so it "
-            "is not loaded; save its state dict alone, best as safetensors"
+            f"{path}: contains code or objects beside tensors{unsafe_names(path)}; unpickling them could run any "
+            "program, so the file is not loaded; save only its state dict, preferably as safetensors"
         ) from None
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
-        raise FerKitError(f"{path}: not a file of weights that can be read ({first_line(error)})") from None
+        raise FerKitError(f"{path}: not a readable file of weights ({first_line(error)})") from None
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -67,18 +67,18 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     tensors = {name: value for name, value in found.items() if isinstance(name, str) and is_plain(value)}
     if not tensors:
         inside = ", ".join(map(str, list(found)[:SHOWN])) or type(content).__name__
-        raise FerKitError(f"{path}: no tensors by name in it; it holds: {inside}")
+        raise FerKitError(f"{path}: contains no named tensors, but: {inside}")
     floats = {name: value for name, value in tensors.items() if value.is_floating_point()}
     broken = next((name for name, value in floats.items() if not value.float().isfinite().all()), None)
     if broken is not None:
         raise FerKitError(
-            f"{path}: {broken} holds values that are not finite; give weights of a training that was sound"
+            f"{path}: {broken} has values that are not finite; give weights of a training that did not diverge"
         )
     return dict(clean_state_dict(tensors)), about
 
 
 def about_ours(text: str) -> dict[str, Any]:
-    """What `models.weights.save_weights` wrote beside the tensors; nothing where others wrote what they liked."""
+    """What `models.weights.save_weights` stored beside the tensors; empty for files of other programs."""
     try:
         about = atomic.parse_json(text)
     except (ValueError, RecursionError):
@@ -87,12 +87,12 @@ def about_ours(text: str) -> dict[str, Any]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether it is a tensor with all its values: not sparse, and not one of shape alone."""
+    """Whether `value` is a dense tensor with values (not on the meta device)."""
     return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def beginning(path: Path) -> bytes:
-    """The first bytes of a file: its name may say anything.
+    """The first bytes of a file, since its name may be wrong.
 
     Raises:
         FerKitError: it cannot be opened.
@@ -105,21 +105,21 @@ def beginning(path: Path) -> bytes:
 
 
 def is_safetensors(begins: bytes) -> bool:
-    """Whether a file that begins so has the form: the length of a JSON object in 8 bytes, then that object."""
+    """Whether a file begins like safetensors: the length of a JSON object in 8 bytes, then that object."""
     return begins[8:9] == b"{"
 
 
 def what_it_is(begins: bytes) -> str:
-    """What a file is that holds no weights, and what to do about it."""
+    """What a file without weights is, and what to do about it."""
     if begins.startswith(LFS_POINTER):
-        return "it is a pointer of Git LFS, which stands for the file; fetch that with git lfs pull"
+        return "it is a pointer of Git LFS; get the file with git lfs pull"
     if not begins:
-        return "it is empty; fetch it again"
-    return f"it begins with {begins!r}; fetch it again, and look whether it is a page or another file"
+        return "it is empty; download it again"
+    return f"it begins with {begins!r}; download it again, and check that it is not a web page or another file"
 
 
 def unsafe_names(path: Path) -> str:
-    """What a pickle would have imported, as ` (os.system)`; nothing where that cannot be told."""
+    """What a pickle would import, as ` (os.system)`; empty if unknown."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except Exception:  # only for the message: the file is refused anyway

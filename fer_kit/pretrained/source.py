@@ -1,7 +1,7 @@
-"""What `--weights` names, found without torch: the hub, none, a file, the same fold of a run, a Kaggle model.
+"""Find what `--weights` names, without torch: the hub, none, a file, the same fold of a run, a Kaggle model.
 
-A config keeps `hub`, nothing, or NAME@ and 16 digits: of the file's sha256, or of what a run says of itself (its
-config, folds and data), since each fold starts from another file of that run and all folds of a run have one config.
+A config stores `hub`, nothing, or NAME@ and 16 digits: of the file's sha256, or of the identity of a run (its config,
+folds and data), since each fold starts from another file of that run and all folds of a run share one config.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_kit.data import places as data_files
+from fer_kit.data.places import KAGGLE_INPUT
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
@@ -36,8 +36,8 @@ _SEARCH_FOLDERS, _SEARCH_DEPTH, _SHOWN = 1000, 7, 5
 
 @dataclass(frozen=True)
 class Source:
-    """name: as a config keeps it. path: the file; None for the hub, for random weights, and where a resumed run has
-    its weights in last.pt already.
+    """name: the value in a config. path: the file; None for the hub, for random weights, and for a resumed run, whose
+    weights are in last.pt.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Source:
 
 
 def find(text: str, fold: fold_spec.Fold, inputs: Path | None = None) -> Source:
-    """The weights that `--weights text` names for a network of `fold`; `inputs` is where Kaggle mounts.
+    """The weights that `--weights text` names for a network of `fold`; `inputs` is where Kaggle mounts its inputs.
 
     Raises:
-        FerKitError: nothing there, not exactly one file that could be weights, or a run whose fold is not finished.
+        FerKitError: there is no such place, not exactly one file of weights, or a run whose fold is not finished.
     """
-    inputs = data_files.KAGGLE_INPUT if inputs is None else inputs
+    inputs = KAGGLE_INPUT if inputs is None else inputs
     if text == HUB:
         return Source(HUB)
     if text == NONE:
@@ -64,26 +64,28 @@ def find(text: str, fold: fold_spec.Fold, inputs: Path | None = None) -> Source:
         return _named(only_file(path))
     if is_model(text) or is_dataset(text):
         return _named(mounted(inputs, text))
-    raise FerKitError(f"--weights {text}: no such file or folder{_mounts(inputs)}; give {WAYS}; or {NONE}, on purpose")
+    raise FerKitError(
+        f"--weights {text}: no such file or folder{_mounts(inputs)}; give {WAYS}; or {NONE} for random weights"
+    )
 
 
 def resumed(text: str, fold: fold_spec.Fold, folder: Path) -> Source:
-    """`find` for a run that goes on: with its checkpoint in `folder` the file that it began with may be gone."""
+    """`find` for a resumed run: with its checkpoint in `folder`, the file that the run started from may be gone."""
     kept = folder / "config.json"
     if (folder / "last.pt").is_file() and kept.is_file() and not atomic.expanded(text).exists():
         record = atomic.read_json(kept)
         begun = str(record.get("weights", "")) if isinstance(record, dict) else ""
         if begun.partition("@")[0] == _safe(Path(text).name):
             return Source(begun)
-        if "@" in begun and (is_model(text) or is_dataset(text)):  # by a name that does not say the file's
+        if "@" in begun and (is_model(text) or is_dataset(text)):  # a name that does not contain the file's name
             with contextlib.suppress(FerKitError):
                 return find(text, fold)
-            return Source(begun)  # begun on Kaggle, gone on with where nothing is mounted
+            return Source(begun)  # started on Kaggle, resumed where nothing is mounted
     return find(text, fold)
 
 
 def name_of(path: Path) -> str:
-    """The file as a config names it: its name, made safe, and the first 16 digits of its sha256.
+    """The file's value in a config: its name, made safe, and the first 16 digits of its sha256.
 
     Raises:
         FerKitError: it cannot be read.
@@ -95,10 +97,10 @@ def name_of(path: Path) -> str:
 
 
 def of_run(run: Path, fold: fold_spec.Fold) -> Source:
-    """The network of `run` that left out the same fold, so that the rows to be predicted stay unseen.
+    """The network of `run` that held out the same fold, so that the rows to be predicted stay unseen.
 
     Raises:
-        FerKitError: that fold of the run is not there or not finished.
+        FerKitError: that fold of the run is missing or not finished.
     """
     folder = run / fold_spec.folder_name(fold)
     if not folders.is_finished(folder) or not (folder / MODEL).is_file():
@@ -121,10 +123,10 @@ def is_dataset(text: str) -> bool:
 
 
 def mounted(inputs: Path, text: str) -> Path:
-    """The one weights file of an attached Kaggle model or dataset, in either layout of the mounts.
+    """The only weights file of an attached Kaggle model or dataset, in either layout of the mounts.
 
     Raises:
-        FerKitError: not attached, or not exactly one file that could be weights.
+        FerKitError: it is not attached, or has not exactly one file of weights.
     """
     parts = text.split("/")
     if is_model(text):
@@ -142,10 +144,10 @@ def mounted(inputs: Path, text: str) -> Path:
 
 
 def only_file(folder: Path) -> Path:
-    """The one file below `folder` that could be weights.
+    """The only file below `folder` that could be weights.
 
     Raises:
-        FerKitError: there is none, or more than one.
+        FerKitError: there is no such file, or more than one.
     """
     found = list(weights_below(folder))
     if len(found) == 1:
@@ -156,7 +158,7 @@ def only_file(folder: Path) -> Path:
 
 
 def weights_below(folder: Path) -> Iterator[Path]:
-    """Files below `folder` that could be weights, in order; at most 7 levels and 1,000 folders are looked at."""
+    """Files below `folder` that could be weights, in order; at most 7 levels and 1,000 folders are searched."""
     for looked, (place, below, names) in enumerate(os.walk(folder)):
         below.sort()
         if len(Path(place).relative_to(folder).parts) >= _SEARCH_DEPTH or looked >= _SEARCH_FOLDERS:
@@ -169,18 +171,18 @@ def _named(path: Path) -> Source:
 
 
 def _safe(name: str) -> str:
-    """`name` with what a config may call a file."""
+    """`name` with only the characters that a config allows in file names."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip("._-")[:100] or "weights"
 
 
 def _mounts(inputs: Path) -> str:
-    """What is attached and could be meant, for the end of a message."""
+    """The attached weights files, for the end of a message."""
     found = [str(path) for path, _ in zip(weights_below(inputs), range(_SHOWN), strict=False)]
     return f" (mounted are: {', '.join(found)})" if found else ""
 
 
 def offline_help() -> str:
-    """The ways to weights for a network that cannot have them from the hub; in one line."""
+    """How to get weights without the hub; in one line."""
     given = f"--weights FILE (safetensors, or a state dict saved by torch), or --weights {MODEL_FORM} (a Kaggle model)"
-    random = f"; for random weights on purpose --weights {NONE} --tag NAME"
-    return f"go where the hub can be reached, or give {given}{_mounts(data_files.KAGGLE_INPUT)}{random}"
+    random = f"; for random weights --weights {NONE} --tag NAME"
+    return f"run this where huggingface.co can be reached, or give {given}{_mounts(KAGGLE_INPUT)}{random}"

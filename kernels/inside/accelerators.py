@@ -1,4 +1,4 @@
-"""The accelerators that Kaggle lends, by the names that its API knows, and what a session must then find."""
+"""Kaggle's accelerators by the names of its API, and the GPUs that a session with them must have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Accelerator:
         return f"{self.count} × {self.model}" if self.count else "no GPU"
 
 
-# Kaggle checks no name and gives another machine for one it does not know, so unknown names are refused here.
+# Kaggle does not check names and silently gives another machine for an unknown one, so they are refused here.
 KNOWN = {
     accelerator.name: accelerator
     for accelerator in (
@@ -49,7 +49,7 @@ def get(name: str) -> Accelerator:
         raise FerKitError(f"--accelerator {name}: fer_kit trains on GPUs and CPUs only; use {DEFAULT}")
     if name not in KNOWN:
         raise FerKitError(
-            f"--accelerator {name}: not known{did_you_mean(name, KNOWN)}, and Kaggle replaces unknown names without a "
-            f"word; there are: {', '.join(KNOWN)}"
+            f"--accelerator {name}: not known{did_you_mean(name, KNOWN)}, and Kaggle silently replaces unknown "
+            f"names; allowed are: {', '.join(KNOWN)}"
         )
     return KNOWN[name]

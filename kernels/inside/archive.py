@@ -1,4 +1,4 @@
-"""The archive of run folders: packed in the kernel, unpacked here and in the kernel that goes on with a run."""
+"""The archive of run folders: packed in the kernel, unpacked here and in a kernel that continues the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 
-FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: where it lies, the others fit it
+FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: if it exists, the others belong to it
 # what tarfile raises on damaged bytes; RecursionError comes from a header of a header of a header …
 _FAULTS = (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, OverflowError, RecursionError, struct.error)
 _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,2})")
@@ -28,7 +28,7 @@ def pack(runs_dir: Path, run: str, path: Path) -> None:
 
 
 def add(archive: tarfile.TarFile, source: Path, name: str) -> None:
-    """Add one file as it is now: a trainer may replace it meanwhile, which leaves the opened one whole."""
+    """Add one file as it is now: a training may replace the file, which leaves the opened one intact."""
     with source.open("rb") as file:
         info = archive.gettarinfo(arcname=name, fileobj=file)
         info.uid = info.gid = 0
@@ -38,7 +38,7 @@ def add(archive: tarfile.TarFile, source: Path, name: str) -> None:
 
 
 def unpack(path: Path, folder: Path, run: str) -> None:
-    """Unpack an archive of `pack` into `folder`, every name looked at before anything is written.
+    """Unpack an archive of `pack` into `folder`; every name is checked before anything is written.
 
     Raises:
         FerKitError: not a tar, or a member that `pack` would not have written: a path that leaves the folder, a link,
@@ -59,7 +59,7 @@ def unpack(path: Path, folder: Path, run: str) -> None:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose size is no less than 0: with one below, Python's tarfile reads the same members without end."""
+    """A member whose size must not be negative: with a negative size Python's tarfile reads without end."""
 
     @property
     def size(self) -> int:
@@ -77,12 +77,16 @@ def _check(members: list[tarfile.TarInfo], path: Path, run: str) -> None:
     folders.safe_name(run, "run")
     where, seen = path.name, set[str]()
     if sum(member.size for member in members) > path.stat().st_size:
-        raise FerKitError(f"{where}: holds more bytes than it has; it was not made by this kit")
+        raise FerKitError(f"{where}: declares more bytes than the file has; it was not made by fer_kit")
     for member in members:
         if not member.isfile() or member.issparse():
-            raise FerKitError(f"{where}: holds {member.name!r}, which is no plain file; it was not made by this kit")
+            raise FerKitError(
+                f"{where}: holds {member.name!r}, which is not a regular file; it was not made by fer_kit"
+            )
         if member.name in seen or not _allowed(member.name, run):
-            raise FerKitError(f"{where}: holds {member.name!r}, a name out of place; it was not made by this kit")
+            raise FerKitError(
+                f"{where}: holds {member.name!r}, which is not a file of a run; it was not made by fer_kit"
+            )
         seen.add(member.name)
 
 

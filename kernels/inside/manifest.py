@@ -1,4 +1,4 @@
-"""What a kernel leaves behind: one archive, and manifest.json that says whose it is and what is in it."""
+"""The output of a kernel: one archive, and manifest.json, which names the push and the content of the archive."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """manifest.json in `folder`, each value of the right type and the archive's name a plain one.
+    """manifest.json in `folder`, checked: types of all values, and a plain file name of the archive.
 
     Raises:
         FerKitError: missing, unreadable, of another version of this package, or not what `write` writes.
@@ -67,16 +67,16 @@ def read(folder: Path) -> Manifest:
     fields = {field.name for field in dataclasses.fields(Manifest)}
     if record.keys() != fields:
         wrong = ", ".join(sorted(map(str, record.keys() ^ fields)))
-        raise FerKitError(f"{path}: keys are missing or unknown ({wrong}); the file was cut off or edited")
+        raise FerKitError(f"{path}: keys are missing or unknown ({wrong}); the file is truncated or was edited")
     for key, value in record.items():
         if not _valid(key, value):
-            raise FerKitError(f"{path}: '{key}' is {str(value)[:80]!r}; the file was cut off or edited")
+            raise FerKitError(f"{path}: '{key}' is {str(value)[:80]!r}; the file is truncated or was edited")
     values: dict[str, Any] = {key: tuple(value) if key in _FOLDS else value for key, value in record.items()}
     return Manifest(**values)
 
 
 def check_archive(folder: Path, manifest: Manifest) -> Path:
-    """The archive beside the manifest, once its size and sha256 are the ones promised.
+    """The archive beside the manifest, checked for size and sha256.
 
     Raises:
         FerKitError: missing or different.
@@ -88,7 +88,7 @@ def check_archive(folder: Path, manifest: Manifest) -> Path:
     if size != manifest.bytes:
         raise FerKitError(f"{manifest.archive} has {size:,} bytes, {NAME} says {manifest.bytes:,}")
     if atomic.sha256_of(path) != manifest.sha256:
-        raise FerKitError(f"{manifest.archive} has another sha256 than {NAME} says")
+        raise FerKitError(f"{manifest.archive}: the sha256 is not that in {NAME}")
     return path
 
 

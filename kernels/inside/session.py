@@ -1,4 +1,4 @@
-"""What runs inside the kernel: check the device, find the data, train the asked folds, leave one archive.
+"""The program inside the kernel: check the device, find the data, train the folds, save one archive.
 
 Called by the pushed script once it has unpacked this package. Nothing here knows how to train: that is
 `python -m fer_kit.train`.
@@ -32,8 +32,8 @@ from kernels.inside import archive, devices, earlier, fold_table, manifest, pipe
 INPUT_VARIABLE, INPUT = "FER_KIT_KAGGLE_INPUT", "/kaggle/input"
 WORKING_VARIABLE, WORKING = "FER_KIT_KAGGLE_WORKING", "/kaggle/working"
 SAVE_EVERY_SECONDS = 1200.0
-RESERVE_SECONDS = 600.0  # kept for predicting, packing and an epoch that took longer than the one before
-LEAST_SECONDS = 60.0  # with less time than this left, a fold is not begun
+RESERVE_SECONDS = 600.0  # kept for predicting, packing and an epoch that takes longer than the one before
+LEAST_SECONDS = 60.0  # with less time left, no fold is started
 
 _lock = threading.Lock()
 
@@ -83,7 +83,7 @@ class Places:
 
 
 def main(values: Mapping[str, Any], code: Path) -> int:
-    """Train as the settings say; exit code 0 where every asked fold finished or stopped at the limit, else 1."""
+    """Train as the settings say; exit code 0 if every fold finished or stopped at the time limit, else 1."""
     began = time.monotonic()
     try:
         settings = Settings(**{**values, "folds": tuple(values["folds"]), "set": tuple(values["set"])})
@@ -134,7 +134,7 @@ def run(settings: Settings, places: Places, began: float) -> int:
     say(f"result   finished: {told(numbers(outcome.finished))}")
     if outcome.stopped:
         stopped = told(numbers(outcome.stopped))
-        say(f"result   stopped at the limit: {stopped}; python -m kernels push --resume goes on with them")
+        say(f"result   stopped at the limit: {stopped}; continue with python -m kernels push --resume")
     for training, reason in outcome.failed.items():
         say(f"result   {training} FAILED: {reason}")
     say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
@@ -219,8 +219,8 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
         before = table.read(path).digest if path.exists() else settings.folds_digest
         if before != settings.folds_digest:
             raise FerKitError(
-                f"the folds sent along (digest {settings.folds_digest[:12]}) are not those of {settings.earlier} "
-                f"({before[:12]}); go on from where its folds are, or train anew"
+                f"the folds in this script (digest {settings.folds_digest[:12]}) are not those of {settings.earlier} "
+                f"({before[:12]}); push from the computer that has its folds, or train without --resume"
             )
         competition = loading.load(environ["FER_KIT_DATA"], places.runs / "cache")
         fold_table.write(path, settings.folds_table, competition.train.labels, settings.folds_digest)

@@ -1,4 +1,4 @@
-"""Pretrained weights for a kernel: what of Kaggle's is attached, and what its trainers are then given."""
+"""Pretrained weights for a kernel: the Kaggle model or dataset that is attached, and the --weights of its trainings."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def check(source: str) -> str:
         return text
     if atomic.expanded(source).exists():
         raise FerKitError(
-            f"{OPTION} {source}: a file here does not travel with a kernel; upload it as a Kaggle dataset or model and "
+            f"{OPTION} {source}: a kernel does not take local files; upload it as a Kaggle dataset or model and "
             f"write {ALLOWED}"
         )
     raise FerKitError(f"{OPTION} {source}: write {ALLOWED}, {weights_files.HUB} or {weights_files.NONE}")
 
 
 def check_reachable(config: TrainConfig, source: str | None, internet: bool) -> None:
-    """Raise FerKitError where the network would have to be fetched in a kernel that cannot reach the hub."""
+    """Raise FerKitError if the kernel would need weights from the hub without internet access."""
     if internet or (source or config.weights) != weights_files.HUB:
         return
     raise FerKitError(
         f"recipe {config.recipe} starts from weights of the hub, and the kernel has no internet; attach them with "
-        f"{OPTION} {FORM} --tag NAME, or let it out with --internet"
+        f"{OPTION} {FORM} --tag NAME, or give access with --internet"
     )
 
 

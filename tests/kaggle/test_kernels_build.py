@@ -113,7 +113,7 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
         (["--folds", "x"], "--folds x: write 0-4 or 0,2"),
         (["--accelerator", "NvidiaTeslaP100"], "retired, and current torch does not run on it; use NvidiaTeslaT4"),
         (["--accelerator", "TpuV38"], "fer_kit trains on GPUs and CPUs only"),
-        (["--accelerator", "NvidiaTesla4"], "not known (did you mean 'NvidiaTeslaT4'?), and Kaggle replaces unknown"),
+        (["--accelerator", "NvidiaTesla4"], "not known (did you mean 'NvidiaTeslaT4'?), and Kaggle silently replaces"),
         (["--limit-minutes", "5"], "--limit-minutes 5: give 15 to 690"),
         (["--title", "été à Kaggle"], "use ASCII letters, digits, spaces and hyphens, 5 to 50 of them"),
         (["--title", "a- b"], "use ASCII letters"),
@@ -164,9 +164,7 @@ def test_the_hub_is_for_kernels_with_internet(capsys):
 def test_a_file_at_home_does_not_travel(capsys):
     Path("w.pth").write_bytes(b"")
     assert commands.main(["build", "--owner", "player", "--tag", "x", "--weights", "w.pth"]) == 2
-    assert (
-        "a file here does not travel with a kernel; upload it as a Kaggle dataset or model" in capsys.readouterr().err
-    )
+    assert "a kernel does not take local files; upload it as a Kaggle dataset or model" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -227,10 +225,10 @@ def test_the_size_cap(monkeypatch, capsys):
     assert size < 300_000  # far below the cap: room for what is still to come
     monkeypatch.setattr(build, "SIZE_WARNING", size - 1000)
     assert commands.main(["build", "--owner", "player", "--dry-run"]) == 0
-    assert "warning: the script is near the 1,000,000 bytes that Kaggle takes" in capsys.readouterr().out
+    assert "warning: the script is near the limit of 1,000,000 bytes" in capsys.readouterr().out
     monkeypatch.setattr(build, "SIZE_CAP", size - 1000)
     assert commands.main(["build", "--owner", "player"]) == 2
-    assert f"and Kaggle takes less than {size - 1000:,}; what is large" in capsys.readouterr().err
+    assert f"and Kaggle accepts less than {size - 1000:,}; upload the large" in capsys.readouterr().err
 
 
 def test_a_secret_in_the_arguments_is_refused(monkeypatch, capsys):

@@ -21,15 +21,15 @@ from tests.helpers.pushed_kernels import RUN, SMALL, entry, files_of, save_outpu
 def test_folds_come_home_once(evening, capsys):
     assert commands.main(["fetch"]) == 0
     told = capsys.readouterr().out
-    assert "run id 20260131T120000-aaaaaaaa, trained on 2 × Tesla T4 (15 GiB, fp16), all sums right" in told
+    assert "run id 20260131T120000-aaaaaaaa, trained on 2 × Tesla T4 (15 GiB, fp16), all checksums match" in told
     assert "runs/baseline_v1-small/fold2: out of fold" in told
     assert files_of(Path("runs", RUN)) == files_of(evening.trained / RUN)
     assert Path("runs/folds.csv").read_bytes() == fake_runs.TABLE
     assert folders.status("runs", RUN).complete
-    assert "no push is open; the last entry is player/fer-kit-small version 1, fetched" in refused(capsys)
+    assert "every push was fetched; the last entry is player/fer-kit-small version 1, fetched" in refused(capsys)
     before = files_of(Path("runs"))
     assert commands.main(["fetch", "fer-kit-small"]) == 0
-    assert capsys.readouterr().out.count("finished here already, kept as it is") == 3
+    assert capsys.readouterr().out.count("finished here") == 3
     assert files_of(Path("runs")) == before
 
 
@@ -39,7 +39,7 @@ def test_local_folds_stay_and_only_the_missing_ones_come(direct, capsys):
     mine.write_text('{"command": "mine"}')
     assert commands.main(["fetch"]) == 0
     assert mine.read_text() == '{"command": "mine"}'
-    assert "fold1: finished here already, kept as it is" in capsys.readouterr().out
+    assert "fold1: already finished here" in capsys.readouterr().out
     assert folders.status("runs", RUN).complete
 
 
@@ -57,7 +57,7 @@ def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
     direct.serve()
     assert commands.main(["fetch"]) == 0
     told = capsys.readouterr().out
-    assert "fold1: unfinished; go on here with --resume, or with python -m kernels push --resume player/fer" in told
+    assert "fold1: unfinished; continue here with --resume, or on Kaggle with python -m kernels push --resume" in told
     assert Path("runs", RUN, "fold1", "last.pt").read_bytes() == b"a checkpoint"
 
 
@@ -70,17 +70,17 @@ def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
         (lambda e: e.version.files.pop("manifest.json"), "no manifest.json in its output"),
         (lambda e: e.version.files.update({"manifest.json": b'{"schema": 1'}), "not a readable JSON file"),
         (lambda e: e.version.files.update({"manifest.json": b'{"schema": 2}'}), "not a manifest of this version"),
-        (lambda e: e.serve(sha256="0" * 64), "runs-1.tar has another sha256 than manifest.json says"),
+        (lambda e: e.serve(sha256="0" * 64), "runs-1.tar: the sha256 is not that in manifest.json"),
         (lambda e: e.serve(bytes=17), "manifest.json says 17"),
-        (lambda e: e.serve(archive="../evil.tar"), "'archive' is '../evil.tar'; the file was cut off or edited"),
-        (lambda e: e.serve(finished=(0, 1, 2, 3)), "fold 3 should be finished and is not"),
+        (lambda e: e.serve(archive="../evil.tar"), "'archive' is '../evil.tar'; the file is truncated or was edited"),
+        (lambda e: e.serve(finished=(0, 1, 2, 3)), "fold 3 is listed as finished, but is not"),
         (lambda e: e.serve(final=False), "while it still trained; folds that it finished: 0, 1, 2; take what there"),
-        (lambda e: e.serve_tar(tarfile.TarInfo("../evil")), "holds '../evil', a name out of place"),
-        (lambda e: e.serve_tar(tarfile.TarInfo("/etc/evil")), "holds '/etc/evil', a name out of place"),
-        (lambda e: e.serve_tar(tarfile.TarInfo(f"{RUN}/fold0/../../x")), "a name out of place"),
-        (lambda e: e.serve_tar(tarfile.TarInfo("other/fold0/oof.npz")), "holds 'other/fold0/oof.npz', a name out of"),
-        (lambda e: e.serve_tar(tarfile.TarInfo(f"{RUN}/fold0/oof.npz")), "fold0/oof.npz', a name out of place"),
-        (lambda e: e.serve_tar(link()), "fold0/link', which is no plain file"),
+        (lambda e: e.serve_tar(tarfile.TarInfo("../evil")), "holds '../evil'"),
+        (lambda e: e.serve_tar(tarfile.TarInfo("/etc/evil")), "holds '/etc/evil'"),
+        (lambda e: e.serve_tar(tarfile.TarInfo(f"{RUN}/fold0/../../x")), "which is not a file of a run"),
+        (lambda e: e.serve_tar(tarfile.TarInfo("other/fold0/oof.npz")), "holds 'other/fold0/oof.npz'"),
+        (lambda e: e.serve_tar(tarfile.TarInfo(f"{RUN}/fold0/oof.npz")), "fold0/oof.npz', which is not a file"),
+        (lambda e: e.serve_tar(link()), "fold0/link', which is not a regular file"),
         (lambda e: e.spoil_fold(), "fold1/oof.npz: changed since result.json was written"),
     ],
 )
@@ -120,13 +120,13 @@ def test_other_folds_or_settings_here_are_refused(direct, capsys):
 def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_asked(direct, capsys):
     direct.version.states, direct.version.failure = ["ERROR"], "Script exited with code 1"
     message = refused(capsys)
-    assert "version 1 failed (Script exited with code 1); the end of its log: " in message
+    assert "version 1 failed (Script exited with code 1); end of its log: " in message
     assert "Traceback | 09:00:03 MemoryError; folds that it finished: 0, 1, 2; take what there is with" in message
     direct.version.files.pop("manifest.json")
     assert refused(capsys).endswith("MemoryError\n")
     direct.serve(final=False, failed=(2,))
     assert commands.main(["fetch", "--partial"]) == 0
-    assert "folds that failed at Kaggle: 2" in capsys.readouterr().out
+    assert "folds that failed on Kaggle: 2" in capsys.readouterr().out
     assert folders.is_finished(Path("runs", RUN, "fold0"))
 
 
@@ -196,4 +196,4 @@ def test_status_and_fetch_need_something_to_look_at(evening, capsys):
     assert "no kernel 'fer-kit-smal' (did you mean 'fer-kit-small'?); there are" in capsys.readouterr().err
     Path("runs/kernels.json").write_text('{"schema": 9}')
     assert commands.main(["status"]) == 2
-    assert "not a record of this version" in capsys.readouterr().err
+    assert "not a log of pushes" in capsys.readouterr().err

@@ -118,7 +118,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
 
     # The first one holds nothing new: its unfinished fold does not take the place of the finished one.
     assert commands.main(["fetch"]) == 0
-    assert "fold1: finished here already, kept as it is" in capsys.readouterr().out
+    assert "fold1: finished here" in capsys.readouterr().out
 
     assert blend.main(["first", "--members", RUN]) == 0
     assert submissions(["build", "first", "--data", str(competition_dir), "--out", "submission.csv"]) == 0
@@ -143,7 +143,7 @@ def test_a_session_that_cannot_train_says_why_and_fetch_shows_it(evening, capsys
     capsys.readouterr()
     assert commands.main(["fetch"]) == 2
     error = capsys.readouterr().err
-    assert "version 1 failed (Script exited with code 1); the end of its log: " in error
+    assert "version 1 failed (Script exited with code 1); end of its log: " in error
     assert "NvidiaTeslaT4 (2 × T4) was asked for and this session has no GPU; 2 folds on its CPU would not end" in error
     assert json.loads(Path("runs/kernels.json").read_text())["pushes"][0]["state"] == push_log.PUSHED
     assert folders.list_runs("runs") == []

@@ -136,7 +136,7 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
         pickle.dump(Planted(), file)
     for name in ("zip.pth", "old.pth"):
         with pytest.raises(
-            FerKitError, match=f"{name}: holds code or objects beside tensors.*a pickle can run"
+            FerKitError, match=f"{name}: contains code or objects beside tensors.*only its state dict"
         ) as error:
             read.read(tmp_path / name)
         assert "\n" not in str(error.value) and not (tmp_path / "planted").exists()
@@ -146,7 +146,7 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("w.safetensors", b"nonsense", "neither safetensors nor saved by torch; it begins with b'nonsense'; fetch it"),
+        ("w.safetensors", b"nonsense", "neither safetensors nor saved by torch; it begins with b'nonsense'"),
         (
             "w.pth",
             b"<!DOCTYPE html>\n",
@@ -155,12 +155,12 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
         (
             "w.pth",
             b"version https://git-lfs.github.com/spec/v1\noid",
-            "it is a pointer of Git LFS, which stands for the",
+            "a pointer of Git LFS; get the file with git lfs pull",
         ),
-        ("w.pth", b"", "neither safetensors nor saved by torch; it is empty; fetch it again"),
-        ("w.pth", b"PK\x03\x04 and no more", "not a file of weights that can be read"),
-        ("w.safetensors", b"\x99" * 8 + b"{}", "not a file of weights that can be read"),
-        ("w.safetensors", safetensors.torch.save({}), "no tensors by name in it; it holds: "),
+        ("w.pth", b"", "neither safetensors nor saved by torch; it is empty; download it again"),
+        ("w.pth", b"PK\x03\x04 and no more", "not a readable file of weights"),
+        ("w.safetensors", b"\x99" * 8 + b"{}", "not a readable file of weights"),
+        ("w.safetensors", safetensors.torch.save({}), "contains no named tensors, but: "),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(name, content, words, tmp_path):
@@ -185,7 +185,7 @@ def test_what_others_say_of_their_weights_is_theirs(about, tmp_path):
 
 def test_weights_that_are_not_finite_are_refused_with_their_key(tmp_path):
     torch.save({"a.weight": torch.ones(2), "b.weight": torch.tensor([1.0, float("nan")])}, tmp_path / "w.pth")
-    with pytest.raises(FerKitError, match="w.pth: b.weight holds values that are not finite; give weights of"):
+    with pytest.raises(FerKitError, match="w.pth: b.weight has values that are not finite; give weights of"):
         read.read(tmp_path / "w.pth")
 
 
@@ -197,7 +197,7 @@ def test_tensors_without_values_are_none(tmp_path):
 
 def test_a_file_of_other_things_is_refused(tmp_path):
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "w.pth")
-    with pytest.raises(FerKitError, match="w.pth: no tensors by name in it; it holds: epoch, lr$"):
+    with pytest.raises(FerKitError, match="w.pth: contains no named tensors, but: epoch, lr$"):
         read.read(tmp_path / "w.pth")
 
 
@@ -223,9 +223,9 @@ def test_offline_without_a_file_names_the_three_ways(offline):
     with pytest.raises(FerKitError, match="the weights of timm/test_resnet did not come from the hub") as error:
         pretrained.prepare(small(RESNET), None, 0, HERE)
     told = str(error.value)
-    assert "go where the hub can be reached, or give --weights FILE (safetensors, or a state dict saved by" in told
+    assert "where huggingface.co can be reached, or give --weights FILE (safetensors, or a state dict saved by" in told
     assert "or --weights owner/model/framework/variation/version (a Kaggle model)" in told
-    assert told.endswith("for random weights on purpose --weights none --tag NAME") and "\n" not in told
+    assert told.endswith("for random weights --weights none --tag NAME") and "\n" not in told
 
 
 @pytest.mark.parametrize(

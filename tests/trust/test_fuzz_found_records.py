@@ -74,7 +74,7 @@ def test_a_manifest_that_would_steer_a_terminal_or_a_path(tmp_path):
 )
 def test_a_record_of_pushes_with_values_of_another_kind(tmp_path, change):
     put(tmp_path / push_log.FILE, json.dumps({"schema": 1, "pushes": [{**PUSH, **change}]}))
-    assert "not a record of this version" in refusal(push_log.read, tmp_path)
+    assert "not a log of pushes" in refusal(push_log.read, tmp_path)
 
 
 def test_a_run_that_claims_a_million_million_folds(tmp_path):
