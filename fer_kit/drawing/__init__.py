@@ -1,1 +1,1 @@
-"""Pictures, pages, tables and charts."""
+"""What pages and picture files are made of: matplotlib figures, HTML, HTML tables, SVG charts."""

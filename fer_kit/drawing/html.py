@@ -1,4 +1,4 @@
-"""Pieces of a self-contained HTML page: light and dark by the reader's setting, readable on a phone, no network."""
+"""Pieces of an HTML page in one file: light or dark as the reader has set, readable on a phone, without network."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ nav ul { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: 0; list-sty
 nav a { display: inline-block; padding: .25rem 0; }
 """
 )
-# the browser itself refuses what would go over a network
+# the browser refuses everything that would use the network
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def page(title: str, *parts: str, contents: Sequence[tuple[str, str]] = (), style: str = "", script: str = "") -> str:
-    """A whole HTML page of `parts`, which are HTML.
+    """A whole HTML page with `parts` as its body.
 
-    contents: (anchor, name) of each section, linked at the top. style, script: CSS and JavaScript besides `STYLE`.
+    contents: (anchor, name) of each section, linked at the top. style, script: further CSS and JavaScript.
     """
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -73,7 +73,7 @@ def page(title: str, *parts: str, contents: Sequence[tuple[str, str]] = (), styl
 
 
 def text(value: object) -> str:
-    """`value` with what HTML takes for markup escaped."""
+    """`value` escaped for HTML."""
     return html.escape(str(value))
 
 
@@ -84,7 +84,7 @@ def paragraph(value: object, soft: bool = False) -> str:
 
 
 def heading(value: object, anchor: str = "") -> str:
-    """The heading of a section; anchor: what links to it."""
+    """The heading of a section. anchor: its id."""
     return f'<h2 id="{anchor}">{text(value)}</h2>' if anchor else f"<h2>{text(value)}</h2>"
 
 
@@ -110,9 +110,9 @@ def pairs(items: Sequence[tuple[str, str]]) -> str:
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], shares: Sequence[float] = ()) -> str:
-    """A table of plain text, first column left, that scrolls by itself where it is too wide.
+    """A table of plain text, first column left, that scrolls sideways if it is too wide.
 
-    shares: for each row a share of 0 to 1, shown as a bar in a column of its own.
+    shares: for each row a value from 0 to 1, shown as a bar in a last column.
     """
     heads = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head) + ("<td></td>" if shares else "")
     lines = []
@@ -128,7 +128,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], shar
 
 
 def caption_of(caption: str) -> str:
-    """A table's caption, which stays on the screen while the table is scrolled sideways."""
+    """The caption of a table; it stays on the screen while the table scrolls sideways."""
     return f"<caption><span>{text(caption)}</span></caption>"
 
 

@@ -1,6 +1,6 @@
-"""Sheets of faces and plots as matplotlib figures, in light or dark colours. No pyplot: nothing global is touched.
+"""Sheets of faces and plots as matplotlib figures, in light or dark colours, without the global state of pyplot.
 
-A figure is made by one of the functions here and turned into a file by `save` or into bytes by `png`.
+`save` writes a figure to a file, `png` gives its bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LONGEST_NAME = 26  # characters of a member's name
 
 @dataclass(frozen=True)
 class Colours:
-    """What the figures are drawn with; `heat` is a matplotlib colour map whose low end is the paper."""
+    """The colours of a figure; `heat` is a matplotlib colour map whose low end is close to `paper`."""
 
     paper: str
     ink: str
@@ -62,10 +62,10 @@ def face_sheet(
     row_names: Sequence[str] = (),
     colours: Colours = LIGHT,
 ) -> Figure:
-    """Faces in rows of `columns`, each with its caption (lines split by a newline) below.
+    """Faces in rows of `columns`, each above its caption, which may have several lines.
 
-    images: uint8 (N, 48, 48), read row by row; a row that is shorter than the others is filled up with gaps by
-    `padded`. title: in as many lines as the width of the faces asks for. row_names: names of the rows, at their left.
+    images: uint8 (N, 48, 48), row by row; `padded` fills up shorter rows. title: wrapped to the width of the faces.
+    row_names: at the left of the rows.
     """
     if len(images) != len(captions):
         raise ValueError(f"{len(images)} images and {len(captions)} captions")
@@ -101,7 +101,7 @@ def face_sheet(
 
 
 def _fitted(title: str, room: float) -> tuple[list[str], float]:
-    """A title in lines no wider than `room`, in faces, but for a word that is wider alone; the widest line's width."""
+    """A title in lines of at most `room`, in faces (a longer word has its own line), and the width of the widest."""
     from matplotlib.textpath import TextPath
 
     def width_of(text: str) -> float:
@@ -119,7 +119,7 @@ def _fitted(title: str, room: float) -> tuple[list[str], float]:
 
 
 def padded(rows: Sequence[tuple[Images, Sequence[str]]], columns: int) -> tuple[Images, list[str]]:
-    """Rows of faces and captions as `face_sheet` takes them: each filled up to `columns` with empty places."""
+    """Rows of faces and captions for `face_sheet`, each filled up to `columns` with empty places."""
     images = np.zeros((len(rows), columns, SIDE_PX, SIDE_PX), np.uint8)
     captions = []
     for number, (faces, texts) in enumerate(rows):
@@ -129,7 +129,7 @@ def padded(rows: Sequence[tuple[Images, Sequence[str]]], columns: int) -> tuple[
 
 
 def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -> Figure:
-    """Confusion matrix (7, 7), true classes down: how many rows, and beside it the share of each true class."""
+    """Confusion matrix (7, 7) with true classes down: numbers of rows, and shares of each true class."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(10.4, 5.0, colours)
     for axes, texts, name in zip(
@@ -156,11 +156,11 @@ def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -
 
 
 def reliability(found: Calibration, title: str, colours: Colours = LIGHT) -> Figure:
-    """What the network promises against what comes true, and below how many rows promise that."""
+    """Accuracy against the probability of the predicted class, and below it the number of rows in each bin."""
     figure = _figure(5.2, 5.4, colours)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     there, bins = found.rows > 0, len(found.rows)
-    upper.plot([0, 1], [0, 1], color=colours.faint, linewidth=1.5, label="as promised")
+    upper.plot([0, 1], [0, 1], color=colours.faint, linewidth=1.5, label="calibrated")
     sizes = 8 + 120 * found.rows[there] / found.rows.max()
     upper.plot(found.confidence[there], found.accuracy[there], color=colours.bar, linewidth=1)
     upper.scatter(
@@ -168,7 +168,7 @@ def reliability(found: Calibration, title: str, colours: Colours = LIGHT) -> Fig
         found.accuracy[there],
         sizes,
         color=colours.bar,
-        label="came true",
+        label="observed",
         zorder=3,
         clip_on=False,
     )
@@ -192,7 +192,7 @@ def intervals(
     title: str,
     colours: Colours = LIGHT,
 ) -> Figure:
-    """One line a name: its share, the interval around it, and faint dots (here the folds), in percent."""
+    """One line for each name: its value, the interval around it, and dots for its folds, in percent."""
     figure = _figure(7.0, 1.3 + 0.42 * len(names), colours)
     axes = figure.subplots()
     for place, (value, (low, high), others) in enumerate(zip(values, bounds, dots, strict=True)):
@@ -212,7 +212,7 @@ def intervals(
 
 
 def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colours = LIGHT) -> Figure:
-    """Share of pixels at each of 256 grey levels, one line for each (name, shares (256,))."""
+    """Share of pixels at each of 256 grey levels, a line for each (name, shares (256,))."""
     figure = _figure(7.0, 2.8, colours)
     axes = figure.subplots()
     for (name, values), colour in zip(shares, (colours.bar, colours.second), strict=False):
@@ -289,7 +289,7 @@ def members(
 def bars(
     names: Sequence[str], values: Sequence[float], title: str, colours: Colours = LIGHT, texts: Sequence[str] = ()
 ) -> Figure:
-    """A bar for each name, the first on top, with its text, or its value where there are no texts."""
+    """A bar for each name, the first on top, with its text, by default its value."""
     figure = _figure(6.4, 1.0 + 0.3 * len(names), colours)
     axes = figure.subplots()
     drawn = axes.barh(range(len(names)), values, color=colours.bar)
@@ -303,7 +303,7 @@ def bars(
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes; the same figure gives the same bytes."""
+    """The figure as PNG bytes; the same figure gives the same bytes."""
     options: dict[str, Any] = {"format": "png", "dpi": DOTS_PER_INCH, "metadata": {"Software": None}}
     buffer = io.BytesIO()
     figure.savefig(buffer, **options)
@@ -330,7 +330,7 @@ def _figure(width: float, height: float, colours: Colours, constrained: bool = T
 
 
 def _readable(share: float, colours: Colours) -> str:
-    """Ink or paper, whichever stands out more on the heat of `share`, 0 to 1."""
+    """Ink or paper, whichever has more contrast on the heat colour of `share`, 0 to 1."""
     from matplotlib import colormaps, colors
 
     def light(rgb: Sequence[float]) -> float:  # WCAG: contrast is the ratio of two of these
@@ -341,7 +341,7 @@ def _readable(share: float, colours: Colours) -> str:
 
 
 def _plain(axes: Axes, colours: Colours) -> None:
-    """Ink for everything that carries meaning, no frame at top and right."""
+    """Colours of an axes object, without lines at the top and right."""
     axes.set_facecolor(colours.paper)
     axes.tick_params(colors=colours.ink, labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,7 @@
-"""Small charts as SVG text that sits in a page: coloured by its style sheet, sharp at any size, read out by hovering.
+"""Small charts as SVG inside a page: coloured by the style sheet of the page, with values shown under the pointer.
 
-Not matplotlib, whose SVG has fixed colours and identifiers that clash once two stand in one page. `alone` makes a
-chart a file of its own that still follows the reader's light or dark setting.
+The SVG of matplotlib has fixed colours, and identifiers that clash when a page holds two charts. `alone` turns a chart
+into a file of its own that still follows the light or dark setting of the reader.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 340, 210  # as wide as a phone: there a unit is a pixel
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 20, 30
 STRIP = 180, 24  # the size of a line of dots
 SHORT_NAME = 6  # letters that fit below the other axis, left of the numbers
-STOPS = 60  # most places that one can hover over
+STOPS = 60  # most places with values under the pointer
 COLOURED = 8  # lines told apart by colour, `c1` to `c8`
 
 STYLE = """
@@ -41,9 +41,10 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Line:
-    """One line. group: what it is one of, for the read-out; several lines of a group are averaged there.
+    """One line of a chart.
 
-    points: (x, y). colour: a class of the style sheet, `c1` to `c8` or `soft`. mark: a point to stress.
+    group: its name under the pointer; lines of one group are averaged there. points: (x, y). colour: a class of the
+    style sheet, `c1` to `c8` or `soft`. mark: a highlighted point.
     """
 
     group: str
@@ -56,9 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """name: of what is counted; low, high: its ends; share: whether values are shares, shown in percent; whole: whether
-    there is nothing between two whole numbers.
-    """
+    """An axis from `low` to `high`. share: shown in percent. whole: only whole numbers have ticks."""
 
     name: str
     low: float
@@ -67,7 +66,7 @@ class Axis:
     whole: bool = False
 
     def shown(self, value: float, fine: bool = False) -> str:
-        """A value in words: fine where it is read out, short beside the axis."""
+        """A value as text: short for the axis, fine for values under the pointer."""
         if self.share:
             return f"{100 * value:.2f}%" if fine else f"{100 * value:.4g}%"
         if 0 < abs(value) < 0.001:
@@ -76,7 +75,7 @@ class Axis:
         return f"{value:.4g}" if fine else f"{value:.3g}"
 
     def ticks(self, most: int) -> list[float]:
-        """At most `most` + 1 round values between the ends."""
+        """Round values between the ends, at most `most` + 1."""
         step = _round_step((self.high - self.low) / most)
         if self.whole:
             step = math.ceil(step)
@@ -85,14 +84,14 @@ class Axis:
 
 
 def axis_of(name: str, values: Sequence[float], share: bool = False, from_zero: bool = False) -> Axis:
-    """An axis that holds all `values` with a little room."""
+    """An axis that holds all `values`, with a margin."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     return Axis(name, 0.0 if from_zero else low - room, high + room, share)
 
 
 def lines(series: Sequence[Line], x: Axis, y: Axis, alt: str, hover: bool = True) -> str:
-    """A line chart; alt: what it shows, in words."""
+    """A line chart. alt: what it shows, in words. hover: show values under the pointer."""
     across = _scale(x.low, x.high, LEFT, WIDTH - RIGHT)
     down = _scale(y.low, y.high, HEIGHT - BOTTOM, TOP)
     drawn = [_frame(x, y, across, down)]
@@ -110,7 +109,7 @@ def lines(series: Sequence[Line], x: Axis, y: Axis, alt: str, hover: bool = True
 
 
 def points(found: Sequence[tuple[float, float, str]], x: Axis, y: Axis, alt: str) -> str:
-    """Points (x, y, their mark in words), and the line on which both are equal."""
+    """Points (x, y, label), and the line on which x equals y."""
     across = _scale(x.low, x.high, LEFT, WIDTH - RIGHT)
     down = _scale(y.low, y.high, HEIGHT - BOTTOM, TOP)
     low, high = max(x.low, y.low), min(x.high, y.high)
@@ -127,7 +126,7 @@ def points(found: Sequence[tuple[float, float, str]], x: Axis, y: Axis, alt: str
 
 
 def strip(dots: Sequence[tuple[str, float]], around: tuple[float, float], value: float, ends: Axis, alt: str) -> str:
-    """One line of a leaderboard: a dot for each (name, value), the interval as a bar, the value as a tick."""
+    """The strip of a leaderboard row: a dot for each (name, value), the interval as a bar, the value as a tick."""
     width, height = STRIP
     at = _scale(ends.low, ends.high, 8, width - 8)
     low, high = (at(min(max(end, ends.low), ends.high)) for end in around)
@@ -145,14 +144,14 @@ def strip(dots: Sequence[tuple[str, float]], around: tuple[float, float], value:
 
 
 def strip_scale(ends: Axis) -> str:
-    """The scale of `strip`, for the head of its column."""
+    """The scale of `strip`, for the header of its column."""
     at = _scale(ends.low, ends.high, 8, STRIP[0] - 8)
     ticks = (f'<text x="{at(t):.1f}" y="13" text-anchor="middle">{100 * t:.4g}</text>' for t in ends.ticks(4))
     return _svg(STRIP[0], 16, f"scale from {ends.low:.0%} to {ends.high:.0%}", [*ticks], "chart strip")
 
 
 def alone(chart: str) -> str:
-    """A chart of this module as a file of its own."""
+    """A chart of this module as an SVG file."""
     style = f"<style>{COLOURS}{STYLE}svg {{ background: var(--paper); }}</style>"
     opened = chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     end = opened.index(">") + 1
@@ -178,7 +177,7 @@ def _frame(x: Axis, y: Axis, across: Callable[[float], float], down: Callable[[f
 
 
 def _stops(series: Sequence[Line], x: Axis, y: Axis, across: Callable[[float], float]) -> list[str]:
-    """For each x an invisible stripe; under the pointer or finger it reads out the mean of every group."""
+    """For each x an invisible stripe that shows the mean of every group under the pointer or finger."""
     places = sorted({a for one in series for a, _ in one.points})
     places = places[:: math.ceil(len(places) / STOPS)] if places else []
     values: dict[float, dict[str, list[float]]] = {place: {} for place in places}
@@ -190,11 +189,11 @@ def _stops(series: Sequence[Line], x: Axis, y: Axis, across: Callable[[float], f
     drawn = []
     for number, place in enumerate(places):
         left, right, at = edges[number], edges[number + 1], across(place)
-        told = " · ".join(f"{name} {y.shown(sum(v) / len(v), fine=True)}" for name, v in values[place].items())
+        means = " · ".join(f"{name} {y.shown(sum(v) / len(v), fine=True)}" for name, v in values[place].items())
         drawn.append(
             f'<g class="stop"><rect x="{left:.1f}" y="{TOP}" width="{right - left:.1f}" '
             f'height="{HEIGHT - TOP - BOTTOM}"/><line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-            f'<text x="{WIDTH - RIGHT}" y="11" text-anchor="end">{text(f"{x.name} {place:g}: {told}")}</text></g>'
+            f'<text x="{WIDTH - RIGHT}" y="11" text-anchor="end">{text(f"{x.name} {place:g}: {means}")}</text></g>'
         )
     return drawn
 

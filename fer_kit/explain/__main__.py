@@ -26,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run by name")
     parser.add_argument("--fold", type=fold_spec.parse, default=0, metavar="K", help="whose network and held-out rows")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
-    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
-    parser.add_argument("--out", type=Path, help="folder to write into; RUNS/explain/<run>-fold<k> where not given")
+    parser.add_argument("--data", help="folder with the competition's files; searched for if not given")
+    parser.add_argument("--out", type=Path, help="folder to write into; by default RUNS/explain/<run>-fold<k>")
     parser.add_argument(
         "--rows", type=int, nargs="+", metavar="ID", help="show these rows of train.csv as well, held out by the fold"
     )
@@ -39,15 +39,17 @@ def build_parser() -> argparse.ArgumentParser:
         "--method",
         choices=METHODS,
         default=METHODS[0],
-        help="hirescam: places count by their own gradient, exact where the head weighs places differently; "
-        "gradcam: channels count by their mean gradient, as in most papers",
+        help="hirescam: each place is weighted by its own gradient, exact if the head weighs places differently; "
+        "gradcam: each channel is weighted by its mean gradient, as in most papers",
     )
-    parser.add_argument("--layer", help="whose output to explain; the last one that is still a map where not given")
+    parser.add_argument(
+        "--layer", help="the layer whose output is explained; by default the last one that is still a map"
+    )
     return parser
 
 
 def body(args: argparse.Namespace) -> None:
-    """Load, draw, write, tell."""
+    """Load, draw, write, print."""
     for name in ("faces", "average"):
         if getattr(args, name) < 1:
             raise FerKitError(f"--{name} {getattr(args, name)}: give a number of 1 or more")
@@ -55,7 +57,7 @@ def body(args: argparse.Namespace) -> None:
 
     subject = sheets.load(args.runs, args.run, args.fold, args.data)
     out = args.out or args.runs / "explain" / f"{args.run}-{fold_spec.folder_name(args.fold)}"
-    for line in sheets.write(subject, out, sheets.Wish(
+    for line in sheets.write(subject, out, sheets.ExplainOptions(
         rows=args.rows or [], faces=args.faces, average=args.average, method=args.method, layer=args.layer
     )):  # fmt: skip
         print(line)

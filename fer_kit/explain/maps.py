@@ -1,4 +1,4 @@
-"""Where a network looks: class activation maps of any network, and the attention maps of those that have CBAM."""
+"""Class activation maps of any network, and the attention maps of networks with CBAM."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Maps = NDArray[np.float32]  # (N, 48, 48)
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose output is a map of the face: its name in the network, and the map's height and width.
+    """A layer whose output is a map of the face: its name in the network, height and width of the map.
 
-    form: how the output lies, "BCHW" as in most networks, "BHWC" as in Swin, or "BNC", the places of a transformer in
-        one row behind `skip` tokens that are no place (of the class, registers).
+    form: layout of the output, "BCHW" as in most networks, "BHWC" as in Swin, or "BNC", the patches of a transformer in
+        one row behind `skip` tokens that are no patch (class token, registers).
     """
 
     name: str
@@ -61,12 +61,12 @@ class Attention:
 
 
 def inputs_of(images: NDArray[np.uint8]) -> Tensor:
-    """What the network sees of uint8 faces (N, 48, 48): float32 (N, 1, 48, 48)."""
+    """uint8 faces (N, 48, 48) as network input: float32 (N, 1, 48, 48), normalised."""
     return normalise(torch.from_numpy(np.array(images))[:, None].float().div_(255.0))
 
 
 def layers_with_maps(net: nn.Module) -> list[Layer]:
-    """Every module whose output is one map with a height and width of 2 and more, in the order they finish."""
+    """Every module whose output is one map of at least 2×2, in the order of their outputs."""
     found: list[Layer] = []
     skip = getattr(net.body, "num_prefix_tokens", None) if isinstance(net, Backbone) else None
 
@@ -77,7 +77,7 @@ def layers_with_maps(net: nn.Module) -> list[Layer]:
 
         return look
 
-    # inside of an attention, squares are weights between places and no maps
+    # inside an attention, square outputs are weights between places, not maps
     names = [name for name, _ in net.named_modules() if name and ".attn." not in name]
     with _hooks(net, {name: hook(name) for name in names}), torch.inference_mode():
         net.eval()(inputs_of(np.zeros((1, SIDE_PX, SIDE_PX), np.uint8)))
@@ -85,9 +85,9 @@ def layers_with_maps(net: nn.Module) -> list[Layer]:
 
 
 def layer_of(name: str, shape: tuple[int, ...], skip: int | None) -> Layer | None:
-    """The layer with an output of this shape for one face, where that is a map: faces are square, and so are maps.
+    """The layer with this output shape for one face if the output is a square map, as the face is; else None.
 
-    skip: how many tokens of a transformer are no place; None for other networks, whose rows of places are not known.
+    skip: number of tokens of a transformer that are no patch; None for networks that are no transformer.
     """
     if len(shape) == 4 and shape[0] == 1 and shape[2] == shape[3] > 1:
         return Layer(name, (shape[2], shape[3]))
@@ -101,9 +101,10 @@ def layer_of(name: str, shape: tuple[int, ...], skip: int | None) -> Layer | Non
 
 
 def choose_layer(net: nn.Module, wanted: str | None = None) -> Layer:
-    """The layer called `wanted`, else the last one whose map has `SMALLEST_PX` fields a side: after it the network
-    pools or flattens, and place is lost. Where a transformer answers by its class token alone, that is what the last
-    attention looks at: behind it the places no longer count.
+    """The layer called `wanted`, else the last one whose map has at least `SMALLEST_PX` fields a side.
+
+    After that layer the network pools or flattens. If a transformer predicts from its class token alone, it is the
+    input of the last attention: after it the patches no longer influence the prediction.
 
     Raises:
         FerKitError: no such layer, or none that gives a map.
@@ -135,10 +136,10 @@ def class_maps(
     method: str = "hirescam",
     on_batch: Callable[[int], object] = lambda images: None,
 ) -> Maps:
-    """What speaks for class `classes[i]` in face i, where: float32 (N, 48, 48), 0 where nothing does.
+    """Which places speak for class `classes[i]` in face i: float32 (N, 48, 48), in units of the logit, at least 0.
 
-    images: uint8 (N, 48, 48). classes: int64 (N,). The maps of the test-time `views` are turned back and averaged,
-    as the answers are. In units of the logit; what speaks against the class is cut off.
+    images: uint8 (N, 48, 48). classes: int64 (N,). The maps of the test-time `views` are undone and averaged, as the
+    predictions are. Places that speak against the class are 0.
 
     Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Draelos and Carin, "HiResCAM", arXiv 2011.08891: with one
     dense layer behind a global average both are the same. Gradients and activations by captum.
@@ -172,12 +173,12 @@ def class_maps(
 
 
 def upsampled(maps: Tensor) -> Tensor:
-    """(B, 1, h, w) on the pixels of the face, (B, 1, 48, 48)."""
+    """Maps (B, 1, h, w) resized to the face, (B, 1, 48, 48)."""
     return F.interpolate(maps, (SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False)
 
 
 def has_attention(net: nn.Module) -> bool:
-    """Whether CBAM is in the network."""
+    """True if the network has CBAM."""
     return bool(_attention_modules(net))
 
 
@@ -223,7 +224,7 @@ def _attention_of(stage: str, seen: dict[str, Tensor]) -> Attention:
 
 
 def _attention_modules(net: nn.Module) -> dict[str, dict[str, str]]:
-    """Of each stage, by the name of what holds them: "channel" and "spatial" and the names of these modules."""
+    """For each stage, by the name of its parent module: the names of its "channel" and "spatial" modules."""
     kinds = {"ChannelAttn": "channel", "SpatialAttention": "spatial", "SpatialAttn": "spatial"}
     found: dict[str, dict[str, str]] = {}
     for name, module in net.named_modules():
@@ -234,7 +235,7 @@ def _attention_modules(net: nn.Module) -> dict[str, dict[str, str]]:
 
 @contextlib.contextmanager
 def _hooks(net: nn.Module, hooks: dict[str, Callable[..., None]]) -> Iterator[None]:
-    """Forward hooks by module name, taken off again."""
+    """Forward hooks by module name, removed at the end."""
     handles = [net.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
     try:
         yield

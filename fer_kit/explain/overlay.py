@@ -1,4 +1,4 @@
-"""Pictures of where a network looks: maps laid over faces, on sheets."""
+"""Maps laid over faces, and the sheets of them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Floats = NDArray[np.floating]
 Coloured = NDArray[np.uint8]  # (N, 96, 96, 3)
 
 ZOOM = 2  # sheets show 48 px as 96: the map is drawn at that size, so it is smooth
-STRENGTH = 0.72  # how much of a face the strongest light may cover
+STRENGTH = 0.72  # opacity of the largest map value over the face
 BANDS = {"brows and eyes": slice(8, 23), "nose and cheeks": slice(23, 32), "mouth": slice(32, 44)}
 RIM_PX = 4
 
 
 def lit(faces: NDArray[np.uint8], maps: Floats, top: Floats | float | None = None) -> Coloured:
-    """Faces (N, 48, 48) with maps (N, h, w) glowing on them.
+    """Faces (N, 48, 48) with maps (N, h, w) laid over them.
 
-    top: the map value of full light, for all or (N,) for each; the map's own largest where not given. Weak places show
-    the bare face, dimmed, so that only what counts draws the eye.
+    top: the map value with full opacity, for all faces or (N,); by default the largest value of each map. Small values
+    show the face itself, slightly dimmed.
     """
     from matplotlib import colormaps
 
@@ -39,7 +39,7 @@ def lit(faces: NDArray[np.uint8], maps: Floats, top: Floats | float | None = Non
 
 
 def bare(faces: NDArray[np.uint8]) -> Coloured:
-    """Faces (N, 48, 48) as they are, in the size and form of `lit`."""
+    """Faces (N, 48, 48) without a map, in the size and form of `lit`."""
     large = np.asarray(faces).repeat(ZOOM, axis=1).repeat(ZOOM, axis=2)
     return large[..., None].repeat(3, axis=-1)
 
@@ -47,7 +47,7 @@ def bare(faces: NDArray[np.uint8]) -> Coloured:
 def sheet(
     rows: Sequence[tuple[str, Sequence[tuple[NDArray[np.uint8], str]]]], title: str, colours: Colours = LIGHT
 ) -> Figure:
-    """A sheet with one (name, [(picture, caption), …]) a row; an empty caption with a black picture is a gap."""
+    """A sheet of rows (name, [(picture, caption), …]); an empty caption with a black picture is a gap."""
     columns = max(1, *(len(cells) for _, cells in rows))
     gap = np.zeros((48 * ZOOM, 48 * ZOOM, 3), np.uint8), ""
     cells = [cell for _, row in rows for cell in [*row, *[gap] * (columns - len(row))]]
@@ -58,9 +58,9 @@ def sheet(
 def channels(
     weights: Sequence[tuple[str, Floats]], classes: Sequence[str], title: str, colours: Colours = LIGHT
 ) -> Figure:
-    """Mean channel attention of K classes, one panel a stage: (name, (K, C)). Channels stand in order of their mean.
+    """Mean channel attention of K classes, one panel for each stage (name, (K, C)), channels sorted by their mean.
 
-    Shown is the difference to the mean over the classes: the weights themselves look alike.
+    Shown is the difference to the mean over the classes, because the weights of different classes look alike.
     """
     from matplotlib.figure import Figure
 
@@ -86,9 +86,9 @@ def channels(
 
 
 def shares(maps: Floats) -> dict[str, float]:
-    """Which share of a map's (48, 48) light falls on each band of the face, and on the rim of the image.
+    """The share of a map (48, 48) on each band of the face, and on the rim of the image.
 
-    The bands are where brows, eyes and mouth lie in the mean face of the training rows; a face may sit elsewhere.
+    The bands are those of the brows, eyes and mouth of the mean training face; a single face may lie elsewhere.
     """
     total = float(maps.sum()) or 1.0
     inside = slice(RIM_PX, -RIM_PX)
@@ -97,14 +97,14 @@ def shares(maps: Floats) -> dict[str, float]:
 
 
 def strongest_band(light: Floats) -> str:
-    """The band with the most light for its size, in two lines for below a picture."""
+    """The band with the largest share for its size, in two lines for a caption."""
     found, even = shares(light), even_shares()
     name = max(BANDS, key=lambda band: found[band] / even[band])
     return f"{found[name]:.0%} on\n{name}"
 
 
 def even_shares() -> dict[str, float]:
-    """What `shares` gives for a map that is the same everywhere: what to compare with."""
+    """`shares` of a constant map, for comparison."""
     return shares(np.ones((48, 48)))
 
 

@@ -1,4 +1,4 @@
-"""The sheets of `explain`: which faces to show, what stands below them, and the files they become."""
+"""The sheets of `explain`: choose faces, draw their maps with captions, write the files."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ from fer_kit.runs import lookup, predictions
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
 JSON = "explain.json"
-FILES = (JSON, RIGHT, WRONG, ROWS, AVERAGE, SPATIAL, CHANNEL, CHANNELS)  # all that `write` may leave
+FILES = (JSON, RIGHT, WRONG, ROWS, AVERAGE, SPATIAL, CHANNEL, CHANNELS)  # every file of `write`
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A finished fold with what it left out. ids, labels, said: int64 (N,); images: uint8 (N, 48, 48);
-    probability: float64 (N, 7), as in oof.npz.
+    """A finished fold: its network and its N held-out rows.
+
+    ids, labels, predicted: int64 (N,). images: uint8 (N, 48, 48). probability: float64 (N, 7), as in oof.npz.
     """
 
     name: str
@@ -44,13 +45,17 @@ class Subject:
     ids: NDArray[np.int64]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    said: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     probability: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What to show. rows: ids; faces: of a class on a sheet; average: of a class in the average map, at most."""
+class ExplainOptions:
+    """The options of the command.
+
+    rows: ids of further rows to show. faces: of each class on a sheet. average: faces of each class in its average
+    map, at most.
+    """
 
     rows: Sequence[int] = field(default_factory=list)
     faces: int = 4
@@ -60,7 +65,7 @@ class Wish:
 
 
 def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None) -> Subject:
-    """The network of a finished fold and the rows that it never saw.
+    """The network of a finished fold and the rows that it was not trained on.
 
     Raises:
         FerKitError: no such run or fold, not finished, without held-out rows, or trained on other data.
@@ -87,27 +92,29 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
         ids=oof.ids,
         images=np.array(competition.train.images[oof.ids]),
         labels=np.array(competition.train.labels[oof.ids]),
-        said=metrics.predicted(oof.logits),
+        predicted=metrics.predicted(oof.logits),
         probability=metrics.softmax(oof.logits),
     )
 
 
-def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
-    """Write every sheet into `out`, in place of all that an earlier call left there; yields the lines to tell."""
-    layer = explain_maps.choose_layer(subject.net, wish.layer)
-    maker = Maker(subject, layer, wish.method)
-    asked = _asked(subject, wish.rows)
-    for name in FILES:  # sheets of other rows or by another method would pass for this call's
+def write(subject: Subject, out: Path, options: ExplainOptions) -> Iterator[str]:
+    """Write every sheet into `out`, replacing the files of an earlier call; yields the lines to print."""
+    layer = explain_maps.choose_layer(subject.net, options.layer)
+    maker = Maker(subject, layer, options.method)
+    requested = _positions(subject, options.rows)
+    for name in FILES:  # sheets of other rows or another method would look like those of this call
         (out / name).unlink(missing_ok=True)
-    yield f"{subject.name}: {wish.method} at layer '{layer.name}', a map of {layer.side[0]}×{layer.side[1]}"
-    about: dict[str, Any] = {"run": subject.name, "method": wish.method, "layer": layer.name, "side": layer.side}
+    yield f"{subject.name}: {options.method} at layer '{layer.name}', a map of {layer.side[0]}×{layer.side[1]}"
+    about: dict[str, Any] = {"run": subject.name, "method": options.method, "layer": layer.name, "side": layer.side}
 
-    right, wrong = chosen(subject, True, wish.faces), chosen(subject, False, wish.faces)
+    right, wrong = chosen(subject, True, options.faces), chosen(subject, False, options.faces)
     average = [
-        spread_out(_surest_first(subject, np.flatnonzero((subject.labels == k) & (subject.said == k))), wish.average)
+        spread_out(
+            _by_confidence(subject, np.flatnonzero((subject.labels == k) & (subject.predicted == k))), options.average
+        )
         for k in range(len(CLASSES))
     ]
-    pairs = sum(map(len, right)) + 2 * sum(map(len, wrong)) + sum(map(len, average)) + 2 * len(asked)
+    pairs = sum(map(len, right)) + 2 * sum(map(len, wrong)) + sum(map(len, average)) + 2 * len(requested)
     with tqdm(total=pairs, unit=" maps", leave=False, disable=None) as bar:
         maker.on_batch = bar.update
         titles = {RIGHT: "right answers", WRONG: "wrong answers: what spoke for the answer, and what for the truth"}
@@ -118,9 +125,9 @@ def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
                 continue
             pictures.save(answer_sheet(maker, rows, titles[name]), out / name)
             yield f"wrote {out / name}"
-        if len(asked):
-            cells = [("", maker.cells(row)) for row in asked]
-            pictures.save(draw.sheet(cells, f"{subject.name}, rows asked for"), out / ROWS)
+        if len(requested):
+            cells = [("", maker.cells(row)) for row in requested]
+            pictures.save(draw.sheet(cells, f"{subject.name}, rows of --rows"), out / ROWS)
             yield f"wrote {out / ROWS}"
         means, faces = maker.averages(average)
     about["light"] = {CLASSES[k]: draw.shares(means[k]) for k in range(len(CLASSES)) if len(average[k])}
@@ -130,7 +137,7 @@ def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
         pictures.save(average_sheet(subject, means, faces, [len(rows) for rows in average]), out / AVERAGE)
         yield f"wrote {out / AVERAGE}"
     else:
-        yield "no average maps: not one held-out row is answered right"
+        yield "no average maps: no held-out row is answered right"
     if explain_maps.has_attention(subject.net):
         yield from write_attention(subject, right, average, out)
     atomic.write_json(out / JSON, about)
@@ -139,7 +146,7 @@ def write(subject: Subject, out: Path, wish: Wish) -> Iterator[str]:
 
 
 class Maker:
-    """Makes maps of one network and the pictures of a face on a sheet."""
+    """Makes the maps of one network, and the pictures of a face on a sheet."""
 
     def __init__(self, subject: Subject, layer: explain_maps.Layer, method: str) -> None:
         self.subject, self.layer, self.method = subject, layer, method
@@ -152,23 +159,23 @@ class Maker:
         return explain_maps.class_maps(net, self.layer, images, classes, views, self.method, self.on_batch)
 
     def cells(self, row: int) -> list[tuple[NDArray[np.uint8], str]]:
-        """The face, and lit for the answer; where the answer is wrong, lit for the truth too."""
-        subject, truth, said = self.subject, int(self.subject.labels[row]), int(self.subject.said[row])
-        classes = np.array([said] if said == truth else [said, truth])
+        """The face, and its map for the predicted class; for a wrong prediction also the map for the true class."""
+        subject, truth, answer = self.subject, int(self.subject.labels[row]), int(self.subject.predicted[row])
+        classes = np.array([answer] if answer == truth else [answer, truth])
         rows = np.full(len(classes), row)
         maps = self.maps(rows, classes)
         lit = draw.lit(subject.images[rows], maps)
-        odds = [f"{subject.probability[row, k]:.0%}" for k in classes]
-        below = ["" if said == truth else "for the answer", "for the truth"]
+        shares = [f"{subject.probability[row, k]:.0%}" for k in classes]
+        below = ["" if answer == truth else "for the answer", "for the truth"]
         below = [words if found.any() else "nothing for it" for words, found in zip(below, maps, strict=False)]
-        notes = [f"→ {CLASSES[said]} {odds[0]}\n{below[0]}"]
-        notes += [f"{CLASSES[truth]} {odd}\n{below[1]}" for odd in odds[1:]]
+        notes = [f"→ {CLASSES[answer]} {shares[0]}\n{below[0]}"]
+        notes += [f"{CLASSES[truth]} {share}\n{below[1]}" for share in shares[1:]]
         first = f"{CLASSES[truth]}\nrow {subject.ids[row]}"
         shown = list(zip(lit, notes, strict=True))
         return [(draw.bare(subject.images[[row]])[0], first), *shown]
 
     def averages(self, rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """Mean map and mean face of each class, (7, 48, 48) both; every face counts the same: its map sums to 1."""
+        """Mean map and mean face of each class, both (7, 48, 48). The map of each face is scaled to sum to 1."""
         means, faces = np.zeros((len(rows), 48, 48)), np.zeros((len(rows), 48, 48), np.uint8)
         for k, chosen in enumerate(rows):
             if len(chosen):
@@ -180,23 +187,23 @@ class Maker:
 
 
 def chosen(subject: Subject, right: bool, count: int) -> list[NDArray[np.int64]]:
-    """Of each true class, `count` rows answered right or wrong: from the surest to the least sure in even steps."""
-    hit = subject.said == subject.labels
+    """Of each true class, `count` rows predicted right or wrong, evenly spaced by confidence, highest first."""
+    hit = subject.predicted == subject.labels
     return [
-        spread_out(_surest_first(subject, np.flatnonzero((subject.labels == k) & (hit == right))), count)
+        spread_out(_by_confidence(subject, np.flatnonzero((subject.labels == k) & (hit == right))), count)
         for k in range(len(CLASSES))
     ]
 
 
 def spread_out(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """`count` of the rows at even distances, the first always among them; all where there are fewer."""
+    """`count` of the rows, evenly spaced and with the first; all of them if there are fewer."""
     if len(rows) <= count:
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
 
 
 def answer_sheet(maker: Maker, rows: Sequence[NDArray[np.int64]], title: str) -> Any:
-    """A line for each class that has any of these rows; the title names the classes that have none."""
+    """One line for each class with any of these rows; the title names the classes without."""
     cells = [(CLASSES[k], [cell for row in rows[k] for cell in maker.cells(row)]) for k in range(len(CLASSES))]
     none = ", ".join(name for name, found in cells if not found)
     named = f"{maker.subject.name}, {title}" + (f"; none of {none}" if none else "")
@@ -204,7 +211,7 @@ def answer_sheet(maker: Maker, rows: Sequence[NDArray[np.int64]], title: str) ->
 
 
 def average_sheet(subject: Subject, means: NDArray[np.float64], faces: NDArray[np.uint8], counts: Sequence[int]) -> Any:
-    """Mean map on the mean face of each class, and below it only what is above the mean over the classes."""
+    """Mean map on the mean face of each class, and below it the part above the mean of all classes."""
     there = [k for k in range(len(CLASSES)) if counts[k]]
     top = float(means[there].max())
     overall = means[there].mean(axis=0)
@@ -225,7 +232,7 @@ def average_sheet(subject: Subject, means: NDArray[np.float64], faces: NDArray[n
 def write_attention(
     subject: Subject, right: Sequence[NDArray[np.int64]], average: Sequence[NDArray[np.int64]], out: Path
 ) -> Iterator[str]:
-    """Spatial and channel attention over the same faces as on the sheet of right answers; channels by class."""
+    """Spatial and channel attention for faces of the sheet of right answers; channel attention by class."""
     rows = np.array([group[0] for group in right if len(group)], np.int64)
     if not len(rows):
         return
@@ -253,7 +260,7 @@ def write_attention(
             pictures.save(draw.sheet(sheet, f"{subject.name}, {title}"), out / name)
             yield f"wrote {out / name}"
     there = [k for k in range(len(CLASSES)) if len(average[k])]
-    if len(there) > 1:  # of classes that are never answered right there is nothing to show
+    if len(there) > 1:  # classes that are never predicted right have no faces to average
         by_class = [explain_maps.attention(subject.net, subject.images[average[k]]) for k in there]
         weights = [
             (f"stage {n + 1}", np.stack([of[n].channel.mean(axis=0) for of in by_class]))  # type: ignore[union-attr]
@@ -266,16 +273,16 @@ def write_attention(
 
 
 def light_table(light: dict[str, dict[str, float]], even: dict[str, float]) -> list[str]:
-    """In words where the light falls."""
+    """The table of shares as lines to print."""
     from fer_kit.cli import aligned
 
-    head = ["share of the light on", *even]
+    head = ["share of the map on", *even]
     rows = [[name, *(f"{share:.0%}" for share in shares.values())] for name, shares in light.items()]
-    return ["", *aligned([head, *rows, ["(an even light)", *(f"{share:.0%}" for share in even.values())]])]
+    return ["", *aligned([head, *rows, ["(an even map)", *(f"{share:.0%}" for share in even.values())]])]
 
 
-def _asked(subject: Subject, ids: Sequence[int]) -> NDArray[np.int64]:
-    """Positions of the ids asked for."""
+def _positions(subject: Subject, ids: Sequence[int]) -> NDArray[np.int64]:
+    """Positions of the ids of --rows."""
     for wanted in ids:
         if wanted not in subject.ids:
             raise FerKitError(
@@ -285,5 +292,5 @@ def _asked(subject: Subject, ids: Sequence[int]) -> NDArray[np.int64]:
     return np.searchsorted(subject.ids, np.array(ids, np.int64))
 
 
-def _surest_first(subject: Subject, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _by_confidence(subject: Subject, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows[np.argsort(-subject.probability[rows].max(axis=1), kind="stable")]

@@ -88,10 +88,6 @@ def test_both_methods_agree_behind_a_global_average(faces):
     assert one.any() and np.allclose(one, other, atol=1e-6)
 
 
-def test_methods_of_the_command_line_are_those_there_are():
-    assert set(explain.METHODS) == set(explain_maps.METHODS)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_has_a_layer_that_is_still_a_map(name, faces):
     net = models.build(recipes.get(name)).eval()
@@ -200,14 +196,14 @@ def test_the_command_writes_sheets_of_held_out_faces(trained, competition_dir, t
 def written(trained, competition_dir, out, monkeypatch, said):
     """What `write` tells and draws, as (title, names of the lines), where the network had answered `said(labels)`."""
     subject = sheets.load(trained, "attention-t", 1, str(competition_dir))
-    subject = dataclasses.replace(subject, said=said(subject.labels))
+    subject = dataclasses.replace(subject, predicted=said(subject.labels))
     drawn, sheet = [], overlay.sheet
     monkeypatch.setattr(
         overlay,
         "sheet",
         lambda rows, title: drawn.append((title, [one for one, _ in rows])) or sheet(rows, title),
     )
-    return list(sheets.write(subject, out, sheets.Wish(faces=1, average=2))), drawn
+    return list(sheets.write(subject, out, sheets.ExplainOptions(faces=1, average=2))), drawn
 
 
 @pytest.mark.slow
@@ -228,7 +224,7 @@ def test_classes_that_are_never_answered_right_are_named_and_the_others_shown(
 def test_without_one_right_answer_it_says_so(trained, competition_dir, tmp_path, monkeypatch):
     lines, _ = written(trained, competition_dir, tmp_path, monkeypatch, lambda labels: (labels + 1) % 7)
     assert "no right.png: there are no right answers" in lines and not (tmp_path / "right.png").exists()
-    assert "no average maps: not one held-out row is answered right" in lines and (tmp_path / "wrong.png").exists()
+    assert "no average maps: no held-out row is answered right" in lines and (tmp_path / "wrong.png").exists()
 
 
 def test_a_face_without_light_says_why(trained, competition_dir, monkeypatch):
@@ -237,7 +233,7 @@ def test_a_face_without_light_says_why(trained, competition_dir, monkeypatch):
     monkeypatch.setattr(
         maker, "maps", lambda rows, classes: np.eye(48)[None] * np.arange(1, -1, -1)[: len(rows), None, None]
     )
-    wrong = int(np.flatnonzero(subject.said != subject.labels)[0])
+    wrong = int(np.flatnonzero(subject.predicted != subject.labels)[0])
     _, answer, truth = (words.split("\n")[1] for _, words in maker.cells(wrong))
     assert (answer, truth) == ("for the answer", "nothing for it")
 

@@ -122,14 +122,14 @@ def shown(maps: Maps) -> str:
 
 
 def _light(maps: Maps) -> str:
-    """Which share of the light falls on brows and eyes, nose, mouth: the sheets in numbers."""
+    """The share of the map on each part of the face, as a table."""
     light, even = maps.about.get("light"), maps.about.get("light_if_even")
     if not isinstance(light, dict) or not isinstance(even, dict) or not light:
         return ""
     bands = list(even)
-    lines = [*light.items(), ("(an even light)", even)]
+    lines = [*light.items(), ("(an even map)", even)]
     rows = [[name, *(_share(shares, band) for band in bands)] for name, shares in lines if isinstance(shares, dict)]
-    caption = "Share of the light on each part of the face, average over right answers"
+    caption = "Share of the map on each part of the face, average over right answers"
     return html.table(caption, ["class", *bands], rows)
 
 
