@@ -1,4 +1,4 @@
-"""What the competition's data are, in numbers: counted from images and train labels, never from test labels."""
+"""The competition's data in numbers, counted from images and train labels, never from test labels."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _CHUNK = 4096  # images counted at a time, so that memory stays small
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Which images belong together: train int64 (N,), test int64 (M,), numbered alike.
+    """The twin group of each image: train int64 (N,), test int64 (M,), with common numbers.
 
-    method: how they were found, "exact" where there are no folds yet. folds: from folds.csv, None without it.
+    method: how twins were found, "exact" without folds. folds: folds.csv, None if there is none.
     """
 
     train: Ints
@@ -36,7 +36,7 @@ class Groups:
 
     @property
     def in_words(self) -> str:
-        """What counts as a twin here."""
+        """What counts as a twin."""
         if self.folds is None:
             return "exact copies only, since there is no folds.csv"
         return f"rows that share a source photo, as the folds have them (method {self.method})"
@@ -60,7 +60,7 @@ def groups_of(competition: Competition, runs_dir: Path) -> Groups:
 
 
 def facts(competition: Competition, groups: Groups) -> dict[str, Any]:
-    """Everything `explore` counts, as JSON."""
+    """Everything that `explore` counts, as JSON."""
     train, test = competition.train, competition.test
     counts = np.bincount(train.labels, minlength=NUM_CLASSES)
     present = np.flatnonzero(counts)
@@ -91,7 +91,7 @@ def grey_level_shares(images: Images) -> NDArray[np.float64]:
 
 
 def conflicting(groups: Ints, labels: Ints) -> Ints:
-    """Numbers of the groups (N,) whose rows do not all carry one label, int64, ascending."""
+    """Numbers of the groups whose rows have more than one label, ascending. groups, labels: (N,)."""
     pairs = np.unique(np.stack([groups, labels]), axis=1)[0]
     numbers, kinds = np.unique(pairs, return_counts=True)
     return np.asarray(numbers[kinds > 1], np.int64)
@@ -142,7 +142,7 @@ def _twins(labels: Ints, groups: Groups) -> dict[str, Any]:
 
 
 def _folds(folds: Folds) -> dict[str, Any]:
-    """Rows to learn from and rows held out in each fold, and the classes of the latter."""
+    """Train rows and held-out rows of each fold, and the classes of the held-out rows."""
     counts = [np.bincount(folds.labels[folds.rows_out(k)], minlength=NUM_CLASSES) for k in range(folds.count)]
     held_out = [int(count.sum()) for count in counts]
     return {

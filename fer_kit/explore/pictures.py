@@ -25,7 +25,7 @@ GROUPS_SHOWN, TWINS_A_GROUP = 14, 3  # two groups a line
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the page: its file, what it shows in words for those who cannot see it, a line below it."""
+    """A picture of the page: file name, text alternative, caption, and a function that draws it."""
 
     file: str
     alt: str
@@ -34,14 +34,14 @@ class Picture:
 
 
 def all_of(competition: Competition, groups: Groups) -> list[Picture]:
-    """Every picture, undrawn; the one of twins is missing where no twins differ in label."""
+    """Every picture, not yet drawn; the one of twins only if some twins have different labels."""
     found = [class_counts(competition), samples(competition), mean_faces(competition), levels(competition)]
     twins = different_labels(competition, groups)
     return found if twins is None else [*found, twins]
 
 
 def class_counts(competition: Competition) -> Picture:
-    """Train rows of each class: a file for slides; the page has the same bars in a table that can be read out."""
+    """Train rows of each class, as a file; the page has the same bars in a table."""
     counts = np.bincount(competition.train.labels, minlength=len(CLASSES))
     texts = [f"{count:,} ({count / counts.sum():.1%})" for count in counts]
     title = f"{counts.sum():,} train rows by class"
@@ -82,8 +82,8 @@ def mean_faces(competition: Competition) -> Picture:
     return Picture(
         "mean-faces.png",
         "The average train face of each of the seven classes and of all train rows: eight blurred faces side by side",
-        "Mean image of each class, contrast stretched alike for all. Where the means differ, position alone tells "
-        "classes apart",
+        "Mean image of each class, with the same contrast stretch for all. Differences show what the position of "
+        "features alone tells about the class",
         lambda colours: pictures.face_sheet(shown, captions, len(shown), "", (), colours),
     )
 
@@ -97,13 +97,13 @@ def levels(competition: Competition) -> Picture:
     return Picture(
         "grey-levels.png",
         "Share of pixels at each grey level from 0 to 255, a line for train and one for test",
-        "Grey levels of train and test: one line on the other means that both come from one source",
+        "Grey levels of train and test. Equal lines mean that both come from the same source",
         lambda colours: pictures.grey_levels(shares, "", colours),
     )
 
 
 def different_labels(competition: Competition, groups: Groups) -> Picture | None:
-    """Twins whose labels differ, one group a row; None where there are none."""
+    """Twins with different labels; None if there are none."""
     labels = competition.train.labels
     clash = conflicting(groups.train, labels)
     if not len(clash):
@@ -126,20 +126,20 @@ def different_labels(competition: Competition, groups: Groups) -> Picture | None
 
 
 def _mean(images: Images) -> NDArray[np.float64]:
-    """Mean image (48, 48); mid-grey where there is none."""
+    """Mean image (48, 48); medium grey without images."""
     if not len(images):
         return np.full(images.shape[1:], 127.5)
     return np.asarray(images.sum(axis=0, dtype=np.int64) / len(images), np.float64)
 
 
 def _stretched(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From the darkest to the brightest value of all of them over the whole scale."""
+    """Rescaled so that the darkest value of all is 0 and the brightest 255."""
     low, high = means.min(), means.max()
     return (means - low) * (255 / max(high - low, 1e-9))
 
 
 def _one_of_each_first(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions with the first row of every label in front, so that a cut never leaves one label alone."""
+    """Positions with the first row of each label in front, so that the first few rows show different labels."""
     first = np.sort(np.unique(labels, return_index=True)[1])
     rest = np.setdiff1d(np.arange(len(labels)), first)
     return np.concatenate([first, rest])
