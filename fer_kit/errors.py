@@ -1,4 +1,4 @@
-"""The one error class that users see, and the hint that goes with a misspelt name."""
+"""The error class for faults that users can mend, and helpers for messages."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ MOST_CHARACTERS = 4_000
 class FerKitError(Exception):
     """A fault that the user can mend.
 
-    The message is one line: the value found, what is allowed, what to do. Command lines print it
-    without a traceback and exit with 2 (see `fer_kit.cli.run`). What a faulty file puts into it cannot break that:
-    line ends become spaces, characters that a terminal would obey are spelt out, and the middle of a very long
-    message is left out.
+    The message is one line: the value found, what is allowed, what to do. Commands print it without a traceback and
+    exit with 2 (see `fer_kit.cli.run`). The content of a faulty file cannot break the line: line ends become spaces,
+    control characters are escaped, and the middle of a very long message is left out.
     """
 
     def __init__(self, message: str) -> None:
@@ -48,6 +47,6 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
 
 def did_you_mean(value: str, allowed: Iterable[str]) -> str:
-    """`" (did you mean 'attention'?)"`, or `""` where nothing allowed comes close to `value`."""
+    """`" (did you mean 'attention'?)"`, or `""` if nothing allowed is similar to `value`."""
     close = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""

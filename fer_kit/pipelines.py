@@ -1,4 +1,4 @@
-"""Look at a pipeline of albumentations before training with it, or save the built-in one to edit it.
+"""`fer-kit pipelines`: see what a pipeline of albumentations does to faces, or save the built-in one to edit it.
 
 python -m fer_kit.pipelines v3 --out mine.yaml
 python -m fer_kit.pipelines mine.yaml --picture mine.png
@@ -18,27 +18,34 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 
-FACES, DRAWS = 6, 8  # rows of the picture, and what the pipeline makes of each
+FACES, DRAWS = 6, 8  # rows of the picture, and results of the pipeline in each
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m fer_kit.pipelines`."""
     parser = cli.parser(
         "python -m fer_kit.pipelines",
-        "A pipeline of albumentations for train --augment: save the built-in one to edit it, and see on faces "
-        "what a pipeline does. A pipeline that would not work is refused as it would be there.",
+        "Pipelines of albumentations for train --augment: save the built-in one to edit it, or draw what a pipeline "
+        "does to faces. The pipeline is checked as it would be before a training.",
     )
     built_in = ", ".join(pipeline_file.BUILT_IN)
     parser.add_argument("pipeline", metavar="PIPELINE", help=f"a file (.json or .yaml), or a built-in one: {built_in}")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="save it there, as .json or .yaml")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it there, as .png: faces, and draws of each")
-    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, which keeps the parsed data")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="save the pipeline to FILE, .json or .yaml")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="save a picture to FILE, .png: faces, each with some results of the pipeline",
+    )
+    parser.add_argument("--data", help="folder with the competition's files; default: searched for")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="folder of runs, which has the cache of parsed data"
+    )
     return parser
 
 
 def body(args: argparse.Namespace) -> None:
-    """Save, draw, tell."""
+    """Save the pipeline, and draw it."""
     if args.out is None and args.picture is None:
         raise FerKitError("nothing to do: give --out FILE to save the pipeline, --picture FILE to see what it does")
     file = pipeline_file.open_file(args.pipeline)
@@ -60,7 +67,7 @@ def save(file: pipeline_file.AugmentFile, out: Path) -> None:
 
 
 def draw(file: pipeline_file.AugmentFile, args: argparse.Namespace) -> None:
-    """A sheet of train faces: each as it is, then what the pipeline makes of it."""
+    """Draw train faces: each unchanged, then with some results of the pipeline."""
     if args.picture.suffix.lower() != ".png":
         raise FerKitError(f"--picture {args.picture}: name a file .png")
     import numpy as np

@@ -1,4 +1,4 @@
-"""An epoch of batches from images that live on the device as uint8: shuffle, pick, augment, all there."""
+"""Batches of an epoch, made on the device from uint8 images: shuffle, select, augment."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fer_kit.config.train_config import TrainConfig
 
 
 def count(rows: int, batch_size: int) -> int:
-    """Batches in an epoch, the last one maybe incomplete."""
+    """Number of batches in an epoch; the last one may be incomplete."""
     return -(-rows // batch_size)
 
 
 def steps(rows: int, config: TrainConfig) -> int:
-    """Optimizer steps in an epoch."""
+    """Number of optimizer steps in an epoch."""
     return count(count(rows, config.batch_size), config.accumulate)
 
 

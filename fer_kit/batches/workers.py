@@ -1,4 +1,4 @@
-"""An epoch of batches augmented by a pipeline of albumentations in worker processes; `batches.epoch` from outside."""
+"""Batches of an epoch augmented by a pipeline of albumentations in worker processes; same interface as `epoch`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def epochs_of(file: AugmentFile | None, workers: int | None, face: NDArray[np.ui
 
 
 def default_workers() -> int:
-    """As many as this process may use cores, `MOST_WORKERS` at most."""
+    """The number of cores that this process may use, at most `MOST_WORKERS`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_WORKERS)
 
@@ -82,7 +82,7 @@ class UserBatches:
             )
 
     def _made(self, images: Tensor) -> Iterator[Pixels]:
-        """What the workers make of the orders."""
+        """The batches that the workers return."""
         try:
             for pixels in self._loader(images):
                 if isinstance(pixels, str):
@@ -120,7 +120,7 @@ def moved(x: Tensor, device: torch.device) -> Tensor:
 
 
 class Orders(Sampler[Order]):
-    """What the workers are to make in this epoch."""
+    """The batches that the workers make in this epoch."""
 
     def __init__(self) -> None:
         self.now: list[Order] = []
@@ -154,7 +154,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 def one_thread(worker: int) -> None:
-    """Keep a worker to the core that it has."""
+    """Let a worker use one core."""
     import cv2
 
     cv2.setNumThreads(0)

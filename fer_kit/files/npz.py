@@ -1,7 +1,7 @@
-"""Reading .npz files from anywhere: plain arrays of a size that the file's own bytes bear out, and nothing else.
+"""Read .npz files from untrusted sources: only plain arrays, of the size that the file really contains.
 
-`numpy.load` trusts what a file says of itself: it sets memory aside for any shape in a header, unpacks a few kilobytes
-to as many gigabytes, takes the last of two members with one name, and lets through what zip and Python's parser raise.
+`numpy.load` trusts a file: it allocates memory for any shape in a header, unpacks a few kilobytes to as many
+gigabytes, takes the last of two members with one name, and raises whatever zip and Python's parser raise.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 def read(path: Path, allowed: Collection[str], again: str) -> dict[str, NDArray[Any]]:
-    """The arrays in `path` by name. No code in the file is run, and no more memory taken than its arrays need.
+    """The arrays in `path` by name. No code in the file is run, and no more memory is used than the arrays need.
 
-    allowed: names that may be there. again: how such a file is made anew, to end an error with.
+    allowed: names of arrays that may be in the file. again: how to make such a file again, for error messages.
 
     Raises:
         FerKitError: missing, not a whole .npz file, Python objects or an unknown name in it, more bytes than
@@ -52,7 +52,7 @@ def read(path: Path, allowed: Collection[str], again: str) -> dict[str, NDArray[
 
 
 def _members(archive: zipfile.ZipFile, allowed: Collection[str], most_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """The arrays' places in the archive by name, once names and sizes are as they may be."""
+    """The members of the archive by array name, after a check of names and sizes."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(_SUFFIX)

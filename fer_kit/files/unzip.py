@@ -1,4 +1,4 @@
-"""Unpacking a zip from elsewhere: whole and undamaged, and no name leads out of the folder."""
+"""Unpack a zip from an untrusted source: only if it is undamaged and no name leads out of the folder."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
-# What zipfile raises on damaged bytes. It trusts the offsets in them: ValueError, OverflowError and struct.error come
-# from there, OSError from seeking to them; RuntimeError is an encrypted or unknown kind of member.
+# What zipfile raises for damaged files. It trusts their offsets, hence ValueError, OverflowError, struct.error and,
+# from seeking, OSError; RuntimeError means an encrypted member or one of an unknown kind.
 FAULTS: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, ValueError, OverflowError, RuntimeError, KeyError, IndexError),
@@ -27,11 +27,11 @@ _MOST_TIMES, _FREE_BYTES = 200, 1 << 30  # digits shrink to a third; beyond both
 
 
 def members(path: Path) -> list[zipfile.ZipInfo]:
-    """The files in the zip `path`, after a look at every byte of it.
+    """The files in the zip `path`, after all bytes were checked.
 
     Raises:
-        FerKitError: damaged, encrypted, or a name leads out of the folder, is a link or stands twice. The zip is
-            removed then, so that the next download starts anew.
+        FerKitError: the zip is damaged or encrypted, or a name leads out of the folder, is a link or occurs twice. The
+            zip is then removed, so that the next download starts again.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -52,7 +52,7 @@ def members(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def unpack(path: Path, chosen: Sequence[zipfile.ZipInfo], folder: Path) -> None:
-    """Write the members `chosen`, from `members`, below `folder`; each file appears whole or not at all.
+    """Write the members `chosen`, from `members`, below `folder`; each file appears complete or not at all.
 
     Raises:
         FerKitError: `folder` cannot be written, or a link in it would lead a file elsewhere.
@@ -67,14 +67,14 @@ def unpack(path: Path, chosen: Sequence[zipfile.ZipInfo], folder: Path) -> None:
 
 
 def bomb(unpacked_bytes: int, path: Path) -> str:
-    """What is wrong with a zip at `path` that unpacks to so many bytes; "" where nothing is."""
+    """The fault of a zip at `path` that unpacks to `unpacked_bytes`; "" if that is plausible."""
     if unpacked_bytes <= max(_FREE_BYTES, _MOST_TIMES * path.stat().st_size):
         return ""
     return f"unpacks to {unpacked_bytes:,} bytes, more than {_MOST_TIMES} times its size"
 
 
 def _fault_of_names(found: Sequence[zipfile.ZipInfo]) -> str:
-    """What is wrong with the first name that must not be unpacked, "" where all are fine."""
+    """The fault of the first name that must not be unpacked; "" if there is none."""
     seen: set[str] = set()
     for member in found:
         name = member.filename

@@ -1,4 +1,4 @@
-"""`fer-kit folds`: find twins and deal the train rows into folds."""
+"""`fer-kit folds`: find twins and split the train rows into folds."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m fer_kit.folds`."""
     parser = cli.parser(
         "python -m fer_kit.folds",
-        "Find twins (rows that share a source photo) among train and test images and deal the train rows into"
-        " stratified folds that no twin crosses: folds.csv, folds-test.csv and folds.json in the run folder.",
+        "Find twins (rows that share a source photo) among train and test images and split the train rows into"
+        " stratified folds with all twins in one fold: folds.csv, folds-test.csv and folds.json in the folder of runs.",
     )
-    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="run folder to write into")
-    parser.add_argument("--folds", type=int, default=5, help="how many folds")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffle before dealing")
-    parser.add_argument("--method", choices=twins.METHODS, default="auto", help="how twins are searched")
-    parser.add_argument("--force", action="store_true", help="replace other folds; runs trained on them stay behind")
+    parser.add_argument("--data", help="folder with the competition's files; default: searched for")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, where the files are written")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the shuffle before the split")
+    parser.add_argument("--method", choices=twins.METHODS, default="auto", help="how twins are searched for")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace other folds; runs trained on them cannot be used with the new ones",
+    )
     return parser
 
 

@@ -1,9 +1,9 @@
-"""Folds: made once, written to a file, and carried by digest in every run.
+"""Make folds: once, in a file whose digest every run records.
 
     python -m fer_kit.folds --data data --runs runs
 
-Twins (rows that share a source photo, see `fer_kit.folds.twins`) are found over train and test images
-together, without labels; the train rows are then dealt into stratified folds that keep every group whole.
+Twins (rows that share a source photo, see `fer_kit.folds.twins`) are searched for among train and test images
+together, without labels; the train rows are then split into stratified folds that keep every group together.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ SCHEMA = 1
 
 
 def assign(keys: NDArray[np.bytes_], labels: Ints, groups: Ints, count: int = 5, seed: int = 0) -> Ints:
-    """Deal rows into `count` stratified folds that keep groups whole: the fold of each row, int64 (N,).
+    """Split rows into `count` stratified folds that keep groups together: the fold of each row, int64 (N,).
 
-    keys: (N,) a content hash of each row (`twins.content_keys`). Rows are put in order of hash and label
-    first, so that the fold of an image depends on the set of images, not on the order of the file.
+    keys: (N,) a content hash of each row (`twins.content_keys`). Rows are first sorted by hash and label,
+    so that the fold of an image depends on the set of images, not on the order of the file.
 
     Raises:
         FerKitError: fewer than two folds, a seed that is negative or beyond 32 bits, or too few groups or rows.
@@ -67,13 +67,13 @@ def assign(keys: NDArray[np.bytes_], labels: Ints, groups: Ints, count: int = 5,
         )
     order = np.lexsort((labels, keys))
     names = twins.by_first_appearance(groups[order])
-    # shuffled here: scikit-learn before 1.8 mixes up the groups where it shuffles (its pull request 32540), and its
-    # folds are then not stratified; this way every version deals as the mended ones do
+    # Shuffled here: scikit-learn before 1.8 confuses groups when it shuffles (its pull request 32540), so that its
+    # folds are not stratified. This way every version gives the folds of the corrected ones.
     shuffled = np.arange(names.max() + 1)
     np.random.RandomState(seed).shuffle(shuffled)
     splitter = StratifiedGroupKFold(count)
     folds = np.full(len(labels), -1)
-    with warnings.catch_warnings():  # classes with fewer rows than folds: `report` says so in our words
+    with warnings.catch_warnings():  # classes with fewer rows than folds: `report` says so
         warnings.filterwarnings("ignore", "The (least populated class|number of unique classes)", UserWarning)
         parts = splitter.split(np.zeros(len(labels)), labels[order], np.argsort(shuffled)[names])
         for fold, (_, out) in enumerate(parts):
@@ -85,7 +85,7 @@ def assign(keys: NDArray[np.bytes_], labels: Ints, groups: Ints, count: int = 5,
 
 @dataclass(frozen=True)
 class Made:
-    """What the command writes: the bytes of folds.csv and folds-test.csv, and the record of how they came to be."""
+    """What the command writes: the bytes of folds.csv and folds-test.csv, and the record of how they were made."""
 
     folds: Folds
     test_groups: Ints
@@ -95,9 +95,9 @@ class Made:
 
 
 def make(competition: Competition, count: int = 5, seed: int = 0, method: str = "auto", progress: bool = False) -> Made:
-    """Find the twins among all images of `competition` and deal its train rows into `count` folds.
+    """Find the twins among all images of `competition` and split its train rows into `count` folds.
 
-    method: one of `twins.METHODS`; progress: show a bar on stderr where that is a terminal
+    method: one of `twins.METHODS`; progress: show a bar on stderr if that is a terminal
 
     Raises:
         FerKitError: as in `twins.find` and `assign`.
@@ -126,7 +126,7 @@ def make(competition: Competition, count: int = 5, seed: int = 0, method: str = 
 
 
 def statistics(folds: Folds, test_groups: Ints) -> dict[str, Any]:
-    """What a reader wants to know of folds and twins: counts, conflicts, test rows with twins, sizes and classes."""
+    """Statistics of folds and twins: counts, conflicting labels, test rows with twins, sizes and classes."""
     sizes = np.bincount(folds.groups)
     both = np.bincount(np.concatenate([folds.groups, test_groups]))
     kinds = np.zeros((len(sizes), NUM_CLASSES), bool)
@@ -177,12 +177,12 @@ def report(made: Made) -> str:
 
 
 def write(folder: Path, made: Made, force: bool = False) -> bool:
-    """Write folds.csv, folds-test.csv and folds.json into `folder`; False where the same folds lay there already.
+    """Write folds.csv, folds-test.csv and folds.json into `folder`; False if the same folds are already there.
 
-    Wherever a folds.csv lies, the other two fit it: it is written last, and removed first when replaced.
+    If folds.csv exists, the other two files belong to it: it is written last, and removed first when replaced.
 
     Raises:
-        FerKitError: other folds lie there and `force` is not set; the folder cannot be written, and is as it was.
+        FerKitError: the folder has other folds and `force` is not set, or cannot be written; it is left unchanged.
     """
     path, test_path = folder / "folds.csv", folder / "folds-test.csv"
     before = path.read_bytes() if path.exists() else None

@@ -1,4 +1,4 @@
-"""What a network leaves out of its training: one fold, none of them, or two. How that is typed, filed and seeded.
+"""Which folds a network holds out: one, none, or two. How that is typed, named as a folder, and seeded.
 
 | typed | as a value | folder | what for |
 | --- | --- | --- | --- |
@@ -25,7 +25,7 @@ _TYPED = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
 def parse(text: str) -> Fold:
-    """The fold that somebody typed; made for argparse.
+    """The fold in a command line; a type for argparse.
 
     Raises:
         argparse.ArgumentTypeError: not a number, "full" or two different numbers joined by "+".
@@ -88,7 +88,7 @@ def typed(fold: Fold) -> str:
 
 
 def left_out(fold: Fold) -> tuple[int, ...]:
-    """The numbers of the folds left out, ascending."""
+    """The numbers of the folds held out, ascending."""
     return (fold,) if isinstance(fold, int) else fold
 
 
@@ -110,7 +110,7 @@ def recorded(fold: Fold) -> int | list[int]:
 
 
 def seed_number(fold: Fold, count: int) -> int:
-    """A number of its own for each fold of `count`, for seeds: that of a single fold is the fold's."""
+    """A different number for each choice of folds out of `count`, for seeds; for a single fold its own number."""
     if isinstance(fold, int):
         return fold
     return count if not fold else count + 1 + fold[0] * count + fold[1]

@@ -19,8 +19,8 @@ Ints = NDArray[np.int64]
 class Split:
     """Positions of train rows, int64 and ascending: no row, and no twin group, is in two of the three.
 
-    train: the network learns from these. watch: cut from the other folds for early stopping and plateaus, empty
-    where the config watches nothing. out: the fold's own rows, which become out-of-fold predictions.
+    train: rows to learn from. watch: taken from the other folds for early stopping and plateau schedules, empty if the
+    config needs no watched rows. out: the rows of the fold, which get out-of-fold predictions.
     """
 
     train: Ints
@@ -29,7 +29,7 @@ class Split:
 
 
 def split(folds: Folds, fold: Fold, config: TrainConfig) -> Split:
-    """Split the rows for `fold`; the watched slice is drawn by (seed, fold) and keeps twin groups whole.
+    """Split the rows for `fold`; the watched rows are drawn by (seed, fold) and keep twin groups together.
 
     Raises:
         FerKitError: there is no such fold, or nothing is left to train on.

@@ -1,4 +1,4 @@
-"""The folds file: its type, reading it, and what a valid one must satisfy.
+"""Read and check folds.csv and folds-test.csv.
 
 folds.csv       id,label,group,fold   one line for each row of train.csv
 folds-test.csv  id,group              one line for each row of test.csv, groups numbered as in folds.csv
@@ -32,7 +32,7 @@ REMAKE = "make the folds again with python -m fer_kit.folds --force"
 
 @dataclass(frozen=True)
 class Folds:
-    """Which fold holds out which train row; ids ascending from 0.
+    """The fold that holds out each train row; ids ascending from 0.
 
     ids, labels, groups, folds: int64 (N,); group numbers are shared with the test rows' groups
     digest: sha256 of the folds.csv that holds them, 64 hex digits
@@ -46,7 +46,7 @@ class Folds:
 
     @property
     def count(self) -> int:
-        """How many folds there are."""
+        """Number of folds."""
         return int(self.folds.max()) + 1
 
     def rows_out(self, fold: int) -> Ints:
@@ -77,7 +77,7 @@ def read(path: Path | str, expected: str | None = None, used_by: str = "") -> Fo
             "file back"
         )
     _check_ids(path, table[:, 0])
-    line = np.argsort(table[:, 0]) + 2  # of each id, for messages; 1 is the header
+    line = np.argsort(table[:, 0]) + 2  # line of each id, for messages; line 1 is the header
     ids, labels, groups, folds = np.ascontiguousarray(table[line - 2].T)
 
     bad = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))

@@ -1,6 +1,6 @@
-"""The one seam to Kaggle: the `kaggle` program as a subprocess, its answers as types, its failures as errors.
+"""The only access to Kaggle: the `kaggle` program as a subprocess, with typed answers and errors.
 
-An exit code of 0 is never believed: the text is read, then what arrived is looked at.
+An exit code of 0 does not mean success: the text is parsed, and downloaded files are checked.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _sleep = time.sleep  # one place for tests that run whole commands
 
 
 class Client:
-    """Runs the kaggle program; every method raises a `fer_kit.kaggle.errors.KaggleError` where it fails.
+    """Runs the kaggle program; every method raises a `fer_kit.kaggle.errors.KaggleError` if it fails.
 
-    Reading is tried again after transient failures (asked too often, server trouble, web pages instead of data, lost
-    connections), refusals never, pushing only where Kaggle surely did not get it, submitting never.
+    Reading is repeated after transient failures (rate limits, server errors, web pages instead of data, lost
+    connections), but not after refusals; a push only if Kaggle certainly did not receive it; a submission never.
 
     Args:
         environ: the environment with the credentials; os.environ where not given.
@@ -56,7 +56,7 @@ class Client:
         self._program = Program(os.environ if environ is None else environ, sleep or _sleep, random, self._timeouts)
 
     def user(self) -> str:
-        """The owner's name that belongs to the credentials; Kaggle is asked only for tokens.
+        """The account name that belongs to the credentials; Kaggle is asked only if they are a token.
 
         Raises:
             NoCredentials: none are set, or Kaggle refuses them.
@@ -73,7 +73,7 @@ class Client:
     def download_competition(
         self, slug: str, folder: Path, *, timeout_s: float | None = None, tick: Callable[[], None] | None = None
     ) -> Path:
-        """Fetch `<folder>/<slug>.zip`; an interrupted download is taken up where it stopped.
+        """Download `<folder>/<slug>.zip`; an interrupted download is continued.
 
         Args:
             slug: the competition.
@@ -107,7 +107,7 @@ class Client:
         Raises:
             PushRefused: Kaggle did not take it, or took it without its inputs.
             SessionCapReached: too many sessions are running.
-            AnswerLost: a run may or may not have started; look at `kernel_state` before trying again.
+            AnswerLost: it is unknown whether a run started; check `kernel_state` before another push.
         """
         subject = Subject("kernel", _kernel_id(folder))
         words = ["kernels", "push", "-p", str(folder)]
@@ -171,8 +171,8 @@ class Client:
 
         Raises:
             UploadFailed, DailyLimitReached, CompetitionClosed, RulesNotAccepted, UnknownSlug, RateLimited,
-            NoCredentials, NetworkGone: surely nothing was submitted.
-            AnswerLost: nobody knows; look in `submissions` for the message before trying again.
+            NoCredentials, NetworkGone: nothing was submitted.
+            AnswerLost: it is unknown whether the file was submitted; look in `submissions` for the message first.
         """
         subject = Subject("competition", slug)
         kaggle_credentials.find(self._program.environ)
@@ -191,7 +191,7 @@ class Client:
         raise _answer_lost(file, slug, answer.said) if fault.may_have_arrived and not early else fault
 
     def submissions(self, slug: str) -> list[Submission]:
-        """Own entries, newest first: the latest 200, which is as far as the client can be made to list them."""
+        """The account's latest 200 entries, newest first; the client cannot list more."""
         subject = Subject("competition", slug)
         words = ("competitions", "submissions", slug, "--format", "json", "--page-size", _PAGE_SIZE)
         return answers.submissions(self._program.run(subject, *words).out, slug)

@@ -1,4 +1,4 @@
-"""What the client's words mean when something failed, and the sentence that tells the user what to do."""
+"""Classify the client's messages about failures, and say what the user can do."""
 
 from __future__ import annotations
 

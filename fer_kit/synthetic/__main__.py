@@ -1,4 +1,4 @@
-"""`fer-kit synthetic`: draw a competition."""
+"""`fer-kit synthetic`: write a synthetic competition."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from fer_kit.synthetic.draw import draw, write, write_sheet
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m fer_kit.synthetic`."""
     parser = cli.parser(
-        "python -m fer_kit.synthetic", "Draw a competition: faces with expressions, wrong labels, twins and faults."
+        "python -m fer_kit.synthetic",
+        "Write a synthetic competition: drawn faces with expressions, with wrong labels, twins and faulty images.",
     )
-    parser.add_argument("folder", metavar="DIR", type=Path, help="where train.csv and test.csv go")
-    parser.add_argument("--rows", type=int, default=3000, help="train rows")
-    parser.add_argument("--test-rows", type=int, default=750, help="test rows")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same bytes")
-    parser.add_argument("--with-labels", action="store_true", help="write icml_face_data.csv with the test labels too")
-    parser.add_argument("--sheet", metavar="FILE.png", type=Path, help="write a picture sheet of the faces too")
-    parser.add_argument("--force", action="store_true", help="write over train.csv and test.csv that were not drawn")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder for train.csv and test.csv")
+    parser.add_argument("--rows", type=int, default=3000, help="number of train rows")
+    parser.add_argument("--test-rows", type=int, default=750, help="number of test rows")
+    parser.add_argument("--seed", type=int, default=0, help="seed; the same seed gives the same files")
+    parser.add_argument(
+        "--with-labels", action="store_true", help="also write icml_face_data.csv, which has the test labels"
+    )
+    parser.add_argument("--sheet", metavar="FILE.png", type=Path, help="also write a picture of the faces")
+    parser.add_argument(
+        "--force", action="store_true", help="replace train.csv and test.csv that this command did not write"
+    )
     return parser
 
 
@@ -48,7 +53,7 @@ def _body(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command; exit code 0, 2 for a user error, 130 when interrupted."""
     return cli.run(build_parser, _body, argv)
 
 

@@ -1,8 +1,8 @@
-"""A drawn competition: the real one's files, proportions and faults, in seconds and without a download.
+"""A synthetic competition: files, proportions and faults of the real one, in seconds and without a download.
 
     python -m fer_kit.synthetic DIR
 
-The faces come from `fer_kit.synthetic.faces`. What is wrong with the real data is planted here, in known places:
+The faces come from `fer_kit.synthetic.faces`. The faults of the real data are planted in known places:
 wrong labels, twins (the same photo again, see `fer_kit.synthetic.near_copies`), twins that disagree on the label, twins
 across train and test, flat images, 16 Happy to one Disgust.
 """
@@ -40,9 +40,9 @@ _CSV_NAMES = ("train.csv", "test.csv", "icml_face_data.csv", "fer2013.csv")
 
 @dataclass(frozen=True)
 class SyntheticCompetition:
-    """A drawn competition with the truth about it.
+    """A synthetic competition with the true labels.
 
-    N train rows and M test rows. Where both count, they are numbered through: train 0 … N−1, test N … N+M−1.
+    N train rows and M test rows. Rows of both are numbered together: train 0 … N−1, test N … N+M−1.
 
     Attributes:
         seed: what `draw` was given.
