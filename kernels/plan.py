@@ -80,6 +80,11 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
             )
     resolved = resolve(TrainRequest(0, args.recipe, tuple(args.set), args.tag, augment=args.augment))
     config, run = resolved.config, resolved.run
+    if OWN_NAME.fullmatch(config.model):
+        raise FerKitError(
+            f"--set model={config.model}: a network of your own does not travel with a kernel; train this run here, "
+            "with python -m fer_kit.train"
+        )
     source = None if args.weights is None else weights.check(args.weights)
     if source is not None and source != config.weights and args.tag is None:
         raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")

@@ -22,7 +22,9 @@ from fer_kit.config.settings import TABLE
 SHELLS = ("bash", "zsh")
 NAMES = {  # option or metavar: the function below that completes it
     "--recipe": "recipes",
+    "--recipes": "recipes",
     "--set": "settings",
+    "--settings": "settings",
     "settings NAME": "setting",
     "RUN": "runs",
     "--delete": "runs",

@@ -12,7 +12,7 @@ from typing import Any
 from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.runs import folders
+from fer_kit.runs import folders, lookup
 
 
 def delete(runs_dir: Path, name: str, yes: bool) -> None:
@@ -44,9 +44,7 @@ def existing(runs_dir: Path, name: str) -> Path:
     Raises:
         FerKitError: no such run.
     """
-    if name not in folders.list_runs(runs_dir):
-        folders.status(runs_dir, name)  # raises, with a suggestion
-    return runs_dir / name
+    return lookup.find_run(runs_dir, name).folder
 
 
 @contextlib.contextmanager

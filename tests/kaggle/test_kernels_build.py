@@ -101,6 +101,7 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
     [
         (["--recipe", "residul"], "no recipe 'residul' (did you mean 'residual'?)"),
         (["--set", "lr=1e-4"], "--set lr=1e-4 changes the recipe; name the changed run with --tag NAME"),
+        (["--set", "model=nets:Small", "--tag", "x"], "model=nets:Small: a network of your own does not travel"),
         (["--set", "lr=fast", "--tag", "x"], "--set lr=fast: 'fast' is not of type float"),
         (["--set", "targets=soft.npz", "--tag", "x"], "a file of soft targets does not travel with a kernel"),
         (["--set", "augment=mine.yaml", "--tag", "x"], "augment='mine.yaml' is not NAME@ and 16 digits"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fer_kit.config.results import RESULTS
 from fer_kit.config.settings import TABLE
 from fer_kit.listing import recipes as list_recipes
 from fer_kit.listing import settings as list_settings
+from tests.helpers.source_tree import HEAVY
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,3 +76,17 @@ def test_settings_as_json(capsys):
 def test_the_page_is_that_of_the_table():
     """Make it again with `fer-kit settings --markdown > docs/settings.md`."""
     assert (ROOT / "docs" / "settings.md").read_text() == list_settings.markdown(list(TABLE.values()))
+
+
+def test_listing_loads_nothing_heavy(tmp_path):
+    (tmp_path / "runs").mkdir()
+    program = f"""
+import sys
+from fer_kit.__main__ import main
+for words in (["recipes"], ["settings"], ["settings", "lr"], ["runs"], ["completion", "bash"]):
+    assert main(words) == 0, words
+print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
