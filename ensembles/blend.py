@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ensembles import full_fit, record, report
+from ensembles import blend_files, full_fit, report
 from ensembles import members as choice
 from ensembles import rows as common_rows
 from ensembles.fit import crossfit, methods
@@ -26,7 +26,7 @@ from ensembles.fit.crossfit import AUTO
 from ensembles.fit.methods import METHODS
 from ensembles.members import Member
 from ensembles.rows import Rows
-from ensembles.study import Study, alone, study
+from ensembles.scores import ScoredBlend, alone, score_blend
 from ensembles.twins import blend as twin_blend
 from ensembles.twins.blend import Twins
 from ensembles.twins.pairs import MODES, OFF
@@ -169,12 +169,13 @@ def blend(request: BlendRequest, name: str) -> None:
     members, full = full_fit.put(runs_dir, members, request.full_fit)
     members = choice.by_recipe(members)
     made, pool = make(members, rows, request)
-    twins = twin_blend.study(members, rows, made.oof, made.test, request.twins, table, why_none, made.lines)
+    mode, tried = request.twins, made.methods
+    twins = twin_blend.look_up_and_forecast(members, rows, made.oof, made.test, mode, table, why_none, tried)
 
-    meta = full_fit.marked(record.build_meta(name, members, rows, made), request.full_fit, full)
+    meta = full_fit.marked(blend_files.build_meta(name, members, rows, made), request.full_fit, full)
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)
     test = Predictions(members[0].test.ids, made.test, meta)
-    about = record.build(runs_dir, members, rows, made, meta, pool)
+    about = blend_files.build(runs_dir, members, rows, made, meta, pool)
     about = replace(
         about,
         full_fit=FullFitRecord(how=request.full_fit, sha256=full) if full else None,
@@ -185,10 +186,11 @@ def blend(request: BlendRequest, name: str) -> None:
         ),
     )
     blends = [(folder, oof, test, about), *with_twins(folder, oof, test, about, twins)]
-    unchanged = [record.is_there(place, told, request.force) for place, *_, told in blends]  # refusals before any file
+    # every refusal comes before any file is written
+    unchanged = [blend_files.is_there(place, told, request.force) for place, *_, told in blends]
     for one, there in zip(blends, unchanged, strict=True):
         if not there:
-            record.write(*one)
+            blend_files.write(*one)
     drawn = draw(folder, name, members, made, unchanged[0]) if request.pictures else []
 
     for state in left_out:
@@ -206,7 +208,7 @@ def blend(request: BlendRequest, name: str) -> None:
         follow.send(place, request.wandb, request.data)
 
 
-def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[Study, str]:
+def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[ScoredBlend, str]:
     """The blend that the options ask for, and whether given weights are for a mean of "mean" or "logmean"."""
     method, pool, weights = request.method, "logmean", None
     if request.weights is not None:
@@ -225,7 +227,7 @@ def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[
     if len(members) * len(rows) * 7 > SLOW and sys.stderr.isatty():
         print(f"fitting {len(members)} members over {len(rows.fold_numbers)} folds …", file=sys.stderr)
     fits = crossfit.cross_fit(members, rows, request.temperatures == FITTED, weights, pool)
-    return study(members, rows, fits, method), pool
+    return score_blend(members, rows, fits, method), pool
 
 
 def with_twins(
@@ -240,7 +242,7 @@ def with_twins(
     return [(place, *looked_up, twin_blend.record_of(about, meta, twins))]
 
 
-def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchanged: bool) -> list[str]:
+def draw(folder: Path, name: str, members: Sequence[Member], made: ScoredBlend, unchanged: bool) -> list[str]:
     """Write the pictures, where there is something to see and they are not there yet; their names."""
     if made.values is None:
         return []
@@ -248,7 +250,7 @@ def draw(folder: Path, name: str, members: Sequence[Member], made: Study, unchan
     if not (unchanged and (folder / CORRELATION).is_file()):
         pictures.save(pictures.alike(names, made.correlation, made.disagreement), folder / CORRELATION)
     if not (unchanged and (folder / WEIGHTS).is_file()):
-        title = f"blend '{name}' by {made.method}, {made.line.held_out.accuracy:.2%} cross-fitted"
+        title = f"blend '{name}' by {made.method}, {made.scores.held_out.accuracy:.2%} cross-fitted"
         shares = None if made.shares is None else made.shares.tolist()
         value, error = made.values.accuracy.tolist(), made.values.error.tolist()
         pictures.save(pictures.members(names, shares, value, error, title), folder / WEIGHTS)

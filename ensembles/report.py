@@ -12,7 +12,7 @@ from ensembles.fit.crossfit import AUTO, GIVEN, ONE
 from ensembles.fit.methods import METHODS, SINGLE
 from ensembles.members import RUN, Member
 from ensembles.rows import Rows
-from ensembles.study import Study
+from ensembles.scores import ScoredBlend
 from ensembles.twins.forecast import Forecast
 from fer_kit import metrics
 from fer_kit.cli import aligned
@@ -27,22 +27,27 @@ SURE = 0.05  # p below which two blends are told apart
 
 
 def report(
-    name: str, members: Sequence[Member], rows: Rows, study: Study, runs_dir: str, forecasts: Mapping[str, Forecast]
+    name: str,
+    members: Sequence[Member],
+    rows: Rows,
+    scored: ScoredBlend,
+    runs_dir: str,
+    forecasts: Mapping[str, Forecast],
 ) -> list[str]:
     """All lines but those on files. forecasts: by method, or none."""
-    lines = [*member_table(members, rows, study), ""]
-    if study.values is not None:
-        lines += [*method_table(study, forecasts), ""]
-    lines += headline(name, rows, study)
-    lines += [comparison_line(comparison) for comparison in study.comparisons]
-    lines += drop_lines(members, study)
+    lines = [*member_table(members, rows, scored), ""]
+    if scored.values is not None:
+        lines += [*method_table(scored, forecasts), ""]
+    lines += headline(name, rows, scored)
+    lines += [comparison_line(comparison) for comparison in scored.comparisons]
+    lines += drop_lines(members, scored)
     if rows.path is None:
         where = f"{runs_dir}/folds.csv is not there: members were checked against each other only"
         lines.append(f"{where}, and intervals take twins for strangers")
     return lines
 
 
-def member_table(members: Sequence[Member], rows: Rows, study: Study) -> list[str]:
+def member_table(members: Sequence[Member], rows: Rows, scored: ScoredBlend) -> list[str]:
     """One line a member, best first."""
     table = [["member", "accuracy", "± folds", "log loss", "T", "weight", "value"]]
     for number, member in enumerate(members):
@@ -54,34 +59,34 @@ def member_table(members: Sequence[Member], rows: Rows, study: Study) -> list[st
                 f"{metrics.accuracy(member.oof.logits, rows.labels):.2%}",
                 f"{spread:.2%}",
                 f"{metrics.log_loss(member.oof.logits, rows.labels):.4f}",
-                f"{study.temperatures[number]:.2f}",
-                "–" if study.shares is None else f"{study.shares[number]:.3f}",
+                f"{scored.temperatures[number]:.2f}",
+                "–" if scored.shares is None else f"{scored.shares[number]:.3f}",
                 "–"
-                if study.values is None
-                else f"{100 * study.values.accuracy[number]:+.2f} ± {100 * study.values.error[number]:.2f}",
+                if scored.values is None
+                else f"{100 * scored.values.accuracy[number]:+.2f} ± {100 * scored.values.error[number]:.2f}",
             ]
         )
     lines = aligned(table)
     note = "T: temperature; value: points of cross-fitted accuracy lost without the member, ± standard error"
-    return [*lines, *([] if study.values is None else [note])]
+    return [*lines, *([] if scored.values is None else [note])]
 
 
-def method_table(study: Study, forecasts: Mapping[str, Forecast]) -> list[str]:
+def method_table(scored: ScoredBlend, forecasts: Mapping[str, Forecast]) -> list[str]:
     """Fitted and cross-fitted scores side by side, and the leaderboard forecast where there is one; a line a method."""
     ahead = ["forecast"] if forecasts else []
     table = [["method", "fitted", "cross-fitted", "95% interval", *ahead, "log loss", "optimism", ""]]
-    for line in study.lines:
-        held = line.held_out
+    for method in scored.methods:
+        held = method.held_out
         table.append(
             [
-                ("→ " if line is study.line else "  ") + line.method,
-                f"{line.fitted_accuracy:.2%}",
+                ("→ " if method is scored.scores else "  ") + method.method,
+                f"{method.fitted_accuracy:.2%}",
                 f"{held.accuracy:.2%}",
                 interval(held),
-                *([f"{forecasts[line.method].accuracy:.2%}"] if forecasts else []),
+                *([f"{forecasts[method.method].accuracy:.2%}"] if forecasts else []),
                 f"{held.log_loss:.4f}",
-                f"{100 * line.optimism:+.2f}",
-                ABOUT[line.method],
+                f"{100 * method.optimism:+.2f}",
+                ABOUT[method.method],
             ]
         )
     return [
@@ -90,26 +95,26 @@ def method_table(study: Study, forecasts: Mapping[str, Forecast]) -> list[str]:
     ]
 
 
-def headline(name: str, rows: Rows, study: Study) -> list[str]:
+def headline(name: str, rows: Rows, scored: ScoredBlend) -> list[str]:
     """The score to believe, and how the blend was made. Further scores of the same blend belong beside it."""
-    held = study.line.held_out
+    held = scored.scores.held_out
     photos = len(np.unique(rows.groups))
     of = f" of {photos:,} photos" if rows.path else ""
     strangers = "; the folds know no twins, and the interval takes all for strangers" if photos == len(rows) else ""
-    how = f"method {study.method}: {ABOUT[study.method]}"
-    if study.asked == AUTO:
+    how = f"method {scored.method}: {ABOUT[scored.method]}"
+    if scored.asked == AUTO:
         why = (
             "no blend is better than it"
-            if study.method == ONE
+            if scored.method == ONE
             else "the simplest within one standard error of the best"
         )
-        how = f"auto chose {study.method}: {ABOUT[study.method]}; {why}"
-    elif study.asked == GIVEN:
+        how = f"auto chose {scored.method}: {ABOUT[scored.method]}; {why}"
+    elif scored.asked == GIVEN:
         how += "; if they were fitted to these rows, the score flatters"
     spread = "" if held.spread is None else f", ± {held.spread:.2%} over folds"
-    score = "" if study.values is None else "cross-fitted "
+    score = "" if scored.values is None else "cross-fitted "
     return [
-        how if study.values is not None else "one member: the blend is that member, to the bit",
+        how if scored.values is not None else "one member: the blend is that member, to the bit",
         f"blend '{name}': {held.accuracy:.2%} {score}out-of-fold accuracy, 95% interval {interval(held)}{spread}; "
         f"{len(rows):,} rows{of} in {len(rows.fold_numbers)} folds{strangers if rows.path else ''}",
     ]
@@ -125,9 +130,9 @@ def comparison_line(one: Comparison) -> str:
     )
 
 
-def drop_lines(members: Sequence[Member], study: Study) -> list[str]:
+def drop_lines(members: Sequence[Member], scored: ScoredBlend) -> list[str]:
     """Which members the blend does without, as a hint."""
-    values = study.values
+    values = scored.values
     if values is None or not values.drop:
         return []
     dropped = [members[number].name for number in values.drop]
@@ -149,11 +154,11 @@ def doubles(members: Sequence[Member]) -> list[str]:
     return notes
 
 
-def next_command(name: str, members: Sequence[Member], rows: Rows, study: Study, runs_dir: str) -> str:
+def next_command(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend, runs_dir: str) -> str:
     """What to type next: submit the blend, or the best member where that is better alone."""
     options = "" if runs_dir == "runs" else f" --runs {shlex.quote(runs_dir)}"
     best = members[0]
-    if study.line.held_out.accuracy >= metrics.accuracy(best.oof.logits, rows.labels):
+    if scored.scores.held_out.accuracy >= metrics.accuracy(best.oof.logits, rows.labels):
         return f"python -m submissions build {name}{options}"
     better = f"   ('{best.name}' alone is better than the blend)"
     if len(best.sources) > 1:

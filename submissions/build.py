@@ -15,9 +15,8 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
-from submissions import check, record, sources
-from submissions import form as forms
-from submissions.form import Form
+from submissions import check, file_format, source_record, sources
+from submissions.file_format import FileFormat
 from submissions.sources import TestSource
 
 FOLDER = "submissions"
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def body(args: argparse.Namespace) -> None:
     """Resolve the source, write the file, check it, report."""
     source = sources.resolve(Path(args.runs), args.source)
-    place, why = forms.find_data(args.data)
+    place, why = file_format.find_data(args.data)
     rows = len(source.test)
     if not np.array_equal(source.test.ids, np.arange(rows)):
         raise FerKitError(
@@ -45,7 +44,7 @@ def body(args: argparse.Namespace) -> None:
     if place is not None:
         origin = f"the test rows of {place}"
         _refuse_other_data(source, place, args.runs)
-    form = forms.choose(place, args.plain)
+    form = file_format.choose(place, args.plain)
     check.refuse_other_rows(form, rows, origin)
     out = Path(args.out) if args.out else Path(FOLDER) / f"{_today()}-{source.name}.csv"
     if out.is_dir():
@@ -54,7 +53,7 @@ def body(args: argparse.Namespace) -> None:
         atomic.sweep(out.parent, out.name)
         changed = write(out, render(form, metrics.predicted(source.test.logits)), args.force)
         checked = check.check_file(out, form, rows, origin)
-        record.write(out, checked.sha256, source)
+        source_record.write(out, checked.sha256, source)
 
     lines = [
         ("source", source.origin),
@@ -70,7 +69,7 @@ def body(args: argparse.Namespace) -> None:
     print(f"next: {_next_command(out, rows, source)}")
 
 
-def render(form: Form, classes: NDArray[np.int64]) -> str:
+def render(form: FileFormat, classes: NDArray[np.int64]) -> str:
     """The submission file for `classes`, int64 (M,) in test.csv order."""
     ordered = classes if form.test_rows is None else classes[form.test_rows]
     lines = [form.line(index, prediction) for index, prediction in enumerate(ordered.tolist())]

@@ -13,8 +13,8 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
-from submissions import form as forms
-from submissions.form import Form
+from submissions import file_format
+from submissions.file_format import FileFormat
 
 COMPETITION_ROWS = 7_178  # test.csv of the competition
 
@@ -40,7 +40,7 @@ class Checked:
 class Expected:
     """What a submission file must be; `origin` says where `rows` comes from, `note` what could not be found."""
 
-    form: Form
+    form: FileFormat
     rows: int
     origin: str
     note: str
@@ -57,7 +57,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="D", help="the competition's files; without it they are looked for")
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of runs; the data's cache is kept in it")
     parser.add_argument(
-        "--plain", action="store_true", help=f"the organiser's form, whatever {forms.EXAMPLE} looks like"
+        "--plain", action="store_true", help=f"the organiser's form, whatever {file_format.EXAMPLE} looks like"
     )
 
 
@@ -78,8 +78,8 @@ def expected(args: argparse.Namespace) -> Expected:
     Raises:
         FerKitError: a place named without data; an example whose form is unclear or that has other rows.
     """
-    place, why = forms.find_data(args.data)
-    form = forms.choose(place, args.plain)
+    place, why = file_format.find_data(args.data)
+    form = file_format.choose(place, args.plain)
     if place is None:
         return Expected(form, COMPETITION_ROWS, "the competition's test.csv, as no data was found", why)
     competition = loading.load(place, Path(args.runs) / folders.CACHE)
@@ -88,20 +88,20 @@ def expected(args: argparse.Namespace) -> Expected:
     return Expected(form, rows, origin, "")
 
 
-def refuse_other_rows(form: Form, rows: int, origin: str) -> None:
+def refuse_other_rows(form: FileFormat, rows: int, origin: str) -> None:
     """Raise FerKitError if the example asks for another number of rows than `rows`, which `origin` has."""
     if form.rows is not None and form.rows != rows:
-        raise FerKitError(f"{forms.EXAMPLE} has {form.rows:,} rows, {origin} are {rows:,}; {forms.MOVE_IT}")
+        raise FerKitError(f"{file_format.EXAMPLE} has {form.rows:,} rows, {origin} are {rows:,}; {file_format.MOVE_IT}")
 
 
-def check_file(path: Path, form: Form, rows: int, origin: str) -> Checked:
+def check_file(path: Path, form: FileFormat, rows: int, origin: str) -> Checked:
     """Check that `path` holds `rows` predictions in `form`; `origin` says where `rows` comes from.
 
     Raises:
         FerKitError: the first fault, with its line number.
     """
     try:
-        content = atomic.read_bytes(path, forms.MOST_BYTES)
+        content = atomic.read_bytes(path, file_format.MOST_BYTES)
     except OSError as error:
         raise FerKitError(f"{path}: cannot be read ({error.strerror})") from None
     lines, warnings = _lines(path, content)
@@ -154,7 +154,7 @@ def _lines(path: Path, content: bytes) -> tuple[list[str], list[str]]:
     return lines, []
 
 
-def _prediction(path: Path, number: int, line: str, form: Form, index: int) -> int:
+def _prediction(path: Path, number: int, line: str, form: FileFormat, index: int) -> int:
     """The prediction in one line."""
     if not line.strip():
         raise FerKitError(f"{path}, line {number}: blank; remove it")

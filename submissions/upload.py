@@ -13,10 +13,10 @@ from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
-from submissions import candidate, check, entries, ledger
+from submissions import before_upload, check, entries, ledger
 from submissions.check import Checked
 from submissions.ledger import COMPLETE, ERROR, Entry
-from submissions.record import ANYWAY, Record
+from submissions.source_record import ANYWAY, SourceRecord
 
 WAIT_MINUTES = 10.0
 
@@ -46,18 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def body(args: argparse.Namespace) -> int:
     """Refuse what must not go out, report, ask, upload, wait."""
-    file, path, message = Path(args.file), Path(args.ledger), candidate.one_line(args.message)
+    file, path, message = Path(args.file), Path(args.ledger), before_upload.one_line(args.message)
     if not args.yes and not sys.stdin.isatty():
         raise FerKitError("there is no terminal to ask for a yes; say it with --yes")
-    checked = candidate.checked_file(file, args)
+    checked = before_upload.checked_file(file, args)
     known = ledger.read(path)
-    begun = candidate.refuse_uploaded(file, known, checked, args.slug)
-    source = candidate.source_of(file, checked, args.any_source)
+    begun = before_upload.refuse_uploaded(file, known, checked, args.slug)
+    source = before_upload.source_of(file, checked, args.any_source)
     client = Client()
     if begun is not None and _arrived_after_all(client, path, begun, args.wait):
         return cli.EXIT_OK
-    left = candidate.entries_left(client, args.slug)
-    entry = candidate.new_entry(file, path, known, checked, source, args.slug, message)
+    left = before_upload.entries_left(client, args.slug)
+    entry = before_upload.new_entry(file, path, known, checked, source, args.slug, message)
     if begun is not None:
         entry = dataclasses.replace(entry, tag=begun.tag)  # should the first one turn up late, it is known
 
@@ -66,7 +66,7 @@ def body(args: argparse.Namespace) -> int:
         print("not uploaded")
         return cli.EXIT_INTERRUPTED
     with ledger.locked(path):
-        candidate.refuse_changed(file, path, known, checked)
+        before_upload.refuse_changed(file, path, known, checked)
         entry = entries.send(client, path, entry, file, _sleep)
     print(f"uploaded  {entries.named(entry)}")
     print(f"ledger    {path}")
@@ -102,7 +102,7 @@ def _arrived_after_all(client: Client, path: Path, begun: Entry, wait: float | N
     return True
 
 
-def _report(file: Path, entry: Entry, checked: Checked, source: Record | None, left: str) -> None:
+def _report(file: Path, entry: Entry, checked: Checked, source: SourceRecord | None, left: str) -> None:
     changed = "unknown: no entry before it in the ledger, or its file is gone"
     if entry.rows_changed is not None:
         changed = f"{entry.rows_changed:,} rows differ from the entry before"

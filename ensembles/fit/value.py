@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Values:
+class MemberValues:
     """accuracy, log_loss: (M,), what the cross-fitted score loses without each member; positive: it helps.
 
     error: (M,), standard error of `accuracy`, over groups of twins: values this small are noise.
@@ -41,7 +41,7 @@ class Values:
     without: tuple[float, float]
 
 
-def values(rows: CrossFit, method: str) -> Values:
+def member_values(rows: CrossFit, method: str) -> MemberValues:
     """The value of each member to `method`, and a suggestion of which to drop.
 
     Members that help neither accuracy nor log loss are dropped together if that costs neither; else the
@@ -91,7 +91,7 @@ def values(rows: CrossFit, method: str) -> Values:
         if without[0] < whole[0] or without[1] > whole[1]:
             drop = (min(useless, key=lambda member: (loss[member], accuracy[member], member)),)
             without = scores(blend_without(drop))
-    return Values(accuracy, error, loss, whole, drop, without)
+    return MemberValues(accuracy, error, loss, whole, drop, without)
 
 
 def _pool(rows: CrossFit, method: str, fold: int) -> tuple[Weighted, Floats]:

@@ -14,7 +14,7 @@ from ensembles.fit import compare
 from ensembles.fit.compare import LEVEL, Score
 from ensembles.members import Member
 from ensembles.rows import FOLDS, Rows
-from ensembles.study import Line
+from ensembles.scores import MethodScores
 from ensembles.twins import lookup
 from ensembles.twins import pairs as twin_pairs
 from ensembles.twins.forecast import Forecast, Judge, forecast, judge
@@ -91,7 +91,7 @@ def table_for(
     return table, ""
 
 
-def study(
+def look_up_and_forecast(
     members: Sequence[Member],
     rows: Rows,
     oof: NDArray[np.float32],
@@ -99,11 +99,11 @@ def study(
     mode: str,
     table: TwinTable | None,
     why_none: str,
-    lines: Sequence[Line] = (),
+    methods: Sequence[MethodScores] = (),
 ) -> Twins:
     """The forecast of a blend with cross-fitted logits `oof` (N, 7) and `test` (M, 7), and its twin lookup.
 
-    lines: ways to blend that get a forecast each.
+    methods: methods that get a forecast each.
     """
     if table is None:
         return Twins(None, why_none, None, None)
@@ -113,10 +113,10 @@ def study(
         plain = forecast(oof, test, judged, table)
         looked_up = would_be(oof, test, rows, table) if twinned is None else twinned.test
         with_lookup = forecast(oof, looked_up, judged, table)
-        methods = {line.method: forecast(line.oof, line.test, judged, table) for line in lines}
+        by_method = {one.method: forecast(one.oof, one.test, judged, table) for one in methods}
     except FerKitError as error:
         return Twins(None, f"no leaderboard forecast: {error}", twinned, None)
-    return Twins(plain, "", twinned, with_lookup, methods)
+    return Twins(plain, "", twinned, with_lookup, by_method)
 
 
 def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows: Rows, table: TwinTable) -> Twinned:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from fer_kit import cli
 from fer_kit.errors import first_line
 from fer_kit.files import atomic
-from fer_kit.track import story as wandb_content
+from fer_kit.track import run_description
 from fer_kit.track.follow import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
-from fer_kit.track.story import Story
+from fer_kit.track.run_description import RunDescription
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -49,12 +49,12 @@ def body(args: Namespace) -> int:
     """Follow the folder to its end; 1 where W&B gave up."""
     folder = args.folder
     try:
-        story = wandb_content.story(folder)
-        run, mode = begin(folder, story, args.mode)
+        description = run_description.describe(folder)
+        run, mode = begin(folder, description, args.mode)
         follow(folder, run)
-        finished = wandb_content.is_finished(folder)
+        finished = run_description.is_finished(folder)
         if finished:
-            wandb_content.log_results(run, wandb_content.story(folder), args.data)
+            run_description.log_results(run, run_description.describe(folder), args.data)
         where = run.dir
         run.finish(exit_code=0 if finished else 1)
     except Exception as error:  # wandb raises what it likes; whatever it is, it must stay in here and be told
@@ -68,18 +68,18 @@ def body(args: Namespace) -> int:
     return 0
 
 
-def begin(folder: Path, story: Story, mode: str) -> tuple[Run, str]:
+def begin(folder: Path, description: RunDescription, mode: str) -> tuple[Run, str]:
     """The W&B run, gone on with where the folder has one already; and the mode it is in.
 
     Without login or network an online run is kept offline, and says so.
     """
     import wandb
 
-    known = identity(folder, story)
+    known = identity(folder, description)
     before = set((folder / PLACE).glob("run-*"))
     if mode == ONLINE:
         try:
-            run = start(folder, story, mode, known)
+            run = start(folder, description, mode, known)
             tell(f"W&B: logging to {run.url}")
             return run, mode
         except Exception as error:  # no login, no network, wrong entity: many kinds
@@ -88,10 +88,10 @@ def begin(folder: Path, story: Story, mode: str) -> tuple[Run, str]:
     empty = set((folder / PLACE).glob("run-*")) - before  # of the attempt that failed
     for old in empty.union((folder / PLACE).glob(f"offline-run-*-{known}")):
         shutil.rmtree(old, ignore_errors=True)  # the new one tells everything from the first epoch on
-    return start(folder, story, OFFLINE, known), OFFLINE
+    return start(folder, description, OFFLINE, known), OFFLINE
 
 
-def start(folder: Path, story: Story, mode: str, known: str) -> Run:
+def start(folder: Path, description: RunDescription, mode: str, known: str) -> Run:
     """wandb.init with everything said, so that no WANDB_ variable of another run slips in."""
     import wandb
 
@@ -108,11 +108,11 @@ def start(folder: Path, story: Story, mode: str, known: str) -> Run:
     return wandb.init(
         project=PROJECT,
         id=known,
-        name=story.name,
-        group=story.group,
-        job_type=story.job_type,
-        tags=list(story.tags),
-        config=story.config,
+        name=description.name,
+        group=description.group,
+        job_type=description.job_type,
+        tags=list(description.tags),
+        config=description.config,
         dir=str(folder),  # a Path is refused by some versions
         mode="online" if mode == ONLINE else "offline",
         resume="allow" if mode == ONLINE else None,
@@ -120,10 +120,10 @@ def start(folder: Path, story: Story, mode: str, known: str) -> Run:
     )
 
 
-def identity(folder: Path, story: Story) -> str:
+def identity(folder: Path, description: RunDescription) -> str:
     """The id of the folder's W&B run, made once and kept; a new one where the content is of another config."""
     path = folder / PLACE / IDENTITY
-    digest = story.config["config_digest"]
+    digest = description.config["config_digest"]
     if path.is_file():
         kept = atomic.read_json(path)
         if kept.get("config_digest") == digest:
@@ -141,7 +141,7 @@ def follow(folder: Path, run: Run) -> None:
         ended = bool(select.select([stdin], [], [], LOOK_SECONDS)[0])
         for row in epochs(folder / "metrics.jsonl"):
             if row["epoch"] > logged:
-                run.log(wandb_content.history_row(row), step=row["epoch"], commit=True)
+                run.log(run_description.history_row(row), step=row["epoch"], commit=True)
                 logged = row["epoch"]
         if ended:
             return

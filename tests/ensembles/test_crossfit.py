@@ -169,7 +169,7 @@ def test_with_too_few_folds_to_choose_the_simplest_is_taken(drawn):
 def test_the_value_of_a_member_is_what_the_blend_loses_without_it(drawn, method):
     members, labels = drawn
     made = fits(members, labels)
-    found = value.values(made, method)
+    found = value.member_values(made, method)
     if method in ("mean", "logmean"):
         for member in range(3):
             rest = fits(np.delete(members, member, axis=0), labels).held_out([method])[method]
@@ -186,7 +186,7 @@ def test_the_value_of_a_member_is_what_the_blend_loses_without_it(drawn, method)
 def test_the_useless_are_the_ones_to_drop(drawn):
     members, labels = drawn
     made = fits(np.concatenate([members[:2], drawn_members.useless(3, ROWS)]), labels)
-    found = value.values(made, "mean")
+    found = value.member_values(made, "mean")
     assert set(found.drop) <= {2, 3, 4} and found.drop
     assert found.without[0] >= found.whole[0] and found.without[1] <= found.whole[1]
 

@@ -18,7 +18,7 @@ from kernels import __main__ as kernels
 from kernels import push_log
 from submissions import __main__ as submissions
 from submissions import build as submission
-from submissions import record as sources
+from submissions import source_record as sources
 from tests.faults.scenes import Scene, Tree, each_is_whole, left_over, tree
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import RUN, SMALL, entry, save_output, save_runs

@@ -19,9 +19,8 @@ from fer_kit.folds import table
 from fer_kit.runs import folders, predictions
 from kernels import push_log
 from kernels.inside import manifest
-from submissions import check, ledger, sources
-from submissions import form as forms
-from submissions import record as submission_record
+from submissions import check, file_format, ledger, sources
+from submissions import source_record as submission_record
 from tests.fuzz.inputs import broken, broken_json, zipped
 from tests.fuzz.targets import put, target
 from tests.helpers import fake_runs
@@ -166,13 +165,13 @@ def given_weights(folder: Path, content: bytes) -> object:
 
 # --- submissions -----------------------------------------------------------------------------------------------------
 
-FORM = forms.parse_example("x", b"id,emotion\n1,0\n2,0\n3,0\n")
+FORM = file_format.parse_example("x", b"id,emotion\n1,0\n2,0\n3,0\n")
 
 
 @target(lambda: broken(b"0\n1\n6\n", b"3\r\n2\r\n1\r\n", b"id,emotion\n1,0\n2,6\n3,3\n"))
 def submission_file(folder: Path, content: bytes) -> object:
     path = put(folder, "s.csv", content)
-    form = FORM if content.startswith(b"id") else forms.Form()
+    form = FORM if content.startswith(b"id") else file_format.FileFormat()
     checked = check.check_file(path, form, 3, "of the test")
     lines = content.decode().replace("\r\n", "\n").rstrip("\r\n").split("\n")[form is FORM :]
     assert checked.rows == 3 == len(lines) and all(line.rpartition(",")[2] in "0123456" for line in lines)
@@ -189,13 +188,15 @@ EXAMPLES = (
 
 
 @target(
-    lambda: st.one_of(broken(*EXAMPLES), zipped([{forms.EXAMPLE: EXAMPLES[0]}, {f"a/{forms.EXAMPLE}": EXAMPLES[3]}]))
+    lambda: st.one_of(
+        broken(*EXAMPLES), zipped([{file_format.EXAMPLE: EXAMPLES[0]}, {f"a/{file_format.EXAMPLE}": EXAMPLES[3]}])
+    )
 )
 def example_submission(folder: Path, content: bytes) -> object:
     if content.startswith(b"PK"):
-        form = forms.choose(put(folder, "all.zip", content), plain=False)
+        form = file_format.choose(put(folder, "all.zip", content), plain=False)
     else:
-        form = forms.parse_example("x", content)
+        form = file_format.parse_example("x", content)
     written = [form.line(row, 3) for row in range(form.rows or 0)]
     text = "\n".join([*([] if form.header is None else [form.header]), *written, ""])
     return check.check_file(put(folder, "s.csv", text.encode()), form, form.rows or 0, "") if written else None

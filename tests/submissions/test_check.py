@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from fer_kit.errors import FerKitError
 from submissions import check
-from submissions.form import Form
+from submissions.file_format import FileFormat
 from tests.helpers.fake_runs import TEST_ROWS as ROWS
 from tests.helpers.fake_submissions import ORGANISERS, refused, run
 
@@ -96,7 +96,7 @@ FAULTS = {
 def test_the_first_fault_and_its_line(tmp_path, content, message):
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(FerKitError, match="^" + re.escape(f"{tmp_path / 'x.csv'}, {message}")) as error:
-        check.check_file(tmp_path / "x.csv", Form(), ROWS, "test.csv")
+        check.check_file(tmp_path / "x.csv", FileFormat(), ROWS, "test.csv")
     assert "\n" not in str(error.value)
 
 
@@ -104,7 +104,7 @@ def test_the_first_fault_and_its_line(tmp_path, content, message):
 @given(st.binary(max_size=30) | st.text("0123456,x\n\r", max_size=30).map(str.encode))
 def test_any_bytes_are_valid_or_one_clear_error(tmp_path, content):
     (tmp_path / "x.csv").write_bytes(content)
-    for shape in (Form(), Form(header="0", rows=3), Form(ids=("a", "b", "c"))):
+    for shape in (FileFormat(), FileFormat(header="0", rows=3), FileFormat(ids=("a", "b", "c"))):
         try:
             assert check.check_file(tmp_path / "x.csv", shape, 3, "test.csv").rows == 3
         except FerKitError as error:

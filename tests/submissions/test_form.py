@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from fer_kit.errors import FerKitError
 from submissions import build, check, form
-from submissions.form import Form
+from submissions.file_format import FileFormat
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
 from tests.helpers.fake_submissions import ORGANISERS, expected, numbers, refused, run
@@ -134,7 +134,7 @@ def test_any_example_gives_a_form_or_one_clear_error(content):
 def test_what_is_built_is_valid_and_every_row_finds_its_prediction(tmp_path, data):
     rows = data.draw(st.integers(1, 30))
     lines = "".join(f"{row},0\n" for row in data.draw(st.permutations(range(rows))))
-    shape = data.draw(st.sampled_from([Form(), form.parse_example("example", f"id,emotion\n{lines}".encode())]))
+    shape = data.draw(st.sampled_from([FileFormat(), form.parse_example("example", f"id,emotion\n{lines}".encode())]))
     classes = np.array(data.draw(st.lists(st.integers(0, 6), min_size=rows, max_size=rows)))
     (tmp_path / "x.csv").write_text(build.render(shape, classes))
     checked = check.check_file(tmp_path / "x.csv", shape, rows, "test.csv")

@@ -10,7 +10,7 @@ import pytest
 from ensembles import blend
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from submissions import record
+from submissions import source_record
 from tests.helpers import fake_runs
 from tests.helpers.fake_submissions import refused, run
 
@@ -31,8 +31,8 @@ def not_uploaded(capsys, message, *options):
 
 
 def read(file):
-    made_from = record.read(file, atomic.sha256_of(file))
-    record.refuse_unfinished(file, made_from)
+    made_from = source_record.read(file, atomic.sha256_of(file))
+    source_record.refuse_unfinished(file, made_from)
     return made_from
 
 
@@ -42,7 +42,7 @@ def test_the_record_of_a_run(here, built):
     assert str(made_from.folder) == "runs/a"
     assert made_from.text.startswith(f"{made_from.accuracy:.2%} out-of-fold on 90 rows ± ")
     assert made_from.sha256.keys() == {f"fold{fold}/{part}.npz" for fold in range(3) for part in ("oof", "test")}
-    text = record.path_of(built).read_text()
+    text = source_record.path_of(built).read_text()
     assert str(here) not in text  # can be published
 
 
@@ -67,13 +67,13 @@ def test_a_blend_without_weights_and_with_a_forecast(here, built, capsys):
 
 
 def test_building_again_renews_the_record(built, capsys):
-    record.path_of(built).unlink()
+    source_record.path_of(built).unlink()
     assert "unchanged" in run(capsys, "build", "a")[1]
     assert read(built).source == "run a"
 
 
 def test_a_file_of_unknown_making(built, capsys):
-    record.path_of(built).unlink()
+    source_record.path_of(built).unlink()
     not_uploaded(
         capsys,
         f"{FILE}: nothing says what it was made from (no 2030-01-02-a.csv.source.json beside it); make it with 'python "
@@ -134,7 +134,7 @@ def with_(value, **changes):
 
 @pytest.mark.parametrize(("spoil", "message"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_record(built, spoil, message):
-    path = record.path_of(built)
+    path = source_record.path_of(built)
     path.write_text(spoil(json.loads(path.read_text())))
     with pytest.raises(FerKitError) as error:
         read(built)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fer_kit.files import atomic
-from submissions import ledger, record, upload
+from submissions import ledger, source_record, upload
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
 from tests.helpers.fake_submissions import refused, run, save_entry
@@ -65,7 +65,7 @@ def test_an_upload_and_its_line_in_the_ledger(site, here, capsys):
     code, out, err = send(capsys, "--wait")
     assert (code, err) == (0, "")
     [entry] = ledger.read(here / LEDGER)
-    accuracy = record.read(here / FILE, entry.sha256).accuracy
+    accuracy = source_record.read(here / FILE, entry.sha256).accuracy
     [told] = site.submissions
     assert told["description"] == f"{entry.tag} a first try" and re.fullmatch("fer-[0-9a-f]{8}", entry.tag)
     assert site.uploads[told["ref"]] == (here / FILE).read_bytes()

@@ -22,7 +22,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz, unzip
 from fer_kit.runs import predictions, soft_targets
 from kernels.inside import archive
-from submissions import form as forms
+from submissions import file_format
 from tests.fuzz.inputs import npy
 from tests.helpers import fake_runs, small_competition
 from tests.helpers.small_competition import refusal
@@ -133,12 +133,12 @@ def test_data_that_unpack_to_far_more_than_they_are(tmp_path):
 
 def test_an_example_submission_that_unpacks_to_far_more(tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr(forms.EXAMPLE, bytes(forms.MOST_BYTES + 1))
-    assert "larger than 8,388,608 bytes" in refusal(forms.choose, tmp_path, False)
+        made.writestr(file_format.EXAMPLE, bytes(file_format.MOST_BYTES + 1))
+    assert "larger than 8,388,608 bytes" in refusal(file_format.choose, tmp_path, False)
 
 
 def test_an_id_of_an_example_that_no_line_can_hold():
-    assert "unprintable character" in refusal(forms.parse_example, "x", b"id,emotion\na\x00b,0\nc,0\n")
+    assert "unprintable character" in refusal(file_format.parse_example, "x", b"id,emotion\na\x00b,0\nc,0\n")
 
 
 def test_a_zip_packed_by_lzma_and_damaged_is_called_so(tmp_path):

@@ -16,7 +16,7 @@ from fer_kit.runs import folders
 from kernels import push_log
 from kernels.inside import manifest
 from submissions import ledger, sources
-from submissions import record as submission_record
+from submissions import source_record as submission_record
 from tests.fuzz.records import PARTS, PUSH, _blend, _blend_record, _ledger
 from tests.helpers import fake_runs
 from tests.helpers.small_competition import refusal

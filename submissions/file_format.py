@@ -45,7 +45,7 @@ _INTEGER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, eq=False)
-class Form:
+class FileFormat:
     """What a submission file must look like.
 
     header: its first line, or None. ids: the id cell of each line, or None where lines have no id.
@@ -83,23 +83,23 @@ def find_data(explicit: str | None) -> tuple[Path | None, str]:
         return None, f"{error}"
 
 
-def choose(place: Path | None, plain: bool) -> Form:
+def choose(place: Path | None, plain: bool) -> FileFormat:
     """The form to use with the data at `place` (a folder, or one file of it).
 
     Raises:
         FerKitError: there is an example whose form cannot be understood.
     """
     if plain:
-        return Form(f"{ORGANISERS} (--plain)")
+        return FileFormat(f"{ORGANISERS} (--plain)")
     if place is None:
-        return Form(f"{ORGANISERS} (no data found, so no {EXAMPLE} to follow)")
+        return FileFormat(f"{ORGANISERS} (no data found, so no {EXAMPLE} to follow)")
     found = _read_example(place)
     if found is None:
-        return Form(f"{ORGANISERS} (no {EXAMPLE} in {place})")
+        return FileFormat(f"{ORGANISERS} (no {EXAMPLE} in {place})")
     return parse_example(*found)
 
 
-def parse_example(where: str, content: bytes) -> Form:
+def parse_example(where: str, content: bytes) -> FileFormat:
     """The form of an example file with this content.
 
     Raises:
@@ -131,7 +131,7 @@ def parse_example(where: str, content: bytes) -> Form:
     shape = f"header '{header}'" if header is not None else "no header"
     text = f"that of {where}: {shape}, {'an id and ' if ids else ''}one integer a line"
     test_rows = None if ids is None else _test_rows(where, ids)
-    return Form(text, header, ids, test_rows, width == 2 and column == 0, len(rows))
+    return FileFormat(text, header, ids, test_rows, width == 2 and column == 0, len(rows))
 
 
 def _prediction_column(where: str, names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> int:

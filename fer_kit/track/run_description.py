@@ -45,7 +45,7 @@ PICTURES = ("correlation.png", "weights.png")  # of a blend
 
 
 @dataclass(frozen=True)
-class Bundle:
+class ArtifactSpec:
     """Files that make one artifact. The same files under the same name are one version of it, whoever logs them."""
 
     name: str
@@ -55,7 +55,7 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class Story:
+class RunDescription:
     """A fold or a blend as W&B shall know it. tags: model type, dataset version, experiment type."""
 
     folder: Path
@@ -65,8 +65,8 @@ class Story:
     tags: tuple[str, str, str]
     config: dict[str, Any]
     result: dict[str, Any]  # result.json or blend.json, empty before it is there
-    uses: tuple[Bundle, ...] = ()
-    makes: tuple[Bundle, ...] = ()
+    uses: tuple[ArtifactSpec, ...] = ()
+    makes: tuple[ArtifactSpec, ...] = ()
 
 
 def is_blend(folder: Path) -> bool:
@@ -79,16 +79,16 @@ def is_finished(folder: Path) -> bool:
     return (folder / (folders.BLEND if is_blend(folder) else folders.RESULT)).is_file()
 
 
-def story(folder: Path) -> Story:
-    """The story of the fold or blend in `folder`.
+def describe(folder: Path) -> RunDescription:
+    """Describe the fold or blend in `folder`.
 
     Raises:
         FerKitError: neither; or a fold that is not finished and has told no facts.
     """
-    return _blend_story(folder) if is_blend(folder) else _fold_story(folder)
+    return _describe_blend(folder) if is_blend(folder) else _describe_fold(folder)
 
 
-def _fold_story(folder: Path) -> Story:
+def _describe_fold(folder: Path) -> RunDescription:
     result = atomic.read_json(folder / folders.RESULT) if is_finished(folder) else {}
     told = folder / PLACE / FACTS
     facts = atomic.read_json(told) if told.is_file() else {}
@@ -106,7 +106,7 @@ def _fold_story(folder: Path) -> Story:
     about |= {"computed_in": known["precision"]} if "precision" in known else {}  # the config may say "auto"
     about |= {"commit": env["commit"], "versions": env["versions"], "classes": list(CLASSES)}
     run = folder.absolute().parent.name
-    return Story(
+    return RunDescription(
         folder=folder,
         name=f"{run} {folder.name.replace('fold', 'fold ')}",
         group=config["recipe"],
@@ -118,21 +118,21 @@ def _fold_story(folder: Path) -> Story:
     )
 
 
-def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[Bundle, ...]:
+def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[ArtifactSpec, ...]:
     """Weights, and predictions with what they are worth."""
     name = f"{result['run']}-{folder.name}"
     about = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
     weights = tuple(folder / file for file in ("model.safetensors", "config.json"))
-    return (Bundle(_safe(f"{name}-model"), "model", weights, about), _predictions(name, folder, about))
+    return (ArtifactSpec(_safe(f"{name}-model"), "model", weights, about), _predictions(name, folder, about))
 
 
-def _predictions(name: str, folder: Path, about: dict[str, Any]) -> Bundle:
+def _predictions(name: str, folder: Path, about: dict[str, Any]) -> ArtifactSpec:
     """oof.npz, which a full fit has not, and test.npz."""
     paths = [folder / file for file in (folders.OOF, folders.TEST) if (folder / file).is_file()]
-    return Bundle(_safe(f"{name}-predictions"), "predictions", tuple(paths), about)
+    return ArtifactSpec(_safe(f"{name}-predictions"), "predictions", tuple(paths), about)
 
 
-def _blend_story(folder: Path) -> Story:
+def _describe_blend(folder: Path) -> RunDescription:
     record = blend_record.read(folder / folders.BLEND)
     members = {
         member.run: {key: getattr(member, key) for key in ("kind", "recipe", "weight", "temperature", "oof_accuracy")}
@@ -141,7 +141,7 @@ def _blend_story(folder: Path) -> Story:
     config = {key: getattr(record, key) for key in OPTIONS_OF_BLEND} | {"members": members}
     result = {key: value for key, value in record.to_json().items() if value is not None}
     about = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
-    return Story(
+    return RunDescription(
         folder=folder,
         name=f"blend {folder.absolute().name}",
         group="blend",
@@ -154,7 +154,7 @@ def _blend_story(folder: Path) -> Story:
     )
 
 
-def _of_members(folder: Path, record: BlendRecord) -> list[Bundle]:
+def _of_members(folder: Path, record: BlendRecord) -> list[ArtifactSpec]:
     """The artifacts that a blend was made of: each fold of a run, other blends, other people's files."""
     bundles = []
     for source in (source for member in record.members for source in member.sources):
@@ -176,44 +176,48 @@ def history_row(record: dict[str, Any]) -> dict[str, Any]:
     return {HISTORY.get(key, key): value for key, value in record.items()}
 
 
-def log_results(run: Run, story: Story, data_folder: str | None) -> None:
+def log_results(run: Run, description: RunDescription, data_folder: str | None) -> None:
     """Scores into the summary, confusion matrix and samples into the history, files into artifacts."""
     import wandb
 
-    final: dict[str, Any] = {new: story.result[old] for old, new in OUT_OF_FOLD.items() if old in story.result}
-    if (story.folder / folders.OOF).is_file():
-        oof = predictions.read(story.folder / folders.OOF)
+    final: dict[str, Any] = {
+        new: description.result[old] for old, new in OUT_OF_FOLD.items() if old in description.result
+    }
+    if (description.folder / folders.OOF).is_file():
+        oof = predictions.read(description.folder / folders.OOF)
         if oof.labels is None:
-            raise FerKitError(f"{story.folder / folders.OOF}: no labels")
+            raise FerKitError(f"{description.folder / folders.OOF}: no labels")
         final["confusion_matrix"] = wandb.plot.confusion_matrix(
             y_true=oof.labels.tolist(),
             preds=metrics.predicted(oof.logits).tolist(),
             class_names=list(CLASSES),
             title="Out of fold",
         )
-        if (table := _samples(oof, story, data_folder)) is not None:
+        if (table := _samples(oof, description, data_folder)) is not None:
             final["samples"] = table
     for picture in PICTURES:
-        if (story.folder / picture).is_file():
-            final[picture.removesuffix(".png")] = wandb.Image(str(story.folder / picture))
-    run.log(final, step=max(run.step, story.result.get("epochs_trained", 0) + 1), commit=True)
-    numbers = {key: value for key, value in story.result.items() if isinstance(value, int | float)}
+        if (description.folder / picture).is_file():
+            final[picture.removesuffix(".png")] = wandb.Image(str(description.folder / picture))
+    run.log(final, step=max(run.step, description.result.get("epochs_trained", 0) + 1), commit=True)
+    numbers = {key: value for key, value in description.result.items() if isinstance(value, int | float)}
     if "epoch" in numbers:  # of the weights; the summary's own is the last one, to which its losses belong
         numbers["weights_of_epoch"] = numbers.pop("epoch")
     run.summary.update(numbers)
-    for bundle in story.uses:
-        _use(run, _artifact(bundle))
-    for bundle in story.makes:
-        run.log_artifact(_artifact(bundle), aliases=["latest"])
+    for artifact in description.uses:
+        _use(run, _artifact(artifact))
+    for artifact in description.makes:
+        run.log_artifact(_artifact(artifact), aliases=["latest"])
 
 
-def _samples(oof: Predictions, story: Story, data_folder: str | None) -> Any:
+def _samples(oof: Predictions, description: RunDescription, data_folder: str | None) -> Any:
     """A table of faces with what the network says of them; None, told, where the faces are not at hand."""
     import wandb
 
     try:
-        cache = story.folder.absolute().parent.parent / folders.CACHE
-        competition = loading.load(loading.find(data_folder), cache, story.config["data_digest"], f"{story.folder}")
+        cache = description.folder.absolute().parent.parent / folders.CACHE
+        competition = loading.load(
+            loading.find(data_folder), cache, description.config["data_digest"], f"{description.folder}"
+        )
     except FerKitError as error:
         wandb.termwarn(f"no pictures of samples: {error}")
         return None
@@ -249,7 +253,7 @@ def confident_mistakes(logits: NDArray[np.float32], labels: NDArray[np.int64]) -
     return wrong[np.argsort(-metrics.softmax(logits[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
 
 
-def _artifact(bundle: Bundle) -> Artifact:
+def _artifact(bundle: ArtifactSpec) -> Artifact:
     """The artifact; its files stay where they are, a finished folder is never written again."""
     import wandb
 

@@ -16,7 +16,7 @@ from ensembles.fit import compare, greedy, methods, temperature
 from ensembles.fit.compare import Score
 from ensembles.members import Member
 from ensembles.rows import Rows
-from ensembles.study import Line, Study
+from ensembles.scores import MethodScores, ScoredBlend
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -44,7 +44,7 @@ CONSTANTS = {  # what decides a blend's numbers besides its members and options
 }
 
 
-def build_meta(name: str, members: Sequence[Member], rows: Rows, study: Study) -> dict[str, Any]:
+def build_meta(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend) -> dict[str, Any]:
     """meta of the blend's files. Its config digest covers the members' files and all options, not what was fitted:
     the same blend made with another number of threads differs in the last digits and is still the same blend.
     """
@@ -52,9 +52,9 @@ def build_meta(name: str, members: Sequence[Member], rows: Rows, study: Study) -
         {"run": member.name, "sha256": [source.sha256 for source in member.sources]}
         for member in sorted(members, key=lambda member: member.name)
     ]
-    shares = dict(zip((member.name for member in members), _weights(study, len(members)), strict=True))
-    weighed = shares if study.asked == "given" else None
-    options = {"schema": SCHEMA, "asked": study.asked, "tempered": study.tempered, "given": weighed, **CONSTANTS}
+    shares = dict(zip((member.name for member in members), _weights(scored, len(members)), strict=True))
+    weighed = shares if scored.asked == "given" else None
+    options = {"schema": SCHEMA, "asked": scored.asked, "tempered": scored.tempered, "given": weighed, **CONSTANTS}
     first = members[0].oof.meta
     meta = predictions.build_meta(
         recipe=RECIPE,
@@ -71,32 +71,32 @@ def build_meta(name: str, members: Sequence[Member], rows: Rows, study: Study) -
 
 
 def build(
-    runs_dir: Path, members: Sequence[Member], rows: Rows, study: Study, meta: dict[str, Any], pool: str
+    runs_dir: Path, members: Sequence[Member], rows: Rows, scored: ScoredBlend, meta: dict[str, Any], pool: str
 ) -> BlendRecord:
     """blend.json of a blend without full fits, forecast and lookup of twins; the hashes come when it is written."""
-    score = study.line.held_out
-    values = study.values
-    right = metrics.predicted(study.oof) == rows.labels
+    score = scored.scores.held_out
+    values = scored.values
+    right = metrics.predicted(scored.oof) == rows.labels
     return BlendRecord(
         schema=SCHEMA,
         name=meta["run"],
-        asked=study.asked,
-        method=study.method,
+        asked=scored.asked,
+        method=scored.method,
         pool=pool,
-        tempered=study.tempered,
-        learned=study.learned or any(member.learned for member in members),
-        sharpness=study.sharpness,
-        members=tuple(_member(runs_dir, member, number, rows, study) for number, member in enumerate(members)),
-        oof_accuracy=metrics.accuracy(study.oof, rows.labels),  # of the very float32 logits in the file
+        tempered=scored.tempered,
+        learned=scored.learned or any(member.learned for member in members),
+        sharpness=scored.sharpness,
+        members=tuple(_member(runs_dir, member, number, rows, scored) for number, member in enumerate(members)),
+        oof_accuracy=metrics.accuracy(scored.oof, rows.labels),  # of the very float32 logits in the file
         oof_spread=score.spread,
         fold_accuracies=score.fold_accuracies,
         interval=score.interval,
         log_loss=score.log_loss,
         standard_error=_plain(metrics.cluster_standard_error(right, rows.groups)),
-        fitted=FittedRecord(accuracy=study.line.fitted_accuracy, log_loss=study.line.fitted_log_loss),
-        optimism=study.line.optimism,
-        methods=tuple(_method(line) for line in study.lines),
-        comparisons=tuple(ComparisonRecord(**asdict(comparison)) for comparison in study.comparisons),
+        fitted=FittedRecord(accuracy=scored.scores.fitted_accuracy, log_loss=scored.scores.fitted_log_loss),
+        optimism=scored.scores.optimism,
+        methods=tuple(_method(one) for one in scored.methods),
+        comparisons=tuple(ComparisonRecord(**asdict(comparison)) for comparison in scored.comparisons),
         drop=() if values is None else tuple(members[number].name for number in values.drop),
         oof_rows=len(rows),
         twin_groups=len(set(rows.groups.tolist())) if rows.path else None,
@@ -107,14 +107,14 @@ def build(
     )
 
 
-def _member(runs_dir: Path, member: Member, number: int, rows: Rows, study: Study) -> MemberRecord:
-    values = study.values
+def _member(runs_dir: Path, member: Member, number: int, rows: Rows, scored: ScoredBlend) -> MemberRecord:
+    values = scored.values
     return MemberRecord(
         run=member.name,
         kind=member.kind,
         recipe=member.oof.meta["recipe"],
-        weight=None if study.shares is None else float(study.shares[number]),
-        temperature=float(study.temperatures[number]),
+        weight=None if scored.shares is None else float(scored.shares[number]),
+        temperature=float(scored.temperatures[number]),
         value=None if values is None else float(values.accuracy[number]),
         value_standard_error=None if values is None else _plain(float(values.error[number])),
         value_log_loss=None if values is None else float(values.log_loss[number]),
@@ -127,12 +127,12 @@ def _member(runs_dir: Path, member: Member, number: int, rows: Rows, study: Stud
     )
 
 
-def _method(line: Line) -> MethodRecord:
+def _method(scores: MethodScores) -> MethodRecord:
     return MethodRecord(
-        method=line.method,
-        fitted_accuracy=line.fitted_accuracy,
-        fitted_log_loss=line.fitted_log_loss,
-        cross_fitted=ScoreRecord(**_scores(line.held_out)),
+        method=scores.method,
+        fitted_accuracy=scores.fitted_accuracy,
+        fitted_log_loss=scores.fitted_log_loss,
+        cross_fitted=ScoreRecord(**_scores(scores.held_out)),
     )
 
 
@@ -174,9 +174,9 @@ def _scores(score: Score) -> dict[str, Any]:
     }
 
 
-def _weights(study: Study, members: int) -> list[float | None]:
+def _weights(scored: ScoredBlend, members: int) -> list[float | None]:
     """One weight a member, or None for each where the method has none."""
-    return [None] * members if study.shares is None else [float(share) for share in study.shares]
+    return [None] * members if scored.shares is None else [float(share) for share in scored.shares]
 
 
 def _plain(value: float) -> float | None:

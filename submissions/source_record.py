@@ -19,7 +19,7 @@ ANYWAY = "--any-source"
 
 
 @dataclass(frozen=True)
-class Record:
+class SourceRecord:
     """Read back: fields as in `TestSource`.
 
     source: e.g. "blend best", with the source's note in brackets. text: the accuracy in words.
@@ -60,7 +60,7 @@ def write(file: Path, sha256: str, source: TestSource) -> None:
     )
 
 
-def read(file: Path, sha256: str) -> Record:
+def read(file: Path, sha256: str) -> SourceRecord:
     """The record of submission `file`, whose digest is `sha256`.
 
     Raises:
@@ -76,7 +76,7 @@ def read(file: Path, sha256: str) -> Record:
     try:
         if value["schema"] != SCHEMA:
             raise FerKitError(f"{path}: schema {value['schema']!r}, known is {SCHEMA}; build the file again")
-        record = Record(
+        record = SourceRecord(
             source=_typed(value["source"], str),
             kind=_typed(value["kind"], str),
             folder=Path(os.path.relpath((file.parent / _typed(value["folder"], str)).resolve())),
@@ -97,7 +97,7 @@ def read(file: Path, sha256: str) -> Record:
     return record
 
 
-def refuse_unfinished(file: Path, record: Record) -> None:
+def refuse_unfinished(file: Path, record: SourceRecord) -> None:
     """Raise FerKitError if the source is not finished, or is another one now than when `file` was built.
 
     A source that is not here any more (built on another machine, moved away) was finished when the file was built.

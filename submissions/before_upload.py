@@ -12,10 +12,10 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import DailyLimitReached, UnknownAnswer
-from submissions import check, entries, ledger, record
+from submissions import check, entries, ledger, source_record
 from submissions.check import Checked
 from submissions.ledger import UPLOADING, Entry
-from submissions.record import Record
+from submissions.source_record import SourceRecord
 
 MESSAGE_CHARACTERS = 300
 
@@ -50,15 +50,15 @@ def checked_file(file: Path, args: argparse.Namespace) -> Checked:
     return checked
 
 
-def source_of(file: Path, checked: Checked, anyway: bool) -> Record | None:
+def source_of(file: Path, checked: Checked, anyway: bool) -> SourceRecord | None:
     """What `file` was made from; None if that is unknown or not finished, and `anyway` allows it.
 
     Raises:
         FerKitError: unknown or not finished.
     """
     try:
-        source = record.read(file, checked.sha256)
-        record.refuse_unfinished(file, source)
+        source = source_record.read(file, checked.sha256)
+        source_record.refuse_unfinished(file, source)
     except FerKitError as error:
         if not anyway:
             raise
@@ -118,7 +118,13 @@ def refuse_changed(file: Path, path: Path, known: list[Entry], checked: Checked)
 
 
 def new_entry(
-    file: Path, path: Path, known: list[Entry], checked: Checked, source: Record | None, competition: str, message: str
+    file: Path,
+    path: Path,
+    known: list[Entry],
+    checked: Checked,
+    source: SourceRecord | None,
+    competition: str,
+    message: str,
 ) -> Entry:
     """The line for `file` in the ledger at `path`, which holds `known`; its tag is new."""
     return Entry(
@@ -141,7 +147,7 @@ def new_entry(
     )
 
 
-def _members(source: Record) -> str:
+def _members(source: SourceRecord) -> str:
     return "; ".join(run if weight is None else f"{run} {weight:.4g}" for run, weight in source.members.items())
 
 

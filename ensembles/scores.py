@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class MethodScores:
     """A way to blend: its accuracy and log loss on the rows it was fitted to, and its scores on rows it never saw.
 
     oof: float32 (N, 7), cross-fitted. test: float32 (M, 7), by the fit to all rows.
@@ -41,13 +41,13 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class ScoredBlend:
     """A blend and what is known of it.
 
     asked, method: what was asked for, and what it came to ("auto" → "weights"; "single": one member alone).
     oof: float32 (N, 7), cross-fitted. test: float32 (M, 7), by the fit to all rows.
     shares: (members,) what each weighs, summing to 1, or None. temperatures: (members,).
-    lines: scores of all methods that were looked at; `line` is the blend's own.
+    methods: scores of all methods that were tried; `scores` are those of the blend itself.
     """
 
     asked: str
@@ -58,10 +58,10 @@ class Study:
     sharpness: float | None
     temperatures: Floats
     tempered: bool
-    line: Line
-    lines: tuple[Line, ...]
+    scores: MethodScores
+    methods: tuple[MethodScores, ...]
     comparisons: tuple[Comparison, ...]
-    values: value.Values | None
+    values: value.MemberValues | None
     correlation: Floats
     disagreement: Floats
 
@@ -71,13 +71,13 @@ class Study:
         return self.tempered or self.asked not in (ONE, "mean", "logmean", GIVEN)
 
 
-def alone(member: Member, rows: Rows) -> Study:
+def alone(member: Member, rows: Rows) -> ScoredBlend:
     """The blend of one member: that member to the bit, whatever the method."""
     score = compare.score(member.oof.logits, rows.labels, rows.folds, rows.groups)
-    line = Line(ONE, score.accuracy, score.log_loss, score, member.oof.logits, member.test.logits)
+    scores = MethodScores(ONE, score.accuracy, score.log_loss, score, member.oof.logits, member.test.logits)
     one = np.ones(1)
     nothing = np.zeros((1, 1))
-    return Study(
+    return ScoredBlend(
         ONE,
         ONE,
         member.oof.logits,
@@ -86,8 +86,8 @@ def alone(member: Member, rows: Rows) -> Study:
         1.0,
         one,
         False,
-        line,
-        (line,),
+        scores,
+        (scores,),
         (),
         None,
         nothing + 1,
@@ -95,31 +95,31 @@ def alone(member: Member, rows: Rows) -> Study:
     )
 
 
-def study(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> Study:
+def score_blend(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> ScoredBlend:
     """Fit, cross-fit, score and compare `members`, two or more, best first, by method `asked`."""
     names = list(fits.methods) if asked == AUTO else [asked, *({"mean"} & set(fits.methods) - {asked})]
     held = fits.held_out(names)
     if asked == AUTO:
         held |= fits.held_out([AUTO])
     test = np.stack([metrics.log_softmax(member.test.logits) for member in members])
-    lines = {name: _line(name, fits, held[name], test, rows) for name in held}
+    by_method = {name: _method_scores(name, fits, held[name], test, rows) for name in held}
     model = fits.model(asked)
     raw = fits.log_probs()
     answers = np.array([metrics.predicted(member) for member in raw], np.int8)
-    values = value.values(fits, asked)
+    values = value.member_values(fits, asked)
     if model.method == ONE and model.fitted.shares is not None and model.fitted.shares[list(values.drop)].any():
         values = replace(values, drop=())  # folds chose otherwise, and this blend is nothing but that member
-    return Study(
+    return ScoredBlend(
         asked,
         model.method,
-        lines[asked].oof,
-        lines[asked].test,
+        by_method[asked].oof,
+        by_method[asked].test,
         model.fitted.shares,
         model.fitted.sharpness if isinstance(model.fitted, Weighted) else None,
         model.temperatures,
         fits.tempered,
-        lines[asked],
-        tuple(lines.values()),
+        by_method[asked],
+        tuple(by_method.values()),
         tuple(_comparisons(members, rows, held, asked)),
         values,
         metrics.error_correlation(answers, rows.labels),
@@ -127,10 +127,10 @@ def study(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> 
     )
 
 
-def _line(name: str, fits: CrossFit, held: Floats, test: Floats, rows: Rows) -> Line:
+def _method_scores(name: str, fits: CrossFit, held: Floats, test: Floats, rows: Rows) -> MethodScores:
     model: Model = fits.model(name, NOTHING)
     fitted = model.apply(fits.log_probs())
-    return Line(
+    return MethodScores(
         name,
         metrics.accuracy(fitted, rows.labels),
         metrics.log_loss(fitted, rows.labels),
