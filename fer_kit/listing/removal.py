@@ -7,12 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.runs import folders, lookup
+from fer_kit.runs import blend_record, folders, lookup
 
 
 def delete(runs_dir: Path, name: str, yes: bool) -> None:
@@ -78,12 +77,8 @@ def blends_of(runs_dir: Path, name: str) -> list[str]:
 
 
 def is_part(runs_dir: Path, name: str, blend: str) -> bool:
-    """Whether blend.json names the run as a member or as a source of one."""
-    path = runs_dir / folders.BLENDS / blend / folders.BLEND
-    record = atomic.read_json(path)
-    members: Any = record.get("members") if isinstance(record, dict) else None
-    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
-        raise FerKitError(f"{path}: damaged, so it does not say which runs it is made of; make this blend again")
+    """Whether blend.json names the run as a member or as a source of a member."""
+    members = blend_record.read(runs_dir / folders.BLENDS / blend / folders.BLEND).members
     run = (runs_dir / name).resolve()
-    places = [(runs_dir / str(source.get("path"))).resolve() for one in members for source in one.get("sources", [])]
-    return any(one.get("run") == name for one in members) or any(run in (at, *at.parents) for at in places)
+    places = [(runs_dir / source.path).resolve() for member in members for source in member.sources]
+    return any(member.run == name for member in members) or any(run in (at, *at.parents) for at in places)
