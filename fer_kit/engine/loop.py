@@ -118,7 +118,7 @@ def train_epoch(
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        averaging.after_step(state.average, state.net, config)
+        averaging.after_step(state.average, config)
         for (_, targets), (loss, logits) in zip(mixed, passed, strict=True):
             images += len(targets)
             loss_sum += loss * len(targets)

@@ -55,11 +55,13 @@ class Loss:
         return -(shares * doubt * log_probs).sum(1)
 
     def image_weights(self, targets: Tensor) -> Tensor:
-        """The mean weight of each image's classes: (B,)."""
-        return self.class_weights[targets] if targets.ndim == 1 else targets @ self.class_weights
+        """The mean weight of each image's classes: float32 (B,)."""
+        if targets.ndim == 1:
+            return self.class_weights[targets]
+        return (targets * self.class_weights).sum(1)  # not a matrix product, which autocast would round to bfloat16
 
     def weight_sum(self, targets: Tensor) -> Tensor | int:
-        """What the mean over a batch was divided by: its share in the mean over several batches."""
+        """The sum of the image weights, by which the mean loss of a batch was divided; the number of images without."""
         return len(targets) if self.config.loss_weights == "none" else self.image_weights(targets).sum()
 
 

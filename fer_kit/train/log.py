@@ -1,4 +1,4 @@
-"""What a run tells of itself: env.json, metrics.jsonl, log.txt and a progress bar."""
+"""The log of a run: log.txt, metrics.jsonl and a progress bar."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fer_kit.files import atomic
 
 
 class Log:
-    """Lines for people: on the terminal and, with the time, appended to log.txt."""
+    """Prints lines to the terminal and appends them, with the time, to log.txt."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __call__(self, line: str) -> None:
-        """Tell one line.
+        """Log one line.
 
         Raises:
             FerKitError: log.txt cannot be written.
@@ -34,14 +34,14 @@ class Log:
 
 
 def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Replace metrics.jsonl by one line for each finished epoch: never half a line, never an epoch twice."""
+    """Replace metrics.jsonl as a whole, one line an epoch: there is never half a line, nor an epoch twice."""
     atomic.write_text(path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history))
 
 
 class Progress:
-    """A bar over one epoch with loss, accuracy, images per second and time left; silent where stderr is no terminal."""
+    """A progress bar over one epoch: loss, accuracy, images per second, time left; hidden if stderr is no terminal."""
 
-    REFRESH_SECONDS = 1.0  # reading the sums waits for the device: rarely
+    REFRESH_SECONDS = 1.0  # reading the sums waits for the device, so not at every step
 
     def __init__(self, title: str, images: int) -> None:
         self.bar = tqdm(total=images, desc=title, unit=" images", unit_scale=True, leave=False, disable=None)
@@ -56,5 +56,5 @@ class Progress:
         self.next_look = time.monotonic() + self.REFRESH_SECONDS
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen."""
         self.bar.close()

@@ -1,4 +1,4 @@
-"""Out of memory: told from other errors, and answered by the batch size that fits, which is found by trying."""
+"""Out of memory: recognised among other errors, and answered by a batch size that fits, which is found by trials."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from fer_kit.engine.losses import Loss
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.train.job import Job, batches_of
 
-# In messages of plain RuntimeErrors: torch's on CPUs (Linux, Windows), C++'s, CUDA's, cuDNN's, cuBLAS's.
+# Parts of the messages of plain RuntimeErrors by torch on CPUs (Linux, Windows), C++, CUDA, cuBLAS and cuDNN.
 WORDS = (
     "can't allocate memory",
     "not enough memory",
     "std::bad_alloc",
     "out of memory",
     "STATUS_ALLOC_FAILED",
-    "unable to find an engine",  # cuDNN's, where none of its ways got the scratch space it needs
+    "unable to find an engine",  # cuDNN: no algorithm got the scratch space that it needs
 )
-# The whole message of oneDNN, which computes convolutions on CPUs, where it gets no memory for code or scratch space.
+# Whole messages of oneDNN, which computes convolutions on CPUs, if it gets no memory for code or scratch space.
 ONEDNN_WORDS = ("could not create a primitive", "could not create a memory object")
-TRIED_STEPS = 2  # in the second the optimizer has its memory, too
+TRIED_STEPS = 2  # in the second step the optimizer has allocated its state
 
 
 def caused(error: BaseException) -> bool:
-    """Whether `error` says that there was not enough memory."""
+    """Whether `error` means that memory ran out."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     message = str(error).strip()
@@ -43,10 +43,10 @@ def caused(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def oom_as_user_error(folder: Path) -> Iterator[None]:
-    """Turn an out-of-memory error outside of the training steps into one line.
+    """Turn an out-of-memory error outside the training steps into a FerKitError of one line.
 
     Raises:
-        FerKitError: in place of such an error.
+        FerKitError: memory ran out.
     """
     try:
         yield
@@ -60,10 +60,10 @@ def oom_as_user_error(folder: Path) -> Iterator[None]:
 
 
 def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
-    """One line for somebody whose batches were too large, with the largest even part that two steps got through.
+    """The error line for batches that are too large, with the largest even part of a batch that survives two steps.
 
-    To be called outside of the handler of the error, whose traceback holds on to the tensors of the failed step. Spoils
-    `state`; what is saved stays.
+    Call it outside the `except` block: the traceback keeps the tensors of the failed step alive. `state` cannot be
+    used afterwards; saved epochs stay.
     """
     config = job.config
     device = device_name(job.precision.device)
@@ -82,7 +82,7 @@ def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
 
 
 def cuts(images: int, parts: int) -> Iterator[int]:
-    """Numbers of even batches, more than `parts`, to cut a step of `images` in: each at least twice the one before."""
+    """Numbers of even batches above `parts` to split a step of `images` into: each at least twice the one before."""
     for more in range(2 * parts, images // int((TABLE["batch_size"].limits or (2, 0))[0]) + 1):
         if images % more == 0 and more >= 2 * parts:
             parts = more
@@ -90,12 +90,12 @@ def cuts(images: int, parts: int) -> Iterator[int]:
 
 
 def fits(job: Job, state: loop.State, config: TrainConfig, loss_of: Loss) -> bool:
-    """Whether the memory is enough for a few steps of training as `config` says, in the last and largest epoch.
+    """Whether a few training steps with `config` fit into memory, in the last epoch, which needs most memory.
 
-    By then nothing is frozen any more, and images that grow have their full size.
+    By then nothing is frozen, and growing images have their full size.
     """
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler = job.precision.scaler()  # the failed step may have left its own half-way
+    state.scaler = job.precision.scaler()  # the failed step may have left the old one in the middle of an update
     gc.collect()
     if job.precision.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -104,7 +104,7 @@ def fits(job: Job, state: loop.State, config: TrainConfig, loss_of: Loss) -> boo
     batches = islice(batches_of(job, config.epochs, config), TRIED_STEPS * config.accumulate)
     try:
         loop.train_epoch(state, batches, loss_of, config, job.precision)
-    except loop.NotFiniteError:  # which has nothing to do with memory
+    except loop.NotFiniteError:  # not a matter of memory
         return True
     except (RuntimeError, MemoryError) as error:
         if not caused(error):
@@ -114,8 +114,8 @@ def fits(job: Job, state: loop.State, config: TrainConfig, loss_of: Loss) -> boo
 
 
 def peak(device: torch.device) -> str:
-    """How much memory the last trial took, in words; torch does not count it on CPUs."""
+    """The memory that the last trial took, in words; empty on CPUs, where torch does not count it."""
     if device.type != "cuda":
         return ""
-    used, there = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
-    return f" (peak {used / 2**30:.1f} of {there / 2**30:.1f} GiB)"
+    used, total = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+    return f" (peak {used / 2**30:.1f} of {total / 2**30:.1f} GiB)"

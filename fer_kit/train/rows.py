@@ -1,4 +1,4 @@
-"""The rows that a fold's network learns from, on the device: train rows, and test rows where targets bring them in."""
+"""The rows that a network is trained on, on the device: train rows, and test rows if soft targets have some."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ from fer_kit.runs.soft_targets import SoftTargets
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """images: uint8 (B, 48, 48). labels: int64 (B,), of test rows the likeliest class. targets: float32 (B, 7), what
-    is trained on, or None for the labels. test_rows: how many of the rows, the last ones, are test rows. constant: how
-    many train rows were left out for being of one grey value. softened: how many share labels with copies that differ.
+    """The rows that a network is trained on.
+
+    Attributes:
+        images: uint8 (B, 48, 48).
+        labels: int64 (B,); of test rows the likeliest class.
+        targets: float32 (B, 7), the class probabilities to train on; None to train on the labels.
+        test_rows: number of test rows, which come last.
+        constant: number of train rows left out because all their pixels are equal.
+        softened: number of rows whose copies have other labels, and which get the mean label.
     """
 
     images: Tensor
@@ -54,14 +60,13 @@ def gather(
     soft: SoftTargets | None,
     device: torch.device,
 ) -> TrainingRows:
-    """The rows of `split`; a train row's target is its label, and for `config.targets_share` its teachers' shares.
+    """The rows of `split`, and what each is trained on: its label, mixed with soft targets by `config.targets_share`.
 
-    Where the config says so, constant images are left out (`drop_constant`), and identical images have the mean of
-    their labels for a label (`soft_copies`): of the rows trained on alone, so that no watched row and none that is out
-    of fold has a part in it.
+    With `drop_constant`, images of one grey value are left out. With `soft_copies`, identical images get the mean of
+    their labels, over the training rows alone: watched and held-out rows have no part in the mean.
 
     Raises:
-        FerKitError: targets of other folds or data, or none for a row that is trained on; too few rows are left.
+        FerKitError: soft targets of other folds or data, or without a row that is trained on; too few rows are left.
     """
     train_rows = split.train
     images = np.array(competition.train.images[train_rows])
@@ -107,7 +112,7 @@ def gather(
 
 
 def mean_over_copies(images: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shares (N, 7) in which all copies of an image have the mean of theirs; images: uint8 (N, 48, 48)."""
+    """Class probabilities (N, 7) averaged over identical images; images: uint8 (N, 48, 48)."""
     number_of: dict[bytes, int] = {}
     numbers = np.array([number_of.setdefault(image.tobytes(), len(number_of)) for image in images], dtype=np.int64)
     sums = np.zeros((len(number_of), NUM_CLASSES), np.float32)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -181,3 +183,31 @@ def test_the_mean_of_the_last_epochs_with_statistics_of_its_own():
 def test_a_mean_over_epochs_that_there_may_not_be_is_refused(settings, words):
     with pytest.raises(FerKitError, match=words):
         override(recipes.get("residual"), ["average_decay=0", *settings])
+
+
+def test_an_average_follows_a_buffer_that_a_module_replaces():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3))
+            self.register_buffer("seen", torch.zeros(()))
+
+    net = Counting()
+    config = override(recipes.get("residual"), ["average_decay=0.5"])
+    average = averaging.make(net, config)
+    for step in range(3):
+        net.seen = torch.tensor(float(step))  # another tensor, not the old one in place
+        averaging.after_step(average, config)
+    assert 0 < float(average.module.seen) < 2
+
+
+def test_image_weights_are_float32_inside_autocast():
+    config = override(recipes.get("residual"), ["loss_weights=balanced"])
+    loss = losses.make_loss(config, np.arange(70) % 7, CPU)
+    loss = dataclasses.replace(loss, class_weights=torch.tensor([0.57, 9.41, 1.003, 0.571, 0.84, 1.29, 0.83]))
+    targets = torch.rand(64, 7).softmax(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss.image_weights(targets)
+    assert found.dtype == torch.float32
+    exact = targets.double() @ loss.class_weights.double()
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
