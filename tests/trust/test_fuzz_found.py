@@ -169,15 +169,15 @@ def member(name: str = "run/fold0/a", **about: object) -> tarfile.TarInfo:
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        (member("../x", size=1), "holds '../x', a name out of place"),
+        (member("../x", size=1), "holds '../x', which is not a file"),
         (member("run/fold0/../x", size=1), "which is not a file of a run"),
         (member("/etc/passwd"), "which is not a file of a run"),
-        (member(type=tarfile.SYMTYPE, linkname="/etc/passwd"), "holds 'run/fold0/a', which is no plain file"),
-        (member(type=tarfile.LNKTYPE, linkname="../../x"), "which is no plain file"),
-        (member(type=tarfile.CHRTYPE), "which is no plain file"),
+        (member(type=tarfile.SYMTYPE, linkname="/etc/passwd"), "holds 'run/fold0/a', which is not a regular file"),
+        (member(type=tarfile.LNKTYPE, linkname="../../x"), "which is not a regular file"),
+        (member(type=tarfile.CHRTYPE), "which is not a regular file"),
         (
             member(size=512, pax_headers={"GNU.sparse.major": "0", "GNU.sparse.size": "9" * 12}),
-            "more bytes than it has",
+            "more bytes than the file has",
         ),
         (member(size=512, pax_headers={"size": "-512"}), "a member of -512 bytes"),  # read without end before
     ],
@@ -241,5 +241,5 @@ def test_weights_with_code_in_them_are_refused_and_the_code_not_run(tmp_path, mo
 
 
 def test_the_words_for_a_disk_are_those_of_its_fault():
-    assert "raise ulimit -n" in atomic.way_out(OSError(errno.EMFILE, ""))
+    assert "ulimit -n" in atomic.way_out(OSError(errno.EMFILE, ""))
     assert atomic.way_out(OSError("?")) == "free space or choose another folder"
