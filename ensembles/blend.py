@@ -161,8 +161,7 @@ def blend(request: BlendRequest, name: str) -> None:
     """Choose, check, fit, score, write, report."""
     runs_dir = request.runs
     folder = runs_dir / BLENDS / name
-    places, left_out = choice.choose(runs_dir, request.members)
-    members = choice.load(runs_dir, places)
+    members, left_out = choice.gather(runs_dir, request.members)
     _refuse_itself(name, folder, members)
     rows = common_rows.common(runs_dir, members)
     table, why_none = twin_blend.table_for(runs_dir, members, rows, request.twins, request.data)
@@ -193,8 +192,8 @@ def blend(request: BlendRequest, name: str) -> None:
             blend_files.write(*one)
     drawn = draw(folder, name, members, made, unchanged[0]) if request.pictures else []
 
-    for state in left_out:
-        print(f"left out: {folders.unfinished_message(runs_dir, state)}")
+    for line in left_out:
+        print(line)
     print("\n".join(report.report(name, members, rows, made, str(request.runs), twins.methods)))
     used = [full_fit.line(request.full_fit, full, members)] if full else []
     print("\n".join([*used, *twin_blend.lines(twins, name)]))

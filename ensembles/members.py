@@ -15,6 +15,7 @@ from ensembles import outside
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import table
 from fer_kit.runs import folders, lookup, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST, Run, Status
@@ -71,26 +72,70 @@ class Member:
         return found
 
 
-def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Path], list[Status]]:
-    """The folders of the members, and what was left out because it is unfinished.
+def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], list[str]]:
+    """The members, and a line for each run that was left out.
 
-    wanted: names of runs, globs over runs ("attention*"), names of blends or globs over them ("blends/a*"), folders
-        with files; runs must be finished (`load` sees to that). None takes every run whose folds are all finished
-        and leaves out the rest; blends only where they are named.
+    wanted: see `choose`. None takes every run whose folds are all finished and that belongs to the others: unfinished
+        and damaged runs, and runs of other folds or data, are left out with a line, trials (`--smoke`) without;
+        blends are taken only where they are named.
 
     Raises:
-        FerKitError: nothing to blend, something that is not there, a member named twice.
+        FerKitError: nothing to blend; as `choose` and `load`.
     """
-    known = folders.list_runs(runs_dir)
-    if wanted is None:
-        if not known:
-            raise FerKitError(f"{runs_dir}: holds no runs; train one first, or give the folder of runs with --runs")
-        states = [folders.status(runs_dir, name) for name in known]
-        complete = [runs_dir / state.name for state in states if state.complete]
-        if not complete:
-            nearest = max(states, key=lambda state: len(state.finished))
-            raise FerKitError(f"no run is complete; {folders.unfinished_message(runs_dir, nearest)}")
-        return complete, [state for state in states if not state.complete]
+    if wanted is not None:
+        return load(runs_dir, choose(runs_dir, wanted)), []
+    known = [name for name in folders.list_runs(runs_dir) if not folders.is_trial(name)]
+    if not known:
+        raise FerKitError(f"{runs_dir}: holds no runs; train one first, or give the folder of runs with --runs")
+    unfinished: list[Status] = []
+    found: list[Member] = []
+    lines: list[str] = []
+    for name in known:
+        try:
+            state = folders.status(runs_dir, name)
+            if state.complete:
+                found.append(read(runs_dir, runs_dir / name))
+            else:
+                unfinished.append(state)
+        except FerKitError as error:
+            lines.append(f"left out: {name}: {error}")
+    tries = [state.name for state in unfinished if state.is_one_fold_try]
+    lines += [
+        f"left out: {folders.unfinished_message(runs_dir, state)}" for state in unfinished if state.name not in tries
+    ]
+    lines += [f"left out, a single fold each: {', '.join(tries)}"] * bool(tries)
+    if not found:
+        if lines and not unfinished:
+            raise FerKitError(f"no run can be blended; {lines[0]}")
+        nearest = max(unfinished, key=lambda state: len(state.finished))
+        raise FerKitError(f"no run is complete; {folders.unfinished_message(runs_dir, nearest)}")
+    kept, strangers = _of_one_kind(runs_dir, found)
+    _refuse_copies(kept)
+    return kept, [*lines, *strangers]
+
+
+def _of_one_kind(runs_dir: Path, members: list[Member]) -> tuple[list[Member], list[str]]:
+    """The members with the folds of folds.csv (else the most common ones) and one data set; a line for each other."""
+    kinds = [(member.oof.meta["folds_digest"], member.oof.meta["data_digest"]) for member in members]
+    try:
+        own = table.read(runs_dir / "folds.csv").digest
+    except FerKitError:
+        own = ""
+    kind = max(dict.fromkeys(kinds), key=lambda one: (one[0] == own, kinds.count(one)))
+    kept = [member for member, one in zip(members, kinds, strict=True) if one == kind]
+    why = "made with other folds or other data than the other runs; name it in --members to blend it"
+    return kept, [f"left out: {m.name}: {why}" for m, one in zip(members, kinds, strict=True) if one != kind]
+
+
+def choose(runs_dir: Path, wanted: Sequence[str]) -> list[Path]:
+    """The folders of the members.
+
+    wanted: names of runs, globs over runs ("attention*"), names of blends or globs over them ("blends/a*"), folders
+        with files; runs must be finished (`load` sees to that).
+
+    Raises:
+        FerKitError: something that is not there, a member named twice.
+    """
     asked_by: dict[Path, tuple[Path, str]] = {}
     for pattern in wanted:
         for place in _places(runs_dir, pattern):
@@ -100,7 +145,7 @@ def choose(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Path], li
                     f"'{pattern}'; give it once"
                 )
             asked_by[place.resolve()] = place, pattern
-    return [place for place, _ in asked_by.values()], []
+    return [place for place, _ in asked_by.values()]
 
 
 def _places(runs_dir: Path, pattern: str) -> list[Path]:

@@ -20,7 +20,6 @@ from fer_kit.runs import folders
 
 METRICS = "metrics.jsonl"
 FOLD_FOLDER = re.compile(r"fold(all|[0-9]+(\+[0-9]+)?)")
-TRIAL = "-smoke"  # ends the name of a run made by `train --smoke`
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +76,7 @@ def find(runs_dir: Path, trials: bool = False) -> Found:
     names, blends = folders.list_runs(runs_dir), _blend_folders(runs_dir)
     if not names and not blends:
         raise FerKitError(f"{runs_dir}: no run and no blend yet; train one with python -m fer_kit.train --fold 0")
-    hidden = [] if trials else [name for name in names if name.endswith(TRIAL)]
+    hidden = [] if trials else [name for name in names if folders.is_trial(name)]
     names = [name for name in names if name not in hidden]
     loaded, left_out = [], []
     for name in [*names, *blends]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fer_kit.runs.predictions import Predictions
 
 BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders beside the runs that are no runs
 RESERVED = (BLENDS, CACHE, SWEEPS)
+TRIAL = "-smoke"  # ends the name of a run made by `train --smoke`
 MOST_FOLDS = 10_000
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -37,17 +39,26 @@ _FOLD_FOLDER = re.compile(r"fold(0|[1-9][0-9]*)")
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is: `count` folds in all (None while no fold has finished), which are done, which are not."""
+    """How far a run is: `count` folds in all (None while no fold has finished), which are finished, which are not.
+
+    begun: folds that have a folder.
+    """
 
     name: str
     count: int | None
     finished: tuple[int, ...]
     missing: tuple[int, ...]
+    begun: tuple[int, ...] = attribute(default=(), compare=False)
 
     @property
     def complete(self) -> bool:
         """All folds are finished."""
         return self.count is not None and not self.missing
+
+    @property
+    def is_one_fold_try(self) -> bool:
+        """A single finished fold of several; no other fold was begun."""
+        return len(self.finished) == 1 < (self.count or 0) and self.begun == self.finished
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +139,11 @@ def list_blends(runs_dir: Path | str) -> list[str]:
     return sorted(path.parent.name for path in Path(runs_dir).glob(f"{BLENDS}/*/{BLEND}"))
 
 
+def is_trial(name: str) -> bool:
+    """Whether run `name` was made by `train --smoke`: it is never unfinished work, nor part of a blend unasked."""
+    return name.endswith(TRIAL)
+
+
 def is_finished(folder: Path | str) -> bool:
     """Whether a fold folder holds result.json and the very prediction files it was written for."""
     try:
@@ -156,7 +172,7 @@ def status(runs_dir: Path | str, name: str) -> Status:
             f"{folder}: fold {beyond[0]} is beyond its {counts[0]} folds, 0 to {counts[0] - 1}; remove it"
         )
     missing = tuple(fold for fold in range(counts[0]) if fold not in results)
-    return Status(name, counts[0], tuple(results), missing)
+    return Status(name, counts[0], tuple(results), missing, tuple(_fold_folders(folder)))
 
 
 def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:

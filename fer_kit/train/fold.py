@@ -24,7 +24,7 @@ from fer_kit.predict.fold import Asked
 from fer_kit.runs import predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
-from fer_kit.train import checkpoints, log, memory
+from fer_kit.train import checkpoints, log, memory, siblings
 from fer_kit.train.job import LAST, METRICS, Job, batches_of, inspect_folder, prepare, seed_everything
 from fer_kit.train.request import ResolvedRequest, TrainRequest
 
@@ -85,6 +85,7 @@ def begin_or_resume(job: Job) -> loop.State:
     seed_everything(config, job.seed_number, 0, device)
     steps = batches.steps(len(job.rows.labels), config)
     state = loop.start(config, job.precision, steps, weights=job.start, compile_net=job.request.compile)
+    siblings.refuse_other_network(job.resolved, sum(p.numel() for p in state.net.parameters()))
     name = f"{job.resolved.run} {in_words(job.request.fold)} on {device_name(device)}, {job.precision.name}"
     last = job.folder / LAST
     if last.exists():

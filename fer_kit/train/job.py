@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from fer_kit.folds.table import Folds
 from fer_kit.pretrained import start
 from fer_kit.pretrained.start import Start
 from fer_kit.runs import folders
+from fer_kit.train import siblings
 from fer_kit.train.log import Log
 from fer_kit.train.request import ResolvedRequest, TrainRequest
 from fer_kit.train.rows import TrainingRows, gather
@@ -121,10 +121,9 @@ def refuse_other_settings(path: Path, config: TrainConfig) -> None:
     """
     if not path.exists():
         return
-    begun, now = dataclasses.asdict(from_json(atomic.read_json(path), str(path))), dataclasses.asdict(config)
-    others = [name for name in now if now[name] != begun[name]]
-    if others:
-        then, asked = (" ".join(f"{name}={values[name]}" for name in others) for values in (begun, now))
+    begun = from_json(atomic.read_json(path), str(path))
+    if others := siblings.differing(begun, config):
+        then, asked = (" ".join(f"{name}={getattr(one, name)}" for name in others) for one in (begun, config))
         raise FerKitError(
             f"{path.parent} was begun with {then}, now it is {asked}; give --resume the same settings, start anew with "
             "--restart, or use --tag"
@@ -150,6 +149,7 @@ def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
     refuse_single_image_batches(config, len(rows.labels))
     batch_source = epochs_of(resolved.pipeline, request.workers, np.array(competition.train.images[0]))
     identity = {"folds_digest": folds.digest, "data_digest": competition.digest}
+    siblings.refuse_others(resolved, identity)
     weights = None
     if resolved.discards_old or not (folder / LAST).exists():  # a resumed run has its weights in last.pt
         path = None if resolved.weights is None else resolved.weights.path

@@ -169,9 +169,11 @@ def test_members_of_other_folds_or_data(two, capsys):
         "runs: members do not match: folds_digest differs: elsewhere in other fold [0, 1, 2], "
         "folds in strong fold [0, 1, 2]; only predictions that share it go together",
         "all",
+        "--members",
+        "*",
     )
     fake_runs.save_run(two, "other", seed=3, data_digest="elsewhere")
-    refused(capsys, "runs: members do not match: data_digest differs: elsewhere in other", "all")
+    refused(capsys, "runs: members do not match: data_digest differs: elsewhere in other", "all", "--members", "*")
 
 
 def test_members_of_other_rows(two, capsys, monkeypatch):

@@ -127,11 +127,16 @@ def _cards(content: Content, complete: Sequence[Ranked]) -> list[tuple[str, str]
 
 
 def _folds_done(content: Content) -> tuple[int, int]:
-    """How many folds are finished, and how many there would be with all folds of every run, begun or not."""
+    """How many folds are finished, and how many there would be with all folds of every run, begun or not.
+
+    A run that was tried on a single fold is not counted: nobody means to finish it.
+    """
     cut = content.found.groups.folds
     done = whole = 0
     for parts in content.folds.values():
         own = [fold for fold in parts if fold.is_held_out]
+        if len(own) == 1 and own[0].finished and cut is not None and cut.count > 1:
+            continue
         done += sum(fold.finished for fold in own)
         whole += max(len(own), cut.count if own and cut is not None else 0)
     return done, whole

@@ -1,0 +1,70 @@
+"""The other folds of a run: a fold that does not fit to them is refused before its first step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
+from fer_kit.runs import folders
+from fer_kit.train.request import ResolvedRequest
+
+CONFIG = "config.json"
+WAY_OUT = "train with the same, or name a new run with --tag"
+
+
+def refuse_others(resolved: ResolvedRequest, identity: Mapping[str, str]) -> None:
+    """Refuse a fold whose finished siblings have other settings, folds or data: no command could read such a run.
+
+    identity: digests of the folds and of the data.
+    """
+    for folder, result in _finished(resolved):
+        try:
+            config = from_json(atomic.read_json(folder / CONFIG), str(folder / CONFIG))
+        except FerKitError:  # damaged: whoever reads the run says so
+            continue
+        if others := differing(config, resolved.config):
+            theirs = " ".join(f"{name}={getattr(config, name)}" for name in others)
+            ours = " ".join(f"{name}={getattr(resolved.config, name)}" for name in others)
+            raise FerKitError(f"{folder} was trained with {theirs}, this fold would have {ours}; {WAY_OUT}")
+        for key, what in (("folds_digest", "other folds"), ("data_digest", "other data")):
+            if result.get(key) not in (None, identity[key]):
+                digests = f"digest {str(result[key])[:12]}, now {identity[key][:12]}"
+                raise FerKitError(f"{folder} was trained on {what} ({digests}); {WAY_OUT}")
+
+
+def refuse_other_network(resolved: ResolvedRequest, parameters: int) -> None:
+    """Refuse a fold whose network has another number of parameters than that of its finished siblings.
+
+    The code of a network can change while its name stays the same.
+    """
+    for folder, result in _finished(resolved):
+        theirs = result.get("parameters")
+        if isinstance(theirs, int) and theirs != parameters:
+            raise FerKitError(
+                f"{folder} has a network of {theirs:,} parameters, {resolved.config.model} now has {parameters:,}; "
+                "bring the old code back, or name a new run with --tag"
+            )
+
+
+def differing(one: TrainConfig, other: TrainConfig) -> list[str]:
+    """The settings in which two configs differ."""
+    return [name for name, value in dataclasses.asdict(one).items() if value != getattr(other, name)]
+
+
+def _finished(resolved: ResolvedRequest) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and result.json of the finished siblings; none for a trial, which nobody blends."""
+    if resolved.request.smoke:
+        return
+    for path in sorted(resolved.folder.parent.glob(f"fold*/{folders.RESULT}")):
+        if path.parent != resolved.folder:
+            try:
+                result = atomic.read_json(path)
+            except FerKitError:
+                continue
+            if isinstance(result, dict):
+                yield path.parent, result
