@@ -12,9 +12,10 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import DailyLimitReached, UnknownAnswer
-from submissions import check, entries, ledger, source_record
+from fer_kit.runs import ledger
+from fer_kit.runs.ledger import UPLOADING, Entry
+from submissions import check, entries, source_record
 from submissions.check import Checked
-from submissions.ledger import UPLOADING, Entry
 from submissions.source_record import SourceRecord
 
 MESSAGE_CHARACTERS = 300

@@ -11,8 +11,8 @@ from pathlib import Path
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import Client, Submission
 from fer_kit.kaggle.errors import AnswerLost, KaggleError, UploadFailed
-from submissions import ledger
-from submissions.ledger import PENDING, UNKNOWN, UPLOADING, Entry
+from fer_kit.runs import ledger
+from fer_kit.runs.ledger import PENDING, UNKNOWN, UPLOADING, Entry
 
 # An upload that lost its process or its answer can still be on its way for that long, and must not get a twin.
 GRACE = datetime.timedelta(minutes=10)

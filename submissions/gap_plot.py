@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fer_kit import metrics
 from fer_kit.files import atomic
-from submissions.ledger import Entry
+from fer_kit.runs.ledger import Entry
 
 FEWEST = 3  # entries below which a picture shows nothing
 SIZE_PX = (1200, 900)

@@ -12,8 +12,9 @@ from fer_kit.cli import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
-from submissions import entries, gap_plot, ledger
-from submissions.ledger import UPLOADING, Entry
+from fer_kit.runs import ledger
+from fer_kit.runs.ledger import UPLOADING, Entry
+from submissions import entries, gap_plot
 
 PUBLIC_ROWS = 3_589  # PublicTest, half of the competition's test rows
 

@@ -13,9 +13,10 @@ from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
-from submissions import before_upload, check, entries, ledger
+from fer_kit.runs import ledger
+from fer_kit.runs.ledger import COMPLETE, ERROR, Entry
+from submissions import before_upload, check, entries
 from submissions.check import Checked
-from submissions.ledger import COMPLETE, ERROR, Entry
 from submissions.source_record import ANYWAY, SourceRecord
 
 WAIT_MINUTES = 10.0

@@ -21,10 +21,9 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
-from fer_kit.runs import folders, predictions, soft_targets
+from fer_kit.runs import folders, ledger, predictions, soft_targets
 from fer_kit.runs.folders import HASHED, RESULT
 from kernels import push_log as push_log
-from submissions import ledger
 
 WEIGHTS, ENVIRONMENT, LOG = "model.safetensors", "env.json", "log.txt"
 _MOST_HEADER_BYTES = 100 << 20  # safetensors' own limit

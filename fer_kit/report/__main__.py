@@ -18,6 +18,7 @@ from fer_kit.cli import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate.tables import interval
 from fer_kit.files import atomic
+from fer_kit.runs import ledger
 
 if TYPE_CHECKING:
     from fer_kit.report.section import Content, Part
@@ -45,7 +46,7 @@ def record(content: Content, parts: Sequence[Part]) -> dict[str, Any]:
         "left_out": dict(content.found.left_out),
         "trials": list(content.found.trials),
         "notes": [note for part in parts for note in part.notes],
-        "ledger": list(content.ledger),
+        "ledger": [ledger.cells(entry) for entry in content.ledger],
     }
 
 

@@ -18,8 +18,8 @@ from fer_kit.evaluate.sources import BLEND, Groups, ScoredSource, check_data, co
 from fer_kit.files import atomic
 from fer_kit.report.found import Found, find
 from fer_kit.report.section import Content, Ranked, ReportOptions, objects
-from fer_kit.report.sections import entries
-from fer_kit.runs import folders
+from fer_kit.runs import folders, ledger
+from fer_kit.runs.ledger import Entry
 
 if TYPE_CHECKING:
     from fer_kit.data.loading import Competition
@@ -48,14 +48,14 @@ def load(options: ReportOptions) -> Content:
     lookups = [one for one in scored if uses_lookup(one.name, blends)]
     ranked = _compared([one for one in scored if one not in lookups], found.groups)
     order = [one.name for one in ranked if one.name in found.folds]
-    ledger, ledger_error = _ledger(options.ledger)
+    entries, ledger_error = _ledger(options.ledger)
     return Content(
         options=options,
         found=found,
         ranked=ranked,
         lookups=lookups,
         folds={run: found.folds[run] for run in [*order, *(run for run in found.folds if run not in order)]},
-        ledger=ledger,
+        ledger=entries,
         ledger_error=ledger_error,
         competition=competition,
         no_faces=no_faces,
@@ -133,8 +133,8 @@ def _with_rows_of(
     return [source for source in sources if source not in beyond], reasons
 
 
-def _ledger(path: Path) -> tuple[list[dict[str, str]], str]:
+def _ledger(path: Path) -> tuple[list[Entry], str]:
     try:
-        return entries.read(path), ""
+        return ledger.read(path), ""
     except FerKitError as error:
         return [], str(error)

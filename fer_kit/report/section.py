@@ -14,6 +14,7 @@ from fer_kit.drawing import html
 from fer_kit.evaluate.scores import Scores
 from fer_kit.evaluate.sources import BLEND, ScoredSource
 from fer_kit.report.found import Fold, Found
+from fer_kit.runs.ledger import Entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,7 +112,7 @@ class Content:
     ranked: Sequence[Ranked]
     lookups: Sequence[Ranked]
     folds: Mapping[str, list[Fold]]
-    ledger: Sequence[dict[str, str]]
+    ledger: Sequence[Entry]
     ledger_error: str
     competition: Competition | None
     no_faces: str

@@ -16,10 +16,10 @@ from ensembles.fit import methods
 from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from fer_kit.folds import table
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import folders, ledger, predictions
 from kernels import push_log
 from kernels.inside import manifest
-from submissions import check, file_format, ledger, sources
+from submissions import check, file_format, sources
 from submissions import source_record as submission_record
 from tests.fuzz.inputs import broken, broken_json, zipped
 from tests.fuzz.targets import put, target

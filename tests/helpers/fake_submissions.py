@@ -14,9 +14,9 @@ from fer_kit import metrics
 from fer_kit.data import loading
 from fer_kit.files import atomic
 from fer_kit.kaggle.client import COMPETITION
-from fer_kit.runs import folders
+from fer_kit.runs import folders, ledger
 from submissions import __main__ as commands
-from submissions import build, check, ledger
+from submissions import build, check
 from tests.helpers.fake_runs import TEST_ROWS
 
 ORGANISERS = "the organiser's: one integer a line, no header, no id"

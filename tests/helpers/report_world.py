@@ -13,8 +13,8 @@ from ensembles import blend
 from fer_kit.data import loading as data
 from fer_kit.files import atomic
 from fer_kit.folds import table
+from fer_kit.runs import ledger
 from fer_kit.synthetic import draw
-from submissions import ledger
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import FOLDS, LABELS, ROWS, TEST_ROWS
 from tests.helpers.fake_submissions import save_entry

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from fer_kit.errors import FerKitError
-from submissions import ledger
-from submissions.ledger import COLUMNS, Entry
+from fer_kit.runs import ledger
+from fer_kit.runs.ledger import COLUMNS, Entry
 
 ENTRY = Entry(
     utc="2030-01-02T18:05:00Z",

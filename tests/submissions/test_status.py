@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from submissions import gap_plot, ledger, status
+from fer_kit.runs import ledger
+from submissions import gap_plot, status
 from tests.helpers.fake_submissions import refused, run, save_entry
 from tests.helpers.kaggle_standin import DROP
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from fer_kit.files import atomic
-from submissions import ledger, source_record, upload
+from fer_kit.runs import ledger
+from submissions import source_record, upload
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
 from tests.helpers.fake_submissions import refused, run, save_entry

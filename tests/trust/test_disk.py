@@ -17,9 +17,8 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, unzip
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table
-from fer_kit.runs import folders
+from fer_kit.runs import folders, ledger
 from kernels.inside import archive
-from submissions import ledger
 from tests.helpers import fake_runs
 from tests.helpers.fake_submissions import run, save_entry
 from tests.helpers.full_disk import no_file_beyond, one_line, refusing

@@ -12,11 +12,11 @@ from fer_kit.config import recipes, train_config
 from fer_kit.errors import MOST_CHARACTERS, FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table as fold_files
-from fer_kit.runs import folders
+from fer_kit.runs import folders, ledger
 from kernels import push_log
 from kernels.inside import manifest
-from submissions import ledger, sources
 from submissions import source_record as submission_record
+from submissions import sources
 from tests.fuzz.records import PARTS, PUSH, _blend, _blend_record, _ledger
 from tests.helpers import fake_runs
 from tests.helpers.small_competition import refusal

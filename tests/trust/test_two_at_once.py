@@ -16,9 +16,8 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, exclusive, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table as fold_files
-from fer_kit.runs import folders
+from fer_kit.runs import folders, ledger
 from kernels import push_log
-from submissions import ledger
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
 from tests.helpers.fake_submissions import run

@@ -1,22 +1,16 @@
-"""The ledger: what was uploaded, what was expected of it, and what the leaderboard said.
-
-`submissions` writes the file; it is read here as plain CSV.
-"""
+"""The ledger: what was uploaded, what was expected of it, and what the leaderboard said."""
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fer_kit.drawing import html, svg_charts
 from fer_kit.drawing.html_tables import WORDS, Cell, Column, board, number
-from fer_kit.errors import FerKitError
 from fer_kit.report.section import Content, Part, Section
+from fer_kit.runs.ledger import Entry
 
-NEEDED = ("utc", "file", "cv_accuracy", "forecast", "public", "private", "status", "message", "source")
 FEWEST = 3  # scored entries below which a chart shows nothing
 COLUMNS = (
     Column("uploaded (UTC)", WORDS),
@@ -37,7 +31,7 @@ COLUMNS = (
 class Entries(Part):
     """lines: oldest first. error: why there are none, or ""."""
 
-    lines: Sequence[dict[str, str]]
+    lines: Sequence[Entry]
     path: Path
     error: str
 
@@ -70,70 +64,41 @@ def as_html(part: Entries) -> str:
     return "".join([*parts, html.paragraph(f"From {part.path}.", soft=True)])
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """The lines of the ledger, oldest first; none without a ledger.
-
-    Raises:
-        FerKitError: it cannot be read, or is no ledger.
-    """
-    if not path.is_file():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            lines = list(reader)
-    except (OSError, ValueError, csv.Error) as error:
-        raise FerKitError(f"{path}: cannot be read ({error}); restore it from your last copy") from None
-    missing = [name for name in NEEDED if name not in (reader.fieldnames or [])]
-    if missing:
-        raise FerKitError(f"{path}: no column {', '.join(missing)}; restore the ledger that submissions wrote")
-    return [{key: value or "" for key, value in line.items() if key is not None} for line in lines]
-
-
-def score(line: dict[str, str], key: str) -> float | None:
-    """The number in a cell, None where there is none."""
-    try:
-        value = float(line[key])
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def best(lines: Sequence[dict[str, str]]) -> tuple[float, str] | None:
+def best(lines: Sequence[Entry]) -> tuple[float, str] | None:
     """The best public score and the file that got it."""
-    found = [(value, PurePath(line["file"]).name) for line in lines if (value := score(line, "public")) is not None]
+    found = [(line.public, PurePath(line.file).name) for line in lines if line.public is not None]
     return max(found) if found else None
 
 
-def table(lines: Sequence[dict[str, str]]) -> str:
+def table(lines: Sequence[Entry]) -> str:
     """The ledger, newest first."""
     rows = []
     for place, line in reversed(list(enumerate(lines, start=1))):
-        cv, public = score(line, "cv_accuracy"), score(line, "public")
+        cv, public = line.cv_accuracy, line.public
         gap = None if cv is None or public is None else 100 * (public - cv)
-        when = line["utc"][:16].replace("T", " ")
+        when = line.utc[:16].replace("T", " ")
         rows.append(
             [
                 Cell(html.text(when), when),
                 Cell(str(place), place),
-                Cell(html.text(PurePath(line["file"]).name), line["file"]),
-                Cell(html.text(line["source"]), line["source"]),
-                *(number(_percent(value), value) for value in (cv, score(line, "forecast"), public)),
+                Cell(html.text(PurePath(line.file).name), line.file),
+                Cell(html.text(line.source), line.source),
+                *(number(_percent(value), value) for value in (cv, line.forecast, public)),
                 number(f"{gap:+.2f}" if gap is not None else "", gap),
-                number(_percent(score(line, "private")), score(line, "private")),
-                Cell(html.text(line["status"]), line["status"]),
-                Cell(html.text(line["message"]), line["message"]),
+                number(_percent(line.private), line.private),
+                Cell(html.text(line.status), line.status),
+                Cell(html.text(line.message), line.message),
             ]
         )
     return board("Entries made, and the points between out-of-fold and public score", COLUMNS, rows, COLUMNS[0].name)
 
 
-def chart(lines: Sequence[dict[str, str]]) -> str | None:
+def chart(lines: Sequence[Entry]) -> str | None:
     """Public score over out-of-fold accuracy; None below `FEWEST` entries that have both."""
     pairs = [
-        (100 * cv, 100 * public, f"#{place}")
+        (100 * line.cv_accuracy, 100 * line.public, f"#{place}")
         for place, line in enumerate(lines, start=1)
-        if (cv := score(line, "cv_accuracy")) is not None and (public := score(line, "public")) is not None
+        if line.cv_accuracy is not None and line.public is not None
     ]
     if len(pairs) < FEWEST:
         return None

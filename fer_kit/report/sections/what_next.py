@@ -13,6 +13,7 @@ from fer_kit.report.found import Fold
 from fer_kit.report.section import Content, Part, Ranked, Section, objects
 from fer_kit.report.sections import entries
 from fer_kit.report.sections.blends import forecast
+from fer_kit.runs.ledger import Entry
 
 IDLE_SECONDS, IDLE_EPOCHS = 600.0, 4  # without a new epoch for longer, a fold counts as stopped
 SHOWN = 5  # newest entries
@@ -66,7 +67,7 @@ def _advice(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -
             reasons.append(f"Entry #{number} came from an earlier version of it ({_scored(line)}).")
         return f"Send {best.name}", reasons, f"fer-kit submissions build {best.short_name}{runs}"
     number, line = same[-1]
-    reasons.append(f"It was sent as entry #{number} on {line['utc'][:10]} ({_scored(line)}).")
+    reasons.append(f"It was sent as entry #{number} on {line.utc[:10]} ({_scored(line)}).")
     members = _members(best)
     unused = [one for one in complete if not one.is_blend and one.name not in {*members, best.name}]
     if unused:
@@ -142,26 +143,26 @@ def _folds_done(content: Content) -> tuple[int, int]:
     return done, whole
 
 
-def _sent(ledger: Sequence[dict[str, str]]) -> list[list[str]]:
+def _sent(ledger: Sequence[Entry]) -> list[list[str]]:
     """The newest entries, newest first: number, file, made of, forecast, public."""
     rows = []
     for number, line in reversed(_numbered(ledger)[-SHOWN:]):
-        expected, public = entries.score(line, "forecast"), entries.score(line, "public")
+        expected, public = line.forecast, line.public
         rows.append(
             [
                 f"#{number}",
-                PurePath(line["file"]).name,
-                line["source"] or "–",
+                PurePath(line.file).name,
+                line.source or "–",
                 "–" if expected is None else f"{expected:.2%}",
-                line["status"] if public is None else f"{public:.2%}",
+                line.status if public is None else f"{public:.2%}",
             ]
         )
     return rows
 
 
-def _bias(ledger: Sequence[dict[str, str]]) -> str:
+def _bias(ledger: Sequence[Entry]) -> str:
     """How far public scores lie from their forecasts, or "" where no entry has both."""
-    pairs = [(entries.score(line, "public"), entries.score(line, "forecast")) for line in ledger]
+    pairs = [(line.public, line.forecast) for line in ledger]
     gaps = [100 * (public - expected) for public, expected in pairs if public is not None and expected is not None]
     if not gaps:
         return ""
@@ -204,24 +205,24 @@ def _state(fold: Fold) -> str:
     return f"stopped, last epoch {when}{resume}"
 
 
-def _numbered(ledger: Sequence[dict[str, str]]) -> list[tuple[int, dict[str, str]]]:
+def _numbered(ledger: Sequence[Entry]) -> list[tuple[int, Entry]]:
     return list(enumerate(ledger, start=1))
 
 
-def _is_of(line: dict[str, str], one: Ranked) -> bool:
+def _is_of(line: Entry, one: Ranked) -> bool:
     """True if the entry was built from a source of this kind and name."""
-    return line["source"] == f"{one.source.kind} {one.short_name}"
+    return line.source == f"{one.source.kind} {one.short_name}"
 
 
-def _same_score(line: dict[str, str], one: Ranked) -> bool:
+def _same_score(line: Entry, one: Ranked) -> bool:
     """True if the entry has the very accuracy that the source has now."""
-    accuracy = entries.score(line, "cv_accuracy")
+    accuracy = line.cv_accuracy
     return accuracy is not None and abs(accuracy - one.accuracy) < 1e-5
 
 
-def _scored(line: dict[str, str]) -> str:
-    public = entries.score(line, "public")
-    return line["status"] or "no score yet" if public is None else f"public {public:.2%}"
+def _scored(line: Entry) -> str:
+    public = line.public
+    return line.status or "no score yet" if public is None else f"public {public:.2%}"
 
 
 def _members(one: Ranked) -> list[str]:

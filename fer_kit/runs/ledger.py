@@ -101,13 +101,18 @@ def read(path: Path) -> list[Entry]:
     return entries
 
 
+def cells(entry: Entry) -> dict[str, str]:
+    """The text of each cell of its line, by column."""
+    return {name: "" if value is None else f"{value}" for name, value in dataclasses.asdict(entry).items()}
+
+
 def write(path: Path, entries: Sequence[Entry]) -> None:
     """Replace the ledger at `path`, which is whole at any moment."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for entry in entries:
-        writer.writerow("" if value is None else value for value in dataclasses.astuple(entry))
+        writer.writerow(cells(entry).values())
     atomic.write_text(path, text.getvalue())
 
 
