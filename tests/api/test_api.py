@@ -55,6 +55,7 @@ def test_train_can_be_called_whatever_was_imported_before():
         fer_kit.train("vgg_tiny")
 
 
+@pytest.mark.slow
 def test_training_returns_what_the_folder_holds(trained, competition_dir):
     again = fer_kit.train(
         "vgg_tiny",
@@ -95,6 +96,7 @@ def test_arguments_that_are_refused(options, words):
         fer_kit.train("vgg_tiny", **options)
 
 
+@pytest.mark.slow
 def test_out_of_fold_rows_carry_ids_labels_and_folds(trained, data):
     rows = fer_kit.oof(RUN, runs=trained)
     assert list(rows.columns) == ["id", "label", "fold", *CLASSES, "predicted"]
@@ -110,6 +112,7 @@ def test_out_of_fold_rows_carry_ids_labels_and_folds(trained, data):
         fer_kit.oof("baseline-v1-a", runs=trained)
 
 
+@pytest.mark.slow
 def test_a_run_predicts_faces_as_it_predicted_the_test_rows(trained, data):
     for name in (RUN, OTHER):
         model = fer_kit.load_model(name, runs=trained, device="cpu")
@@ -146,6 +149,7 @@ def blends(trained):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BLENDS, "nested", "given", "one"])
 def test_a_blend_predicts_faces_as_it_predicted_the_test_rows(name, blends, trained, data):
     model = fer_kit.load_model(name, runs=trained, device="cpu")
@@ -155,6 +159,7 @@ def test_a_blend_predicts_faces_as_it_predicted_the_test_rows(name, blends, trai
     assert rows["fold"].nunique() == 3
 
 
+@pytest.mark.slow
 def test_a_blend_tells_its_weights(blends, trained):
     assert blends["given"].weights == pytest.approx({RUN: 0.25, OTHER: 0.75})
     assert blends["mean"].method == "mean" and set(blends["stack"].weights.values()) == {None}
@@ -164,6 +169,7 @@ def test_a_blend_tells_its_weights(blends, trained):
         fer_kit.blend("x", [RUN, OTHER], runs=trained, method="average")
 
 
+@pytest.mark.slow
 def test_a_blend_that_cannot_be_applied_to_other_faces_says_so(blends, trained, competition_dir):
     fer_kit.blend("seen", [RUN, OTHER], runs=trained, method="mean", twins="exact", data=competition_dir)
     if (trained / "blends/seen-twins").is_dir():
@@ -173,6 +179,7 @@ def test_a_blend_that_cannot_be_applied_to_other_faces_says_so(blends, trained, 
         fer_kit.load_model("mean", runs=trained, folds=[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("faces", "words"),
     [

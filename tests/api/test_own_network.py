@@ -39,6 +39,7 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop("tiny_net_for_test", None)
 
 
+@pytest.mark.slow
 def test_an_own_network_goes_all_the_way(module, competition_dir, runs_dir, capsys):
     place = {"data": competition_dir, "runs": runs_dir, "device": "cpu"}
     options = {"model": module.Tiny, "settings": SHORT, "tag": "own", **place}

@@ -37,6 +37,7 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("my_net", None)
 
 
+@pytest.mark.slow
 def test_every_block_runs(folder, capsys):
     blocks = BLOCK.findall(PAGE.read_text())
     assert len(blocks) >= 8
