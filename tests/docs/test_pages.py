@@ -36,6 +36,11 @@ def test_the_readme_is_short_and_leads_to_every_page():
         assert f"]({name(page)})" in text, name(page)
 
 
+def test_the_readme_quotes_the_ten_lines_of_the_python_page():
+    [quoted] = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert f"```python\n{quoted}```" in (ROOT / "docs/python.md").read_text()
+
+
 def test_every_picture_is_shown_and_every_shown_picture_is_there():
     text = "".join(page.read_text() for page in PAGES)
     for picture in (ROOT / "docs/pictures").glob("*.png"):
