@@ -42,7 +42,7 @@ def record(content: Content, parts: Sequence[Part]) -> dict[str, Any]:
             {"run": fold.run, "fold": fold.name, "finished": fold.finished, "env": fold.env, "result": fold.result}
             for fold in folds
         ],
-        "blends": {one.name: one.blend for one in content.every if one.is_blend},
+        "blends": {one.name: one.blend.to_json() for one in content.every if one.blend is not None},
         "left_out": dict(content.found.left_out),
         "trials": list(content.found.trials),
         "notes": [note for part in parts for note in part.notes],

@@ -15,10 +15,10 @@ from fer_kit.errors import FerKitError
 from fer_kit.evaluate import records
 from fer_kit.evaluate import scores as evaluate_scores
 from fer_kit.evaluate.sources import BLEND, Groups, ScoredSource, check_data, common_ids
-from fer_kit.files import atomic
 from fer_kit.report.found import Found, find
-from fer_kit.report.section import Content, Ranked, ReportOptions, objects
-from fer_kit.runs import folders, ledger
+from fer_kit.report.section import Content, Ranked, ReportOptions
+from fer_kit.runs import blend_record, folders, ledger
+from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.ledger import Entry
 
 if TYPE_CHECKING:
@@ -37,13 +37,17 @@ def load(options: ReportOptions) -> Content:
     competition, no_faces = _competition(found, options)
     sources, others = _with_rows_of(competition, found.sources)
     found = replace(found, sources=sources, left_out=[*found.left_out, *others])
-    blends = {source.name: _blend_record(options, source) for source in sources if source.kind == BLEND}
+    blends = {
+        source.name: blend_record.read(options.runs_dir / source.name / folders.BLEND)
+        for source in sources
+        if source.kind == BLEND
+    }
     scored = []
     for source in tqdm(sources, desc="scoring", unit="source", disable=None, leave=False):
         groups = found.groups
         scores = evaluate_scores.scores(source.oof.logits, source.labels, groups.of(source.oof.ids))
         record = records.record_of(source, scores, groups)
-        scored.append(Ranked(source, scores, record, found.folds.get(source.name, []), blends.get(source.name, {})))
+        scored.append(Ranked(source, scores, record, found.folds.get(source.name, []), blends.get(source.name)))
     scored.sort(key=lambda one: (-one.accuracy, one.name))
     lookups = [one for one in scored if uses_lookup(one.name, blends)]
     ranked = _compared([one for one in scored if one not in lookups], found.groups)
@@ -62,19 +66,13 @@ def load(options: ReportOptions) -> Content:
     )
 
 
-def uses_lookup(name: str, blends: Mapping[str, dict[str, Any]], seen: frozenset[str] = frozenset()) -> bool:
+def uses_lookup(name: str, blends: Mapping[str, BlendRecord], seen: frozenset[str] = frozenset()) -> bool:
     """True if the blend, or a blend among its members, looked up labels of twins. blends: blend.json by name."""
-    record = blends.get(name, {})
-    if record.get("twins"):
-        return True
-    sources = [source for member in objects(record.get("members")) for source in objects(member.get("sources"))]
-    inside = {str(source.get("path")) for source in sources} - seen - {name}
+    record = blends.get(name)
+    if record is None or record.twins is not None:
+        return record is not None
+    inside = {source.path for member in record.members for source in member.sources} - seen - {name}
     return any(uses_lookup(part, blends, seen | {name}) for part in inside)
-
-
-def _blend_record(options: ReportOptions, source: ScoredSource) -> dict[str, Any]:
-    record = atomic.read_json(options.runs_dir / source.name / folders.BLEND)
-    return record if isinstance(record, dict) else {}
 
 
 def _compared(ranked: Sequence[Ranked], groups: Groups) -> list[Ranked]:

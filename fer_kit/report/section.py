@@ -14,6 +14,7 @@ from fer_kit.drawing import html
 from fer_kit.evaluate.scores import Scores
 from fer_kit.evaluate.sources import BLEND, ScoredSource
 from fer_kit.report.found import Fold, Found
+from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.ledger import Entry
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ReportOptions:
 class Ranked:
     """A run or blend with its scores.
 
-    record: its object in evaluate.json. folds: its fold folders, none for a blend. blend: blend.json, {} for a run.
+    record: its object in evaluate.json. folds: its fold folders, none for a blend. blend: blend.json, None for a run.
     against: its difference to the best source with all folds on the rows of both, as JSON; None for that source and
     for lookups, {} if the two share no rows.
     """
@@ -62,7 +63,7 @@ class Ranked:
     scores: Scores
     record: dict[str, Any]
     folds: Sequence[Fold]
-    blend: dict[str, Any]
+    blend: BlendRecord | None
     against: dict[str, Any] | None = None
 
     @property
@@ -152,11 +153,6 @@ class Section(Generic[P]):
     html: Callable[[P], str]
     style: str = ""
     script: str = ""
-
-
-def objects(value: Any) -> list[dict[str, Any]]:
-    """The JSON objects in a list that came from a file; [] for anything else."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def unfolding(parts: Sequence[tuple[str, str]], opened: int = 1) -> str:

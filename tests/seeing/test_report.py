@@ -21,10 +21,9 @@ from fer_kit import metrics
 from fer_kit.drawing import svg_charts
 from fer_kit.drawing.svg_charts import Axis, Line
 from fer_kit.evaluate import sources
-from fer_kit.files import atomic
 from fer_kit.report import __main__ as report
 from fer_kit.report.sections import blends
-from fer_kit.runs import folders
+from fer_kit.runs import blend_record, folders
 from tests.helpers import fake_runs, report_world
 from tests.helpers.page import Page
 
@@ -197,7 +196,7 @@ def test_without_folds_csv_or_with_another_the_page_says_what_that_means(world, 
 
 def test_correlation_is_that_of_the_blend_and_changed_members_are_named(world):
     (blend,) = sources.load(world.runs, ["first"])
-    record = atomic.read_json(world.runs / "blends/first/blend.json")
+    record = blend_record.read(world.runs / "blends/first/blend.json")
     found = blends.alike(world.runs, blend, record)
     members = [folders.load(world.runs, name).oof for name in found.names]
     answers = np.array([metrics.predicted(member.logits) for member in members])

@@ -45,8 +45,8 @@ def build(content: Content) -> Pairs:
 def _source(one: Ranked, lookup: bool) -> dict[str, Any]:
     config = next((fold.config for fold in one.folds if fold.config), {})
     settings = {str(name): shown(value) for name, value in config.items()}
-    if one.is_blend:
-        settings = {key: shown(one.blend.get(key)) for key in ("method", "pool") if one.blend.get(key)}
+    if one.blend is not None:
+        settings = {"method": shown(one.blend.method), "pool": shown(one.blend.pool)}
     note = "looked up labels of twins, so its accuracy does not compare" if lookup else ""
     return {
         "name": one.name,

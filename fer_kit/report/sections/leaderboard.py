@@ -12,7 +12,8 @@ from fer_kit.drawing.html_tables import UP, WORDS, Cell, Column, board
 from fer_kit.drawing.svg_charts import Axis
 from fer_kit.evaluate import figures
 from fer_kit.evaluate.tables import SURE, interval
-from fer_kit.report.section import Content, Part, Ranked, Section, objects
+from fer_kit.report.section import Content, Part, Ranked, Section
+from fer_kit.report.sections.blends import members_of
 from fer_kit.report.settings import in_words
 
 FOLDS = "folds, in %"
@@ -131,8 +132,7 @@ def details(one: Ranked) -> str:
     """The detail row: numbers, and the settings that differ from the recipe."""
     found = numbers(one)[1:]
     if one.is_blend:
-        names = [str(member.get("run")) for member in objects(one.blend.get("members"))]
-        found.append(("members", ", ".join(names)))
+        found.append(("members", ", ".join(member.run for member in members_of(one))))
     else:
         found.append(("recipe", str(one.record["recipe"])))
         config = next((fold.config for fold in one.folds if fold.config), {})

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fer_kit.drawing import html
-from fer_kit.drawing.html import as_number
 from fer_kit.evaluate.tables import interval
 from fer_kit.report.section import Content, Part, Ranked, Section
 from fer_kit.report.sections.blends import forecast
@@ -38,20 +36,19 @@ def as_html(part: Lookups) -> str:
 
 
 def _row(one: Ranked) -> list[str]:
-    found: Any = one.blend.get("twins")
-    twins = found if isinstance(found, dict) else {}
-    without = twins.get("without")
-    before = as_number(without.get("oof_accuracy")) if isinstance(without, dict) else None
-    ahead = forecast(one.blend)
-    changed, rows = as_number(twins.get("rows_changed")), as_number(twins.get("rows"))
+    twins = None if one.blend is None else one.blend.twins
+    ahead = forecast(one)
+    expected = "–" if ahead is None else f"{ahead[0]:.2%}" + (f" ({interval(ahead[1])})" if ahead[1] else "")
+    if twins is None:
+        return [one.short_name, "in a member", "–", "–", f"{one.accuracy:.2%}", expected, "–"]
     return [
         one.short_name,
-        str(twins.get("mode", "in a member")),
-        str(twins.get("blend", "–")),
-        "–" if before is None else f"{before:.2%}",
+        twins.mode,
+        twins.blend,
+        f"{twins.without.oof_accuracy:.2%}",
         f"{one.accuracy:.2%}",
-        "–" if ahead is None else f"{ahead[0]:.2%}" + (f" ({interval(ahead[1])})" if ahead[1] else ""),
-        "–" if changed is None or rows is None else f"{changed:,.0f} of {rows:,.0f}",
+        expected,
+        f"{twins.rows_changed:,} of {twins.rows:,}",
     ]
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_kit.drawing import html
-from fer_kit.evaluate.sources import RUN
 from fer_kit.report.found import Fold
-from fer_kit.report.section import Content, Part, Ranked, Section, objects
+from fer_kit.report.section import Content, Part, Ranked, Section
 
 SHORT = 12  # hex digits shown; all of them stand in report.json
 
@@ -43,14 +42,14 @@ def _rows(found: Sequence[Ranked], folds: Mapping[str, list[Fold]]) -> list[list
     for parts in folds.values():
         rows += [_fold_row(fold) for fold in parts]
     for one in found:
-        if one.source.kind != RUN:
+        if one.blend is not None:
             about = one.source.oof.meta
-            made_of = ", ".join(str(member.get("run")) for member in objects(about.get("members")))
+            made_of = ", ".join(member.run for member in one.blend.members)
             rows.append(
                 [
                     one.name,
                     f"{one.record['accuracy']:.2%}",
-                    _short(one.blend.get("oof_sha256")),
+                    _short(one.blend.oof_sha256),
                     _commits(about.get("commit")),
                     f"blend of {made_of}" if made_of else "blend",
                     _short(about["config_digest"]),

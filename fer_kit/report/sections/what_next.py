@@ -10,9 +10,9 @@ from pathlib import PurePath
 from fer_kit.drawing import html
 from fer_kit.evaluate.tables import SURE, interval
 from fer_kit.report.found import Fold
-from fer_kit.report.section import Content, Part, Ranked, Section, objects
+from fer_kit.report.section import Content, Part, Ranked, Section
 from fer_kit.report.sections import entries
-from fer_kit.report.sections.blends import forecast
+from fer_kit.report.sections.blends import forecast, members_of
 from fer_kit.runs.ledger import Entry
 
 IDLE_SECONDS, IDLE_EPOCHS = 600.0, 4  # without a new epoch for longer, a fold counts as stopped
@@ -68,7 +68,7 @@ def _advice(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -
         return f"Send {best.name}", reasons, f"fer-kit submissions build {best.short_name}{runs}"
     number, line = same[-1]
     reasons.append(f"It was sent as entry #{number} on {line.utc[:10]} ({_scored(line)}).")
-    members = _members(best)
+    members = [member.run for member in members_of(best)]
     unused = [one for one in complete if not one.is_blend and one.name not in {*members, best.name}]
     if unused:
         names = [*(members or [best.name]), *(one.name for one in unused)]
@@ -87,7 +87,7 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
         points, error = 100 * second.against["difference"], 100 * second.against["standard_error"]
         told = "more than chance" if second.against["p"] < SURE else "within chance"
         reasons.append(f"The next, {second.name}, is at {points:+.2f} ± {error:.2f} points: {told}.")
-    expected = forecast(best.blend)
+    expected = forecast(best)
     if expected is not None:
         bounds = f", 95% interval {interval(expected[1])}" if expected[1] else ""
         reasons.append(f"Leaderboard forecast: {expected[0]:.2%}{bounds}.")
@@ -96,8 +96,8 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
     top = entries.best(content.ledger)
     if top is not None:
         reasons.append(f"Best public score so far: {top[0]:.2%}, {top[1]}.")
-    lookup = next((one for one in content.lookups if forecast(one.blend)), None)
-    if lookup is not None and (ahead := forecast(lookup.blend)):
+    lookup = next((one for one in content.lookups if forecast(one)), None)
+    if lookup is not None and (ahead := forecast(lookup)):
         reasons.append(
             f"With twin lookup, {lookup.name} has a forecast of {ahead[0]:.2%}. It uses labels of train rows that show "
             "the same photo; see Twin lookups before you decide."
@@ -113,7 +113,7 @@ def _cards(content: Content, complete: Sequence[Ranked]) -> list[tuple[str, str]
     partial = next((one for one in content.ranked if one.source.missing), None)
     if blend is not None:
         cards.append((f"{blend.accuracy:.2%}", f"best blend, {blend.short_name}"))
-        if (expected := forecast(blend.blend)) is not None:
+        if (expected := forecast(blend)) is not None:
             around = f", {interval(expected[1])}" if expected[1] else ""
             cards.append((f"{expected[0]:.2%}", f"its leaderboard forecast{around}"))
     if run is not None:
@@ -223,10 +223,6 @@ def _same_score(line: Entry, one: Ranked) -> bool:
 def _scored(line: Entry) -> str:
     public = line.public
     return line.status or "no score yet" if public is None else f"public {public:.2%}"
-
-
-def _members(one: Ranked) -> list[str]:
-    return [str(member["run"]) for member in objects(one.blend.get("members")) if member.get("run")]
 
 
 def as_html(part: WhatNext) -> str:
