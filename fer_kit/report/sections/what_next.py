@@ -85,8 +85,10 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
     ]
     if len(complete) > 1 and (second := complete[1]).against:
         points, error = 100 * second.against["difference"], 100 * second.against["standard_error"]
-        told = "more than chance" if second.against["p"] < SURE else "within chance"
-        reasons.append(f"The next, {second.name}, is at {points:+.2f} ± {error:.2f} points: {told}.")
+        verdict = "more than chance" if second.against["p"] < SURE else "within chance"
+        same = not (second.against["won"] or second.against["lost"])
+        distance = "has the same rows right" if same else f"is at {points:+.2f} ± {error:.2f} points: {verdict}"
+        reasons.append(f"The next, {second.name}, {distance}.")
     expected = forecast(best)
     if expected is not None:
         bounds = f", 95% interval {interval(expected[1])}" if expected[1] else ""
