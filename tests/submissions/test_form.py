@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from fer_kit.errors import FerKitError
-from submissions import build, check, form
+from submissions import build, check, file_format
 from submissions.file_format import FileFormat
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
@@ -113,7 +113,7 @@ NOT_UNDERSTOOD = {
 @pytest.mark.parametrize(("content", "message"), NOT_UNDERSTOOD.values(), ids=NOT_UNDERSTOOD.keys())
 def test_forms_that_cannot_be_understood(content, message):
     with pytest.raises(FerKitError) as error:
-        form.parse_example("example", content)
+        file_format.parse_example("example", content)
     assert str(error.value).startswith(f"example: its form cannot be understood: {message}")
     assert str(error.value).endswith("; write the organiser's form with --plain if you know better")
 
@@ -122,7 +122,7 @@ def test_forms_that_cannot_be_understood(content, message):
 @given(st.binary(max_size=40) | st.text('0123456,xd"i\n\r', max_size=40).map(str.encode))
 def test_any_example_gives_a_form_or_one_clear_error(content):
     try:
-        shape = form.parse_example("example", content)
+        shape = file_format.parse_example("example", content)
     except FerKitError as error:
         assert "\n" not in str(error)
     else:
@@ -134,7 +134,9 @@ def test_any_example_gives_a_form_or_one_clear_error(content):
 def test_what_is_built_is_valid_and_every_row_finds_its_prediction(tmp_path, data):
     rows = data.draw(st.integers(1, 30))
     lines = "".join(f"{row},0\n" for row in data.draw(st.permutations(range(rows))))
-    shape = data.draw(st.sampled_from([FileFormat(), form.parse_example("example", f"id,emotion\n{lines}".encode())]))
+    shape = data.draw(
+        st.sampled_from([FileFormat(), file_format.parse_example("example", f"id,emotion\n{lines}".encode())])
+    )
     classes = np.array(data.draw(st.lists(st.integers(0, 6), min_size=rows, max_size=rows)))
     (tmp_path / "x.csv").write_text(build.render(shape, classes))
     checked = check.check_file(tmp_path / "x.csv", shape, rows, "test.csv")
