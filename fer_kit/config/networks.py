@@ -10,6 +10,7 @@ TIMM_NAME = re.compile(r"timm/[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 # package.module:Class; a config adds @ and the first 16 digits of the sha256 of its source file
 OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(@[0-9a-f]{16})?", re.ASCII)
 OWN_EXAMPLE = "package.module:Class"
+GROWTH_STRIDE_PX = 8  # growing faces have sides in multiples of it: each of three poolings halves them
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Network:
 
     path: module and class or function that builds the network, imported when it is built. costs: by width_mult, for
     the widths that recipes use. has_width, has_drop_path: `path` takes width_mult, drop_path_prob as keyword argument.
+    grows: the network takes faces of fewer than 48 pixels, so that `progressive_px` can be used.
     """
 
     path: str
     costs: Mapping[float, Cost]
     has_width: bool = False
     has_drop_path: bool = False
+    grows: bool = False
 
 
 # Costs are kept true by tests/models/test_cost.py, which counts them with models.cost.measure.
@@ -60,12 +63,19 @@ NETWORKS: dict[str, Network] = {
         "fer_kit.models.vgg:Vgg",
         {0.2: Cost(189_919, 40_444_144), 0.25: Cost(299_479, 59_067_136), 1.0: Cost(4_709_191, 936_979_456)},
         has_width=True,
+        grows=True,
     ),
     "wide": Network(
         "fer_kit.models.wide:Wide", {1.0: Cost(4_313_639, 701_770_624)}, has_width=True, has_drop_path=True
     ),
     "convnext": Network(
         "fer_kit.models.convnext:ConvNext", {1.0: Cost(1_882_311, 337_438_208)}, has_width=True, has_drop_path=True
+    ),
+    "air": Network(
+        "fer_kit.models.air:Air",
+        {0.75: Cost(617_847, 119_793_152), 1.0: Cost(1_093_335, 205_954_176)},
+        has_width=True,
+        grows=True,
     ),
 }
 

@@ -98,6 +98,24 @@ RECIPES: dict[str, TrainConfig] = {
         dataclasses.replace(RESIDUAL, recipe="residual_tiny", width_mult=0.25, **QUICK),
         dataclasses.replace(RESIDUAL, recipe="vgg_tiny", model="vgg", width_mult=0.2, **QUICK),
         dataclasses.replace(RESIDUAL, recipe="vgg_small", model="vgg", width_mult=0.25, **QUICK | {"epochs": 40}),
+        # Tried on 8,000 rows at nearly equal CPU time (one seed, standard error 0.64): 61.6% of fold 0 in 303 s by
+        # this, 61.7% in 279 s by the full width, 61.1% in 275 s by the full width without growing faces,
+        # and 60.5% in 213 s by vgg_small.
+        dataclasses.replace(
+            RESIDUAL,
+            recipe="air_small",
+            model="air",
+            width_mult=0.75,
+            epochs=42,
+            progressive_px=32,
+            optimizer="nmuon",
+            lr=4e-3,
+            weight_decay=0.05,
+            mixup_alpha=0.0,
+            flip_prob=0.0,
+            alternate_flip=True,
+            views="rotations",
+        ),
         dataclasses.replace(LONG, recipe="vgg", model="vgg", lr=0.01),
         dataclasses.replace(LONG, recipe="wide", model="wide", lr=0.02),
         dataclasses.replace(

@@ -120,16 +120,19 @@ class Settings:
     )
     progressive_px: int = setting(
         0,
-        "Side in pixels in the first epoch, growing to `image_px` in the last; 0 for one size throughout.",
+        "Side in pixels in the first epoch, growing to `image_px` (or 48) in the last; 0 for one size throughout.",
         limits=(0, 1_024),
         neutral=0,
         omitted_when_default=True,
     )
 
-    optimizer: str = setting("adam", "The optimizer.", section="Optimizer", choices=("adam", "adamw", "sgd"))
+    optimizer: str = setting("adam", "The optimizer.", section="Optimizer", choices=("adam", "adamw", "sgd", "nmuon"))
     lr: float = setting(1e-3, "Learning rate, the highest one of the schedule.", limits=(0.0, 100.0))
     weight_decay: float = setting(
-        0.0, "Weight decay; coupled in `adam` and `sgd`, decoupled in `adamw`.", limits=(0.0, 10.0), neutral=0.0
+        0.0,
+        "Weight decay; coupled in `adam` and `sgd`, decoupled in `adamw` and `nmuon`.",
+        limits=(0.0, 10.0),
+        neutral=0.0,
     )
     decay_norms: bool = setting(
         True, "Apply weight decay to norms and biases too, as torch does by default.", used_when=("weight_decay>0",)
@@ -265,6 +268,13 @@ class Settings:
         section="Augmentation",
         limits=(0.0, 1.0),
         neutral=0.0,
+        replaced_by_pipeline=True,
+    )
+    alternate_flip: bool = setting(
+        False,
+        "Mirror each face in every other epoch, instead of by chance.",
+        neutral=False,
+        omitted_when_default=True,
         replaced_by_pipeline=True,
     )
     rotation_deg: float = setting(

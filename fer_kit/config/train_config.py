@@ -61,6 +61,10 @@ class TrainConfig(Settings):
             raise FerKitError(
                 f"progressive_px={self.progressive_px} grows to image_px={self.image_px}; give a larger image_px"
             )
+        if self.alternate_flip and self.flip_prob:
+            raise FerKitError(
+                f"alternate_flip=true with flip_prob={self.flip_prob} would mirror faces twice; set flip_prob=0"
+            )
         switched_on = [name for name in REPLACED_BY_PIPELINE if getattr(self, name)]
         if self.augment and switched_on:
             raise FerKitError(
@@ -90,6 +94,11 @@ class TrainConfig(Settings):
             raise FerKitError(
                 f"image_px={self.image_px}: {self.model} takes faces of 48 pixels; set image_px=0, or take "
                 "--recipe timm/NAME"
+            )
+        if self.progressive_px and network and self.augment:
+            raise FerKitError(
+                f"progressive_px={self.progressive_px} with augment={self.augment}: a pipeline takes faces of 48 "
+                "pixels; set progressive_px=0"
             )
         if self.drop_path_prob and network and not network.has_drop_path:
             with_branches = [name for name, row in NETWORKS.items() if row.has_drop_path]

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fer_kit import models, revision
 from fer_kit.batches import epoch as batches
 from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
+from fer_kit.config.networks import GROWTH_STRIDE_PX
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
@@ -29,6 +31,7 @@ from fer_kit.folds import deal
 from fer_kit.folds.fold_spec import seed_number
 from fer_kit.folds.splits import Split, split
 from fer_kit.folds.table import Folds
+from fer_kit.models import fine_tuning
 from fer_kit.pretrained import start
 from fer_kit.pretrained.start import Start
 from fer_kit.runs import folders
@@ -198,15 +201,41 @@ def refuse_single_image_batches(config: TrainConfig, rows: int) -> None:
             ) from None
 
 
+def seeds_of(config: TrainConfig, fold: int, epoch: int) -> tuple[int, int]:
+    """Seeds of an epoch: of torch's own generator (initial weights, dropout, mixup), and of rows and augmentation."""
+    first, second = np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64) >> np.uint64(1)
+    return int(first), int(second)
+
+
 def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.device) -> torch.Generator:
     """Seed torch from (seed, fold, epoch) and give the generator of this epoch's rows and augmentation."""
-    seeds = np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64)
-    torch.manual_seed(int(seeds[0] >> np.uint64(1)))  # initial weights, dropout, mixup
-    return torch.Generator(device).manual_seed(int(seeds[1] >> np.uint64(1)))
+    first, second = seeds_of(config, fold, epoch)
+    torch.manual_seed(first)
+    return torch.Generator(device).manual_seed(second)
 
 
 def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of epoch `epoch` (from 1), with torch seeded for it. `config` replaces the job's, for trials."""
     rng = seed_everything(job.config, job.seed_number, epoch, job.images.device)
     rows = job.rows
-    return job.batch_source(rows.images, rows.labels, config or job.config, rng, rows.targets)
+    return job.batch_source(images_of(job, epoch), rows.labels, config or job.config, rng, rows.targets)
+
+
+def images_of(job: Job, epoch: int) -> Tensor:
+    """The training images of epoch `epoch` (from 1), uint8 (N, side, side), in the size of the epoch.
+
+    A pure function of the epoch, so that a resumed run goes on as it would have. With `alternate_flip` one image in
+    two, drawn once for the run, is mirrored in odd epochs and the others in even ones: over two epochs each image is
+    seen both ways, which chance gives to half of them. Source: Jordan, arXiv 2404.00498.
+    """
+    config, images = job.config, job.rows.images
+    if config.progressive_px and fine_tuning.grows(config):
+        side = fine_tuning.side_of_epoch(epoch - 1, config, SIDE_PX, GROWTH_STRIDE_PX)
+        if side != SIDE_PX:
+            images = F.interpolate(images[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
+            images = images[:, 0]
+    if config.alternate_flip:
+        rng = torch.Generator(images.device).manual_seed(seeds_of(config, job.seed_number, 0)[1])
+        odd = torch.rand(len(images), generator=rng, device=rng.device) < 0.5
+        images = torch.where((odd == bool(epoch % 2))[:, None, None], images.flip(-1), images)
+    return images

@@ -170,6 +170,9 @@ def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
     assert from_json(clipped.to_json(), "c.json") == clipped
 
 
+NO_WARP = ("rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0", "contrast_frac=0")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -181,6 +184,11 @@ def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
         (
             ["augment=v3@0123456789abcdef", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0"],
             r"takes the place of flip_prob, contrast_frac; set flip_prob=0 contrast_frac=0 too",
+        ),
+        (["alternate_flip=true"], r"alternate_flip=true with flip_prob=0.5 .*set flip_prob=0"),
+        (
+            ["model=air", "progressive_px=32", "augment=v3@0123456789abcdef", "flip_prob=0", *NO_WARP],
+            r"progressive_px=32 with augment=v3@0123456789abcdef: .*48 pixels; set progressive_px=0",
         ),
         (["model=timm/resnet 50"], r"model='timm/resnet 50' is not one of"),
     ],
