@@ -48,31 +48,34 @@ class Network:
 
 # Costs are kept true by tests/models/test_cost.py, which counts them with models.cost.measure.
 NETWORKS: dict[str, Network] = {
-    "baseline_v1": Network("fer_kit.models.baseline:BaselineV1", {1.0: Cost(1_232_775, 65_029_888)}),
-    "baseline_v2": Network("fer_kit.models.baseline:BaselineV2", {1.0: Cost(1_397_575, 65_357_568)}),
-    "deep_v1": Network("fer_kit.models.deep:deep_v1", {1.0: Cost(717_991, 192_699_392)}),
-    "deep_v2": Network("fer_kit.models.deep:deep_v2", {1.0: Cost(559_911, 187_223_552)}),
-    "attention": Network("fer_kit.models.attention:Attention", {1.0: Cost(324_874, 171_340_800)}),
+    "baseline_v1": Network("fer_kit.models.networks.baseline:BaselineV1", {1.0: Cost(1_232_775, 65_029_888)}),
+    "baseline_v2": Network("fer_kit.models.networks.baseline:BaselineV2", {1.0: Cost(1_397_575, 65_357_568)}),
+    "deep_v1": Network("fer_kit.models.networks.deep:deep_v1", {1.0: Cost(717_991, 192_699_392)}),
+    "deep_v2": Network("fer_kit.models.networks.deep:deep_v2", {1.0: Cost(559_911, 187_223_552)}),
+    "attention": Network("fer_kit.models.networks.attention:Attention", {1.0: Cost(324_874, 171_340_800)}),
     "residual": Network(
-        "fer_kit.models.residual:Residual",
+        "fer_kit.models.networks.residual:Residual",
         {1.0: Cost(1_528_143, 284_491_264), 0.25: Cost(99_951, 18_036_608)},
         has_width=True,
         has_drop_path=True,
     ),
     "vgg": Network(
-        "fer_kit.models.vgg:Vgg",
+        "fer_kit.models.networks.vgg:Vgg",
         {0.2: Cost(189_919, 40_444_144), 0.25: Cost(299_479, 59_067_136), 1.0: Cost(4_709_191, 936_979_456)},
         has_width=True,
         grows=True,
     ),
     "wide": Network(
-        "fer_kit.models.wide:Wide", {1.0: Cost(4_313_639, 701_770_624)}, has_width=True, has_drop_path=True
+        "fer_kit.models.networks.wide:Wide", {1.0: Cost(4_313_639, 701_770_624)}, has_width=True, has_drop_path=True
     ),
     "convnext": Network(
-        "fer_kit.models.convnext:ConvNext", {1.0: Cost(1_882_311, 337_438_208)}, has_width=True, has_drop_path=True
+        "fer_kit.models.networks.convnext:ConvNext",
+        {1.0: Cost(1_882_311, 337_438_208)},
+        has_width=True,
+        has_drop_path=True,
     ),
     "air": Network(
-        "fer_kit.models.air:Air",
+        "fer_kit.models.networks.air:Air",
         {0.75: Cost(617_847, 119_793_152), 1.0: Cost(1_093_335, 205_954_176)},
         has_width=True,
         grows=True,

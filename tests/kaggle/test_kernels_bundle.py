@@ -42,7 +42,9 @@ def test_the_bundle_is_source_only_sorted_and_without_times(made):
     names = [member.name for member in members]
     assert names == sorted(names) == list(made.files)
     assert all(name.endswith(".py") for name in names)
-    assert {"fer_kit/train/__main__.py", "fer_kit/models/residual.py", "kernels/inside/session.py"} <= set(names)
+    assert {"fer_kit/train/__main__.py", "fer_kit/models/networks/residual.py", "kernels/inside/session.py"} <= set(
+        names
+    )
     assert {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in members} == {(0, 0, 0, "", 0o644)}
     assert (
         unpacked(made).extractfile("fer_kit/train/__main__.py").read()

@@ -16,7 +16,7 @@ from fer_kit.config.networks import GROWTH_STRIDE_PX, NETWORKS
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.models import cost, fine_tuning
-from fer_kit.models.head import PlaceConv, scaled
+from fer_kit.models.networks.head import PlaceConv, scaled
 
 DROP_PATH_MODELS = [name for name, row in NETWORKS.items() if row.has_drop_path]
 WIDTH_MODELS = [name for name, row in NETWORKS.items() if row.has_width]

@@ -10,7 +10,7 @@ from timm.layers.cbam import ChannelAttn
 from torch import Tensor, nn
 
 from fer_kit.competition import NUM_CLASSES
-from fer_kit.models.deep import WIDTHS, conv_bn_relu
+from fer_kit.models.networks.deep import WIDTHS, conv_bn_relu
 
 
 class SpatialAttention(nn.Module):

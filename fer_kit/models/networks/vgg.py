@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fer_kit.competition import SIDE_PX
-from fer_kit.models.deep import conv_bn_relu
-from fer_kit.models.head import place_head, scaled
-from fer_kit.models.residual import he_normal_
+from fer_kit.models.networks.deep import conv_bn_relu
+from fer_kit.models.networks.head import place_head, scaled
+from fer_kit.models.networks.residual import he_normal_
 
 
 class Vgg(nn.Module):

@@ -7,7 +7,7 @@ from timm.models.convnext import ConvNeXtStage
 from torch import Tensor, nn
 
 from fer_kit.competition import SIDE_PX
-from fer_kit.models.head import place_head, scaled
+from fer_kit.models.networks.head import place_head, scaled
 
 
 class ConvNext(nn.Module):

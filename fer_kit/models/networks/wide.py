@@ -9,8 +9,8 @@ from timm.models.resnetv2 import DownsampleConv, PreActBasic
 from torch import Tensor, nn
 
 from fer_kit.competition import SIDE_PX
-from fer_kit.models.head import place_head, scaled
-from fer_kit.models.residual import he_normal_
+from fer_kit.models.networks.head import place_head, scaled
+from fer_kit.models.networks.residual import he_normal_
 
 plain_conv = partial(create_conv2d, bias=False)
 

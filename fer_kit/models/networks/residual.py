@@ -7,8 +7,8 @@ from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
 from fer_kit.competition import SIDE_PX
-from fer_kit.models.deep import conv_bn_relu
-from fer_kit.models.head import place_head, scaled
+from fer_kit.models.networks.deep import conv_bn_relu
+from fer_kit.models.networks.head import place_head, scaled
 
 
 class Residual(nn.Module):
