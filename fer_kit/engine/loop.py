@@ -171,11 +171,23 @@ def backward(
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, images: Tensor, view_set: str, precision: Precision) -> NDArray[np.float32]:
-    """Logits (N, 7) of uint8 images (N, 48, 48) on the device, mean over the test-time views of a set."""
+def predict(
+    net: nn.Module,
+    images: Tensor,
+    view_set: str,
+    precision: Precision,
+    on_batch: Callable[[int], object] = lambda images: None,
+) -> NDArray[np.float32]:
+    """Logits (N, 7) of uint8 images (N, 48, 48) on the device, mean over the test-time views of a set.
+
+    `on_batch` gets the number of images of each batch once it is predicted.
+    """
     network = FaceNetwork(net, view_set).eval()
+    logits = []
     with precision.autocast():
-        logits = [network(rows) for rows in images.split(predict_batch(net))]
+        for rows in images.split(predict_batch(net)):
+            logits.append(network(rows))
+            on_batch(len(rows))
     result: NDArray[np.float32] = torch.cat(logits).cpu().numpy()
     return result
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from fer_kit import metrics
 from fer_kit.config.train_config import TrainConfig
@@ -23,7 +24,7 @@ from fer_kit.runs.predictions import Predictions
 class Asked:
     """What is to be predicted, and by whom. out: positions of train rows, int64, ascending; none for a full fit.
 
-    identity: config_digest, folds_digest, data_digest. code: commit.
+    identity: config_digest, folds_digest, data_digest. code: commit. most_rows: of either kind, for trials.
     """
 
     config: TrainConfig
@@ -34,6 +35,7 @@ class Asked:
     device: torch.device
     identity: dict[str, Any]
     code: str
+    most_rows: int | None = None
 
 
 def predict(asked: Asked, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
@@ -52,14 +54,21 @@ def predict(asked: Asked, net: torch.nn.Module, epoch: int) -> tuple[Predictions
         **asked.identity,
     )
 
-    def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        on_device = torch.from_numpy(np.array(images)).to(asked.device)
-        return loop.predict(net, on_device, asked.config.views, Precision("fp32", asked.device))
+    rows = slice(None, asked.most_rows)
+    out = out[rows]
+    with tqdm(
+        total=len(out) + len(test.ids[rows]), desc="predicting", unit=" images", leave=False, disable=None
+    ) as progress:
 
-    oof = None
-    if len(out):
-        oof = Predictions(train.ids[out], logits(train.images[out]), meta, np.array(train.labels[out]))
-    return oof, Predictions(test.ids, logits(test.images), meta)
+        def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            on_device = torch.from_numpy(np.array(images)).to(asked.device)
+            precision = Precision("fp32", asked.device)
+            return loop.predict(net, on_device, asked.config.views, precision, progress.update)
+
+        oof = None
+        if len(out):
+            oof = Predictions(train.ids[out], logits(train.images[out]), meta, np.array(train.labels[out]))
+        return oof, Predictions(test.ids[rows], logits(test.images[rows]), meta)
 
 
 def scores(oof: Predictions | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ HISTORY = {  # metrics.jsonl: W&B. What is watched was cut from the training fol
     "train_accuracy": "train/accuracy",
     "watch_loss": "validation/loss",
     "watch_accuracy": "validation/accuracy",
+    "sample_accuracy": "shown_only/held_out_sample_accuracy",
     "images_per_second": "images_per_second",
     "seconds": "seconds",
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fer_kit import metrics
 from fer_kit.batches import epoch as batches
@@ -28,6 +29,8 @@ from fer_kit.train import checkpoints, log, memory, siblings
 from fer_kit.train.job import LAST, METRICS, Job, batches_of, inspect_folder, prepare, seed_everything
 from fer_kit.train.request import ResolvedRequest, TrainRequest
 
+SAMPLE_ROWS = 512  # of the held-out fold, looked at after each epoch: one standard error is 2 points
+SMOKE_PREDICTED_ROWS = 256  # held-out rows, and test rows, that a trial predicts
 LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see whether it is free
 
 
@@ -96,6 +99,10 @@ def begin_or_resume(job: Job) -> loop.State:
         rows = job.split
         watched = f"{len(rows.watch):,} watched, " if len(rows.watch) else ""
         job.log(f"{name}: {job.rows.in_words()}, {watched}{len(rows.out):,} out of fold")
+        if len(rows.out):
+            job.log(
+                f"sample: accuracy on {len(sample_of(rows.out)):,} held-out rows, shown only; nothing is chosen by it"
+            )
         if job.start is not None:
             job.log(job.start.about)
         if config.schedule == "cosine" and 2 * config.warmup_epochs > config.epochs:
@@ -135,7 +142,8 @@ def finish(job: Job, state: loop.State) -> None:
 def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
     """Predictions of the fold's rows, None for a full fit, and of the test rows."""
     device, out = job.precision.device, job.split.out
-    asked = Asked(job.config, job.resolved.run, job.request.fold, job.competition, out, device, job.identity, job.code)
+    run, most = job.resolved.run, SMOKE_PREDICTED_ROWS if job.request.smoke else None
+    asked = Asked(job.config, run, job.request.fold, job.competition, out, device, job.identity, job.code, most)
     return fold.predict(asked, net, epoch)
 
 
@@ -224,6 +232,8 @@ def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
     record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
     if job.config.watches:
         record |= watch(job, state)
+    if len(job.split.out):
+        record["sample_accuracy"] = sample_accuracy(job, state)
     state.schedule.after_epoch(record.get("watch_accuracy"))
     images = len(job.rows.labels)
     speed = round(images / (trained - started), 1)
@@ -280,6 +290,22 @@ def watch(job: Job, state: loop.State) -> dict[str, float]:
     return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
 
 
+def sample_accuracy(job: Job, state: loop.State) -> float:
+    """Accuracy on a fixed sample of the held-out fold, to look at: nothing is chosen or changed by it.
+
+    It draws no random number and leaves the network as it was, so the training stays the same bit for bit.
+    """
+    rows = sample_of(job.split.out)
+    net = state.net if job.config.average_epochs else state.averaged_net
+    logits = loop.predict(net, job.images[torch.from_numpy(rows)], "none", job.precision)
+    return float((logits.argmax(1) == job.competition.train.labels[rows]).mean())
+
+
+def sample_of(out: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `SAMPLE_ROWS` rows, evenly over the held-out fold; the same ones after every epoch."""
+    return out[np.linspace(0, len(out) - 1, min(SAMPLE_ROWS, len(out))).astype(np.int64)]
+
+
 def more_to_train(config: TrainConfig, state: loop.State) -> bool:
     """Whether the recipe asks for another epoch."""
     return state.epoch < config.epochs and not stopped_early(config, state)
@@ -300,10 +326,11 @@ def out_of_time(request: TrainRequest, began: float, state: loop.State) -> bool:
 def tell(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
     """One epoch in one line."""
     watched = f"  watched {record['watch_accuracy']:.2%}" if "watch_accuracy" in record else ""
+    sample = f"  sample {record['sample_accuracy']:.2%}" if "sample_accuracy" in record else ""
     star = " *" if watched and state.best_epoch == state.epoch else ""
     return (
         f"epoch {record['epoch']:>3}/{config.epochs}  lr {record['lr']:.2e}  loss {record['train_loss']:.4f}"
-        f"  accuracy {record['train_accuracy']:.2%}{watched}{star}"
+        f"  accuracy {record['train_accuracy']:.2%}{watched}{star}{sample}"
         f"  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s"
     )
 

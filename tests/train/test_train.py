@@ -243,6 +243,30 @@ def test_dry_run_shows_the_plan_and_writes_nothing(command, runs_dir, capsys):
 
 
 @pytest.mark.slow
+def test_the_sample_is_shown_and_the_training_stays_the_same_bit_for_bit(command, runs_dir, monkeypatch, capsys):
+    assert train.main(command) == 0
+    shown = capsys.readouterr().out
+    assert "sample: accuracy on 120 held-out rows, shown only; nothing is chosen by it" in shown
+    with_sample = products(runs_dir / "deep_v3-t" / "fold1")
+    records = with_sample.pop("metrics")
+    assert all(0 <= record["sample_accuracy"] <= 1 for record in records) and len(records) == 3
+    (runs_dir / "deep_v3-t").rename(runs_dir.parent / "with_sample")
+    monkeypatch.setattr(fold, "sample_accuracy", lambda job, state: 0.0)
+    assert train.main(command) == 0
+    without = products(runs_dir / "deep_v3-t" / "fold1")
+    for one, other in zip(records, without.pop("metrics"), strict=True):
+        assert one | {"sample_accuracy": 0.0} == other
+    assert with_sample == without
+
+
+def test_the_sample_is_fixed_and_spread_over_the_fold():
+    out = np.arange(0, 9_000, 3)
+    rows = fold.sample_of(out)
+    assert len(rows) == fold.SAMPLE_ROWS == len(set(rows)) and set(rows) <= set(out)
+    assert (rows[0], rows[-1]) == (0, 8_997) and list(fold.sample_of(out)) == list(rows)
+    assert list(fold.sample_of(out[:7])) == list(out[:7])
+
+
 def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
     place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "0", "--recipe", "baseline_v1"]
     for _ in range(2):
@@ -251,6 +275,14 @@ def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
     assert train.main([*place, "--smoke", "--resume"]) == 2
     assert "--smoke with --resume" in capsys.readouterr().err
     assert folders.is_finished(runs_dir / "baseline_v1-smoke" / "fold0")
+
+
+def test_a_smoke_run_predicts_a_few_hundred_rows(competition_dir, runs_dir, monkeypatch):
+    monkeypatch.setattr(fold, "SMOKE_PREDICTED_ROWS", 50)
+    place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "0", "--recipe", "baseline_v1"]
+    assert train.main([*place, "--smoke"]) == 0
+    folder = runs_dir / "baseline_v1-smoke" / "fold0"
+    assert [len(predictions.read(folder / name)) for name in ("oof.npz", "test.npz")] == [50, 50]
 
 
 @pytest.mark.slow

@@ -73,8 +73,9 @@ def as_html(part: AllCurves) -> str:
     parts = [
         html.paragraph(
             "One thin line a fold; dashed: not finished; a dot: the epoch whose weights were kept. Watched rows are "
-            "cut from the training folds; without them the schedule is fixed and every row is learnt. Point at a "
-            "chart to read values. All runs of a recipe have the same axes.",
+            "cut from the training folds; without them the schedule is fixed and every row is learnt. The held-out "
+            "sample is shown only: nothing is chosen by it. Point at a chart to read values. All runs of a recipe have "
+            "the same axes.",
             soft=True,
         )
     ]
@@ -112,7 +113,8 @@ def of_recipe(recipe: str, folds: dict[str, list[Fold]]) -> list[Chart]:
     charts = []
     for key in ("accuracy", "loss"):
         watched = all(any(_points(fold, f"watch_{key}") for fold in parts) for parts in folds.values())
-        part = "watch" if watched else "train"
+        sampled = not watched and all(any(_points(fold, f"sample_{key}") for fold in parts) for parts in folds.values())
+        part = "watch" if watched else "sample" if sampled else "train"
         series = [
             Line(run, values, f"c{number}", faint=len(parts) > 1, dashed=not fold.finished)
             for number, (run, parts) in enumerate(list(folds.items())[:COLOURED], start=1)
@@ -121,7 +123,7 @@ def of_recipe(recipe: str, folds: dict[str, list[Fold]]) -> list[Chart]:
         ]
         if not series:
             continue
-        name = f"{'watched' if watched else 'train'} {key}"
+        name = f"{'watched' if watched else 'held-out sample' if sampled else 'train'} {key}"
         x, y = _axes(series, name, key in _PERCENT)
         ends = "; ".join(f"{line.group} {y.shown(line.points[-1][1], fine=True)}" for line in series)
         alt = f"{recipe}: {name} of {len(folds)} runs over the epochs, each fold at its end: {ends}"
@@ -213,6 +215,7 @@ def _table(run: str, folds: Sequence[Fold]) -> str:
     keys = [
         ("train accuracy", "train_accuracy", "{:.2%}"),
         ("watched accuracy", "watch_accuracy", "{:.2%}"),
+        ("held-out sample, shown only", "sample_accuracy", "{:.2%}"),
         ("train loss", "train_loss", "{:.4f}"),
         ("watched loss", "watch_loss", "{:.4f}"),
         ("learning rate", "lr", "{:.3g}"),
