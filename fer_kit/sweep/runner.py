@@ -77,7 +77,7 @@ class Child:
     """A process that trains, and how far its log has been read."""
 
     training: Training
-    slot: Slot
+    number: int  # of its slot
     process: subprocess.Popen[bytes]
     claim: lock.Lock
     log: Path
@@ -87,6 +87,16 @@ class Child:
     partial: bytes = b""
     last: str = "it printed nothing"
     cut: bool = False  # ended by the worker
+
+
+@dataclass(frozen=True)
+class Stint:
+    """One child process that has ended: in which slot, and when, in time.monotonic()."""
+
+    training: Training
+    slot: int
+    began: float
+    ended: float
 
 
 @dataclass
@@ -121,6 +131,7 @@ class Runner:
         self.running: list[Child] = []
         self.waiting = sorted(trainings, key=lambda training: -training.work)  # a stable sort: equal ones keep order
         self.elsewhere: set[Training] = set()
+        self.stints: list[Stint] = []  # in the order of their end
         self._failures: dict[Training, tuple[int, int]] = {}  # how many, and the epochs saved at the last
         self._look_again = 0.0
 
@@ -143,10 +154,8 @@ class Runner:
 
     def _fill(self) -> None:
         """Start trainings in the slots that are free."""
-        busy = [child.slot for child in self.running]
-        free = list(self.slots)
-        for slot in busy:
-            free.remove(slot)
+        busy = {child.number for child in self.running}
+        free = [number for number in range(len(self.slots)) if number not in busy]
         if not free or not self.waiting:
             return
         only_elsewhere = set(self.waiting) <= self.elsewhere
@@ -195,7 +204,8 @@ class Runner:
             self.elsewhere.add(training)
         return None
 
-    def _start(self, training: Training, slot: Slot, claim: lock.Lock) -> None:
+    def _start(self, training: Training, number: int, claim: lock.Lock) -> None:
+        slot = self.slots[number]
         words = [*training.words(), *slot.options, *self.options]
         if (left := self.limits.left()) is not None:
             words += ["--limit-minutes", f"{max(left, 0.01) / 60:.4g}"]
@@ -214,7 +224,7 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C reaches the worker alone, which ends its children in order
             )
-            self.running.append(Child(training, slot, process, claim, log, file.tell(), epochs))
+            self.running.append(Child(training, number, process, claim, log, file.tell(), epochs))
 
     def _reap(self) -> None:
         """Read what the children printed, and see which have ended."""
@@ -229,6 +239,7 @@ class Runner:
             if code is not None:
                 self.running.remove(child)
                 child.claim.release()
+                self.stints.append(Stint(child.training, child.number, child.began, time.monotonic()))
                 self._ended(child, code)
 
     def _read(self, child: Child) -> None:

@@ -188,7 +188,7 @@ def body(args: argparse.Namespace) -> None:
     at_once = max(speed.at_once for speed in speeds.values())
     print(f"{len(jobs)} trainings, {at_once} at once; epochs: {epochs}", flush=True)
     device = args.device
-    done = train_all(jobs, at_once, Place(place, folder, device, args.out.resolve() / "logs", weights), deadline)
+    done = train_all(jobs, at_once, Place(place, folder, device, weights), deadline)
     trained = time.monotonic()
     members = complete(jobs, done, folds)
     record = head("record", host, MEASURED, PACKAGES) | {
@@ -212,7 +212,7 @@ def body(args: argparse.Namespace) -> None:
         print(record_summary.tell_loop(record["loop"]))
     if not members:
         raise FerKitError(
-            f"no recipe finished its {folds} folds; look into {args.out / 'logs'}, or give more --minutes"
+            f"no recipe finished its {folds} folds; look into {folder / 'sweeps/logs'}, or give more --minutes"
         )
 
 

@@ -1,10 +1,8 @@
-"""Trainings side by side on one device: a fixed number of slots, jobs in order, nothing running after the deadline."""
+"""The trainings of a record run, by the runner of sweeps: a fixed number of slots, nothing after the deadline."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +11,13 @@ from typing import Any
 
 from fer_kit.files import atomic
 from fer_kit.runs import folders as runs
+from fer_kit.sweep.runner import Limits, Outcome, Runner
+from fer_kit.sweep.slots import Slot
+from fer_kit.sweep.training import Training
 from tests.benchmarks.bench_record import ROOT, threads_each
 from tests.benchmarks.record_plan import Job
 
-GRACE_SECONDS = 5.0  # between the trainings' own time limit and the kill
+GRACE_SECONDS = 10.0  # half of it lies between the trainings' own time limit and the kill
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,6 @@ class Place:
     data: Path
     runs: Path
     device: str
-    logs: Path
     weights: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -40,72 +40,53 @@ def run_of(job: Job) -> str:
     return runs.run_name(job.recipe, tag_of(job))
 
 
-def command(job: Job, place: Place, seconds: float) -> list[str]:
-    """The training's command line; it stops by itself, at an epoch's end, after `seconds`."""
-    words = [sys.executable, "-m", "fer_kit.train", "--recipe", job.recipe, "--fold", str(job.fold)]
-    words += ["--set", f"epochs={job.epochs}", f"seed={job.seed}", "--tag", tag_of(job)]
+def training_of(job: Job, place: Place) -> Training:
+    """The job as the sweep runs it."""
+    words = ["--recipe", job.recipe, "--set", f"epochs={job.epochs}", f"seed={job.seed}", "--tag", tag_of(job)]
     words += ["--weights", place.weights[job.recipe]] if job.recipe in place.weights else []
-    words += ["--data", str(place.data), "--runs", str(place.runs), "--device", place.device]
-    return [*words, "--limit-minutes", f"{seconds / 60:.3f}"]
+    return Training(run_of(job), job.fold, tuple(words))
 
 
-def train_all(jobs: Sequence[Job], at_once: int, place: Place, deadline: float) -> list[dict[str, Any]]:
+def train_all(
+    jobs: Sequence[Job], at_once: int, place: Place, deadline: float, module: str = "fer_kit.train"
+) -> list[dict[str, Any]]:
     """Run the jobs in `at_once` slots until `deadline` (time.monotonic()); one record a job, in order of their end.
 
     Each says the job, its slot, when it began and ended in seconds from now, and how: "finished", "failed" with the
     last line of its log, or "out of time". Jobs that found no slot in time are recorded as "not begun".
     """
     began = time.monotonic()
-    waiting, running, done = list(jobs), {}, []
-    threads = threads_each(at_once)
-    place.logs.mkdir(parents=True, exist_ok=True)
-    try:
-        while waiting or running:
-            left = deadline - time.monotonic()
-            for slot in sorted(set(range(at_once)) - set(running)):
-                if waiting and left > 0:
-                    job = waiting.pop(0)
-                    log = (place.logs / f"{run_of(job)}-fold{job.fold}.txt").open("w")
-                    child = subprocess.Popen(
-                        command(job, place, left),
-                        cwd=ROOT,
-                        env=dict(os.environ) | {"OMP_NUM_THREADS": threads},
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
-                    running[slot] = (job, child, log, time.monotonic() - began)
-            for slot, (job, child, log, start) in list(running.items()):
-                if child.poll() is None and left > -GRACE_SECONDS:
-                    continue
-                child.kill()
-                child.wait()
-                log.close()
-                del running[slot]
-                done.append(end_of(job, place, Path(log.name), slot, start, time.monotonic() - began))
-                print(tell(done[-1], len(done), len(jobs)), flush=True)
-            if left <= 0 and not running:
-                break
-            time.sleep(0.05)
-    finally:
-        for _, child, log, _ in running.values():
-            child.kill()
-            child.wait()
-            log.close()
-    return done + [{**vars(job), "end": "not begun"} for job in waiting]
+    job_of = {training_of(job, place): job for job in jobs}
+    environ = {**os.environ, "OMP_NUM_THREADS": threads_each(at_once)}
+    runner = Runner(
+        job_of,
+        place.runs,
+        [Slot(place.device, environ)] * at_once,
+        options=["--data", str(place.data), "--runs", str(place.runs), "--device", place.device],
+        limits=Limits(deadline + GRACE_SECONDS, GRACE_SECONDS),
+        cwd=ROOT,
+        module=module,
+    )
+    outcome = runner.run()
+    stints = {stint.training: stint for stint in runner.stints}  # the last one of each
+    done = []
+    for training, stint in stints.items():
+        job = job_of[training]
+        times = {"slot": stint.slot, "from": round(stint.began - began, 1), "to": round(stint.ended - began, 1)}
+        done.append({**vars(job), **times, **end_of(training, place, outcome)})
+        print(tell(done[-1], len(done), len(jobs)), flush=True)
+    return done + [{**vars(job), "end": "not begun"} for training, job in job_of.items() if training not in stints]
 
 
-def end_of(job: Job, place: Place, log: Path, slot: int, start: float, end: float) -> dict[str, Any]:
-    """How a job ended, read from its run folder."""
-    record: dict[str, Any] = {**vars(job), "slot": slot, "from": round(start, 1), "to": round(end, 1)}
-    folder = runs.fold_folder(place.runs, run_of(job), job.fold)
-    if runs.is_finished(folder):
-        result = atomic.read_json(folder / runs.RESULT)
-        kept = ("oof_accuracy", "oof_log_loss", "train_seconds", "predict_seconds", "images_per_second")
-        return record | {"end": "finished", **{name: result[name] for name in kept}}
-    if (folder / "last.pt").exists():
-        return record | {"end": "out of time"}
-    lines = log.read_text().strip().splitlines()
-    return record | {"end": "failed", "last_line": lines[-1][:300] if lines else ""}
+def end_of(training: Training, place: Place, outcome: Outcome) -> dict[str, Any]:
+    """How a training ended, and what its run folder says."""
+    if training in outcome.failed:
+        return {"end": "failed", "last_line": outcome.failed[training][:300]}
+    if training in outcome.stopped:
+        return {"end": "out of time"}
+    result = atomic.read_json(training.folder(place.runs) / runs.RESULT)
+    kept = ("oof_accuracy", "oof_log_loss", "train_seconds", "predict_seconds", "images_per_second")
+    return {"end": "finished", **{name: result[name] for name in kept}}
 
 
 def tell(record: dict[str, Any], count: int, jobs: int) -> str:
