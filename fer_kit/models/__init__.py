@@ -1,4 +1,4 @@
-"""The networks: (B, 1, 48, 48) grey faces in, (B, 7) logits out. Which there are: `fer_kit.config.networks`."""
+"""Networks that map grey faces (B, 1, 48, 48) to logits (B, 7); `fer_kit.config.networks` lists them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fer_kit.models.own import build_own
 
 
 def build(config: TrainConfig) -> nn.Module:
-    """The network of `config`, freshly initialised; draws from torch's global generator.
+    """Build the network of `config` with random weights, drawn from torch's global generator.
 
     Raises:
-        FerKitError: timm has no such network, a network of your own cannot be imported or is of no use, or the network
-            cannot be built with these settings.
+        FerKitError: timm has no such network, a network of your own cannot be imported or does not give logits for
+            faces, or the network cannot be built with these settings.
     """
     if TIMM_NAME.fullmatch(config.model):
         from fer_kit.models.backbone import Backbone  # imports all networks of timm, which takes seconds

@@ -1,4 +1,4 @@
-"""Any network of timm, fed with the pipeline's grey faces: rescaled and enlarged on the device, one channel in."""
+"""Networks of timm for grey faces: one input channel, faces rescaled and resized on the device."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ PREFIX = "timm/"
 
 
 class Backbone(nn.Module):
-    """A timm network as one of ours: normalised grey faces (B, 1, 48, 48) → logits (B, 7).
+    """A network of timm: normalised grey faces float32 (B, 1, 48, 48) → logits (B, 7).
 
-    The faces come normalised by `batches.augment`. They are brought to the mean and spread that the network
-    was trained with (of its three channels the mean, since a grey image has the same value in each) and enlarged to
-    its own size by its own interpolation, on the device and on one channel. The first convolution takes that one
-    channel; pretrained weights are summed over the three (timm's own conversion). That is the same sum where mean and
-    spread are the same for all three; ImageNet's differ, by which each channel is off by a constant of at most a fifth
-    of its spread.
+    `batches.augment` normalises the faces. This class converts them to the mean and standard deviation that the
+    pretrained weights expect (averaged over the three channels, since a grey image has the same value in each), and
+    resizes them to the input size of the network with its interpolation, on the device and on one channel. The first
+    convolution takes one channel; timm sums its pretrained weights over the three colours. The sum is exact if mean
+    and standard deviation are equal for all colours. Those of ImageNet differ, which shifts each channel by a constant
+    of at most a fifth of its standard deviation.
 
     Args:
-        name: of timm, without `timm/`; with a tag of pretrained weights, e.g. `resnet50.a1_in1k`, mean, spread and
-            size are those of these weights.
-        image_px: side that the network sees; 0 = its own.
-        drop_path_prob: stochastic depth, of the deepest block; rises from 0 with depth.
+        name: timm's name, without `timm/`. A tag of pretrained weights, e.g. `resnet50.a1_in1k`, chooses mean,
+            standard deviation and size of these weights.
+        image_px: side of the image that the network takes; 0 = the default of the network.
+        drop_path_prob: probability of stochastic depth in the deepest block; rises linearly from 0 with depth.
 
     Raises:
-        FerKitError: no such network in this timm, or it takes no such size or no stochastic depth.
+        FerKitError: this version of timm has no such network, or the network does not support the size or stochastic
+            depth.
     """
 
     body: nn.Module
@@ -44,7 +45,7 @@ class Backbone(nn.Module):
         self.name = name
         self.fixed_size = bool(given.get("fixed_input_size"))
         self.image_px = image_px or own_px
-        self.px = self.image_px  # while training; `fer_kit.models.fine_tuning` lets it grow
+        self.px = self.image_px  # side while training; `fer_kit.models.fine_tuning` changes it
         self.interpolation = "bilinear" if given.get("interpolation") == "bilinear" else "bicubic"
         mean, spread = (sum(given[key]) / len(given[key]) for key in ("mean", "std"))
         self.scale, self.shift = PIXEL_STD / spread, (PIXEL_MEAN - mean) / spread
@@ -60,26 +61,32 @@ class Backbone(nn.Module):
             self.try_size(self.image_px)
 
     def create(self, **options: Any) -> nn.Module:
-        """The timm network of this size and depth, with one channel in; `options` as of `timm.create_model`.
+        """Build timm's network for one input channel, with this size and drop path; `options` of `timm.create_model`.
 
         Raises:
-            FerKitError: the network takes no such size, no stochastic depth, or cannot be built with one channel.
+            FerKitError: the network does not support the size, stochastic depth or one input channel.
         """
         try:
             return timm.create_model(self.name, in_chans=1, **self.options, **options)
-        except TypeError as error:  # an argument that the network's class does not have
+        except TypeError as error:  # the class of the network has no such argument
             if "drop_path_rate" in str(error):
                 raise FerKitError(_no_drop_path(self.name, self.options["drop_path_rate"])) from None
             if "img_size" in str(error):
                 raise FerKitError(self._no_size(self.image_px, error)) from None
-            raise FerKitError(f"{PREFIX}{self.name}: not built ({error}); choose another network of timm") from None
-        except (AssertionError, ValueError) as error:  # how timm's networks refuse a size
+            raise FerKitError(
+                f"{PREFIX}{self.name} cannot be built ({error}); choose another network of timm"
+            ) from None
+        except (AssertionError, ValueError) as error:  # timm's networks refuse a size by these
             if "img_size" not in self.options:
                 raise
             raise FerKitError(self._no_size(self.image_px, error)) from None
 
     def try_size(self, px: int) -> None:
-        """Raise FerKitError unless an image of `px` pixels a side passes through."""
+        """Run an image of `px` × `px` pixels through the network.
+
+        Raises:
+            FerKitError: the network does not take images of this size.
+        """
         training = self.body.training
         try:
             with torch.no_grad():
@@ -92,22 +99,23 @@ class Backbone(nn.Module):
     def _no_size(self, px: int, error: Exception) -> str:
         own = config_of(self.name)["input_size"][-1]
         return (
-            f"{PREFIX}{self.name} takes no images of {px} pixels ({first_line(error)}); its own size is image_px={own}"
+            f"{PREFIX}{self.name} does not take images of {px} pixels ({first_line(error)}); its default is "
+            f"image_px={own}"
         )
 
     @property
     def classifier(self) -> tuple[str, ...]:
-        """Names of the modules that give the logits, as timm names them inside of `body`."""
+        """Names of the modules inside `body` that give the logits."""
         return names_of(record_of(self.body).get("classifier"))
 
     @property
     def first_convolutions(self) -> tuple[str, ...]:
-        """Names of the modules of `body` that see the image first."""
+        """Names of the modules inside `body` that take the image."""
         return names_of(record_of(self.body).get("first_conv"))
 
     @property
     def stride_px(self) -> int:
-        """Pixels of the image to one of the last map: sizes are best a multiple of it."""
+        """Side of the image divided by the side of the last feature map; image sizes should be multiples of it."""
         info = getattr(self.body, "feature_info", None) or [{}]
         return max(int(stage.get("reduction", 32)) for stage in info)
 
@@ -121,37 +129,37 @@ class Backbone(nn.Module):
 
 
 def record_of(body: nn.Module) -> dict[str, Any]:
-    """What timm keeps with a network that it built: see `config_of`."""
+    """The pretrained_cfg of a network that timm built; see `config_of`."""
     record: Any = body.pretrained_cfg
     return dict(record)
 
 
 def names_of(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """Names in a pretrained_cfg of timm, which are none, one, or several."""
+    """Convert a value of timm's pretrained_cfg, which is None, a name or several names, to a tuple of names."""
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def config_of(name: str) -> dict[str, Any]:
-    """timm's record of network `name` and its weights: input_size, mean, std, interpolation, classifier, first_conv.
+    """timm's pretrained_cfg of network `name`: input_size, mean, std, interpolation, classifier, first_conv.
 
     Raises:
-        FerKitError: timm has no such network, or no such weights of it.
+        FerKitError: timm has no such network, or no weights with the tag in `name`.
     """
     known = timm.list_models()
     network, _, tag = name.partition(".")
     if network not in known:
         raise FerKitError(
-            f"no network '{network}' in timm {timm.__version__}{did_you_mean(network, known)}; it has {len(known):,}, "
-            "listed by timm.list_models()"
+            f"model={PREFIX}{network}: timm {timm.__version__} has no network '{network}'"
+            f"{did_you_mean(network, known)}; fer-kit recipes 'timm/*' lists the {len(known):,} networks"
         )
     tags = [full.partition(".")[2] for full in timm.list_models(f"{network}.*", pretrained=True)]
     if tag and tag not in tags:
         raise FerKitError(
-            f"timm {timm.__version__} knows no weights '{tag}' of {network}{did_you_mean(tag, tags)}; there are: "
-            f"{', '.join(tags) or 'none'}"
+            f"model={PREFIX}{name}: timm {timm.__version__} has no weights '{tag}' of {network}"
+            f"{did_you_mean(tag, tags)}; available tags: {', '.join(tags) or 'none'}"
         )
     return dict(timm.get_pretrained_cfg(name).to_dict())
 
 
 def _no_drop_path(name: str, prob: float) -> str:
-    return f"drop_path_prob={prob}: {PREFIX}{name} has no residual branches that timm can drop; set drop_path_prob=0"
+    return f"drop_path_prob={prob}: {PREFIX}{name} does not support stochastic depth in timm; set drop_path_prob=0"

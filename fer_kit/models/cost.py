@@ -1,4 +1,4 @@
-"""Counts what a network costs, by building it without memory for its weights."""
+"""Count parameters and FLOPs of a network, built on the meta device, without memory for its weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_kit.config.train_config import TrainConfig
 
 
 def measure(config: TrainConfig) -> Cost:
-    """Parameters and FLOPs of the network of `config` for one face of 48 pixels; weights are neither drawn nor read."""
+    """Parameters, and FLOPs for one face of 48 pixels, of the network of `config`; no weights are drawn or read."""
     with torch.device("meta"):
         net = models.build(config).eval()
         face = torch.empty(1, 1, SIDE_PX, SIDE_PX)
@@ -22,7 +22,7 @@ def measure(config: TrainConfig) -> Cost:
 
 
 def timm_names(pattern: str) -> list[str]:
-    """Networks of timm that fit a pattern with * and ?, in timm's order; a name with its weights' tag fits too."""
+    """Networks of timm that match a pattern with * and ?, in timm's order; the pattern may have a tag of weights."""
     from timm import list_models
 
     found: list[str] = list_models(pattern) or list_models(pattern, pretrained=True)

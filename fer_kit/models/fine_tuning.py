@@ -1,4 +1,4 @@
-"""What fine-tuning asks of an epoch: which part of the network learns, and how large it sees the faces."""
+"""Fine-tuning by epochs: which part of the network is trained, and the size of the faces it gets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_kit.models.backbone import Backbone
 
 
 def classifier(net: nn.Module) -> tuple[str, ...]:
-    """Names of the modules that give the logits: timm's, or the last one of ours that has weights."""
+    """Names of the modules that give the logits: timm's classifier, else the last module that has weights."""
     if isinstance(net, Backbone):
         return tuple(f"body.{name}" for name in net.classifier)
     last = [name for name, module in net.named_modules() if next(module.parameters(recurse=False), None) is not None]
@@ -20,35 +20,45 @@ def classifier(net: nn.Module) -> tuple[str, ...]:
 
 
 def belongs(name: str, modules: tuple[str, ...]) -> bool:
-    """Whether the parameter or module `name` is one of `modules` or inside of one."""
+    """True if the parameter or module `name` is one of `modules`, or inside one of them."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def check(config: TrainConfig, net: nn.Module) -> None:
-    """Raise FerKitError where `config` asks for what fine-tuning of `net` cannot give."""
+    """Check that `net` supports the fine-tuning settings of `config`.
+
+    Raises:
+        FerKitError: freeze_epochs, head_lr_mult, layer_decay or progressive_px cannot be used with `net`.
+    """
     if (config.freeze_epochs or config.head_lr_mult != 1.0) and not classifier(net):
-        raise FerKitError(f"{config.model}: timm does not say which part is the classifier; set freeze_epochs=0 and "
-                          "head_lr_mult=1")  # fmt: skip
+        raise FerKitError(
+            f"freeze_epochs={config.freeze_epochs} head_lr_mult={config.head_lr_mult}: timm does not name the "
+            f"classifier of {config.model}; set freeze_epochs=0 and head_lr_mult=1"
+        )
     if config.layer_decay != 1.0 and not isinstance(net, Backbone):
         raise FerKitError(
-            f"layer_decay={config.layer_decay}: only networks of timm know the order of their layers, {config.model} "
-            "is none; set layer_decay=1"
+            f"layer_decay={config.layer_decay}: {config.model} is not a network of timm, and only these have an order "
+            "of layers; set layer_decay=1"
         )
     if config.progressive_px:
         check_progressive(config, net)
 
 
 def grows(config: TrainConfig) -> bool:
-    """Whether the network is one of ours that takes faces of fewer than 48 pixels."""
+    """True if the network is one of fer_kit that takes faces of fewer than 48 pixels."""
     return config.model in NETWORKS and NETWORKS[config.model].grows
 
 
 def check_progressive(config: TrainConfig, net: nn.Module) -> None:
-    """Raise FerKitError unless `net` takes images of every size from `progressive_px` on."""
+    """Check that `net` takes images of every size from `progressive_px` on.
+
+    Raises:
+        FerKitError: the network takes images of one size only, or `progressive_px` is out of range.
+    """
     if grows(config):
         if not GROWTH_STRIDE_PX <= config.progressive_px < SIDE_PX:
             raise FerKitError(
-                f"progressive_px={config.progressive_px} grows to the {SIDE_PX} px of {config.model}; give "
+                f"progressive_px={config.progressive_px}: the faces grow to the {SIDE_PX} px of {config.model}; give "
                 f"{GROWTH_STRIDE_PX} to {SIDE_PX - 1}"
             )
         return
@@ -58,17 +68,18 @@ def check_progressive(config: TrainConfig, net: nn.Module) -> None:
         )
     if not net.image_px > config.progressive_px:
         raise FerKitError(
-            f"progressive_px={config.progressive_px} grows to the {net.image_px} px of {config.model}; give fewer, or "
-            "a larger image_px"
+            f"progressive_px={config.progressive_px}: must be smaller than the {net.image_px} px of {config.model}; "
+            "give fewer pixels, or a larger image_px"
         )
     for px in sorted({px_of_epoch(net, epoch, config) for epoch in range(config.epochs)}):
         net.try_size(px)
 
 
 def begin_epoch(net: nn.Module, epoch: int, config: TrainConfig) -> None:
-    """Freeze or thaw, and set the image size, for `epoch` (from 0); after `net.train()`, before its first step.
+    """Freeze or unfreeze layers and set the image size for `epoch` (from 0).
 
-    A pure function of the epoch, so that a resumed run goes on as it would have.
+    Call this function after `net.train()`, before the first step of the epoch. The result depends on the epoch alone,
+    so a resumed run continues as if it had not been stopped.
     """
     if config.freeze_epochs:
         freeze(net, epoch < config.freeze_epochs)
@@ -77,16 +88,17 @@ def begin_epoch(net: nn.Module, epoch: int, config: TrainConfig) -> None:
 
 
 def freeze(net: nn.Module, frozen: bool) -> None:
-    """All but the classifier: without gradients and, batch-norm statistics and dropout too, as in prediction.
+    """Freeze (or unfreeze) all modules but the classifier.
 
-    A network that begins with a trained classifier distorts its features less (Kumar et al., "Fine-Tuning can Distort
-    Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
+    Frozen modules get no gradients, and their batch norm and dropout work as in prediction. If the classifier is
+    trained first, fine-tuning distorts the features less (Kumar et al., "Fine-Tuning can Distort Pretrained Features
+    and Underperform Out-of-Distribution", ICLR 2022).
     """
     learning = classifier(net)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(not frozen or belongs(name, learning))
     for name, module in net.named_modules():
-        if name:  # the network itself stays in training: it decides on the size
+        if name:  # the network itself stays in training mode, since `Backbone.forward` chooses the size by this mode
             module.training = not frozen or belongs(name, learning)
 
 
@@ -96,10 +108,11 @@ def px_of_epoch(net: Backbone, epoch: int, config: TrainConfig) -> int:
 
 
 def side_of_epoch(epoch: int, config: TrainConfig, full_px: int, stride_px: int) -> int:
-    """The side in `epoch` (from 0): even steps from `progressive_px` to the full size, in multiples of the stride.
+    """Side of the image in pixels in `epoch` (from 0).
 
-    The first size is rounded too, the last is not. Source: Tan and Le, "EfficientNetV2", ICML 2021; there the
-    regularisation grows with the size, here it stays.
+    The side grows linearly from `progressive_px` to the full size, rounded to multiples of the stride; the full size
+    itself is not rounded. Source: Tan and Le, "EfficientNetV2", ICML 2021. In the paper the regularisation grows with
+    the size; here the regularisation is constant.
     """
     if epoch >= config.epochs - 1:
         return full_px

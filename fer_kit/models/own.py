@@ -1,4 +1,4 @@
-"""Networks of your own: `model=package.module:Class`, imported, checked on two faces, and tied to its source file."""
+"""Networks of your own, `model=package.module:Class`: import, check on two faces, record the source file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from fer_kit.files import atomic
 
 
 def build_own(config: TrainConfig) -> nn.Module:
-    """The network that `model=package.module:Class` names: a subclass of nn.Module, or a function that returns one.
+    """Build the network that `model=package.module:Class` names.
 
-    It is called without arguments, or with `width_mult` and `drop_path_prob` if it has arguments of these names.
+    The name is that of a subclass of nn.Module, or of a function that returns an nn.Module. The class or function is
+    called with `width_mult` and `drop_path_prob` if it has arguments of these names, else without arguments.
 
     Raises:
-        FerKitError: no such module or class, no nn.Module, or something else than finite logits (B, 7) for faces.
+        FerKitError: there is no such module or class, the result is not an nn.Module, or the network does not give
+            finite logits (B, 7) for faces.
     """
     make = import_own(config.model)
     check_digest(config.model, make)
     try:
         takes = inspect.signature(make).parameters
     except (TypeError, ValueError):
-        raise FerKitError(f"model={config.model} is no class or function; name a subclass of nn.Module") from None
+        raise FerKitError(f"model={config.model} is not a class or function; name a subclass of nn.Module") from None
     options: dict[str, Any] = {}
     for name, neutral in (("width_mult", 1.0), ("drop_path_prob", 0.0)):
         value = getattr(config, name)
@@ -42,29 +44,29 @@ def build_own(config: TrainConfig) -> nn.Module:
             raise FerKitError(f"{name}={value}: {config.model} has no argument {name}; set {name}={neutral:g}")
     try:
         net = make(**options)
-    except Exception as error:  # code of the user's
+    except Exception as error:  # the user's code may raise anything
         raise FerKitError(
             f"model={config.model} cannot be built ({first_line(error)}); all its arguments need defaults"
         ) from error
     if not isinstance(net, nn.Module):
-        raise FerKitError(f"model={config.model} gives a {type(net).__name__}, allowed is an nn.Module")
+        raise FerKitError(f"model={config.model} returns a {type(net).__name__}; it must return an nn.Module")
     check_own(config.model, net)
     return net
 
 
 def import_own(name: str) -> Callable[..., Any]:
-    """The class or function called `package.module:Class`, looked for in the current folder too.
+    """Import the class or function `package.module:Class`, from the current folder or where Python finds packages.
 
     Raises:
-        FerKitError: no such module or attribute, or an error while importing.
+        FerKitError: there is no such module or attribute, or the import fails.
     """
     module_name, _, attribute = name.partition("@")[0].partition(":")
-    if not {"", os.getcwd()} & set(sys.path):  # the command fer-kit does not search it by itself
+    if not {"", os.getcwd()} & set(sys.path):  # the command fer-kit does not search the current folder by itself
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # code of the user's
-        where = f"it is looked for in {os.getcwd()} and where Python finds packages"
+    except Exception as error:  # the user's code may raise anything
+        where = f"searched {os.getcwd()} and the folders of Python's packages"
         raise FerKitError(f"model={name}: {module_name} cannot be imported ({first_line(error)}); {where}") from error
     found = getattr(module, attribute, None)
     if not callable(found):
@@ -81,14 +83,17 @@ def with_digest(name: str) -> str:
     """`package.module:Class` as a config records it: with @ and the first 16 digits of the sha256 of its source file.
 
     Raises:
-        FerKitError: the class cannot be imported, has no source file, or the file is not the one that a digest in
-            `name` was made of.
+        FerKitError: the class cannot be imported, has no source file, or the file does not have the digest in `name`.
     """
     return f"{name.partition('@')[0]}@{check_digest(name, import_own(name))}"
 
 
 def check_digest(name: str, make: Callable[..., Any]) -> str:
-    """The digest of the source file of `make`, which must be the one in `name`, if there is one."""
+    """Digest of the source file of `make`.
+
+    Raises:
+        FerKitError: the file cannot be read, or `name` has another digest.
+    """
     bare, _, recorded = name.partition("@")
     try:
         path = Path(inspect.getsourcefile(make) or "")
@@ -97,17 +102,17 @@ def check_digest(name: str, make: Callable[..., Any]) -> str:
         raise FerKitError(f"model={bare}: its source file cannot be read ({first_line(error)})") from None
     if recorded and recorded != digest:
         raise FerKitError(
-            f"model={bare}: {path} changed since this run was begun (digest {recorded}, now {digest}); put the old "
-            "file back, or train a new run with --tag"
+            f"model={bare}: {path} changed since this run was started (digest {recorded}, now {digest}); restore the "
+            "old file, or train a new run with --tag"
         )
     return digest
 
 
 def check_own(name: str, net: nn.Module) -> None:
-    """Run two blank faces through `net`, which changes neither the network nor the random generator.
+    """Run two blank faces through `net`; network and random generator stay unchanged.
 
     Raises:
-        FerKitError: an error, another shape than (2, 7), or values that are not finite.
+        FerKitError: the network fails, gives another shape than (2, 7), or gives values that are not finite.
     """
     parameter = next(net.parameters(), None)
     if parameter is None:
@@ -117,7 +122,7 @@ def check_own(name: str, net: nn.Module) -> None:
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         try:
             logits = net.eval()(faces)
-        except Exception as error:  # code of the user's
+        except Exception as error:  # the user's code may raise anything
             raise FerKitError(
                 f"model={name} fails on faces (2, 1, {SIDE_PX}, {SIDE_PX}): {first_line(error)}"
             ) from error
@@ -126,6 +131,6 @@ def check_own(name: str, net: nn.Module) -> None:
     expected = (2, NUM_CLASSES)
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != expected:
-        raise FerKitError(f"model={name} gives {shape} for two faces, expected are logits {expected}")
+        raise FerKitError(f"model={name} returns {shape} for two faces; it must return logits of shape {expected}")
     if not logits.is_meta and not logits.isfinite().all():
-        raise FerKitError(f"model={name} gives logits that are not finite; check how its weights are initialised")
+        raise FerKitError(f"model={name} returns logits that are not finite; check how its weights are initialised")

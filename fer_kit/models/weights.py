@@ -1,4 +1,4 @@
-"""The weights of a network as a file (model.safetensors)."""
+"""Save and load the weights of a network (model.safetensors)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fer_kit.files import atomic
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of a network's parameters and buffers."""
+    """Copy the parameters and buffers of a network."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
 def save_weights(path: Path, module: torch.nn.Module, about: dict[str, Any]) -> None:
-    """Replace `path` by the network's weights as safetensors; `about` goes into its header, as JSON."""
+    """Write the weights of a network to `path` as safetensors, with `about` as JSON in the header."""
     weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
-    header = {"about": json.dumps(about, sort_keys=True)}  # one key: their order would change from run to run
+    header = {"about": json.dumps(about, sort_keys=True)}  # one key, since the order of several changes between runs
     with atomic.replacing(path) as file:
         file.write(safetensors.torch.save(weights, header))
 
@@ -31,7 +31,7 @@ def load_weights(path: Path, module: torch.nn.Module) -> None:
     """Load weights that `save_weights` wrote.
 
     Raises:
-        FerKitError: not a safetensors file, or not of this network.
+        FerKitError: the file is not safetensors, or has the weights of another network.
     """
     try:
         module.load_state_dict(safetensors.torch.load_file(path))

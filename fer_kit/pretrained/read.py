@@ -21,34 +21,34 @@ from torch import Tensor
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
-# keys under which training scripts save the state dict; an average of the weights is preferred
+# Keys under which training scripts save the state dict. Averaged weights come first.
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model")
 SHOWN = 8  # names in a message
 BEGINNING_BYTES = 24
-SAVED_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a zip, and the pickle of older versions
+SAVED_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a zip file, or a pickle of older versions
 LFS_POINTER = b"version https://git-lfs"
 
 Tensors = dict[str, Tensor]
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """A file's tensors by name, without wrappers and prefixes; and what a run of fer_kit stored about itself.
+    """Read the tensors of a file by name, without wrappers and prefixes, and what fer_kit stored beside them.
 
     Raises:
-        FerKitError: the file cannot be read, contains code, no named tensors, or values that are not finite.
+        FerKitError: the file cannot be read, contains code, has no named tensors, or has values that are not finite.
     """
     about: dict[str, Any] = {}
     begins = beginning(path)
     if not begins.startswith(SAVED_BY_TORCH) and not is_safetensors(begins):
-        raise FerKitError(f"{path}: neither safetensors nor saved by torch; {what_it_is(begins)}")
+        raise FerKitError(f"{path}: is neither safetensors nor a file of torch.save; {what_it_is(begins)}")
     try:
         if is_safetensors(begins):
             with safetensors.safe_open(path, framework="pt") as file:
                 about = about_ours((file.metadata() or {}).get("about", ""))
             content: Any = safetensors.torch.load_file(path)
         else:
-            # timm's own checkpoints hold their arguments in a Namespace; of old files torch warns before it refuses
-            # as an open file, since of a path newer versions of torch believe the name
+            # Checkpoints of timm's train.py hold their arguments in a Namespace. torch warns about old files before
+            # it refuses them. The file is opened here because newer versions of torch trust the suffix of a path.
             allowed = torch.serialization.safe_globals([argparse.Namespace])
             with path.open("rb") as opened, allowed, warnings.catch_warnings(action="ignore"):
                 content = torch.load(opened, map_location="cpu", weights_only=True)
@@ -57,7 +57,7 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
             f"{path}: contains code or objects beside tensors{unsafe_names(path)}; unpickling them could run any "
             "program, so the file is not loaded; save only its state dict, preferably as safetensors"
         ) from None
-    except Exception as error:  # torch and safetensors raise many kinds for a damaged file
+    except Exception as error:  # torch and safetensors raise many kinds of errors for a damaged file
         raise FerKitError(f"{path}: not a readable file of weights ({first_line(error)})") from None
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -67,7 +67,7 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     tensors = {name: value for name, value in found.items() if isinstance(name, str) and is_plain(value)}
     if not tensors:
         inside = ", ".join(map(str, list(found)[:SHOWN])) or type(content).__name__
-        raise FerKitError(f"{path}: contains no named tensors, but: {inside}")
+        raise FerKitError(f"{path}: contains no named tensors; the file contains: {inside}")
     floats = {name: value for name, value in tensors.items() if value.is_floating_point()}
     broken = next((name for name, value in floats.items() if not value.float().isfinite().all()), None)
     if broken is not None:
@@ -78,7 +78,7 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def about_ours(text: str) -> dict[str, Any]:
-    """What `models.weights.save_weights` stored beside the tensors; empty for files of other programs."""
+    """Parse what `models.weights.save_weights` stored beside the tensors; empty for files of other programs."""
     try:
         about = atomic.parse_json(text)
     except (ValueError, RecursionError):
@@ -87,15 +87,15 @@ def about_ours(text: str) -> dict[str, Any]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether `value` is a dense tensor with values (not on the meta device)."""
+    """True if `value` is a dense tensor with values (not on the meta device)."""
     return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def beginning(path: Path) -> bytes:
-    """The first bytes of a file, since its name may be wrong.
+    """Read the first bytes of a file; they tell the format, while the suffix may be wrong.
 
     Raises:
-        FerKitError: it cannot be opened.
+        FerKitError: the file cannot be opened.
     """
     try:
         with path.open("rb") as file:
@@ -105,21 +105,21 @@ def beginning(path: Path) -> bytes:
 
 
 def is_safetensors(begins: bytes) -> bool:
-    """Whether a file begins like safetensors: the length of a JSON object in 8 bytes, then that object."""
+    """True if the bytes begin like safetensors: the length of a JSON object in 8 bytes, then the object."""
     return begins[8:9] == b"{"
 
 
 def what_it_is(begins: bytes) -> str:
-    """What a file without weights is, and what to do about it."""
+    """Say what a file without weights contains, and what to do about the file."""
     if begins.startswith(LFS_POINTER):
-        return "it is a pointer of Git LFS; get the file with git lfs pull"
+        return "the file is a pointer of Git LFS; get the content with git lfs pull"
     if not begins:
-        return "it is empty; download it again"
-    return f"it begins with {begins!r}; download it again, and check that it is not a web page or another file"
+        return "the file is empty; download the file again"
+    return f"the file begins with {begins!r}; check that the download is not a web page, then download the file again"
 
 
 def unsafe_names(path: Path) -> str:
-    """What a pickle would import, as ` (os.system)`; empty if unknown."""
+    """The names that a pickle would import, as ` (os.system)`; empty if unknown."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
     except Exception:  # only for the message: the file is refused anyway

@@ -1,4 +1,4 @@
-"""What a network starts from: timm's weights from the hub, those of a file, or those of a finished run."""
+"""Initial weights of a network: timm's weights from the hub, weights of a file, or weights of a finished run."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ from fer_kit.pretrained.read import Tensors, read
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What a network starts from. tensors: by their names in `models.build(config)`; the classifier's are not among
-    them unless the file is of a run of ours. about: one line for the log.
+    """Initial weights of a network.
+
+    tensors: by their names in `models.build(config)`; those of the classifier are included only if a run of fer_kit
+    trained the weights. about: one line for the log.
     """
 
     tensors: Tensors
     about: str
 
     def put_into(self, net: nn.Module) -> None:
-        """Copy the tensors, where there are any, into a network of the config that they were made for."""
+        """Copy the tensors, if there are any, into a network that was built from the same config."""
         if not self.tensors:
             return
         left = net.load_state_dict(self.tensors, strict=False)
@@ -49,38 +51,44 @@ class Start:
 
 
 def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mapping[str, str]) -> Start | None:
-    """What the network of `config` starts from; None for one of ours that starts from random weights.
+    """Prepare the initial weights of the network of `config`.
 
-    path: the file that `config.weights` names. identity: folds_digest and data_digest of the fold to be trained.
+    Args:
+        path: the file that `config.weights` names.
+        fold: the fold to be trained.
+        identity: folds_digest and data_digest of the data that will be trained on.
+
+    Returns:
+        None if a network of fer_kit or of the user starts from random weights.
 
     Raises:
-        FerKitError: the network cannot be built; weights cannot be fetched, read, or do not fit; they have seen rows
-            that `fold` leaves out.
+        FerKitError: the network cannot be built; the weights cannot be fetched or read, or do not fit; the weights
+            were trained on rows that `fold` holds out.
     """
-    # Our own networks are built on the meta device, without values: only their structure is checked. timm's networks
-    # and the user's may read values while they are built, and weights of a file are copied into the network.
+    # Networks of fer_kit are built on the meta device, without values: only their structure is checked. Networks of
+    # timm and of the user may read values while they are built, and weights of a file are copied into the network.
     with torch.device("meta" if config.model in NETWORKS and not config.weights else "cpu"):
         net = models.build(config)
     fine_tuning.check(config, net)
     if not config.weights:
-        return Start({}, "weights random, as --weights none asks for") if isinstance(net, Backbone) else None
+        return Start({}, "weights random (--weights none)") if isinstance(net, Backbone) else None
     if config.weights == source.HUB:
         tensors, about = from_hub(config, net)
     else:
         if path is None:
-            raise FerKitError(f"weights={config.weights}: the file is not given; give it as --weights FILE")
+            raise FerKitError(f"weights={config.weights}: the file was not passed; pass it as --weights FILE")
         tensors, trained = read(path)
         refuse_seen(path, trained, fold, identity)
         tensors, about = fitted(config, net, tensors, trained, path), config.weights
     learns = [name for name in fine_tuning.classifier(net) if f"{name}.weight" not in tensors]
     fresh = f"; random: {', '.join(learns)}" if learns else ""
     if config.freeze_epochs >= config.epochs:
-        fresh += "; all the rest stays frozen in every epoch"
+        fresh += "; all other tensors stay frozen in every epoch"
     return Start(tensors, f"weights {about} ({len(tensors)} tensors, digest {digest(tensors)[:12]}{fresh})")
 
 
 def digest(tensors: Tensors) -> str:
-    """sha256 over names and values, 64 hex digits: the hub gives no file that a config could name."""
+    """sha256 of names and values, 64 hex digits; it identifies weights of the hub, which have no file to name."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         total.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
@@ -88,37 +96,44 @@ def digest(tensors: Tensors) -> str:
 
 
 def from_hub(config: TrainConfig, net: nn.Module) -> tuple[Tensors, str]:
-    """timm's own weights of a network, fetched or from the hub's cache, without the classifier; and what they are.
+    """timm's pretrained weights of a network, from the hub or its cache, without the classifier; and their name.
 
     Raises:
-        FerKitError: not a network of timm, one without weights, or the hub cannot be reached: with the ways out.
+        FerKitError: the network is not one of timm, timm has no weights of the network, or the hub cannot be reached.
+            The message says what to do instead.
     """
     if not isinstance(net, Backbone):
-        raise FerKitError(f"weights=hub: {config.model} is no network of timm; give --weights FILE of a run of it")
+        raise FerKitError(
+            f"weights=hub: {config.model} is not a network of timm; give --weights FILE with weights of {config.model}"
+        )
     if not timm.is_model_pretrained(net.name):
         raise FerKitError(
-            f"timm has no weights of {net.name}; give a file of your own as --weights FILE, or --weights none to train "
-            "from random ones"
+            f"weights=hub: timm has no weights of {net.name}; give a file as --weights FILE, or --weights none to "
+            "start from random weights"
         )
-    print(f"weights of {config.model}: from the hub's cache, or fetched", flush=True)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it retries for a minute, with 22 lines on that
+    print(f"loading weights of {config.model} from the hub or its cache", flush=True)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # the client retries for a minute and logs 22 lines
     try:
         body = net.create(pretrained=True, num_classes=config_of(net.name)["num_classes"])
     except FerKitError:
         raise
-    except Exception as error:  # of the network, the hub's client or its cache: each library has kinds of its own
+    except Exception as error:  # the connection, the hub's client and its cache each raise their own kinds of errors
         raise FerKitError(
-            f"the weights of {config.model} did not come from the hub ({first_line(error)}); {source.offline_help()}"
+            f"weights=hub: the weights of {config.model} could not be loaded from the hub ({first_line(error)}); "
+            f"{source.offline_help()}"
         ) from None
-    tag = record_of(body).get("tag")  # of a bare name it is timm's choice, which changes with its version
+    tag = record_of(body).get("tag")  # for a name without a tag timm chooses one, which depends on its version
     about = f"timm/{net.name.partition('.')[0]}{f'.{tag}' if tag else ''} from the hub"
     return without_classifier(net, body), about
 
 
 def refuse_seen(path: Path, trained: Mapping[str, Any], fold: Fold, identity: Mapping[str, str]) -> None:
-    """Raise FerKitError where a run of ours has learnt from rows that `fold` is to predict.
+    """Refuse weights of a run that was trained on rows which `fold` holds out.
 
-    On other data than ours nothing can be told, and with nothing to predict (`--fold all`) nothing is to be hidden.
+    The check needs a run on the same data. A full fit (`--fold all`) holds out no rows, so any weights are allowed.
+
+    Raises:
+        FerKitError: the weights were trained on held-out rows of `fold`.
     """
     if not left_out(fold) or trained.get("data_digest") != identity["data_digest"]:
         return
@@ -126,6 +141,6 @@ def refuse_seen(path: Path, trained: Mapping[str, Any], fold: Fold, identity: Ma
     hidden = set(theirs if isinstance(theirs, list) else [theirs])
     if trained.get("folds_digest") != identity["folds_digest"] or not set(left_out(fold)) <= hidden:
         raise FerKitError(
-            f"{path}: its network (run {trained.get('run')}, fold {theirs}) learnt from rows that fold "
-            f"{recorded(fold)} is to predict; give the run's folder as --weights, which takes the same fold"
+            f"{path}: the weights (run {trained.get('run')}, fold {theirs}) were trained on rows that fold "
+            f"{recorded(fold)} holds out; give the folder of the run as --weights, which takes the same fold"
         )

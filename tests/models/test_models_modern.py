@@ -166,7 +166,7 @@ def test_growing_networks_take_each_size_of_their_epochs(name):
         net(torch.randn(2, 1, side, side)).sum().backward()
     assert all(weight.grad is not None for weight in net.parameters())
     for px in (4, 48):
-        with pytest.raises(FerKitError, match=f"progressive_px={px} .*give 8 to 47"):
+        with pytest.raises(FerKitError, match=f"progressive_px={px}: .*give 8 to 47"):
             fine_tuning.check(override(config, [f"progressive_px={px}"]), net)
 
 

@@ -89,7 +89,7 @@ def test_a_smoke_run_trains_all_of_the_network():
     ("words", "message"),
     [
         (["--set", "progressive_px=24"], "progressive_px=24: residual takes images of one size"),
-        (["--set", "layer_decay=0.9"], "layer_decay=0.9: only networks of timm know the order of their layers"),
+        (["--set", "layer_decay=0.9"], "layer_decay=0.9: residual is not a network of timm"),
     ],
 )
 def test_a_dry_run_refuses_what_training_would(words, message, place, capsys):

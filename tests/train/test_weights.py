@@ -61,7 +61,7 @@ def test_three_folds_become_a_submission(go, weights, runs_dir, competition_dir,
     assert go("--fold", "1", *again) == 0
     assert f"weights {RUN}@" in capsys.readouterr().out
     assert go("--fold", "1", *SMALL[:-1], "leak", "--weights", str(runs_dir / RUN / "fold0/model.safetensors")) == 2
-    assert "learnt from rows that fold 1 is to predict" in capsys.readouterr().err
+    assert "were trained on rows that fold 1 holds out" in capsys.readouterr().err
     assert not (runs_dir / "timm_test_resnet-leak" / "fold1" / "config.json").exists()
 
 
@@ -83,7 +83,7 @@ def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, ru
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--recipe", RESNET], "error: the weights of timm/test_resnet did not come from the hub"),
+        (["--recipe", RESNET], "error: weights=hub: the weights of timm/test_resnet "),
         (
             ["--recipe", RESNET, "--weights", "none"],
             "--weights none changes the recipe; name the changed run with --tag",
@@ -94,7 +94,7 @@ def test_a_stopped_run_goes_on_without_its_file_to_the_same_bits(go, weights, ru
         ),
         (["--recipe", "timm/test_resnot", "--weights", "hub"], "(did you mean 'test_resnet'?)"),
         (["--recipe", "timm/resnet 50"], "give timm/ and the name of a network of timm"),
-        (["--recipe", "deep_v1", "--weights", "hub", "--tag", "x"], "weights=hub: deep_v1 is no network of timm"),
+        (["--recipe", "deep_v1", "--weights", "hub", "--tag", "x"], "weights=hub: deep_v1 is not a network of timm"),
     ],
 )
 def test_nothing_is_begun_with_weights_that_are_not_there(go, runs_dir, argv, words, capsys):
@@ -133,7 +133,7 @@ def test_random_weights_are_said_to_be(go, runs_dir, capsys):
     changed = [*SMALL[:-2], "freeze_epochs=0", "epochs=1", "--tag", "none", "--weights", "none"]
     changed.remove("epochs=2")
     assert go("--fold", "0", *changed) == 0
-    assert "weights random, as --weights none asks for" in capsys.readouterr().out
+    assert "weights random (--weights none)" in capsys.readouterr().out
     assert "weights" not in json.loads((runs_dir / "timm_test_resnet-none" / "fold0" / "config.json").read_text())
 
 

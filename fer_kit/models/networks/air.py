@@ -1,4 +1,4 @@
-"""A network made for speed on 48 pixels: pooling before norm and activation, few channels where the map is large."""
+"""A network for speed on 48 pixels: pooling before norm and activation, few channels where the map is large."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fer_kit.models.networks.residual import he_normal_
 
 
 class Air(nn.Module):
-    """The layout of airbench with a head that knows places; (B, 1, 48, 48) → logits (B, 7).
+    """The layout of airbench with one weight for each place in the head; (B, 1, 48, 48) → logits (B, 7).
 
-    A 2×2 convolution sees the 48 pixels (its map has 47), then each block halves the side: 3×3 convolution, 2×2
-    max-pool, batch norm, ReLU, 3×3 convolution, batch norm, ReLU. Since the pool comes before norm and activation,
-    these work on a quarter of the values, and only one convolution of a block works at the larger size. Most channels
-    live at 11 and 5 pixels, where the matrix products are large and the maps fit into a core's cache.
+    A 2×2 convolution takes the 48 pixels (its map has 47), then each block halves the side: 3×3 convolution, 2×2
+    max-pool, batch norm, ReLU, 3×3 convolution, batch norm, ReLU. Since pooling comes before norm and activation,
+    these process a quarter of the values, and only one convolution of a block has the larger size. Most channels are
+    at 11 and 5 pixels, where the matrix products are large and the maps fit into the cache of a core.
 
     The head is not airbench's global maximum: the faces are centred (see `head.place_head`), and dropout suits
     trainings of tens of epochs better than airbench's ten.
@@ -28,8 +28,8 @@ class Air(nn.Module):
     Args:
         stem: channels of the 2×2 convolution.
         widths: channels of each block.
-        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
-        dropout: before the last layer.
+        width_mult: factor of all channels, which are rounded to multiples of 8 (see `head.scaled`).
+        dropout: probability before the last layer.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The study's attention network: three conv-conv-pool stages, each followed by CBAM.
 
-CBAM: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018. The study's variant takes the
-spatial map from a 1×1 convolution over all channels instead of a 7×7 one over their mean and maximum.
+CBAM: Woo et al., "CBAM: Convolutional Block Attention Module", ECCV 2018. The study computes the spatial map by a 1×1
+convolution over all channels; the paper uses a 7×7 convolution over their mean and maximum.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fer_kit.models.networks.deep import WIDTHS, conv_bn_relu
 
 
 class SpatialAttention(nn.Module):
-    """One weight in (0, 1) for each place of the map, from a 1×1 convolution."""
+    """Multiply each place of the map by a weight in (0, 1), computed by a 1×1 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

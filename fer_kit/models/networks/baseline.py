@@ -37,7 +37,7 @@ class BaselineV1(nn.Module):
 class BaselineV2(nn.Module):
     """v1 with batch norm, spatial dropout, adaptive pooling and dense 512, 256, 128.
 
-    The pooling keeps a 6×6 map; the two dropouts of v1 stay where they were, at 0.6.
+    The pooling keeps a 6×6 map. The two dropouts of v1 are at the same places, with probability 0.6.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class BaselineV2(nn.Module):
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
             nn.Dropout2d(0.2),
-            nn.AvgPool2d(2),  # adaptive to 6 of 12; but its backward pass repeats on GPUs, too
+            nn.AvgPool2d(2),  # equals adaptive pooling from 12 to 6, and its backward pass is deterministic on GPUs
         )
         self.head = nn.Sequential(
             nn.Flatten(),

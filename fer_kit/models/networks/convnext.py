@@ -1,4 +1,4 @@
-"""A small ConvNeXt for 48 pixels, of timm's stages."""
+"""A small ConvNeXt for 48 pixels, built from timm's stages."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from fer_kit.models.networks.head import place_head, scaled
 class ConvNext(nn.Module):
     """Patches of 2 pixels, then stages at 24, 12 and 6 pixels; (B, 1, 48, 48) → logits (B, 7).
 
-    A block is a 7×7 depthwise convolution, layer norm and two 1×1 convolutions with GELU between, around a shortcut.
-    timm's whole network divides the resolution by 32, the first 4 in its stem, which would leave a map of 1½ pixels;
-    so this takes its stages behind a stem of our own.
+    A residual block has a 7×7 depthwise convolution, layer norm and two 1×1 convolutions with GELU between them. timm's
+    full network divides the resolution by 32 (by 4 in its stem), which would leave a map of 1½ pixels. So this network
+    combines timm's stages with a smaller stem.
 
     Source: Liu et al., "A ConvNet for the 2020s", CVPR 2022; drop path: Huang et al., "Deep Networks with Stochastic
     Depth", ECCV 2016.
 
     Args:
         widths: channels of each stage.
-        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
+        width_mult: factor of all channels, which are rounded to multiples of 8 (see `head.scaled`).
         blocks: blocks in each stage.
-        dropout: before the last layer.
-        drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
+        dropout: probability before the last layer.
+        drop_path_prob: probability to skip the last block's branch for an image in training; rises from 0 with depth.
     """
 
     def __init__(

@@ -20,8 +20,8 @@ class Deep(nn.Module):
     Args:
         last: channels of the seventh convolution.
         dense: width of the dense layer, which has batch norm.
-        dropout: before the last layer.
-        spatial_dropout: Dropout2d after each of the first three blocks; 0 for none.
+        dropout: probability before the last layer.
+        spatial_dropout: probability of Dropout2d after each of the first three blocks; 0 = no Dropout2d.
     """
 
     def __init__(self, *, last: int, dense: int, dropout: float, spatial_dropout: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""What the 48-pixel networks share: a head where every place of the last map counts by itself, and their widths."""
+"""Parts that the networks for 48 pixels share: the head with a weight for each place, and scaled widths."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fer_kit.competition import NUM_CLASSES
 
 
 def place_head(channels: int, side: int, dropout: float) -> nn.Sequential:
-    """From a map (B, channels, side, side) to logits (B, 7).
+    """Head that maps features (B, channels, side, side) to logits (B, 7).
 
-    The faces are centred, so each place of the map has a weight of its own in each channel (a depthwise convolution as
-    large as the map: a learnt global pooling) instead of the same one as in global average pooling.
+    The faces are centred, so each place of the map has its own weight in each channel. These weights are a depthwise
+    convolution as large as the map: a learned global pooling. Global average pooling would weight all places equally.
 
     Source: the global depthwise convolution of Chen et al., "MobileFaceNets", CCBR 2018.
     """
@@ -27,9 +27,10 @@ def place_head(channels: int, side: int, dropout: float) -> nn.Sequential:
 
 
 class PlaceConv(nn.Conv2d):
-    """A depthwise convolution as large as the map. A smaller map, of a smaller face, is weighed by the resized kernel.
+    """A depthwise convolution as large as the map.
 
-    The resized kernel is scaled by the ratio of the areas, which keeps the size of the sum over all places.
+    A smaller map (of a smaller face) is weighted by the resized kernel, scaled by the ratio of the areas so that the
+    sum over all places keeps its magnitude.
     """
 
     def forward(self, x: Tensor) -> Tensor:

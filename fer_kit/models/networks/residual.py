@@ -1,4 +1,4 @@
-"""A residual network for 48 pixels: timm's residual blocks, every convolution at stride 1."""
+"""A residual network for 48 pixels: timm's residual blocks, all convolutions with stride 1."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class Residual(nn.Module):
     """ResNet with squeeze-excitation and no strided convolution; (B, 1, 48, 48) → logits (B, 7).
 
     The usual ImageNet stem divides the resolution by four before the first block, which would leave 12 pixels of a
-    face. Here the stem sees all 48 and the stages work at 24, 12 and 6 pixels, with a 2×2 max-pool before each.
-    Pooling instead of striding keeps every pixel in the sum, and on CPUs the backward pass of a strided bf16
-    convolution takes five times as long as that of a plain one of equal size.
+    face. Here the stem works at 48 pixels and the stages at 24, 12 and 6, with a 2×2 max-pool before each stage.
+    Pooling uses every pixel, which a strided convolution does not, and on CPUs the backward pass of a strided bf16
+    convolution takes five times as long as that of a plain convolution of equal size.
 
-    The faces are centred, so the head weighs each place of the last map by itself (a depthwise convolution as large as
-    the map) instead of averaging over all places. After five epochs of SGD on 4,500 faces, 1,500 others read 41.0% with
-    it and 28.5% with the average, where the largest class alone gives 25% (one seed).
+    The faces are centred, so the head weights each place of the last map separately (a depthwise convolution as large
+    as the map) instead of averaging over all places. After five epochs of SGD on 4,500 faces, the accuracy on 1,500
+    other faces was 41.0% with this head and 28.5% with the average; the largest class alone gives 25% (one seed).
 
     Sources: He et al., "Deep Residual Learning", CVPR 2016; Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018;
     drop path: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
 
     Args:
         width: channels of the stem; each stage has twice as many as the one before.
-        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
+        width_mult: factor of all channels, which are rounded to multiples of 8 (see `head.scaled`).
         blocks: residual blocks in each stage.
-        dropout: before the last layer.
-        drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
+        dropout: probability before the last layer.
+        drop_path_prob: probability to skip the last block's branch for an image in training; rises from 0 with depth.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Residual(nn.Module):
                     attn_layer=SqueezeExcite,
                     drop_path=DropPath(drop) if drop else None,
                 )
-                block.zero_init_last()  # each block starts as its shortcut
+                block.zero_init_last()  # each block starts as the identity of its shortcut
                 layers.append(block)
                 inputs = outputs
         self.features = nn.Sequential(*layers)
@@ -71,14 +71,14 @@ class Residual(nn.Module):
 
 
 def projection(inputs: int, outputs: int) -> nn.Sequential | None:
-    """The shortcut where a block changes the number of channels: 1×1 convolution and batch norm."""
+    """The shortcut of a block that changes the number of channels (1×1 convolution, batch norm); else None."""
     if inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
 def he_normal_(features: nn.Module) -> None:
-    """Draw the convolutions anew after He et al., ICCV 2015; torch's own start has a sixth of the variance."""
+    """Initialise the convolutions after He et al., ICCV 2015; torch's default has a sixth of the variance."""
     for module in features.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

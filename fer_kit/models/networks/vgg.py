@@ -1,4 +1,4 @@
-"""VGG with batch norm for 48 pixels: eight 3×3 convolutions, and a learnt global pooling for the dense layers."""
+"""VGG with batch norm for 48 pixels: eight 3×3 convolutions, and learned global pooling in place of dense layers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fer_kit.models.networks.residual import he_normal_
 class Vgg(nn.Module):
     """Stages of two convolutions at 48, 24, 12 and 6 pixels, a 2×2 max-pool between; (B, 1, 48, 48) → logits (B, 7).
 
-    These are the first four of the five stages of VGG13; a fifth would work on 3 pixels. timm's VGG cannot be used
-    whole: behind the convolutions it has a 7×7 one with 4,096 channels, a hundred million weights that no map of 48
-    pixels fills.
+    These are the first four of the five stages of VGG13; the fifth would have 3 pixels. timm's VGG does not suit 48
+    pixels: after the stages it has a 7×7 convolution with 4,096 channels (a hundred million weights), which is larger
+    than the map.
 
-    Sources: Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015; the four stages at these widths, on
-    the same faces: Khaireddin and Chen, "Facial Emotion Recognition", arXiv 2105.03588.
+    Sources: Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015. The four stages with these widths
+    on the same faces: Khaireddin and Chen, "Facial Emotion Recognition", arXiv 2105.03588.
 
     Args:
         widths: channels of each stage.
-        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
-        dropout: before the last layer.
+        width_mult: factor of all channels, which are rounded to multiples of 8 (see `head.scaled`).
+        dropout: probability before the last layer.
     """
 
     def __init__(

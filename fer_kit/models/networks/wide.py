@@ -1,4 +1,4 @@
-"""A wide, pre-activation residual network for 48 pixels, of timm's blocks."""
+"""A wide pre-activation residual network for 48 pixels, built from timm's blocks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ plain_conv = partial(create_conv2d, bias=False)
 class Wide(nn.Module):
     """WRN-16-5 with a 2×2 max-pool before each stage; (B, 1, 48, 48) → logits (B, 7).
 
-    Batch norm and ReLU stand before each convolution, so that nothing lies on the shortcuts, and few wide blocks take
-    the place of many narrow ones. The stem sees all 48 pixels; the stages work at 24, 12 and 6, without a strided
-    convolution (see `residual`).
+    Batch norm and ReLU come before each convolution, so that shortcuts are identities, and few wide blocks replace many
+    narrow blocks. The stem works at 48 pixels, the stages at 24, 12 and 6, without strided convolutions (see
+    `residual`).
 
     Sources: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016; Zagoruyko and Komodakis, "Wide
     Residual Networks", BMVC 2016; drop path: Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
@@ -28,10 +28,10 @@ class Wide(nn.Module):
     Args:
         stem: channels of the first convolution.
         widths: channels of each stage.
-        width_mult: of all channels, rounded to multiples of 8 (see `head.scaled`).
+        width_mult: factor of all channels, which are rounded to multiples of 8 (see `head.scaled`).
         blocks: residual blocks in each stage.
-        dropout: before the last layer.
-        drop_path_prob: of the last block's branch to be left out for an image in training; rises from 0 with depth.
+        dropout: probability before the last layer.
+        drop_path_prob: probability to skip the last block's branch for an image in training; rises from 0 with depth.
     """
 
     def __init__(
