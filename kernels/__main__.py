@@ -70,6 +70,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("--folds", default="0-4", help="folds to train: 0-4 or 0,2")
     add("--set", action="extend", nargs="+", default=[], metavar="K=V", help="change settings; needs --tag")
     add("--tag", help="suffix of the run's name: <recipe>-<tag>")
+    add("--seed", type=int, metavar="N", help="as train's: another seed, as a run of its own")
+    add("--accumulate", type=int, metavar="N", help="as train's: cut each step's batch in N parts; needs --tag")
+    add("--compile", action="store_true", help="as train's: torch.compile the network")
     add("--accelerator", default=accelerators.DEFAULT, help=f"one of {', '.join(accelerators.KNOWN)}")
     add(
         "--limit-minutes",

@@ -35,6 +35,9 @@ class Plan:
     recipe: str
     settings: tuple[str, ...]
     tag: str | None
+    seed: int | None
+    accumulate: int | None
+    compile: bool
     run: str
     folds: tuple[int, ...]
     table: Folds | None
@@ -78,7 +81,9 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
                 f"--set {setting}: a network of your own does not travel with a kernel; train this run here, with "
                 "python -m fer_kit.train, or add the network to fer_kit/models"
             )
-    resolved = resolve(TrainRequest(0, args.recipe, tuple(args.set), args.tag, augment=args.augment))
+    resolved = resolve(
+        TrainRequest(0, args.recipe, tuple(args.set), args.tag, args.seed, args.accumulate, augment=args.augment)
+    )
     config, run = resolved.config, resolved.run
     if OWN_NAME.fullmatch(config.model):
         raise FerKitError(
@@ -105,6 +110,9 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
         recipe=args.recipe,
         settings=tuple(args.set),
         tag=args.tag,
+        seed=args.seed,
+        accumulate=args.accumulate,
+        compile=args.compile,
         run=run,
         folds=folds,
         table=table,

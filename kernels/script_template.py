@@ -19,6 +19,9 @@ RECIPE = ""  # a recipe of fer_kit
 FOLDS: list[int] = []  # which folds to train, from 0
 SET: list[str] = []  # changed settings, e.g. ["lr=5e-4", "epochs=60"]; needs a TAG
 TAG: str | None = None  # names the changed run: <recipe>-<tag>
+SEED: int | None = None  # another seed than the recipe's, as a run of its own
+ACCUMULATE: int | None = None  # cut each step's batch in so many parts, to save memory; needs a TAG
+COMPILE = False  # torch.compile the network
 LIMIT_MINUTES = 0.0  # everything is saved before this time is over; sessions end after 9 to 12 hours
 ALLOW_CPU = False  # train on the CPU where the GPU that was asked for is missing
 
@@ -34,8 +37,8 @@ BUNDLE_SHA256 = ""
 FOLDS_DIGEST: str | None = None
 
 SETTINGS = (
-    "RECIPE FOLDS SET TAG LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS AUGMENT EARLIER RUN_ID COMMIT "
-    "BUNDLE_SHA256 FOLDS_DIGEST FOLDS_TABLE AUGMENT_FILE"
+    "RECIPE FOLDS SET TAG SEED ACCUMULATE COMPILE LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS AUGMENT EARLIER RUN_ID "
+    "COMMIT BUNDLE_SHA256 FOLDS_DIGEST FOLDS_TABLE AUGMENT_FILE"
 )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,8 +246,3 @@ def for_smoke_run(config: TrainConfig) -> TrainConfig:
         average_epochs=min(config.average_epochs, SMOKE_EPOCHS),
         freeze_epochs=0,  # else the smoke run would train the classifier alone
     )
-
-
-def run_name(recipe: str, settings: Sequence[str] = (), tag: str | None = None, augment: str | None = None) -> str:
-    """The name of the run that these options come to; they are checked as those of a training are."""
-    return resolve(TrainRequest(0, recipe, tuple(settings), tag, augment=augment)).run

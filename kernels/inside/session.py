@@ -46,6 +46,9 @@ class Settings:
     folds: tuple[int, ...]
     set: tuple[str, ...]
     tag: str | None
+    seed: int | None
+    accumulate: int | None
+    compile: bool
     limit_minutes: float
     allow_cpu: bool
     accelerator: str
@@ -64,7 +67,9 @@ class Settings:
         """The words that choose recipe and run, for `python -m fer_kit.train`."""
         words = ["--recipe", self.recipe]
         words += ["--set", *self.set] if self.set else []
-        return words + (["--tag", self.tag] if self.tag is not None else [])
+        for name, value in (("tag", self.tag), ("seed", self.seed), ("accumulate", self.accumulate)):
+            words += [] if value is None else [f"--{name}", f"{value}"]
+        return words + (["--compile"] if self.compile else [])
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,11 @@ def run_name(settings: Settings, places: Places) -> str:
     if settings.augment is not None:
         augment = str(places.work / settings.augment)
         pipeline.write(Path(augment), settings.augment_file)
-    return request.run_name(settings.recipe, settings.set, settings.tag, augment)
+    return request.resolve(
+        request.TrainRequest(
+            0, settings.recipe, settings.set, settings.tag, settings.seed, settings.accumulate, augment=augment
+        )
+    ).run
 
 
 def options_for(settings: Settings, places: Places, cores: int) -> list[str]:

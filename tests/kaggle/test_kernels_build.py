@@ -38,9 +38,9 @@ def planned(*argv: str) -> plan.Plan:
 def test_the_built_folder_is_complete_and_readable(capsys):
     Path("runs").mkdir()
     Path("runs/folds.csv").write_bytes(fake_runs.TABLE)
-    assert commands.main(["build", *SMALL, "--folds", "0-2", "--owner", "player", "--internet"]) == 0
+    assert commands.main(["build", *SMALL, "--folds", "0-2", "--owner", "player", "--internet", "--seed", "4", "--compile"]) == 0
     told = capsys.readouterr().out
-    folder = Path("kernels/build/fer-kit-baseline-v1-small-folds-0-2")
+    folder = Path("kernels/build/fer-kit-baseline-v1-small-seed4-folds-0-2")
     assert f"kaggle kernels push -p {folder}" in told
     assert {path.name for path in folder.iterdir()} == {"kernel-metadata.json", f"{folder.name}.py"}
 
@@ -54,6 +54,7 @@ def test_the_built_folder_is_complete_and_readable(capsys):
     script = (folder / f"{folder.name}.py").read_text()
     head = constants(script)
     assert (head["RECIPE"], head["FOLDS"], head["SET"]) == ("baseline_v1", [0, 1, 2], ["epochs=2", "batch_size=32"])
+    assert (head["SEED"], head["ACCUMULATE"], head["COMPILE"]) == (4, None, True)
     assert head["TAG"] == "small" and head["LIMIT_MINUTES"] == 500.0 and head["ALLOW_CPU"] is False
     assert 'RECIPE = "baseline_v1"  # a recipe of fer_kit\n' in script
     assert script.index("RECIPE =") < script.index("def main") < script.index("BUNDLE = ")  # people first

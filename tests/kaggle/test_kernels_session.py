@@ -141,7 +141,7 @@ def test_an_earlier_output_that_does_not_fit_is_refused(tmp_path):
 def test_folds_of_the_earlier_kernel_must_be_those_sent_along(tmp_path):
     places = session.Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
     save_runs(places.runs, finished=())
-    with pytest.raises(FerKitError, match=r"the folds sent along \(digest 111111111111\) are not those of me/k"):
+    with pytest.raises(FerKitError, match=r"\(digest 111111111111\) are not those of me/k"):
         session.make_folds(settings(folds_digest="1" * 64, earlier="me/k"), places, {})
     session.make_folds(settings(earlier="me/k"), places, {})  # none sent: the earlier ones are used
     assert table.read(places.runs / "folds.csv").count == fake_runs.FOLDS
@@ -168,3 +168,11 @@ def test_weights_of_a_model_are_found_under_both_layouts(tmp_path):
         assert weights.find(tmp_path / str(number), source) == str(folder / "model.safetensors")
     with pytest.raises(FerKitError, match="timm/resnet/pyTorch/resnet18/2 is not mounted; looked in"):
         weights.find(tmp_path, source)
+
+
+def test_seed_parts_and_compile_are_options_of_the_trainers(tmp_path):
+    asked = settings(seed=3, accumulate=2, compile=True)
+    assert " ".join(asked.options).endswith("--tag small --seed 3 --accumulate 2 --compile")
+    places = session.Places(tmp_path, tmp_path, tmp_path, tmp_path)
+    assert session.run_name(asked, places) == "baseline_v1-small-seed3"
+    assert settings().options[-2:] == ["--tag", "small"]
