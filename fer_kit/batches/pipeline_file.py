@@ -124,7 +124,7 @@ def open_file(typed: str) -> AugmentFile:
 
 def in_place(recipe: TrainConfig, file: AugmentFile) -> TrainConfig:
     """`recipe` with the pipeline in place of the augmentation that it has on the device."""
-    nothing: dict[str, Any] = dict.fromkeys(REPLACED_BY_PIPELINE, 0.0)
+    nothing: dict[str, Any] = {name: type(getattr(recipe, name))(0) for name in REPLACED_BY_PIPELINE}  # 0.0 or false
     return dataclasses.replace(recipe, augment=file.name, **nothing)
 
 

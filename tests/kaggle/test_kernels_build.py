@@ -38,7 +38,8 @@ def planned(*argv: str) -> plan.Plan:
 def test_the_built_folder_is_complete_and_readable(capsys):
     Path("runs").mkdir()
     Path("runs/folds.csv").write_bytes(fake_runs.TABLE)
-    assert commands.main(["build", *SMALL, "--folds", "0-2", "--owner", "player", "--internet", "--seed", "4", "--compile"]) == 0
+    more = ["--owner", "player", "--internet", "--seed", "4", "--compile"]
+    assert commands.main(["build", *SMALL, "--folds", "0-2", *more]) == 0
     told = capsys.readouterr().out
     folder = Path("kernels/build/fer-kit-baseline-v1-small-seed4-folds-0-2")
     assert f"kaggle kernels push -p {folder}" in told
