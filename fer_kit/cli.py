@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -64,11 +64,15 @@ def path(text: str) -> Path:
 class Parser(argparse.ArgumentParser):
     """argparse's parser, stricter: errors are one line, no value is empty, no list is given twice.
 
-    argparse ignores an error while the help is printed (a full disk); here it reaches `exit_code_of`.
+    argparse ignores an error while the help is printed (a full disk); here the error reaches `exit_code_of`.
+
+    hint: gives the end of the error message for unknown arguments, from these and the known options, or "" to suggest
+    the most similar option.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.hint: Callable[[Sequence[str], Iterable[str]], str] = lambda unknown, known: ""
         self.register("action", None, Store)
         self.register("action", "store", Store)
         self.register("type", None, word)
@@ -79,10 +83,11 @@ class Parser(argparse.ArgumentParser):
         raise FerKitError(f"{message}; see {self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but unknown options are refused here already, with a suggestion."""
+        """As argparse's method, but refuses unknown arguments, with a suggestion."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            options = self._option_string_actions
+            hint = self.hint(unknown, options) or did_you_mean(unknown[0].partition("=")[0], options)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 
@@ -91,7 +96,7 @@ class Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file)
 
 
-def parser(prog: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+def parser(prog: str, description: str, epilog: str = "") -> Parser:
     """An argument parser that shows defaults and takes no abbreviated options."""
     return Parser(
         prog=prog,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import cli
-from fer_kit.config import recipes
+from fer_kit.config import recipes, suggest
 from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import NoCredentials
 from fer_kit.pretrained import source
@@ -48,9 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str
-) -> argparse.ArgumentParser:
+def _add(commands: argparse._SubParsersAction[cli.Parser], name: str, about: str) -> cli.Parser:
     parser = commands.add_parser(
         name,
         help=about,
@@ -64,7 +62,8 @@ def _add(
     return parser
 
 
-def _add_what(parser: argparse.ArgumentParser) -> None:
+def _add_what(parser: cli.Parser) -> None:
+    parser.hint = suggest.as_settings
     add = parser.add_argument
     add("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME")
     add("--folds", default="0-4", help="folds to train: 0-4 or 0,2")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fer_kit.config import suggest
 from fer_kit.config.networks import NETWORKS, OWN_EXAMPLE, OWN_NAME, TIMM_NAME
 from fer_kit.config.settings import NAMED_FILE, REPLACED_BY_PIPELINE, TABLE, Setting, Settings, deciding
 from fer_kit.errors import FerKitError, did_you_mean
@@ -190,9 +191,8 @@ def override(config: TrainConfig, settings: Iterable[str], weights: str | None =
         if name == "recipe":
             raise FerKitError("--set recipe=…: choose the recipe with --recipe, and name a changed run with --tag")
         if name not in TABLE:
-            raise FerKitError(
-                f"--set {name}: no such setting{did_you_mean(name, TABLE)}; there are: {', '.join(TABLE)}"
-            )
+            hint = suggest.did_you_mean(name)
+            raise FerKitError(f"--set {name}: no such setting{hint}; `fer-kit settings` lists all {len(TABLE)}")
         if name in changes:
             raise FerKitError(f"--set {name} is given twice; keep one")
         changes[name] = parse_value(TABLE[name], text.strip())
@@ -211,7 +211,7 @@ def from_json(record: Any, where: str) -> TrainConfig:
         raise FerKitError(f"{where}: a config is a JSON object, not {type(record).__name__}; was the file edited?")
     for name in record:
         if name not in TABLE:
-            raise FerKitError(f"{where}: unknown setting '{name}'{did_you_mean(str(name), TABLE)}; remove it")
+            raise FerKitError(f"{where}: unknown setting '{name}'{suggest.did_you_mean(str(name))}; remove it")
     missing = [name for name, row in TABLE.items() if name not in record and not row.omitted_when_default]
     if missing:
         raise FerKitError(f"{where}: settings are missing ({', '.join(missing)}); start the run again")

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from fer_kit import cli
-from fer_kit.config import recipes
+from fer_kit.config import recipes, suggest
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train recipes x seeds x settings x folds, several at once. The same command again goes on where "
         "it stopped. Also: `status` shows how far a sweep is, `join FOLDER` helps a sweep that was started elsewhere.",
     )
+    parser.hint = suggest.as_settings
     add = parser.add_argument
     add("--plan", type=Path, metavar="FILE", help="a .toml or .yaml file instead of the options up to --smoke")
     add("--recipes", nargs="+", default=[recipes.DEFAULT], metavar="R", help="recipes, or timm/NAME")

@@ -16,7 +16,7 @@ from pathlib import Path
 from fer_kit import cli
 from fer_kit.batches import pipeline_file
 from fer_kit.competition import SIDE_PX
-from fer_kit.config import recipes
+from fer_kit.config import recipes, suggest
 from fer_kit.config.networks import Cost, known_cost
 from fer_kit.config.train_config import TrainConfig, used
 from fer_kit.data import loading
@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "python -m fer_kit.train",
         "Train one fold of a recipe; predict the fold's own rows and the test rows; keep everything in a run folder.",
     )
+    parser.hint = suggest.as_settings
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "--fold",
@@ -131,8 +132,12 @@ def cost_of(config: TrainConfig) -> Cost:
 
 
 def refuse(resolved: ResolvedRequest) -> None:
-    """Raise FerKitError where training would refuse what the network, or the pipeline, cannot do."""
-    config, pipeline = resolved.config, resolved.pipeline
+    """Raise FerKitError if training would refuse the device, or what the network or the pipeline cannot do."""
+    config, pipeline, wanted = resolved.config, resolved.pipeline, resolved.request.device
+    if wanted not in ("auto", "cpu") or config.precision not in ("auto", "fp32"):  # each machine has the others
+        from fer_kit.engine import device
+
+        device.choose(config.precision, device.choose_device(wanted))
     if config.progressive_px or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1:
         import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -222,16 +223,20 @@ def saved(folder: Path) -> str:
 
 
 def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
-    """Train one epoch and look at the watched rows; gives its line of metrics.jsonl."""
+    """Train one epoch and predict the watched rows; returns the epoch's line of metrics.jsonl.
+
+    Raises:
+        FerKitError: the training loss, the weights or the watched loss are not finite; nothing of the epoch is saved.
+    """
     started = time.monotonic()
     try:
         loss, accuracy = train(job, state, loss_of)
+        trained = time.monotonic()
+        record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
+        if job.config.watches:
+            record |= watch(job, state)
     except loop.NotFiniteError as error:
         raise FerKitError(f"{job.folder}: {error}; {ways_out(job, state)}") from None
-    trained = time.monotonic()
-    record = {"epoch": state.epoch, "lr": state.schedule.lr, "train_loss": loss, "train_accuracy": accuracy}
-    if job.config.watches:
-        record |= watch(job, state)
     if len(job.split.out):
         record["sample_accuracy"] = sample_accuracy(job, state)
     state.schedule.after_epoch(record.get("watch_accuracy"))
@@ -271,7 +276,10 @@ def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
 def watch(job: Job, state: loop.State) -> dict[str, float]:
     """Loss and accuracy on the watched rows; keeps the weights of the best epoch.
 
-    A mean over the last epochs exists at the end only: until then the network itself is watched.
+    An average over the last epochs (`average_epochs`) exists only at the end; until then the network itself is watched.
+
+    Raises:
+        NotFiniteError: the loss on the watched rows is infinite or NaN.
     """
     rows = job.split.watch
     logits = loop.predict(
@@ -281,13 +289,16 @@ def watch(job: Job, state: loop.State) -> dict[str, float]:
         job.precision,
     )
     labels = job.competition.train.labels[rows]
-    accuracy = metrics.accuracy(logits, labels)
+    with np.errstate(invalid="ignore"):  # infinite logits; the loss is then NaN
+        loss, accuracy = metrics.log_loss(logits, labels), metrics.accuracy(logits, labels)
+    if not math.isfinite(loss):
+        raise loop.NotFiniteError(f"the loss on the watched rows is {loss} after epoch {state.epoch}")
     best = max((record["watch_accuracy"] for record in state.history), default=-1.0)
     if accuracy > best:
         state.best_epoch = state.epoch
         if job.config.early_stop_epochs:
             state.best_weights = weights.weights_of(state.averaged_net)
-    return {"watch_loss": metrics.log_loss(logits, labels), "watch_accuracy": accuracy}
+    return {"watch_loss": loss, "watch_accuracy": accuracy}
 
 
 def sample_accuracy(job: Job, state: loop.State) -> float:

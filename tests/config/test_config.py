@@ -72,7 +72,10 @@ def test_overrides_are_typed():
     ("setting", "message"),
     [
         ("lr", r"--set lr: '=' is missing; .* --set lr=1e-4"),
-        ("learning_rate=1", r"no such setting"),
+        ("learning_rate=1", r"--set learning_rate: no such setting \(did you mean 'lr'\?\); .*fer-kit settings"),
+        ("Batch-Size=1", r"did you mean 'batch_size'"),
+        ("mixup=0.2", r"did you mean 'mixup_alpha'"),
+        ("zzz=1", r"--set zzz: no such setting; "),
         ("epoch=3", r"--set epoch: no such setting \(did you mean 'epochs'\?\)"),
         ("epochs=3.5", r"--set epochs=3.5: '3.5' is not of type int; give an int from 1 to 10000"),
         ("epochs=0", r"epochs=0 is out of range; give an int from 1 to 10000"),

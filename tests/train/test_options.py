@@ -90,9 +90,14 @@ def test_a_smoke_run_trains_all_of_the_network():
     [
         (["--set", "progressive_px=24"], "progressive_px=24: residual takes images of one size"),
         (["--set", "layer_decay=0.9"], "layer_decay=0.9: residual is not a network of timm"),
+        (["--device", "gpu"], "--device gpu: this machine has cpu"),
+        (["--device", "cuda"], "--device cuda: this machine has cpu"),
+        (["--device", "cuda:1"], "--device cuda:1: this machine has cpu"),
+        (["--set", "precision=fp16"], "precision=fp16: cpu computes in "),
     ],
 )
-def test_a_dry_run_refuses_what_training_would(words, message, place, capsys):
+def test_a_dry_run_refuses_what_training_would(words, message, place, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert train.main(["--recipe", "residual", "--fold", "0", *words, "--tag", "t", "--dry-run", *place]) == 2
     assert message in capsys.readouterr().err
 

@@ -219,7 +219,11 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
         (["--fold", "9"], "fold 9 does not exist: choose 0 to 2"),
         (["--runs", "nowhere"], "folds.csv: no such file; make the folds with python -m fer_kit.folds"),
         (["--resume", "--restart"], "not allowed with argument"),
-        (["--recip", "attention"], "unrecognized arguments: --recip attention"),
+        (["--recip", "attention"], "unrecognized arguments: --recip attention (did you mean '--recipe'?)"),
+        (["--lr", "0.1"], "unrecognized arguments: --lr 0.1; write --set lr=0.1 --tag NAME"),
+        (["--learning-rate=0.1", "--epochs", "3"], "write --set lr=0.1 epochs=3 --tag NAME"),
+        (["--batch-size", "32"], "write --set batch_size=32 --tag NAME"),
+        (["--resum"], "(did you mean '--resume'?)"),
     ],
 )
 def test_refusals(competition_dir, runs_dir, flags, message, monkeypatch, capsys, tmp_path):

@@ -79,6 +79,30 @@ def test_a_rate_far_too_high_stops_in_the_first_epoch_and_says_so(place, runs_di
     assert not (runs_dir / "baseline_v1-far/fold0/last.pt").exists()
 
 
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_watched_loss_that_is_not_finite_stops_and_can_be_resumed(value, place, runs_dir, monkeypatch, capsys):
+    command = [*TRAIN, "--tag", "w", *place, "--fold", "0"]
+    predict = loop.predict
+
+    def spoilt(*args, **options):
+        logits = predict(*args, **options)
+        logits[0] = [value, *logits[0, 1:]]
+        return logits
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "predict", spoilt)
+        assert train.main(command) == 2
+        error = one_line(capsys)
+        assert "baseline_v1-w/fold0: " in error and "watched rows" in error and "epoch 1;" in error
+        assert "nothing is saved yet" in error and "--set lr=0.0001 " in error and "--tag NAME" in error
+        assert train.main([*command, "--resume"]) == 2
+        assert "watched rows" in one_line(capsys)
+    folder = runs_dir / "baseline_v1-w/fold0"
+    assert not (folder / "last.pt").exists()
+    assert train.main([*command, "--resume"]) == 0
+    assert folders.is_finished(folder)
+
+
 @pytest.mark.slow
 def test_the_last_good_state_is_kept_and_goes_on_as_if_nothing_had_been(place, runs_dir, monkeypatch, capsys):
     command = [*TRAIN, "--tag", "t", *place, "--fold", "0"]
