@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit.config.settings import NAMED_FILE, REPLACED_BY_PIPELINE
-from fer_kit.config.train_config import TrainConfig
+from fer_kit.config.settings import NAMED_FILE, REPLACED_BY_PIPELINE, TABLE
+from fer_kit.config.train_config import TrainConfig, shown
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
@@ -124,13 +124,13 @@ def open_file(typed: str) -> AugmentFile:
 
 def in_place(recipe: TrainConfig, file: AugmentFile) -> TrainConfig:
     """`recipe` with the pipeline in place of the augmentation that it has on the device."""
-    nothing: dict[str, Any] = {name: type(getattr(recipe, name))(0) for name in REPLACED_BY_PIPELINE}  # 0.0 or false
+    nothing: dict[str, Any] = {name: TABLE[name].neutral for name in REPLACED_BY_PIPELINE}
     return dataclasses.replace(recipe, augment=file.name, **nothing)
 
 
 def told(recipe: TrainConfig, file: AugmentFile) -> str:
     """What `in_place` changes, in one line."""
-    given_up = [f"{name}={getattr(recipe, name):g}" for name in REPLACED_BY_PIPELINE if getattr(recipe, name)]
+    given_up = [f"{name}={shown(getattr(recipe, name))}" for name in REPLACED_BY_PIPELINE if getattr(recipe, name)]
     instead = f"instead of the recipe's {', '.join(given_up)}" if given_up else "and nothing on the device"
     return f"augment  {file.name}, {instead}"
 

@@ -70,7 +70,7 @@ class TrainConfig(Settings):
         if self.augment and switched_on:
             raise FerKitError(
                 f"augment={self.augment} takes the place of {', '.join(switched_on)}; set "
-                f"{' '.join(f'{name}=0' for name in switched_on)} too"
+                f"{' '.join(f'{name}={shown(TABLE[name].neutral)}' for name in switched_on)} too"
             )
 
     def check_network(self) -> None:
@@ -232,8 +232,8 @@ def refuse_unused(recipe: TrainConfig, config: TrainConfig, names: Iterable[str]
         if value == getattr(recipe, name) or row.is_used(config):
             continue
         state = {other: getattr(config, other) for other in map(deciding, row.used_when)}
-        found = ", ".join(f"{other}={_shown(value)}" for other, value in state.items())
-        raise FerKitError(f"--set {name}={_shown(value)} has no effect while {found}; drop it, or add {row.needed()}")
+        found = ", ".join(f"{other}={shown(value)}" for other, value in state.items())
+        raise FerKitError(f"--set {name}={shown(value)} has no effect while {found}; drop it, or add {row.needed()}")
 
 
 def used(config: TrainConfig, recipe: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
@@ -247,6 +247,6 @@ def used(config: TrainConfig, recipe: TrainConfig) -> Iterator[tuple[str, Any, A
             yield name, value, before
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as one types it: `false`, `0.1`, `1`."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

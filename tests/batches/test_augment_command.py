@@ -64,13 +64,19 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
         (["--augment", "v3", "--workers", "-1"], "--workers -1: give 0 to 256"),
         (["--augment", "v3", "--workers", "100000"], "--workers 100000: give 0 to 256"),
         (["--workers", "3"], "--workers 3: only a pipeline of --augment runs in workers"),
-        (["--set", "augment=mine.json"], "give the file to python -m fer_kit.train as --augment FILE"),
+        (["--set", "augment=mine.json"], "as --augment FILE"),
         (["--set", "augment=v3@0123456789abcdef", "rotation_deg=0"], "takes the place of flip_prob, shift_frac"),
     ],
 )
 def test_commands_that_are_refused(command, words, message, capsys):
     assert train.main([*command, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_pipeline_can_replace_the_augmentation_of_every_recipe(name):
+    config = pipeline_file.in_place(recipes.get(name), pipeline_file.open_file("v3"))
+    assert config.augment.startswith("v3@") and not any(getattr(config, part) for part in settings.REPLACED_BY_PIPELINE)
 
 
 def test_a_changed_augmentation_wants_a_name(command, capsys):

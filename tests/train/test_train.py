@@ -102,8 +102,9 @@ def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypat
     ("before", "words"),
     [
         (0, "interrupted; no epoch is saved yet, --resume begins with the first"),  # the watched rows of epoch 1
-        (1, "interrupted; epoch 1 is saved, go on with --resume"),
-        (3, "interrupted; epochs 1 to 3 are saved, go on with --resume"),  # the predictions at the end
+        (1, "interrupted; no epoch is saved yet, --resume begins with the first"),  # the sample of epoch 1
+        (2, "interrupted; epoch 1 is saved, go on with --resume"),
+        (6, "interrupted; epochs 1 to 3 are saved, go on with --resume"),  # the predictions at the end
     ],
 )
 def test_ctrl_c_tells_what_is_saved_and_not_what_was_trained(
