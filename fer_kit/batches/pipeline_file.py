@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_kit.config.networks import NETWORKS
 from fer_kit.config.settings import NAMED_FILE, REPLACED_BY_PIPELINE, TABLE
 from fer_kit.config.train_config import TrainConfig, shown
 from fer_kit.errors import FerKitError, first_line
@@ -123,16 +124,22 @@ def open_file(typed: str) -> AugmentFile:
 
 
 def in_place(recipe: TrainConfig, file: AugmentFile) -> TrainConfig:
-    """`recipe` with the pipeline in place of the augmentation that it has on the device."""
-    nothing: dict[str, Any] = {name: TABLE[name].neutral for name in REPLACED_BY_PIPELINE}
+    """`recipe` with the pipeline in place of the recipe's own augmentation."""
+    nothing: dict[str, Any] = {name: TABLE[name].neutral for name in _replaced(recipe)}
     return dataclasses.replace(recipe, augment=file.name, **nothing)
 
 
 def told(recipe: TrainConfig, file: AugmentFile) -> str:
     """What `in_place` changes, in one line."""
-    given_up = [f"{name}={shown(getattr(recipe, name))}" for name in REPLACED_BY_PIPELINE if getattr(recipe, name)]
+    given_up = [f"{name}={shown(getattr(recipe, name))}" for name in _replaced(recipe)]
     instead = f"instead of the recipe's {', '.join(given_up)}" if given_up else "and nothing on the device"
     return f"augment  {file.name}, {instead}"
+
+
+def _replaced(recipe: TrainConfig) -> list[str]:
+    """The settings that a pipeline switches off: augmentation, and growing faces, since it takes faces of 48 pixels."""
+    names = [name for name in REPLACED_BY_PIPELINE if getattr(recipe, name)]
+    return [*names, "progressive_px"] if recipe.progressive_px and recipe.model in NETWORKS else names
 
 
 def _named(stem: str, written: bytes) -> str:

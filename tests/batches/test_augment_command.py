@@ -76,7 +76,8 @@ def test_commands_that_are_refused(command, words, message, capsys):
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_pipeline_can_replace_the_augmentation_of_every_recipe(name):
     config = pipeline_file.in_place(recipes.get(name), pipeline_file.open_file("v3"))
-    assert config.augment.startswith("v3@") and not any(getattr(config, part) for part in settings.REPLACED_BY_PIPELINE)
+    replaced = [*settings.REPLACED_BY_PIPELINE, "progressive_px"]
+    assert config.augment.startswith("v3@") and not any(getattr(config, part) for part in replaced)
 
 
 def test_a_changed_augmentation_wants_a_name(command, capsys):
