@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_no_library_imports_a_command(path):
     for module, _ in imports(path):
         if place(module) is not None:
             assert ".__main__" not in module, f"{named(path)} imports the command {module}"
+
+
+@pytest.mark.parametrize("path", EVERY, ids=named)
+def test_the_call_of_main_is_the_last_statement(path):
+    """`python -m MODULE` runs the call when it is reached, before any definition below it."""
+    last = ast.parse(path.read_text(encoding="utf-8")).body[-1:]
+    if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8"):
+        assert ast.unparse(last[0]).startswith("if __name__ =="), f"{named(path)} defines names below its call of main"
 
 
 def test_torch_stays_in_its_folders():
