@@ -1,4 +1,4 @@
-"""The regression of a stacked blend, fitted again: blend.json has scores and members, and no coefficients."""
+"""Fit the regression of a stacked blend again: blend.json holds its scores and members, but no coefficients."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ensembles.fit.crossfit import cross_fit
 from ensembles.fit.methods import STACK_FLOOR, Stacked
 from ensembles.members import read
 from ensembles.rows import common
-from fer_kit.files import atomic
+from fer_kit.runs import blend_record
 from fer_kit.runs.folders import BLEND
 
 Floats = NDArray[np.float64]
 
 
 def stack(runs_dir: Path, folder: Path) -> tuple[Floats, Floats, float]:
-    """Coefficients (7, members · 7), intercepts (7,), and the floor of log-probabilities, of the blend in `folder`.
+    """Coefficients (7, members · 7), intercepts (7,) and the floor of log-probabilities of the blend in `folder`.
 
     Raises:
-        FerKitError: a member is gone or has changed.
+        FerKitError: a member is missing or has changed.
     """
     members = read(runs_dir, folder).parts
-    tempered = bool(atomic.read_json(folder / BLEND)["tempered"])
+    tempered = bool(blend_record.read(folder / BLEND).tempered)
     fitted = cross_fit(members, common(runs_dir, members), tempered, None, "logmean").model("stack").fitted
     assert isinstance(fitted, Stacked)
     return fitted.coefficients, fitted.intercepts, STACK_FLOOR

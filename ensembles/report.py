@@ -23,7 +23,7 @@ ABOUT = {
     GIVEN: "the weights of a file",
     AUTO: "the choice among these, itself cross-fitted",
 }
-SURE = 0.05  # p below which two blends are told apart
+SIGNIFICANCE = 0.05  # the difference of two blends is significant if its p-value is smaller
 
 
 def report(
@@ -122,7 +122,7 @@ def headline(name: str, rows: Rows, scored: ScoredBlend) -> list[str]:
 
 def comparison_line(one: Comparison) -> str:
     """A against B in one line, with a verdict by the cluster test."""
-    verdict = "not told apart" if one.p >= SURE else ("better" if one.difference > 0 else "worse")
+    verdict = "no significant difference" if one.p >= SIGNIFICANCE else ("better" if one.difference > 0 else "worse")
     return (
         f"against {one.against}: {100 * one.difference:+.2f} ± {100 * one.standard_error:.2f} points, "
         f"{one.won:,} rows won, {one.lost:,} lost; cluster z {one.z:.2f} (p {one.p:.2g}), "

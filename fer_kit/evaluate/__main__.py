@@ -1,4 +1,4 @@
-"""How good runs and blends are on rows they never saw, where they err, and which of them is better.
+"""Scores of runs and blends on held-out rows, their mistakes, and tests of the difference between any two.
 
 python -m fer_kit.evaluate attention residual blends/first
 """
@@ -21,29 +21,33 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 JSON = "evaluate.json"
-LONGEST_NAME = 80  # of the folder made from the names of the sources
+LONGEST_NAME = 80  # characters of a folder name that joins the names of the sources
 
 
 def data_of(
     args: argparse.Namespace, sources: Sequence[ScoredSource]
 ) -> tuple[Competition | None, Answers | None, str]:
-    """The data that the sources were trained on, labels of test rows where they are there; why not, where not."""
-    from fer_kit.data import loading as data
+    """The competition's data, the labels of the test rows if known, and a note that says why the data are missing.
+
+    Raises:
+        FerKitError: `--data` has no competition files, or the sources were trained on other data.
+    """
+    from fer_kit.data import loading
     from fer_kit.evaluate.sources import check_data
 
     try:
-        place = data.find(args.data)
+        place = loading.find(args.data)
     except FerKitError as error:
         if args.data is not None:
             raise
-        return None, None, f"no sheet of mistakes and no test rows: {error}"
-    competition = data.load(place, args.runs / "cache")
+        return None, None, f"no sheet of mistakes and no test scores: {error}"
+    competition = loading.load(place, args.runs / "cache")
     check_data(competition, sources)
-    return competition, data.load_answers(place), ""
+    return competition, loading.load_answers(place), ""
 
 
 def folder_for(runs_dir: Path, sources: Sequence[ScoredSource]) -> Path:
-    """Where pictures and JSON go by default: a folder for each choice of sources."""
+    """The default folder of the pictures and evaluate.json: one for each set of sources."""
     names = "+".join(source.file_name for source in sources)
     if len(names) > LONGEST_NAME:
         digest = atomic.digest_of([source.name for source in sources])
@@ -52,19 +56,19 @@ def folder_for(runs_dir: Path, sources: Sequence[ScoredSource]) -> Path:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m fer_kit.evaluate`."""
+    """The options of `python -m fer_kit.evaluate`."""
     parser = cli.parser(
         "python -m fer_kit.evaluate",
-        "Score runs and blends on their out-of-fold rows: accuracy, classes, confusion, calibration, most confident "
-        "mistakes; several side by side with tests of their differences. Prints tables and writes evaluate.json and "
-        "pictures. Where fer2013.csv or icml_face_data.csv lies in the data folder, the test rows get a table of "
-        "their own.",
+        "Score runs and blends on their out-of-fold rows: accuracy, precision and recall of each class, confusion, "
+        "calibration and the most confident mistakes. With several names, compare each two by paired tests. Prints "
+        "tables; writes evaluate.json and pictures. If the data folder holds fer2013.csv or icml_face_data.csv, whose "
+        "test rows have labels, also scores the test predictions.",
     )
-    parser.add_argument("sources", nargs="+", metavar="RUN_OR_BLEND", help="names of runs or blends in the run folder")
+    parser.add_argument("sources", nargs="+", metavar="RUN_OR_BLEND", help="runs or blends by name")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
-    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
-    parser.add_argument("--out", type=Path, help="folder to write into; RUNS/evaluate/<names> where not given")
-    parser.add_argument("--no-pictures", action="store_true", help="draw none")
+    parser.add_argument("--data", help="folder with the competition's files; searched for if not given")
+    parser.add_argument("--out", type=Path, help="folder to write to; by default RUNS/evaluate/<names>")
+    parser.add_argument("--no-pictures", action="store_true", help="write no pictures")
     return parser
 
 
@@ -73,10 +77,10 @@ def _body(args: argparse.Namespace) -> None:
 
     from fer_kit.drawing import pictures
     from fer_kit.evaluate import figures, scores
-    from fer_kit.evaluate import sources as loading
+    from fer_kit.evaluate.sources import load, twin_groups
 
-    sources = loading.load(args.runs, args.sources)
-    groups = loading.groups(args.runs, sources)
+    sources = load(args.runs, args.sources)
+    groups = twin_groups(args.runs, sources)
     competition, answers, missing = data_of(args, sources)
     bar = {"disable": None, "leave": False}
     found, described = [], []
@@ -92,7 +96,7 @@ def _body(args: argparse.Namespace) -> None:
     folds = [list(record["fold_accuracies"].values()) for record in described]
     lines = tables.summary(sources, found, folds)
     if groups.folds is None:
-        lines.append(f"note: {args.runs / 'folds.csv'} is missing, so intervals treat twins as independent rows")
+        lines.append(f"note: {args.runs / 'folds.csv'} is missing, so the intervals treat twins as independent rows")
     for source, one in zip(sources, found, strict=True):
         lines += ["", *tables.details(source, one)]
     if len(sources) > 1:
@@ -108,7 +112,7 @@ def _body(args: argparse.Namespace) -> None:
         pictures.save(draw(), out / name)
     whole = {"schema": SCHEMA, "sources": described, "comparisons": compared, "test_rows": test, "pictures": list(made)}
     atomic.write_json(out / JSON, whole)
-    beside = f" and {len(made)} pictures beside it" if made else ""
+    beside = f" and {len(made)} pictures in the same folder" if made else ""
     print(f"\nwrote {out / JSON}{beside}" + (f"; {missing}" if missing else ""))
 
 

@@ -1,4 +1,4 @@
-"""Figures of `evaluate`: confusion, calibration and mistakes of each source, accuracies of all side by side."""
+"""Figures of `evaluate`: confusion, calibration and mistakes of each source, and the accuracies of all sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of_sources(
     records: Sequence[dict[str, Any]],
     data: Competition | None,
 ) -> dict[str, Callable[[], Figure]]:
-    """A function that draws each figure, by file name. data: None leaves out the sheets of mistakes."""
+    """For each figure's file name, a function that draws the figure. data: None leaves out the sheets of mistakes."""
     figures: dict[str, Callable[[], Figure]] = {}
     for source, scores, record in zip(sources, found, records, strict=True):
         folds = ("fold " if len(source.folds) == 1 else "folds ") + ", ".join(map(str, source.folds))
@@ -66,5 +66,5 @@ def mistake_sheet(source: ScoredSource, wrong: Sequence[dict[str, Any]], data: C
         captions = [f"→ {m['answer']}\n{m['probability']:.1%}  #{m['id']}" for m in of_class]
         rows.append((data.train.images[[m["id"] for m in of_class]], captions))
     images, captions = pictures.padded(rows, MISTAKES_A_CLASS)
-    title = f"{source.name}: most confident mistakes, label at the left, answer below"
+    title = f"{source.name}: most confident mistakes, label at the left, prediction below"
     return pictures.face_sheet(images, captions, MISTAKES_A_CLASS, title, names)

@@ -1,4 +1,4 @@
-"""The scores of runs and blends as JSON, as in evaluate.json; `fer_kit.report` reads them too."""
+"""The scores of a run or blend as a JSON object, for evaluate.json and `fer_kit.report`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MISTAKES_A_CLASS = 8
 
 
 def fold_accuracies(source: ScoredSource, groups: Groups) -> dict[int, float]:
-    """Accuracy on the rows of each fold, by fold; empty for a blend without folds.csv."""
+    """Accuracy on the rows of each fold, by fold number; empty if folds.csv is missing."""
     folds = groups.folds_of(source.oof.ids)
     right = metrics.predicted(source.oof.logits) == source.labels
     return {} if folds is None else {int(fold): float(right[folds == fold].mean()) for fold in np.unique(folds)}
 
 
 def mistakes(source: ScoredSource, groups: Groups) -> list[dict[str, Any]]:
-    """The most confident wrong rows of each class, at most one from each group of twins.
+    """The wrong rows of each true class with the highest probability, at most one row of each twin group.
 
-    Each is a JSON object: id, true class, predicted class ("answer"), probability.
+    Each item is a JSON object: id, true class, predicted class ("answer"), its probability.
     """
     logits = source.oof.logits
     rows = confident_mistakes(logits, source.labels, groups.of(source.oof.ids), MISTAKES_A_CLASS)
@@ -41,7 +41,7 @@ def mistakes(source: ScoredSource, groups: Groups) -> list[dict[str, Any]]:
 
 
 def record_of(source: ScoredSource, scores: Scores, groups: Groups) -> dict[str, Any]:
-    """Everything that evaluate.json says about one run or blend."""
+    """The entry of one run or blend in evaluate.json."""
     meta = source.oof.meta
     return {
         "name": source.name,

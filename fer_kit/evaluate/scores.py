@@ -1,4 +1,4 @@
-"""What `evaluate` computes, from logits, labels and twin groups alone."""
+"""The scores that `evaluate` computes from logits, labels and twin groups."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 LEVEL = 0.95
-REPEATS = 2000  # of the bootstrap for all scores but accuracy, which takes more
+REPEATS = 2000  # bootstrap samples for every score except accuracy, whose interval uses more
 USAGES = ("PublicTest", "PrivateTest")
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: `answers` rows that got it, shares 0 to 1; precision of a class that no row got is 0."""
+    """Scores of one class, 0 to 1. answers: rows predicted as this class; without such rows precision is 0."""
 
     name: str
     rows: int
@@ -41,7 +41,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Pair:
-    """`rows` of class `true` got `answer`, the `share` of all rows of class `true`."""
+    """`rows` rows of class `true` are predicted as `answer`; `share`: their fraction of all rows of `true`."""
 
     true: str
     answer: str
@@ -51,10 +51,10 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """All scores of one set of rows; shares 0 to 1, intervals at `LEVEL` by bootstrap over twin groups.
+    """All scores of a set of rows, as fractions 0 to 1; intervals at `LEVEL` by bootstrap over twin groups.
 
-    balanced_accuracy: mean recall; macro_f1: mean F1; both over the classes that occur. confusion: int64 (7, 7), true
-    classes down. confidence: mean probability of the answers.
+    balanced_accuracy: mean recall over the classes that occur; macro_f1: mean F1 over the classes that occur or are
+    predicted. confusion: int64 (7, 7), a row for each true class. confidence: mean probability of the predicted class.
     """
 
     rows: int
@@ -72,7 +72,7 @@ class Scores:
     classes: tuple[ClassScore, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, with None for what an empty bin does not have."""
+        """All fields as JSON values; confidence and accuracy of an empty calibration bin are None."""
         found = self.calibration
         bins = zip(found.rows.tolist(), found.confidence.tolist(), found.accuracy.tolist(), strict=True)
         return {
@@ -89,7 +89,7 @@ class Scores:
 
 
 def scores(logits: NDArray[Any], labels: Ints, groups: Ints) -> Scores:
-    """Score logits (N, 7) of rows with these labels and twin groups, int64 (N,)."""
+    """Score logits (N, 7) against labels, int64 (N,). groups: twin group of each row, int64 (N,)."""
     from sklearn.metrics import precision_recall_fscore_support
 
     answers = metrics.predicted(logits)
@@ -130,7 +130,7 @@ def scores(logits: NDArray[Any], labels: Ints, groups: Ints) -> Scores:
 
 
 def most_confused(confusion: Ints, most: int = 8) -> list[Pair]:
-    """The wrong answers that most rows got, most first."""
+    """The most frequent confusions of a true with a predicted class, at most `most`, the most frequent first."""
     wrong = confusion * ~np.eye(NUM_CLASSES, dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     totals = confusion.sum(axis=1)
@@ -143,9 +143,9 @@ def most_confused(confusion: Ints, most: int = 8) -> list[Pair]:
 
 
 def confident_mistakes(logits: NDArray[Any], labels: Ints, groups: Ints, each: int) -> Ints:
-    """Positions of the wrong rows that are surest of their answer, `each` of every true class, in order of class.
+    """Positions of the wrong rows with the highest probability, at most `each` of every true class, class by class.
 
-    Surest first; of twins only the surest, so that one photo does not fill a sheet.
+    The highest probability comes first. Of each twin group only one row counts, so that one photo cannot fill a sheet.
     """
     sure = metrics.softmax(logits).max(axis=1)
     wrong = np.flatnonzero(metrics.predicted(logits) != labels)
@@ -156,9 +156,10 @@ def confident_mistakes(logits: NDArray[Any], labels: Ints, groups: Ints, each: i
 
 
 def compare_all(sources: Sequence[ScoredSource], groups: Groups) -> dict[str, Any] | None:
-    """Every two sources on the rows that all have: McNemar and the cluster z; None where no row is common.
+    """Compare each two sources on the rows common to all: McNemar test and cluster z; None without a common row.
 
-    JSON: rows, accuracy of each source on them, and each pair with the better one first.
+    Returns:
+        A JSON object: number of common rows, accuracy of each source on them, and each pair, the better source first.
     """
     ids = common_ids(sources)
     if not len(ids):
@@ -176,7 +177,7 @@ def compare_all(sources: Sequence[ScoredSource], groups: Groups) -> dict[str, An
 
 
 def on_test(source: ScoredSource, answers: Answers, groups: Groups) -> list[dict[str, Any]]:
-    """Scores on the test rows, by usage: all rows, and those without a train twin where twins are known. JSON."""
+    """Scores on the test rows of each usage, and, if twins are known, on the rows without a train twin, as JSON."""
     lines = []
     twinned = groups.has_train_twin
     numbers = source.test.ids if groups.test is None else groups.test
@@ -192,7 +193,7 @@ def on_test(source: ScoredSource, answers: Answers, groups: Groups) -> list[dict
 
 
 def _from_confusions(counts: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Balanced accuracy and macro F1 (R,), recall and F1 of each class (R, 7), of matrices (R, 7, 7)."""
+    """Balanced accuracy and macro F1 (R,), recall and F1 of each class (R, 7), from confusion matrices (R, 7, 7)."""
     right = np.diagonal(counts, axis1=1, axis2=2)
     rows, answers = counts.sum(axis=2), counts.sum(axis=1)
     recall = right / np.maximum(rows, 1)

@@ -1,4 +1,4 @@
-"""What `evaluate` looks at: runs and blends read back, their twin groups, and the rows that several of them share."""
+"""The runs and blends that `evaluate` scores, their twin groups and their common rows."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FOLDS, TEST_GROUPS = "folds.csv", "folds-test.csv"
 class ScoredSource:
     """A run or a blend: N out-of-fold rows with labels, M test rows.
 
-    folds, missing: of a run, which are finished and which are not; folds of a blend, all of its own.
-    note: what a reader must know about its numbers, or "".
+    folds, missing: the finished and the unfinished folds of a run; all folds and () for a blend.
+    note: a caveat on the scores, or "".
     """
 
     name: str
@@ -43,8 +43,8 @@ class ScoredSource:
 
     @property
     def labels(self) -> Ints:
-        """Labels of the out-of-fold rows."""
-        assert self.oof.labels is not None  # `runs` refuses files without
+        """Labels of the out-of-fold rows, int64 (N,)."""
+        assert self.oof.labels is not None  # `runs.folders` refuses files without labels
         return self.oof.labels
 
     @property
@@ -55,42 +55,43 @@ class ScoredSource:
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Which rows are twins. folds: folds.csv, or None: then every row counts as a group of its own.
+    """The twin groups of train and test rows.
 
-    test: int64 (M,), the group of each test row, numbered alike; None where it is not known.
+    folds: folds.csv; None if missing, and then every row counts as its own group.
+    test: group of each test row, int64 (M,), with the same numbers as the train rows; None if unknown.
     """
 
     folds: Folds | None
     test: Ints | None
 
     def of(self, ids: Ints) -> Ints:
-        """The group of each of these train rows."""
+        """The group of the train rows `ids`."""
         return ids if self.folds is None else self.folds.groups[ids]
 
     def folds_of(self, ids: Ints) -> Ints | None:
-        """The fold of each of these train rows, where it is known."""
+        """The fold of the train rows `ids`; None if unknown."""
         return None if self.folds is None else self.folds.folds[ids]
 
     @property
     def has_train_twin(self) -> NDArray[np.bool_] | None:
-        """Which test rows have a twin among the train rows, (M,)."""
+        """For each test row, whether a train row is its twin, bool (M,); None if unknown."""
         if self.folds is None or self.test is None:
             return None
         return np.isin(self.test, self.folds.groups)
 
 
 def load(runs_dir: Path, names: Sequence[str]) -> list[ScoredSource]:
-    """The runs and blends called `names`; a run counts with its finished folds.
+    """Read the runs and blends called `names`, a run with its finished folds.
 
     Raises:
-        FerKitError: one is not there, damaged or given twice; several that come from other folds or data.
+        FerKitError: a name is unknown or given twice, its files are damaged, or the sources differ in folds or data.
     """
     sources = [_load(runs_dir, name) for name in names]
     for source in sources:
         if sum(other.name == source.name for other in sources) > 1:
             raise FerKitError(f"'{source.name}' is given twice; give it once")
     oofs = [source.oof for source in sources]
-    predictions.same_meta(oofs, ("folds_digest", "data_digest"), f"{runs_dir}: cannot stand side by side")
+    predictions.same_meta(oofs, ("folds_digest", "data_digest"), f"{runs_dir}: these sources cannot be compared")
     return sources
 
 
@@ -105,8 +106,8 @@ def _of_run(found: RunFolder) -> ScoredSource:
     if state.missing:
         folds = ("fold " if len(state.missing) == 1 else "folds ") + ", ".join(map(str, state.missing))
         note = (
-            f"{folds} of {state.count} missing: all numbers are of the {len(run.oof):,} rows of the finished folds, "
-            "and no score of the whole run"
+            f"{folds} of {state.count} missing: all scores are for the {len(run.oof):,} rows of the finished folds, "
+            "not for the whole run"
         )
     return ScoredSource(run.name, RUN, run.oof, run.test, run.folds, state.missing, note)
 
@@ -117,15 +118,15 @@ def _of_blend(found: BlendFolder) -> ScoredSource:
     folds = tuple(fold) if isinstance(fold, list) else (fold,)
     note = ""
     if blend.record.twins is not None:
-        note = "twins were looked up: out-of-fold rows know the labels of their own twins, as test rows do"
+        note = "twins were looked up: these predictions use the labels of twins, on out-of-fold and on test rows"
     return ScoredSource(f"{BLENDS}/{found.name}", BLEND, blend.oof, blend.test, folds, (), note)
 
 
-def groups(runs_dir: Path, sources: Sequence[ScoredSource]) -> Groups:
-    """The twin groups of the folds that the sources were made with.
+def twin_groups(runs_dir: Path, sources: Sequence[ScoredSource]) -> Groups:
+    """The twin groups in folds.csv and folds-test.csv of `runs_dir`.
 
     Raises:
-        FerKitError: folds.csv holds other folds than theirs, or is damaged.
+        FerKitError: folds.csv is damaged, or the sources were made with other folds.
     """
     path, test_path = runs_dir / FOLDS, runs_dir / TEST_GROUPS
     if not path.exists():
@@ -134,22 +135,24 @@ def groups(runs_dir: Path, sources: Sequence[ScoredSource]) -> Groups:
     for source in sources:
         ids = source.oof.ids
         if ids[-1] >= len(folds.ids) or not np.array_equal(folds.labels[ids], source.labels):
-            raise FerKitError(f"'{source.name}' has other rows or labels than {path}; make '{source.name}' again")
+            raise FerKitError(
+                f"'{source.name}': its rows or labels differ from those of {path}; make '{source.name}' again"
+            )
     return Groups(folds, table.read_test_groups(test_path, len(sources[0].test)) if test_path.exists() else None)
 
 
 def common_ids(sources: Sequence[ScoredSource]) -> Ints:
-    """Ids of the train rows that all sources predict out of fold, ascending; there may be none."""
+    """Ids of the train rows that all sources predict out of fold, ascending, int64 (K,); K may be 0."""
     ids: Ints = reduce(np.intersect1d, [source.oof.ids for source in sources])
     return ids
 
 
 def check_data(competition: Competition, sources: Sequence[ScoredSource]) -> None:
-    """Raise FerKitError unless the sources were trained on this competition's rows and predict all its test rows."""
+    """Raise FerKitError unless the sources were trained on the data of `competition` and predict all its test rows."""
     check_digest(competition, sources[0].oof.meta["data_digest"], f"'{sources[0].name}'")
     for source in sources:
         if not np.array_equal(source.test.ids, competition.test.ids):
             raise FerKitError(
-                f"'{source.name}' predicts {len(source.test):,} test rows, {competition.folder} holds "
+                f"'{source.name}' predicts {len(source.test):,} test rows, but {competition.folder} has "
                 f"{len(competition.test.ids):,}; make '{source.name}' again"
             )

@@ -1,4 +1,4 @@
-"""What `evaluate` prints."""
+"""The tables that `evaluate` prints, as lines of text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fer_kit.competition import CLASSES
 from fer_kit.evaluate.scores import Scores, most_confused
 from fer_kit.evaluate.sources import ScoredSource
 
-SURE = 0.05  # p below which two sources are told apart
+SIGNIFICANCE = 0.05  # the difference of two sources is significant if its p-value is smaller
 PAIRS_SHOWN = 5
 
 
 def summary(sources: Sequence[ScoredSource], found: Sequence[Scores], folds: Sequence[Sequence[float]]) -> list[str]:
-    """One line a source; folds: accuracy of each of its folds."""
+    """The scores of each source in one line. folds: for each source, the accuracy on each of its folds."""
     head = [
         "out of fold",
         "rows",
@@ -49,23 +49,23 @@ def summary(sources: Sequence[ScoredSource], found: Sequence[Scores], folds: Seq
 
 
 def details(source: ScoredSource, scores: Scores) -> list[str]:
-    """Classes, confusion and calibration of one source."""
+    """Class scores, confusion and calibration of one source."""
     found = scores.calibration
-    promise = "more than they keep" if scores.confidence > scores.accuracy else "less than they keep"
-    lines = [f"{source.name}", *aligned(class_table(scores)), "confused most:"]
+    verdict = "overconfident" if scores.confidence > scores.accuracy else "underconfident"
+    lines = [f"{source.name}", *aligned(class_table(scores)), "most confused:"]
     for pair in most_confused(scores.confusion, PAIRS_SHOWN):
         lines.append(f"  {pair.true} taken for {pair.answer}: {pair.rows:,} rows, {pair.share:.1%} of {pair.true}")
     balanced, macro = interval(scores.balanced_interval), interval(scores.macro_f1_interval)
     lines.append(f"95% intervals: balanced accuracy {balanced}, macro F1 {macro}")
     lines.append(
-        f"calibration: answers promise {scores.confidence:.2%} on average and {scores.accuracy:.2%} come true, "
-        f"{promise}; error {found.error:.2%} over {len(found.rows)} bins"
+        f"calibration: mean confidence {scores.confidence:.2%}, accuracy {scores.accuracy:.2%}: {verdict}; expected "
+        f"calibration error {found.error:.2%} ({len(found.rows)} bins)"
     )
     return lines
 
 
 def class_table(scores: Scores) -> list[list[str]]:
-    """Each class: its scores, then how its rows were answered."""
+    """For each class its scores, then the percentage of its rows predicted as each class."""
     table = [["class", "rows", "precision", "recall", "F1", "", *(f"→{name}" for name in CLASSES)]]
     for one, counts in zip(scores.classes, scores.confusion.tolist(), strict=True):
         shares = [f"{count / max(one.rows, 1):.0%}" for count in counts]
@@ -76,13 +76,13 @@ def class_table(scores: Scores) -> list[list[str]]:
 
 
 def comparisons(found: dict[str, Any] | None, sources: Sequence[ScoredSource]) -> list[str]:
-    """Side by side on the rows that all have."""
+    """The comparison of each two sources on their common rows, as `scores.compare_all` gives it."""
     if found is None:
-        return ["note: no row is out of fold for all of these sources, so they are not compared"]
-    rows = f"compared on the {found['rows']:,} rows that all have"
+        return ["note: these sources have no out-of-fold row in common, so they are not compared"]
+    rows = f"compared on the {found['rows']:,} rows common to all"
     if any(len(source.oof) != found["rows"] for source in sources):
         shares = ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in found["accuracy"].items())
-        rows += f" (there: {shares})"
+        rows += f" (accuracy on them: {shares})"
     table = [["better", "worse", "points", "± error", "won", "lost", "cluster z", "p", "McNemar p", ""]]
     for pair in found["pairs"]:
         table.append(
@@ -96,15 +96,21 @@ def comparisons(found: dict[str, Any] | None, sources: Sequence[ScoredSource]) -
                 f"{pair['z']:.2f}",
                 f"{pair['p']:.2g}",
                 f"{pair['mcnemar_p']:.2g}",
-                "told apart" if pair["p"] < SURE else "not told apart",
+                "significant" if pair["p"] < SIGNIFICANCE else "not significant",
             ]
         )
-    note = "won, lost: rows that only the first, only the second has right; decide by the cluster z, which knows twins"
+    note = (
+        "won, lost: rows that only the better or only the worse source has right; significant: p of the cluster z "
+        f"below {SIGNIFICANCE} (the cluster z counts twins as dependent rows, the McNemar test does not)"
+    )
     return [rows, *aligned(table, left=(0, 1, 9)), note]
 
 
 def on_test(lines: Sequence[dict[str, Any]], partial: bool, twins_known: bool) -> list[str]:
-    """The table of the test rows, whose labels lie in the data folder."""
+    """The scores on the test rows, whose labels are in the data folder.
+
+    partial: some run has unfinished folds. twins_known: folds.csv and folds-test.csv are there.
+    """
     table = [["test rows", "", "rows", "source", "accuracy", "95% interval", "balanced", "macro F1", "log loss"]]
     parts = list(dict.fromkeys((line["usage"], line["part"]) for line in lines))
     for line in sorted(lines, key=lambda line: parts.index((line["usage"], line["part"]))):  # sources side by side
@@ -121,11 +127,14 @@ def on_test(lines: Sequence[dict[str, Any]], partial: bool, twins_known: bool) -
                 f"{line['log_loss']:.4f}",
             ]
         )
-    notes = ["labels of test rows, from the data folder: to read, not to choose by; never part of the numbers above"]
+    notes = [
+        "the labels of the test rows come from the data folder; do not choose models by these scores, and no score "
+        "above uses these labels"
+    ]
     if partial:
-        notes.append("test predictions of a run with missing folds are the mean of its finished folds")
+        notes.append("test predictions of a run with missing folds are the mean over its finished folds")
     if not twins_known:
-        notes.append("without folds.csv and folds-test.csv twins are not known: no rows without a train twin")
+        notes.append("folds.csv or folds-test.csv is missing: the rows without a train twin are unknown")
     return [*aligned(table, left=(0, 1, 3)), *notes]
 
 

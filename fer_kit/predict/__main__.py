@@ -1,4 +1,4 @@
-"""Predict finished folds again with other test-time views; the result is a run of its own.
+"""Predict finished folds again with other test-time views, as a new run.
 
 python -m fer_kit.predict attention --views ten_crops
 """
@@ -19,27 +19,34 @@ from fer_kit.runs import folders, lookup
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `python -m fer_kit.predict`."""
+    """The options of `python -m fer_kit.predict`."""
     parser = cli.parser(
         "python -m fer_kit.predict",
-        "Predict the finished folds of a run again with other test-time views, from their weights, without training. "
-        "The result is a run of its own, RUN-TAG; the source stays as it is.",
+        "Predict the finished folds of a run again with other test-time views, from their saved weights, without "
+        "training. The result is a new run, RUN-TAG; RUN does not change.",
     )
-    parser.add_argument("run", metavar="RUN", help="a run by name")
-    parser.add_argument("--views", required=True, choices=TABLE["views"].choices, help="what to average over")
-    parser.add_argument("--tag", help="names the new run: <run>-<tag>; the views where not given")
-    parser.add_argument("--fold", type=fold_spec.parse, metavar="K", help="this fold alone; every finished one if not")
+    parser.add_argument("run", metavar="RUN", help="the name of a run")
+    parser.add_argument(
+        "--views",
+        required=True,
+        choices=TABLE["views"].choices,
+        help="the views of each face whose predictions are averaged",
+    )
+    parser.add_argument("--tag", help="end of the new run's name, RUN-TAG; by default the name of the views")
+    parser.add_argument(
+        "--fold", type=fold_spec.parse, metavar="K", help="only this fold; by default every finished fold"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
-    parser.add_argument("--data", help="folder with the competition's files; found by itself where not given")
+    parser.add_argument("--data", help="folder with the competition's files; searched for if not given")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     return parser
 
 
 def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str]]:
-    """The folds of `run` to predict, and the names of those that are not finished; teachers' folds are left out.
+    """The finished folds of `run`, and the folder names of the unfinished folds; neither lists teachers' folds.
 
     Raises:
-        FerKitError: no such run, or none of its folds is finished.
+        FerKitError: the run does not exist, or none of its folds is finished.
     """
     found = lookup.find_run(runs_dir, run)
     state = found.status()
@@ -51,7 +58,7 @@ def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str
 
 
 def body(args: argparse.Namespace) -> None:
-    """Choose the folds, predict, tell."""
+    """Choose the folds, predict them and print a line for each."""
     tag = args.views if args.tag is None else args.tag
     target = folders.safe_name(f"{args.run}-{folders.safe_name(tag, 'tag')}", "run")
     chosen, missing = finished_folds(args.runs, args.run)
@@ -61,13 +68,13 @@ def body(args: argparse.Namespace) -> None:
             raise FerKitError(f"{folder} is not a finished fold; train it first")
         chosen = (args.fold,)
     elif missing:
-        print(f"left out, not finished: {', '.join(missing)}")
-    from fer_kit.predict import again  # this brings torch
+        print(f"skipped, because not finished: {', '.join(missing)}")
+    from fer_kit.predict import again  # loads torch
 
     words = [args.run, "--views", args.views, "--runs", f"{args.runs}"]
     words += ["--tag", args.tag] if args.tag is not None else []
     words += ["--data", args.data] if args.data is not None else []
-    wish = again.Wish(
+    request = again.PredictRequest(
         runs=args.runs,
         source=args.run,
         target=target,
@@ -77,7 +84,7 @@ def body(args: argparse.Namespace) -> None:
         device=args.device,
         command=f"python -m fer_kit.predict {shlex.join(words)}",
     )
-    for line in again.write(wish):
+    for line in again.write(request):
         print(line, flush=True)
 
 

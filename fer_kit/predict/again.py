@@ -1,4 +1,4 @@
-"""Finished folds predicted again with other test-time views, as a run of its own beside the untouched source."""
+"""Predict finished folds again with other test-time views, as a new run; the source run does not change."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 import torch
 
 from fer_kit import models, revision
-from fer_kit.config import train_config as config
-from fer_kit.data import loading as data
-from fer_kit.engine import device as precision
-from fer_kit.engine import environment as run_environment
-from fer_kit.engine.environment import utc_now
+from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.data import loading
+from fer_kit.data.loading import Competition
+from fer_kit.engine.device import Precision, choose_device
+from fer_kit.engine.environment import environment, utc_now
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.folds import deal as folds
-from fer_kit.folds import fold_spec, splits
+from fer_kit.folds import fold_spec, splits, table
 from fer_kit.folds.fold_spec import Fold
+from fer_kit.folds.table import Folds
 from fer_kit.models import weights
-from fer_kit.predict import fold as fold_predict
-from fer_kit.runs import folders as runs
-from fer_kit.runs import predictions
+from fer_kit.predict.fold import FoldToPredict, predict, scores
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.predictions import Predictions
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
-class Wish:
-    """Which folds of run `source` to predict with which views, as which run. command: for env.json, without a fold."""
+class PredictRequest:
+    """Predict `folds` of run `source` with `views`, as run `target`. command: for env.json, without its --fold."""
 
     runs: Path
     source: str
@@ -50,51 +50,53 @@ class FinishedFold:
     """A finished fold. result: result.json."""
 
     folder: Path
-    config: config.TrainConfig
+    config: TrainConfig
     result: dict[str, Any]
 
 
-def write(wish: Wish) -> Iterator[str]:
-    """Predict and write each fold, whole or not at all; yields the lines to tell. Folds that are there already stay.
+def write(request: PredictRequest) -> Iterator[str]:
+    """Predict each fold, write its folder as a whole or not at all, and yield a line to print. Finished folds stay.
 
     Raises:
-        FerKitError: a fold is not finished, was predicted so already, or is of other data or folds than these; another
-            run has the target's name; another process is at the same fold.
+        FerKitError: a fold is not finished, has these views already, or belongs to other data or folds; another run
+            has the name of the target; another process works on the same fold.
     """
-    device = precision.choose_device(wish.device)
+    device = choose_device(request.device)
     todo = []
-    for fold in wish.folds:
-        there = runs.fold_folder(wish.runs, wish.target, fold)
-        if is_there(there, wish, fold):
+    for fold in request.folds:
+        there = folders.fold_folder(request.runs, request.target, fold)
+        if is_done(there, request, fold):
             yield f"{there} is finished already; nothing to do"
         else:
             todo.append(fold)
     if not todo:
         return
-    competition = data.load(data.find(wish.data), wish.runs / runs.CACHE)
-    table = folds.read(wish.runs / "folds.csv")
+    competition = loading.load(loading.find(request.data), request.runs / folders.CACHE)
+    folds = table.read(request.runs / "folds.csv")
     for fold in todo:
-        target = runs.fold_folder(wish.runs, wish.target, fold)
+        target = folders.fold_folder(request.runs, request.target, fold)
         with lock.held(target, "another process predicts or trains this fold"):
-            if is_there(target, wish, fold):  # another process was at it since the look above
+            if is_done(target, request, fold):  # another process may have written the folder before the lock was taken
                 yield f"{target} is finished already; nothing to do"
                 continue
             atomic.sweep(target.parent, target.name)
-            yield predicted(wish, fold, competition, table, device)
+            yield predict_fold(request, fold, competition, folds, device)
 
 
-def predicted(wish: Wish, fold: Fold, competition: data.Competition, table: folds.Folds, device: torch.device) -> str:
-    """Predict and write one fold, whose lock is held; the line to tell."""
-    here = {"data_digest": competition.digest, "folds_digest": table.digest}
-    source = read(runs.fold_folder(wish.runs, wish.source, fold))
-    check(source, wish.views, here)
-    changed = dataclasses.replace(source.config, views=wish.views)
-    asked = fold_predict.Asked(
+def predict_fold(
+    request: PredictRequest, fold: Fold, competition: Competition, folds: Folds, device: torch.device
+) -> str:
+    """Predict and write one fold, whose lock the caller holds; returns the line to print."""
+    here = {"data_digest": competition.digest, "folds_digest": folds.digest}
+    source = read(folders.fold_folder(request.runs, request.source, fold))
+    check(source, request.views, here)
+    changed = dataclasses.replace(source.config, views=request.views)
+    todo = FoldToPredict(
         config=changed,
-        run=wish.target,
+        run=request.target,
         fold=fold,
         competition=competition,
-        out=splits.split(table, fold, changed).out,
+        out=splits.split(folds, fold, changed).out,
         device=device,
         identity={"config_digest": changed.digest, **here},
         code=revision.commit(),
@@ -103,91 +105,100 @@ def predicted(wish: Wish, fold: Fold, competition: data.Competition, table: fold
     net = models.build(source.config)
     weights.load_weights(source.folder / WEIGHTS, net)
     net = net.to(device).to(memory_format=torch.channels_last)
-    oof, test = fold_predict.predict(asked, net, source.result["epoch"])
-    return save(wish, asked, source, oof, test, time.monotonic() - began)
+    oof, test = predict(todo, net, source.result["epoch"])
+    return save(request, todo, source, oof, test, time.monotonic() - began)
 
 
 def read(folder: Path) -> FinishedFold:
-    """A finished fold's config and result."""
-    settings = config.from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    return FinishedFold(folder, settings, atomic.read_json(folder / runs.RESULT))
+    """Read config.json and result.json of a finished fold."""
+    config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
+    return FinishedFold(folder, config, atomic.read_json(folder / folders.RESULT))
 
 
-def is_there(folder: Path, wish: Wish, fold: Fold) -> bool:
-    """Whether `folder` holds what `wish` asks for; False where nothing lies there.
+def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
+    """Whether `folder` holds the result of `request`; False if there is no such folder.
 
     Raises:
-        FerKitError: something else lies there, or what weights gave that the source has no longer.
+        FerKitError: the folder holds another run, or predictions by weights that the source has no longer.
     """
     if not folder.exists():
         return False
-    result = atomic.read_json(folder / runs.RESULT) if runs.is_finished(folder) else {}
+    result = atomic.read_json(folder / folders.RESULT) if folders.is_finished(folder) else {}
     source = result.get("source", {})
-    if source.get("run") == wish.source and read(folder).config.views == wish.views:
-        trained = runs.fold_folder(wish.runs, wish.source, fold)
-        weights = trained / WEIGHTS  # may have been removed, to save space
-        if weights.is_file() and atomic.sha256_of(weights) != source.get("weights_sha256"):
+    if source.get("run") == request.source and read(folder).config.views == request.views:
+        trained = folders.fold_folder(request.runs, request.source, fold)
+        weights_file = trained / WEIGHTS  # may have been removed to save space
+        if weights_file.is_file() and atomic.sha256_of(weights_file) != source.get("weights_sha256"):
             raise FerKitError(
                 f"{folder} was predicted by other weights than {trained} has now; remove {folder}, or name the new run "
                 "with --tag"
             )
         return True
-    raise FerKitError(f"{folder} holds another run; name the new one with --tag")
+    raise FerKitError(f"{folder} holds another run; name the new run with --tag")
 
 
 def check(source: FinishedFold, views: str, here: dict[str, str]) -> None:
-    """Refuse a fold that cannot be predicted, or need not be."""
+    """Raise FerKitError if a fold has these views already, or its config, data or folds are not those of training.
+
+    here: data_digest and folds_digest of the files at hand.
+    """
     if source.config.digest != source.result["config_digest"]:
-        raise FerKitError(f"{source.folder / CONFIG}: not the one that the fold was trained with; put it back")
+        raise FerKitError(
+            f"{source.folder / CONFIG}: not the config that this fold was trained with; restore that file"
+        )
     if source.config.views == views:
-        raise FerKitError(f"{source.folder} was predicted with --views {views} already; take other views")
+        raise FerKitError(f"{source.folder} was predicted with --views {views} already; choose other views")
     for key, digest in here.items():
         if digest != source.result[key]:
             raise FerKitError(
-                f"{source.folder}: {key} is {source.result[key][:12]}, that of the files here is {digest[:12]}; give "
-                "what it was trained with by --data and --runs"
+                f"{source.folder}: {key} is {source.result[key][:12]}, but the files here have {digest[:12]}; name the "
+                "data and folds of its training with --data and --runs"
             )
 
 
 def save(
-    wish: Wish,
-    asked: fold_predict.Asked,
+    request: PredictRequest,
+    predicted: FoldToPredict,
     source: FinishedFold,
-    oof: predictions.Predictions | None,
-    test: predictions.Predictions,
+    oof: Predictions | None,
+    test: Predictions,
     seconds: float,
 ) -> str:
-    """Write the folder aside and rename it, so that there is never half a fold; the line to tell."""
-    target = runs.fold_folder(wish.runs, wish.target, asked.fold)
+    """Write the fold's folder under a temporary name and rename it, so that no reader sees a part of it.
+
+    Returns:
+        The line to print.
+    """
+    target = folders.fold_folder(request.runs, request.target, predicted.fold)
     result = {
         **source.result,
-        "run": wish.target,
-        **fold_predict.scores(oof),
-        **asked.identity,
-        "commit": asked.code,
+        "run": request.target,
+        **scores(oof),
+        **predicted.identity,
+        "commit": predicted.code,
         "predict_seconds": round(seconds, 1),
         "source": {
-            "run": wish.source,
+            "run": request.source,
             "views": source.config.views,
             "config_digest": source.config.digest,
             "weights_sha256": atomic.sha256_of(source.folder / WEIGHTS),
         },
     }
     with atomic.replacing_folder(target) as folder:
-        for name in (WEIGHTS, HISTORY):  # the network, and how it was trained: the same as in the source
+        for name in (WEIGHTS, HISTORY):  # the network and its training are those of the source
             shutil.copyfile(source.folder / name, folder / name)
-        command = f"{wish.command} --fold {fold_spec.folder_name(asked.fold).removeprefix('fold')}"
-        exact = precision.Precision("fp32", asked.device)
-        atomic.write_json(folder / "env.json", run_environment.environment(exact, command, asked.code))
-        atomic.write_json(folder / CONFIG, asked.config.to_json())
-        told = f"{source.folder} predicted with the views {wish.views} in place of {source.config.views}"
-        atomic.write_text(folder / "log.txt", f"{utc_now()} {told}\n")
-        for file, key, rows in ((runs.OOF, "oof_sha256", oof), (runs.TEST, "test_sha256", test)):
+        command = f"{request.command} --fold {fold_spec.folder_name(predicted.fold).removeprefix('fold')}"
+        exact = Precision("fp32", predicted.device)
+        atomic.write_json(folder / "env.json", environment(exact, command, predicted.code))
+        atomic.write_json(folder / CONFIG, predicted.config.to_json())
+        line = f"{source.folder} predicted with the views {request.views} in place of {source.config.views}"
+        atomic.write_text(folder / "log.txt", f"{utc_now()} {line}\n")
+        for file, key, rows in ((folders.OOF, "oof_sha256", oof), (folders.TEST, "test_sha256", test)):
             if rows is not None:
                 predictions.write(folder / file, rows)
                 result[key] = atomic.sha256_of(folder / file)
-        atomic.write_json(folder / runs.RESULT, result)
+        atomic.write_json(folder / folders.RESULT, result)
     if oof is None:
-        return f"{target}: full fit, nothing out of fold"
+        return f"{target}: full fit, which has no out-of-fold rows; predicted the test rows with {request.views}"
     before = f"{source.result['oof_accuracy']:.2%} with {source.config.views}"
-    return f"{target}: out of fold {result['oof_accuracy']:.2%} with {wish.views}, {before}"
+    return f"{target}: out-of-fold accuracy {result['oof_accuracy']:.2%} with {request.views}, {before}"

@@ -1,7 +1,7 @@
-"""Networks combined as runs and blends combine their predictions, as modules: uint8 faces (N, 48, 48) to logits.
+"""Modules that combine networks as runs and blends combine predictions: uint8 faces (N, 48, 48) → logits (N, 7).
 
 Probabilities are combined in float64, as `metrics` and `ensembles` do with stored logits, so that the same faces get
-the same numbers up to rounding.
+the same probabilities up to rounding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class MeanOfNetworks(nn.Module):
-    """The mean of the probabilities of several networks, as logits: the folds of a run, or the seeds of a recipe.
+    """The mean of the probabilities of several networks (folds of a run, seeds of a recipe), as logits.
 
     Args:
         networks: each uint8 faces (N, 48, 48) → logits (N, 7).
@@ -54,9 +54,9 @@ class WeightedBlend(nn.Module):
 
     Args:
         members: each uint8 faces (N, 48, 48) → log-probabilities (N, 7).
-        weights: of each member, positive.
-        of_logs: a weighted mean of log-probabilities, in place of one of probabilities.
-        sharpness: multiplies the mean of log-probabilities.
+        weights: the weight of each member, positive.
+        of_logs: take the weighted mean of log-probabilities; False takes that of probabilities.
+        sharpness: factor of the mean of log-probabilities.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class WeightedBlend(nn.Module):
 
 
 class StackedBlend(nn.Module):
-    """Multinomial regression on the log-probabilities of all members, as `ensembles.fit.methods.Stacked` applies it.
+    """Multinomial logistic regression on the log-probabilities of all members, as `ensembles.fit.methods.Stacked`.
 
     Args:
         members: each uint8 faces (N, 48, 48) → log-probabilities (N, 7).
         coefficients: float64 (7, members · 7).
         intercepts: float64 (7,).
-        floor: smaller log-probabilities count as this one.
+        floor: smaller log-probabilities are raised to this value.
     """
 
     coefficients: Tensor

@@ -1,4 +1,4 @@
-"""What a fold leaves: logits of the rows that it left out and of the test rows, and their scores."""
+"""Predictions of one fold: logits of its held-out rows and of the test rows, and their scores."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from fer_kit.runs.predictions import Predictions
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """What is to be predicted, and by whom. out: positions of train rows, int64, ascending; none for a full fit.
+class FoldToPredict:
+    """A fold and the rows to predict.
 
-    identity: config_digest, folds_digest, data_digest. code: commit. most_rows: of either kind, for trials.
+    out: positions of the held-out train rows, int64, ascending; empty for a full fit. identity: config_digest,
+    folds_digest and data_digest. code: commit of the code. most_rows: at most so many held-out rows and so many test
+    rows, for trials; None for all.
     """
 
     config: TrainConfig
@@ -38,32 +40,33 @@ class Asked:
     most_rows: int | None = None
 
 
-def predict(asked: Asked, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
-    """Logits of the fold's rows, with their labels, and of the test rows; in fp32, since bf16 logits tie.
+def predict(request: FoldToPredict, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
+    """Logits of the held-out rows, with their labels, and of the test rows, in fp32, because bf16 logits have ties.
 
-    None for the rows of a full fit, which leaves none out.
+    Returns:
+        Predictions of the held-out rows (None for a full fit, which holds out no row) and of the test rows.
     """
-    train, test, out = asked.competition.train, asked.competition.test, asked.out
+    train, test, out = request.competition.train, request.competition.test, request.out
     meta = predictions.build_meta(
-        recipe=asked.config.recipe,
-        run=asked.run,
-        fold=recorded(asked.fold),
+        recipe=request.config.recipe,
+        run=request.run,
+        fold=recorded(request.fold),
         epoch=epoch,
-        views=asked.config.views,
-        commit=asked.code,
-        **asked.identity,
+        views=request.config.views,
+        commit=request.code,
+        **request.identity,
     )
 
-    rows = slice(None, asked.most_rows)
+    rows = slice(None, request.most_rows)
     out = out[rows]
     with tqdm(
         total=len(out) + len(test.ids[rows]), desc="predicting", unit=" images", leave=False, disable=None
     ) as progress:
 
         def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            on_device = torch.from_numpy(np.array(images)).to(asked.device)
-            precision = Precision("fp32", asked.device)
-            return loop.predict(net, on_device, asked.config.views, precision, progress.update)
+            on_device = torch.from_numpy(np.array(images)).to(request.device)
+            precision = Precision("fp32", request.device)
+            return loop.predict(net, on_device, request.config.views, precision, progress.update)
 
         oof = None
         if len(out):
@@ -72,7 +75,7 @@ def predict(asked: Asked, net: torch.nn.Module, epoch: int) -> tuple[Predictions
 
 
 def scores(oof: Predictions | None) -> dict[str, Any]:
-    """For result.json: what the fold's rows say of its network."""
+    """The scores on the held-out rows, for result.json."""
     if oof is None or oof.labels is None:
         return {"oof_rows": 0}
     return {

@@ -1,10 +1,9 @@
-"""Finished folds, runs and blends as networks that take faces: weights, normalisation, views and weights of a blend."""
+"""Load finished folds, runs and blends as networks that take faces, with normalisation, views and blend weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,37 +20,38 @@ from fer_kit.folds.fold_spec import Fold
 from fer_kit.models.weights import load_weights
 from fer_kit.predict.combine import MeanOfNetworks, StackedBlend, Tempered, WeightedBlend
 from fer_kit.runs import folders
+from fer_kit.runs.blend_record import FullFitRecord, MemberRecord, SourceRecord
 from fer_kit.runs.folders import BLEND, RESULT
 
 Refit = Callable[[Path, Path], tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-OF_PROBABILITIES = ("mean", "greedy")  # methods whose weights are for probabilities; the others' are for their logs
+OF_PROBABILITIES = ("mean", "greedy")  # methods that average probabilities; the others average log-probabilities
 
 
 def fold_network(folder: Path) -> FaceNetwork:
     """The network of a finished fold, on the CPU.
 
     Raises:
-        FerKitError: the fold is not finished, its weights are gone, or its config is not that of its training.
+        FerKitError: the fold is not finished, its weights are missing, or its config was changed after training.
     """
     if not folders.is_finished(folder):
         raise FerKitError(f"{folder} is not a finished fold; train it first")
     if not (folder / WEIGHTS).is_file():
-        raise FerKitError(f"{folder / WEIGHTS}: no such file; put it back, or train this fold again")
+        raise FerKitError(f"{folder / WEIGHTS}: no such file; restore it, or train this fold again")
     config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
     if config.digest != atomic.read_json(folder / RESULT).get("config_digest"):
-        raise FerKitError(f"{folder / CONFIG}: not the one that the fold was trained with; put it back")
+        raise FerKitError(f"{folder / CONFIG}: not the config that this fold was trained with; restore that file")
     net = models.build(config)
     load_weights(folder / WEIGHTS, net)
     return FaceNetwork(net, config.views)
 
 
 def run_network(runs_dir: Path, run: str, folds: Sequence[Fold] | None = None) -> MeanOfNetworks:
-    """The mean of the networks of a run. folds: which of them; None takes every finished fold but the full fit.
+    """The mean of the networks of a run. folds: the folds to use; None for all finished folds except the full fit.
 
     Raises:
-        FerKitError: no such run, or a fold that is not finished.
+        FerKitError: the run does not exist, or a fold is not finished.
     """
     if folds is None:
         state = folders.status(runs_dir, run)
@@ -62,63 +62,65 @@ def run_network(runs_dir: Path, run: str, folds: Sequence[Fold] | None = None) -
 
 
 def blend_network(runs_dir: Path, name: str, refit: Refit) -> nn.Module:
-    """The members of a blend with its weights, temperatures and kind of mean, as they were applied to the test rows.
+    """The members of a blend, combined with the weights, temperatures and kind of mean used on the test rows.
 
     Members of weight 0 are left out.
 
     Args:
-        refit: gives the regression of a stack, whose coefficients blend.json does not hold (`ensembles.refit.stack`).
+        refit: gives the regression of a stacked blend, whose coefficients are not in blend.json
+            (`ensembles.refit.stack`).
 
     Raises:
-        FerKitError: no such blend; a member is no run or blend of ours, is gone or has changed; a blend with twin
-            lookup, which depends on the test rows.
+        FerKitError: the blend does not exist; a member has no network, is missing or has changed; the blend looks up
+            twins, which is defined for the competition's test rows only.
     """
-    folder = folders.load_blend(runs_dir, name).folder  # and so checked
-    record = atomic.read_json(folder / BLEND)
+    blend = folders.load_blend(runs_dir, name)
+    folder, record = blend.folder, blend.record
     where = f"{folder / BLEND}"
-    if record.get("twins"):
-        raise FerKitError(f"{where}: updates test rows by labels of their twins; load '{record['twins']['blend']}'")
-    full_fit = record.get("full_fit") or {}
-    used = [entry for entry in record["members"] if entry["weight"] != 0]
+    if record.twins is not None:
+        raise FerKitError(f"{where}: updates test rows by labels of their twins; load '{record.twins.blend}'")
+    used = [member for member in record.members if member.weight != 0]
     members = [
-        Tempered(_member(runs_dir, entry, full_fit, where, refit), float(entry["temperature"])) for entry in used
+        Tempered(_member(runs_dir, member, record.full_fit, where, refit), member.temperature or 1.0) for member in used
     ]
-    if record["method"] == "stack":
+    if record.method == "stack":
         coefficients, intercepts, floor = refit(runs_dir, folder)
         return StackedBlend(members, torch.from_numpy(coefficients), torch.from_numpy(intercepts), floor)
-    method = record["pool"] if record["method"] == "given" else record["method"]
+    method = record.pool if record.method == "given" else record.method
     return WeightedBlend(
         members,
-        [float(entry["weight"]) for entry in used],
+        [float(member.weight or 0) for member in used],  # only a stacked blend has members without a weight
         of_logs=method not in OF_PROBABILITIES,
-        sharpness=float(1.0 if record["sharpness"] is None else record["sharpness"]),
+        sharpness=1.0 if record.sharpness is None else record.sharpness,
     )
 
 
-def _member(runs_dir: Path, entry: dict[str, Any], full_fit: dict[str, Any], where: str, refit: Refit) -> nn.Module:
-    """The network of one member: the mean over its sources, which are several if runs differ in the seed alone."""
-    sources = [_source(runs_dir, source, where, refit) for source in entry["sources"]]
-    if entry["run"] in full_fit.get("sha256", {}):
-        return _with_full_fit(runs_dir, entry, full_fit["how"], sources[0])
+def _member(
+    runs_dir: Path, member: MemberRecord, full_fit: FullFitRecord | None, where: str, refit: Refit
+) -> nn.Module:
+    """The network of one member: the mean over its sources. Runs that differ only in their seed are one member."""
+    sources = [_source(runs_dir, source, where, refit) for source in member.sources]
+    if full_fit is not None and member.run in full_fit.sha256:
+        return _with_full_fit(runs_dir, member, full_fit.how, sources[0])
     return sources[0] if len(sources) == 1 else MeanOfNetworks(sources)
 
 
-def _source(runs_dir: Path, source: dict[str, Any], where: str, refit: Refit) -> nn.Module:
-    """The network of a run or blend that a member was read from, if it still is what the blend was made of."""
-    place = runs_dir / source["path"]
-    if source["kind"] not in ("run", "blend"):
-        raise FerKitError(f"{where}: its member {place} has predictions alone and no network; blend runs")
-    for file, sha256 in source["sha256"].items():
+def _source(runs_dir: Path, source: SourceRecord, where: str, refit: Refit) -> nn.Module:
+    """The network of a run or blend that belongs to a member, if its files are unchanged since the blend was made."""
+    place = runs_dir / source.path
+    if source.kind not in ("run", "blend"):
+        raise FerKitError(f"{where}: its member {place} has only prediction files and no network; blend runs instead")
+    for file, sha256 in source.sha256.items():
         if not (place / file).is_file() or atomic.sha256_of(place / file) != sha256:
-            raise FerKitError(f"{where}: its member {place / file} is gone or has changed; blend again with --force")
-    if source["kind"] == "blend":
+            raise FerKitError(f"{where}: its member {place / file} is missing or has changed; blend again with --force")
+    if source.kind == "blend":
         return blend_network(place.parent.parent, place.name, refit)
     return run_network(place.parent, place.name)
 
 
-def _with_full_fit(runs_dir: Path, entry: dict[str, Any], how: str, folds: nn.Module) -> nn.Module:
-    """A run whose full fit predicts the test rows, `how` "instead" of its folds or "beside" them."""
-    place = runs_dir / entry["sources"][0]["path"]
+def _with_full_fit(runs_dir: Path, member: MemberRecord, how: str, folds: nn.Module) -> nn.Module:
+    """The network of a run whose full fit predicts the test rows, "instead" of its folds or "beside" them (`how`)."""
+    place = runs_dir / member.sources[0].path
     full = fold_network(folders.fold_folder(place.parent, place.name, fold_spec.ALL))
     if how == "instead" or not isinstance(folds, MeanOfNetworks):
         return full

@@ -16,15 +16,15 @@ from fer_kit.errors import FerKitError
 
 
 class FaceModel:
-    """A classifier of faces: `model(faces)` gives probabilities. Normalisation and test-time views are inside.
+    """A classifier of faces: `model(faces)` gives probabilities. It normalises faces and averages test-time views.
 
     Faces are uint8 (N, 48, 48), grey values from 0 (black) to 255 (white), as a numpy array or a torch tensor on any
-    device. Results are of the same kind as the faces: numpy arrays, or tensors on the model's device.
+    device. Numpy arrays give numpy arrays; tensors give tensors on the model's device.
 
     Attributes:
-        name: of the run or blend.
-        network: the module behind it: uint8 faces (N, 48, 48) on its device → logits (N, 7).
-        classes: the seven names in the order of the columns.
+        name: the name of the run or blend.
+        network: the module that predicts: uint8 faces (N, 48, 48) on its device → logits (N, 7).
+        classes: the names of the seven classes, in the order of the columns.
     """
 
     classes = CLASSES
@@ -34,21 +34,21 @@ class FaceModel:
         self.network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     def __call__(self, faces: Any) -> Any:
-        """Probabilities (N, 7), each row summing to 1. faces: uint8 (N, 48, 48).
+        """Probabilities float64 (N, 7), whose rows sum to 1. faces: uint8 (N, 48, 48).
 
         Raises:
-            FerKitError: faces of another shape or type, such as floats from 0 to 1.
+            FerKitError: `faces` have another shape or type, such as floats from 0 to 1.
         """
         return self._same_kind(self._logits(faces).double().softmax(1), faces)
 
     predict_proba = __call__  # as scikit-learn calls it
 
     def logits(self, faces: Any) -> Any:
-        """Logits float32 (N, 7): log-probabilities up to a constant in each row. faces and errors as for a call."""
+        """Logits float32 (N, 7): log-probabilities up to a constant in each row. Arguments and errors: `__call__`."""
         return self._same_kind(self._logits(faces), faces)
 
     def predict(self, faces: Any) -> Any:
-        """The number of the likeliest class of each face, int64 (N,). faces and errors as for a call."""
+        """The number of the most probable class of each face, int64 (N,). Arguments and errors: `__call__`."""
         return self._same_kind(self._logits(faces).argmax(1), faces)
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ def as_tensor(faces: Any) -> Tensor:
     """`faces` as a uint8 tensor (N, 48, 48).
 
     Raises:
-        FerKitError: another type or shape, or no face.
+        FerKitError: `faces` have another type or shape, or hold no face.
     """
     if not isinstance(faces, Tensor | np.ndarray):
         raise FerKitError(
@@ -85,8 +85,8 @@ def as_tensor(faces: Any) -> Tensor:
     if len(shape) != 3 or shape[1:] != (SIDE_PX, SIDE_PX) or not shape[0]:
         hint = ""
         if shape == (SIDE_PX, SIDE_PX):
-            hint = "; one face is faces[None]"
+            hint = "; for a single face: faces[None]"
         elif len(shape) == 4 and 1 in (shape[1], shape[3]):
-            hint = "; drop the axis of the channel"
+            hint = "; remove the channel axis"
         raise FerKitError(f"faces have the shape {shape}; give (N, {SIDE_PX}, {SIDE_PX}) with N of 1 or more{hint}")
     return faces if isinstance(faces, Tensor) else torch.from_numpy(np.array(faces))  # cached images are read-only

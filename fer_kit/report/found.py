@@ -150,7 +150,7 @@ def _groups(runs_dir: Path, sources: list[ScoredSource]) -> tuple[Groups, list[s
     if not sources:
         return nothing, []
     try:
-        found = evaluate_sources.groups(runs_dir, sources)
+        found = evaluate_sources.twin_groups(runs_dir, sources)
     except FerKitError as error:
         return nothing, [f"{error}. Until then {without}"]
     return found, [] if found.folds else [f"{runs_dir / FOLDS} is not there, so {without}"]

@@ -22,7 +22,7 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds.fold_spec import in_words, recorded
 from fer_kit.models import weights
 from fer_kit.predict import fold
-from fer_kit.predict.fold import Asked
+from fer_kit.predict.fold import FoldToPredict
 from fer_kit.runs import predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
@@ -144,8 +144,10 @@ def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | N
     """Predictions of the fold's rows, None for a full fit, and of the test rows."""
     device, out = job.precision.device, job.split.out
     run, most = job.resolved.run, SMOKE_PREDICTED_ROWS if job.request.smoke else None
-    asked = Asked(job.config, run, job.request.fold, job.competition, out, device, job.identity, job.code, most)
-    return fold.predict(asked, net, epoch)
+    request = FoldToPredict(
+        job.config, run, job.request.fold, job.competition, out, device, job.identity, job.code, most
+    )
+    return fold.predict(request, net, epoch)
 
 
 def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def test_one_run(two, capsys):
     assert f"{source['accuracy']:.2%}" in out and "note" not in out.split("wrote")[0]
     assert re.search(r"^Happy +13 +[\d.]+% ", out, re.MULTILINE) and "taken for" in out
     assert found["comparisons"] is None and found["test_rows"] == [] and "compared" not in out
-    assert "no sheet of mistakes and no test rows: no competition files found" in out
+    assert "no competition files found" in out
     assert found["pictures"] == ["strong-confusion.png", "strong-reliability.png"]
     for name in found["pictures"]:
         assert Path(f"out/{name}").read_bytes()[:4] == b"\x89PNG"
@@ -170,8 +170,8 @@ def test_side_by_side_on_common_rows_only(two, capsys):
     [pair] = found["comparisons"]["pairs"]
     assert pair == {"source": "strong", **vars(expected)}
     assert found["comparisons"]["rows"] == rows.sum() == found["sources"][0]["rows"] < found["sources"][1]["rows"]
-    assert "* weak: fold 2 of 3 missing: all numbers are of the 60 rows of the finished folds" in out
-    assert re.search(r"compared on the 60 rows that all have \(there: weak [\d.]+%, strong [\d.]+%\)", out)
+    assert "* weak: fold 2 of 3 missing: " in out and "60 rows of the finished folds" in out
+    assert re.search(r"compared on the 60 rows common to all \(.*weak [\d.]+%, strong [\d.]+%\)", out)
     assert found["sources"][0]["missing_folds"] == [2] and found["pictures"] == []
 
 
@@ -180,7 +180,7 @@ def test_no_common_rows(two, capsys):
     fake_runs.unfinish(two, "strong", 0, 1)
     _, out, _, found = run(capsys, "weak", "strong")
     assert found["comparisons"] is None
-    assert "note: no row is out of fold for all of these sources, so they are not compared" in out
+    assert "not compared" in out
 
 
 def test_a_blend_reads_as_its_own_record_says(two, capsys):
@@ -218,7 +218,7 @@ def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypa
             assert lines[usage, part]["accuracy"] == expected and lines[usage, part]["rows"] == chosen.sum()
     assert sum(line["rows"] for (_, part), line in lines.items() if part == "all") == TEST_ROWS
     above, below = out.split("test rows", 1)
-    assert "PublicTest" not in above and "never part of the numbers above" in below
+    assert "PublicTest" not in above and "no score above uses these labels" in below
     assert found["sources"][0]["rows"] == ROWS  # out of fold alone
     assert {"strong-mistakes.png", "accuracies.png"} < set(found["pictures"])
     assert all(Path("out", name).is_file() for name in found["pictures"])
@@ -229,7 +229,7 @@ def test_test_rows_other_than_those_of_the_data(two, capsys, tmp_path, monkeypat
     monkeypatch.setattr(fake_runs, "TEST_ROWS", TEST_ROWS - 1)
     (two / "folds-test.csv").unlink()
     train_again(two, loading.load(tmp_path / "data", two / "cache").digest)
-    assert "'strong' predicts 39 test rows, data holds 40; make 'strong' again" in refused(capsys, "strong")
+    assert re.search(r"'strong' predicts 39 test rows.* data .*40", refused(capsys, "strong"))
 
 
 def test_other_data_are_refused(two, competition_dir, capsys):
@@ -244,7 +244,7 @@ def test_what_does_not_belong_together(two, capsys):
     assert "'weak' is given twice; give it once" in refused(capsys, "weak", "weak")
     fake_runs.save_run(two, "other", seed=3, folds_digest="elsewhere", data_digest="data")
     error = refused(capsys, "strong", "other")
-    assert "runs: cannot stand side by side: folds_digest differs: " in error
+    assert error.startswith("error: runs: ") and "folds_digest differs: " in error
     assert "'other' was made with (elsewhere); put that file back" in refused(capsys, "other")
     fake_runs.unfinish(two, "weak", 0, 1, 2)
     assert "folds 0, 1, 2 not finished; finish with: python -m fer_kit.train" in refused(capsys, "weak")
@@ -256,7 +256,7 @@ def test_labels_other_than_those_of_the_folds(two, capsys):
     path = two / "folds.csv"
     path.write_bytes(path.read_bytes().replace(b"\n0,0,", b"\n0,6,", 1))
     fake_runs.save_run(two, "strong", seed=2, folds_digest=fold_files.read(path).digest)
-    assert "'strong' has other rows or labels than runs/folds.csv; make 'strong' again" in refused(capsys, "strong")
+    assert re.search(r"'strong'.* runs/folds\.csv", refused(capsys, "strong"))
 
 
 def test_without_folds_each_row_stands_alone_and_it_says_so(two, capsys):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_kit.drawing import html
-from fer_kit.evaluate.tables import SURE
+from fer_kit.evaluate.tables import SIGNIFICANCE
 from fer_kit.report.content import difference
 from fer_kit.report.section import Content, Part, Ranked, Section
 from fer_kit.report.sections.leaderboard import numbers
@@ -61,7 +61,7 @@ def _sentence(a: Ranked, b: Ranked, found: dict[str, Any]) -> str:
     if not found:
         return f"{a.name} and {b.name} share no out-of-fold rows."
     points, error = 100 * found["difference"], 100 * found["standard_error"]
-    told = "more than chance" if found["p"] < SURE else "within chance"
+    told = "more than chance" if found["p"] < SIGNIFICANCE else "within chance"
     return (
         f"{a.name} minus {b.name}: {points:+.2f} ± {error:.2f} points on {found['rows']:,} common rows, "
         f"p = {found['p']:.2g}: {told}. Only {a.name} is right on {found['won']:,} rows, only {b.name} on "

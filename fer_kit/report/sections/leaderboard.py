@@ -11,7 +11,7 @@ from fer_kit.drawing.html import text
 from fer_kit.drawing.html_tables import UP, WORDS, Cell, Column, board
 from fer_kit.drawing.svg_charts import Axis
 from fer_kit.evaluate import figures
-from fer_kit.evaluate.tables import SURE, interval
+from fer_kit.evaluate.tables import SIGNIFICANCE, interval
 from fer_kit.report.section import Content, Part, Ranked, Section
 from fer_kit.report.sections.blends import members_of
 from fer_kit.report.settings import in_words
@@ -163,7 +163,7 @@ def _against(one: Ranked) -> Cell:
         return Cell('<span class="soft">the best</span>', 0.0)
     if not found:
         return Cell('<span class="soft">no common rows</span>')
-    verdict = "" if found["p"] < SURE else ", within chance"
+    verdict = "" if found["p"] < SIGNIFICANCE else ", within chance"
     error = f"<small>± {100 * found['standard_error']:.2f}{verdict}</small>"
     return Cell(f"{100 * found['difference']:+.2f}{error}", found["difference"])
 

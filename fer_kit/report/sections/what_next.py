@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from fer_kit.drawing import html
-from fer_kit.evaluate.tables import SURE, interval
+from fer_kit.evaluate.tables import SIGNIFICANCE, interval
 from fer_kit.report.found import Fold
 from fer_kit.report.section import Content, Part, Ranked, Section
 from fer_kit.report.sections import entries
@@ -85,7 +85,7 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
     ]
     if len(complete) > 1 and (second := complete[1]).against:
         points, error = 100 * second.against["difference"], 100 * second.against["standard_error"]
-        verdict = "more than chance" if second.against["p"] < SURE else "within chance"
+        verdict = "more than chance" if second.against["p"] < SIGNIFICANCE else "within chance"
         same = not (second.against["won"] or second.against["lost"])
         distance = "has the same rows right" if same else f"is at {points:+.2f} ± {error:.2f} points: {verdict}"
         reasons.append(f"The next, {second.name}, {distance}.")
