@@ -1,6 +1,7 @@
-"""The two transforms of `--augment v3` that albumentations has in another form: importing this module registers them.
+"""Two transforms of `--augment v3`, variants of transforms of albumentations. Importing this module registers them.
 
-They take the options of the ones they are made from, so that its manual holds for them, and draw what `augment` draws.
+They take the options of the classes that they are derived from, and draw from the same distributions as
+`fer_kit.batches.augment`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 class Warp(albumentations.Affine):  # type: ignore[misc]
     """`albumentations.Affine` with the order and the shifts of `augment.warp`: scale, shear, rotate, shift.
 
-    Affine shears after it rotates, and cuts shifts off to whole pixels, which on 48 pixels takes 15% off their spread.
+    albumentations.Affine shears after the rotation, and truncates shifts to whole pixels, which reduces their standard
+    deviation by 15% at 48 pixels.
     """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the forward map, in pixels, around the middle of the image."""
+        """Draw the forward map, in pixels, around the centre of the image."""
         height, width = params["shape"][:2]
         draw = self.py_random.uniform
         scale = self._get_scale(self.scale, self.keep_ratio, self.balanced_scale, self.py_random)
@@ -29,7 +31,7 @@ class Warp(albumentations.Affine):  # type: ignore[misc]
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         turn = np.array([[cos, -sin], [sin, cos]])
         linear = turn @ np.array([[1.0, shear_x], [shear_y, 1.0]]) @ np.diag([scale["x"], scale["y"]])
-        middle = np.array([(width - 1) / 2, (height - 1) / 2])  # the centre of pixel 0 is 0
+        middle = np.array([(width - 1) / 2, (height - 1) / 2])  # the centre of the first pixel has coordinate 0
         shift = middle + np.array([share["x"] * width, share["y"] * height]) - linear @ middle
         matrix = np.vstack([np.column_stack([linear, shift]), [0.0, 0.0, 1.0]])
         return {
@@ -44,12 +46,13 @@ class Warp(albumentations.Affine):  # type: ignore[misc]
 class Erase(albumentations.Erasing):  # type: ignore[misc]
     """`albumentations.Erasing` with the rectangles of `augment.erase`, which are those of Zhong et al., AAAI 2020.
 
-    Erasing draws the aspect evenly, so that most of its rectangles are wide, and no area above that which the most
-    extreme aspect allows, 30% of the image. Here the aspect, height over width, is even in its logarithm.
+    albumentations.Erasing draws the aspect ratio from a uniform distribution, so most of its rectangles are wide, and
+    limits the area to 30% of the image, the limit of the most extreme aspect ratio. Here the logarithm of the aspect
+    ratio (height / width) is uniform.
     """
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the rectangle: the pixels whose centres it covers."""
+        """Draw the rectangle: the pixels whose centres are inside."""
         draw = self.py_random.uniform
         share, aspect = draw(*self.scale), math.exp(draw(*map(math.log, self.ratio)))
         edges = []

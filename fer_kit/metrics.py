@@ -1,7 +1,8 @@
-"""Scores of predictions, in float64 whatever the logits come in; numpy only, but for the binomial of McNemar's test.
+"""Scores of predictions, computed in float64. Only McNemar's exact test needs scipy; all else needs numpy alone.
 
-Everywhere: logits (N, K) before softmax, with K = 7 columns in label order; labels (N,) integers 0 to K − 1.
-Wrong shapes raise ValueError: they are bugs of the caller, files are checked where they are read.
+In all functions logits are (N, K) values before softmax, with K = 7 columns in label order, and labels are (N,)
+integers from 0 to K − 1. Wrong shapes raise ValueError, since they are bugs of the caller; files are checked when they
+are read.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ CALIBRATION_BINS = 15  # as in Guo et al. 2017
 
 @dataclass(frozen=True)
 class Comparison:
-    """A against B on the same rows; `difference` is A − B in accuracy, `won` rows only A has right, `lost` only B.
+    """Comparison of predictions A with predictions B on the same rows.
 
-    z, p: cluster z of the difference and its two-sided p, to decide by. mcnemar_p: exact McNemar, which takes rows
-    for independent. All of them: p is 1 where nothing differs.
+    against: name of B. difference: accuracy of A − accuracy of B. standard_error: of the difference, over twin groups.
+    won, lost: number of rows that only A, only B predicts correctly. z, p: z statistic over twin groups and its
+    two-sided p value; decide by these. mcnemar_p: p value of McNemar's exact test, which assumes independent rows.
+    Without any difference both p values are 1.
     """
 
     against: str
@@ -41,11 +44,11 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What the winning class's probability promises and what comes true, in B bins of equal width from 0 to 1.
+    """Confidence (probability of the predicted class) and accuracy in B bins of equal width from 0 to 1.
 
-    rows int64 (B,); confidence, accuracy float64 (B,), means over the rows of a bin, NaN in an empty one.
-    error: the expected calibration error, mean over rows of |confidence − accuracy| of their bins
-    (Naeini et al., AAAI 2015; Guo et al., ICML 2017).
+    rows: int64 (B,), rows in each bin. confidence, accuracy: float64 (B,), means over the rows of a bin, NaN in an
+    empty bin. error: expected calibration error, the mean over rows of |confidence − accuracy| of their bins (Naeini et
+    al., AAAI 2015; Guo et al., ICML 2017).
     """
 
     rows: Ints
@@ -55,7 +58,7 @@ class Calibration:
 
 
 def log_softmax(logits: Array) -> Floats:
-    """log of the class probabilities, (N, K) float64; finite for every finite logit."""
+    """Logarithms of the class probabilities, (N, K) float64; finite for finite logits."""
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -63,18 +66,21 @@ def log_softmax(logits: Array) -> Floats:
 
 
 def softmax(logits: Array) -> Floats:
-    """Class probabilities, (N, K) float64, each row summing to 1."""
+    """Class probabilities, (N, K) float64; each row sums to 1."""
     return np.exp(log_softmax(logits))
 
 
 def mean_of_probabilities(members: Sequence[Array]) -> Array:
-    """The plain mean over members of their probabilities, as logits (N, K): the log of the mean, float64.
+    """Mean of the members' probabilities with equal weights, as logits (N, K) float64: the logarithm of the mean.
 
-    Computed in logs, so that no probability is lost to 0 and its log to −infinity. One member comes back
-    as it is: its argmax, rounded to float32 or not, cannot move.
+    The mean is computed from logarithms, so that small probabilities do not become 0 and their logarithms −infinity.
+    A single member is returned unchanged, so that rounding cannot change its argmax.
+
+    Raises:
+        ValueError: there are no members, or their shapes differ.
     """
     if not members:
-        raise ValueError("the mean of no members")
+        raise ValueError("no members to average")
     if any(member.shape != members[0].shape for member in members):
         raise ValueError(f"members differ in shape: {[member.shape for member in members]}")
     if len(members) == 1:
@@ -86,13 +92,13 @@ def mean_of_probabilities(members: Sequence[Array]) -> Array:
 
 
 def predicted(logits: Array) -> NDArray[np.int64]:
-    """The class of the largest logit, (N,) int64; of equal ones the lowest class number, always."""
-    winners: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)  # numpy documents: the first occurrence
+    """The class with the largest logit, (N,) int64; the lowest class number if several logits are equally large."""
+    winners: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)  # argmax returns the first occurrence
     return winners
 
 
 def accuracy(logits: Array, labels: Array) -> float:
-    """Share of rows whose largest logit is the label's, 0 to 1."""
+    """Share of rows whose predicted class is the label, 0 to 1."""
     _check(logits, labels)
     return float(np.mean(predicted(logits) == labels))
 
@@ -104,26 +110,32 @@ def log_loss(logits: Array, labels: Array) -> float:
 
 
 def confusion(predicted: Array, labels: Array, classes: int) -> Ints:
-    """How often each class (row) got each answer (column), int64 (K, K), of answers and labels (N,)."""
+    """Confusion matrix int64 (K, K) of predicted classes (N,) and labels (N,): label in rows, prediction in columns."""
     return np.bincount(classes * labels + predicted, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
 def calibration(logits: Array, labels: Array, bins: int = CALIBRATION_BINS) -> Calibration:
-    """How far the probability of the predicted class can be believed; see `Calibration`."""
+    """Compare the probability of the predicted class with the accuracy, in `bins` bins; see `Calibration`."""
     _check(logits, labels)
-    sure = softmax(logits).max(axis=1)
-    right = (predicted(logits) == labels).astype(np.float64)
-    number = np.minimum((sure * bins).astype(np.int64), bins - 1)  # a probability of 1 belongs to the last bin
+    confidence = softmax(logits).max(axis=1)
+    correct = (predicted(logits) == labels).astype(np.float64)
+    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)  # a probability of 1 belongs to the last bin
     rows = np.bincount(number, minlength=bins).astype(np.int64)
-    promised, true = np.bincount(number, sure, bins), np.bincount(number, right, bins)
+    expected, observed = np.bincount(number, confidence, bins), np.bincount(number, correct, bins)
+    error = float(np.abs(expected - observed).sum() / len(labels))
     with np.errstate(invalid="ignore"):
-        return Calibration(rows, promised / rows, true / rows, float(np.abs(promised - true).sum() / len(labels)))
+        return Calibration(rows, expected / rows, observed / rows, error)
 
 
 def compare(a: Array, b: Array, labels: Array, groups: Array, against: str) -> Comparison:
-    """Logits `a` (N, K) against `b`, called `against`; groups: (N,), the twins.
+    """Compare the accuracy of logits `a` (N, K) with that of logits `b` (N, K).
 
-    McNemar 1947, exact by the binomial; the cluster z is the sum of the differences of groups over its standard error.
+    Args:
+        groups: twin group of each row, (N,).
+        against: name of `b`.
+
+    The z statistic is the mean difference divided by its standard error over groups. McNemar's test (1947) is exact,
+    by the binomial distribution.
     """
     from scipy.stats import binomtest
 
@@ -145,12 +157,12 @@ def compare(a: Array, b: Array, labels: Array, groups: Array, against: str) -> C
     )
 
 
-def error_correlation(answers: Array, labels: Array) -> Floats:
-    """Correlation of errors (1 wrong, 0 right) between M rows of predicted classes (M, N): (M, M).
+def error_correlation(classes: Array, labels: Array) -> Floats:
+    """Correlation of errors (1 = wrong, 0 = correct) between M members, (M, M), from predicted classes (M, N).
 
-    It is 0 beside a row whose errors never vary.
+    The correlation with a member that is always wrong or always correct is 0.
     """
-    wrong = (answers != labels).astype(np.float64)
+    wrong = (classes != labels).astype(np.float64)
     wrong -= wrong.mean(axis=1, keepdims=True)
     lengths = np.sqrt(np.square(wrong).sum(axis=1))
     scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
@@ -159,13 +171,13 @@ def error_correlation(answers: Array, labels: Array) -> Floats:
     return correlation
 
 
-def disagreement(answers: Array) -> Floats:
-    """Share of the N columns in which two of M rows of predicted classes (M, N) differ: (M, M)."""
-    return np.array([(answers != row).mean(axis=1) for row in answers])
+def disagreement(classes: Array) -> Floats:
+    """Share of rows in which two of M members predict different classes, (M, M), from predicted classes (M, N)."""
+    return np.array([(classes != member).mean(axis=1) for member in classes])
 
 
 def spread(values: Sequence[float]) -> float:
-    """Standard deviation over folds (n − 1 in the denominator); NaN for one value, which has none."""
+    """Standard deviation over folds (n − 1 in the denominator); NaN for fewer than two values."""
     if len(values) < 2:
         return math.nan
     return float(np.std(np.asarray(values, dtype=np.float64), ddof=1))
@@ -174,16 +186,17 @@ def spread(values: Sequence[float]) -> float:
 def standard_error(accuracy: float, rows: int) -> float:
     """Standard error of an accuracy over `rows` independent rows, √(p(1 − p)/n).
 
-    Rows that share a photo are not independent: over twins it is too small by about a fifth.
+    Rows of the same photo (twins) are not independent; with them this value is too small by about a fifth.
     """
     return math.sqrt(accuracy * (1 - accuracy) / rows)
 
 
 def cluster_standard_error(values: Array, groups: Array) -> float:
-    """Standard error of the mean of `values` (N,) where rows of one group are not independent; NaN for one group.
+    """Standard error of the mean of `values` (N,) if rows of one group are not independent; NaN for a single group.
 
-    groups: (N,) any labels that say which rows go together, here the twins. The usual sandwich over clusters
-    (Liang and Zeger, Biometrika 1986): the spread of the groups' sums around what their size makes one expect.
+    groups: (N,), any numbers or names that are equal for rows of one group, here twins. The estimate is the sandwich
+    estimator over clusters (Liang and Zeger, Biometrika 1986): from the deviations of the groups' sums from their
+    sizes times the mean.
     """
     sums, sizes = _group_sums(values, groups)
     if len(sums) < 2:
@@ -195,10 +208,11 @@ def cluster_standard_error(values: Array, groups: Array) -> float:
 def bootstrap_interval(
     values: Array, groups: Array, level: float = 0.95, repeats: int = 4000, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of the mean of `values` (N,), by drawing whole groups anew: the percentiles of `repeats` means.
+    """Bootstrap interval of the mean of `values` (N,): percentiles of `repeats` means over resampled groups.
 
-    Groups of the same size and sum count the same, so that one draw of how often each kind comes (a multinomial)
-    is exactly one draw of all the groups, at a hundredth of the work. Efron and Tibshirani 1993, chapters 8 and 13.
+    Groups with equal sum and size are interchangeable, so drawing the count of each kind from a multinomial
+    distribution equals drawing the groups one by one, at a hundredth of the work. Source: Efron and Tibshirani, "An
+    Introduction to the Bootstrap", 1993, chapters 8 and 13.
     """
     sums, sizes = _resampled(np.stack(_group_sums(values, groups), axis=1), repeats, seed).T
     low, high = np.quantile(sums / sizes, [(1 - level) / 2, (1 + level) / 2])
@@ -208,9 +222,9 @@ def bootstrap_interval(
 def bootstrap_confusions(
     predicted: Array, labels: Array, groups: Array, classes: int, repeats: int = 4000, seed: int = 0
 ) -> Floats:
-    """Confusion matrices (repeats, K, K) of groups drawn anew as in `bootstrap_interval`.
+    """Confusion matrices (repeats, K, K) over groups resampled as in `bootstrap_interval`.
 
-    Whatever is computed from a confusion matrix gets its interval from the percentiles over these.
+    Percentiles over these matrices give the interval of any score that is computed from a confusion matrix.
     """
     numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
     cells = classes**2 * numbers + classes * labels + predicted
@@ -219,7 +233,7 @@ def bootstrap_confusions(
 
 
 def _resampled(sums: Floats, repeats: int, seed: int) -> Floats:
-    """Totals (repeats, C) of the sums (G, C) of G groups, over G groups drawn with replacement."""
+    """Totals (repeats, C) over G groups drawn with replacement; `sums` has the sums of each group, (G, C)."""
     kinds, counts = np.unique(sums, axis=0, return_counts=True)  # (kinds, C)
     rng = np.random.default_rng(seed)
     chunk = max(1, 4_000_000 // len(counts))
@@ -233,11 +247,11 @@ def _resampled(sums: Floats, repeats: int, seed: int) -> Floats:
 def _group_sums(values: Array, groups: Array) -> tuple[Floats, Floats]:
     """Sum of the values and number of rows of each group."""
     if values.ndim != 1 or groups.shape != values.shape or len(values) == 0:
-        raise ValueError(f"values {values.shape} and groups {groups.shape} do not belong together")
+        raise ValueError(f"values {values.shape} and groups {groups.shape} must have the same shape (N,), N > 0")
     numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
     return np.bincount(numbers, weights=values).astype(np.float64), np.bincount(numbers).astype(np.float64)
 
 
 def _check(logits: Array, labels: Array) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or len(labels) == 0:
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not belong together")
+        raise ValueError(f"logits {logits.shape} must have shape (N, K) and labels {labels.shape} shape (N,), N > 0")

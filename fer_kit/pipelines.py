@@ -1,4 +1,4 @@
-"""`fer-kit pipelines`: see what a pipeline of albumentations does to faces, or save the built-in one to edit it.
+"""`fer-kit pipelines`: draw faces augmented by a pipeline of albumentations, or save the built-in pipeline to edit it.
 
 python -m fer_kit.pipelines v3 --out mine.yaml
 python -m fer_kit.pipelines mine.yaml --picture mine.png
@@ -25,11 +25,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m fer_kit.pipelines`."""
     parser = cli.parser(
         "python -m fer_kit.pipelines",
-        "Pipelines of albumentations for train --augment: save the built-in one to edit it, or draw what a pipeline "
-        "does to faces. The pipeline is checked as it would be before a training.",
+        "Pipelines of albumentations for train --augment: save the built-in pipeline to edit it, or draw faces that a "
+        "pipeline has augmented. The pipeline is checked as before a training.",
     )
     built_in = ", ".join(pipeline_file.BUILT_IN)
-    parser.add_argument("pipeline", metavar="PIPELINE", help=f"a file (.json or .yaml), or a built-in one: {built_in}")
+    parser.add_argument(
+        "pipeline", metavar="PIPELINE", help=f"a file (.json or .yaml), or a built-in pipeline: {built_in}"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the pipeline to FILE, .json or .yaml")
     parser.add_argument(
         "--picture",
@@ -39,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", help="folder with the competition's files; default: searched for")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), help="folder of runs, which has the cache of parsed data"
+        "--runs", type=Path, default=Path("runs"), help="folder of runs, with the cache of the parsed data"
     )
     return parser
 
@@ -47,29 +49,37 @@ def build_parser() -> argparse.ArgumentParser:
 def body(args: argparse.Namespace) -> None:
     """Save the pipeline, and draw it."""
     if args.out is None and args.picture is None:
-        raise FerKitError("nothing to do: give --out FILE to save the pipeline, --picture FILE to see what it does")
+        raise FerKitError("nothing to do: give --out FILE to save the pipeline, or --picture FILE to draw its results")
     file = pipeline_file.open_file(args.pipeline)
     if args.out is not None:
         save(file, args.out)
         print(f"wrote {args.out} ({pipeline_file.open_file(f'{args.out}').name})")
     if args.picture is not None:
         draw(file, args)
-        print(f"wrote {args.picture}: each face, then {DRAWS} draws by {file.name}")
+        print(f"wrote {args.picture}: each face, then {DRAWS} results of {file.name}")
 
 
 def save(file: pipeline_file.AugmentFile, out: Path) -> None:
-    """Write the pipeline; a file that is there may have been edited, and stays."""
+    """Write the pipeline to `out`.
+
+    Raises:
+        FerKitError: the suffix is wrong, or the file exists: an existing file may have been edited.
+    """
     if out.suffix.lower() not in pipeline_file.SUFFIXES:
-        raise FerKitError(f"--out {out}: name a file {', '.join(pipeline_file.SUFFIXES)}")
+        raise FerKitError(f"--out {out}: allowed are files {', '.join(pipeline_file.SUFFIXES)}")
     if out.exists():
-        raise FerKitError(f"--out {out}: is there already; name another file, or remove that one")
+        raise FerKitError(f"--out {out}: exists already; name another file, or remove the existing file")
     atomic.write_text(out, pipeline_file.text_of(file.content, out.suffix.lower() != ".json"))
 
 
 def draw(file: pipeline_file.AugmentFile, args: argparse.Namespace) -> None:
-    """Draw train faces: each unchanged, then with some results of the pipeline."""
+    """Draw train faces: each unchanged, then some results of the pipeline.
+
+    Raises:
+        FerKitError: the suffix is wrong, the pipeline fails, or the competition's files are not found.
+    """
     if args.picture.suffix.lower() != ".png":
-        raise FerKitError(f"--picture {args.picture}: name a file .png")
+        raise FerKitError(f"--picture {args.picture}: allowed are files .png")
     import numpy as np
 
     from fer_kit.batches.pipeline import Pipeline
@@ -85,7 +95,7 @@ def draw(file: pipeline_file.AugmentFile, args: argparse.Namespace) -> None:
         for seed in range(DRAWS):
             made = pipeline(face, DRAWS * row + seed)
             cells.append(made if made.dtype == np.uint8 else np.rint(made * 255).astype(np.uint8))
-    captions = (["as it is", *[""] * DRAWS] * FACES)[: len(cells)]
+    captions = (["unchanged", *[""] * DRAWS] * FACES)[: len(cells)]
     pictures.save(pictures.face_sheet(np.stack(cells), captions, DRAWS + 1, f"{file.name}"), args.picture)
 
 

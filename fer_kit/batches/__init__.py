@@ -1,1 +1,1 @@
-"""Batches of an epoch: order, mixing and augmentation on the device, or albumentations in workers."""
+"""Batches of an epoch: order of rows, augmentation on the device or by albumentations in workers, mixup and cutmix."""

@@ -1,6 +1,6 @@
-"""Augmentation of a whole batch on the device it lives on: one affine warp, light, erasing, normalisation.
+"""Augmentation of whole batches on their device: affine warp, brightness and contrast, normalisation, random erasing.
 
-Each image draws its own parameters. Everything comes from one generator, so that an epoch repeats exactly.
+Each image gets its own random parameters. All are drawn from one generator, so an epoch can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ERASED_SHARE, ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)
 
 
 def augment(images: Tensor, config: TrainConfig, rng: Generator) -> Tensor:
-    """uint8 (B, 48, 48) → float32 (B, 1, 48, 48), warped, lit, normalised and erased as `config` says."""
+    """Augment and normalise images uint8 (B, 48, 48) as `config` says; returns float32 (B, 1, 48, 48)."""
     x = images[:, None].float().div_(255.0)  # (B, 1, 48, 48) in 0..1
     if config.warps:
         x = warp(x, draw_matrices(len(x), config, rng), config.edges)
@@ -33,20 +33,21 @@ def augment(images: Tensor, config: TrainConfig, rng: Generator) -> Tensor:
 
 
 def normalise(x: Tensor) -> Tensor:
-    """Shares of white to zero mean and unit spread, in place."""
+    """Normalise pixels from 0 to 1 to mean 0 and standard deviation 1, in place."""
     return x.sub_(PIXEL_MEAN).div_(PIXEL_STD)
 
 
 def drawn(count: int, rng: Generator, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """`count` numbers drawn evenly from [low, high), on the generator's device: (count,)."""
+    """Draw from the uniform distribution on [low, high): float32 (count,) on the device of the generator."""
     return torch.rand(count, generator=rng, device=rng.device).mul_(high - low).add_(low)
 
 
 def draw_matrices(count: int, config: TrainConfig, rng: Generator) -> Tensor:
-    """Inverse affine maps in units of half the image side: (B, 2, 3), from a place in the result to one in the source.
+    """Draw inverse affine maps (B, 2, 3), from places in the result to places in the source.
 
-    They undo, for each image: mirror left-right, scale, shear along x, rotate (clockwise on the screen, where y points
-    down), shift. Forward: out = R·H·S·M·in + shift, so in = M·S⁻¹·H⁻¹·R⁻¹·(out − shift).
+    Lengths are in units of half the side of the image. The forward map mirrors left to right (M), scales (S), shears
+    along x (H), rotates (R, clockwise on the screen, where y points down) and shifts: out = R·H·S·M·in + shift. So
+    the inverse map is in = M·S⁻¹·H⁻¹·R⁻¹·(out − shift).
     """
     mirror = torch.where(drawn(count, rng) < config.flip_prob, -1.0, 1.0)
     angle = drawn(count, rng, -1, 1) * math.radians(config.rotation_deg)
@@ -59,13 +60,16 @@ def draw_matrices(count: int, config: TrainConfig, rng: Generator) -> Tensor:
 
 
 def warp(x: Tensor, matrices: Tensor, edges: str) -> Tensor:
-    """Sample (B, 1, H, W) bilinearly at the places that the inverse maps (B, 2, 3) name; one pass over the batch."""
+    """Warp images (B, 1, H, W) by inverse maps (B, 2, 3) with bilinear interpolation, in one pass over the batch."""
     grid = F.affine_grid(matrices, list(x.shape), align_corners=False)  # (B, H, W, 2)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode=edges, align_corners=False)
 
 
 def relight(x: Tensor, config: TrainConfig, rng: Generator) -> Tensor:
-    """Brightness times 1 ± its range, then contrast around each image's mean times 1 ± its range; kept in 0..1."""
+    """Multiply brightness, then the contrast around each image's mean, by random factors; clamp to 0..1.
+
+    The factors are from 1 − brightness_frac to 1 + brightness_frac, and likewise for contrast_frac.
+    """
     shape = (-1, 1, 1, 1)
     brightness = 1.0 + drawn(len(x), rng, -1, 1).view(shape) * config.brightness_frac
     contrast = 1.0 + drawn(len(x), rng, -1, 1).view(shape) * config.contrast_frac
@@ -74,7 +78,7 @@ def relight(x: Tensor, config: TrainConfig, rng: Generator) -> Tensor:
 
 
 def erase(x: Tensor, prob: float, rng: Generator) -> Tensor:
-    """In each image, with probability `prob`, one rectangle set to the mean grey."""
+    """Set one random rectangle of each image to the mean grey, with probability `prob`."""
     count, side = len(x), x.shape[-1]
     chosen = drawn(count, rng) < prob
     share = drawn(count, rng, *ERASED_SHARE)

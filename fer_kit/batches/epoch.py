@@ -1,4 +1,4 @@
-"""Batches of an epoch, made on the device from uint8 images: shuffle, select, augment."""
+"""Batches of an epoch, made on the device from uint8 images: shuffled, selected and augmented; mixup and cutmix."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ def steps(rows: int, config: TrainConfig) -> int:
 def epoch(
     images: Tensor, labels: Tensor, config: TrainConfig, rng: Generator, targets: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of one epoch: float32 (B, 1, 48, 48), channels-last, and int64 (B,), or targets float32 (B, 7).
+    """Yield the batches of one epoch: faces float32 (B, 1, 48, 48), channels-last, and labels int64 (B,).
 
-    images: uint8 (N, 48, 48), labels: int64 (N,) and soft targets: float32 (N, 7), which take the labels' place where
-    they are given; all on the device of `rng`. The rows are cut into batches
-    whose sizes differ by one at most, so that none is dropped and no small last batch upsets batch norm.
+    The rows are divided into batches whose sizes differ by at most one, so that no row is dropped and no small last
+    batch gives bad batch-norm statistics.
+
+    Args:
+        images: uint8 (N, 48, 48), on the device of `rng`, like the next arguments.
+        labels: int64 (N,).
+        targets: soft targets float32 (N, 7), yielded in place of the labels as float32 (B, 7).
     """
     rows = draw_rows(labels, config.sampler, rng)
     for picked in rows.tensor_split(count(len(rows), config.batch_size)):
@@ -39,7 +43,7 @@ def epoch(
 
 
 def draw_rows(labels: Tensor, sampler: str, rng: Generator) -> Tensor:
-    """N positions, int64: each once in random order, or drawn with all classes equally likely ("balanced")."""
+    """Draw N positions, int64 (N,): a random order ("shuffle"), or with equally likely classes ("balanced")."""
     if sampler == "shuffle":
         return torch.randperm(len(labels), generator=rng, device=rng.device)
     counts = torch.bincount(labels, minlength=NUM_CLASSES)
@@ -50,11 +54,12 @@ Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def make_mix(config: TrainConfig) -> Mix:
-    """What `config` does to a batch: images float32 (B, 1, H, W), and labels int64 (B,) or shares (B, 7) to shares.
+    """Make the function that applies mixup or cutmix of `config` to a batch.
 
-    Mixup blends two images (Zhang et al., ICLR 2018), cutmix puts a rectangle of one into the other (Yun et al., ICCV
-    2019); with both, each batch draws one of them. Chance comes from torch's global generator. Without either the batch
-    stays as it is, and nothing is drawn.
+    The function takes images float32 (B, 1, H, W) with labels int64 (B,) or soft targets (B, 7), and returns images and
+    soft targets. Mixup averages two images (Zhang et al., ICLR 2018); cutmix copies a rectangle of one image into the
+    other (Yun et al., ICCV 2019). With both, each batch gets one of them at random, drawn from torch's global
+    generator. Without either the function returns the batch unchanged and draws nothing.
     """
     mixes: list[Mix] = []
     if config.mixup_alpha:

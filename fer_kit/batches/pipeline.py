@@ -1,7 +1,7 @@
-"""A pipeline of albumentations on faces: made from its file, tried on one image, run with seeds of its own.
+"""Pipelines of albumentations for faces: build from a file, test on one image, run with a seed for each image.
 
-A pipeline gets uint8 (48, 48, 1) and gives uint8, or floats from 0 to 1, of shape (48, 48), (48, 48, 1) or, after
-ToTensorV2, (1, 48, 48). Zero mean and unit spread come after it, as everywhere, so it must not normalise by itself.
+A pipeline takes uint8 (48, 48, 1) and returns uint8, or floats from 0 to 1, of shape (48, 48), (48, 48, 1) or, after
+ToTensorV2, (1, 48, 48). fer_kit normalises the result, so a pipeline must not normalise.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from fer_kit.errors import FerKitError, did_you_mean, first_line
 
 Pixels = NDArray[Any]  # uint8, or float32 from 0 to 1
 
-TRIALS = 64  # of the image that a pipeline is tried on: a transform with p=0.1 is missed once in 800 such trials
+TRIALS = 64  # test runs of a pipeline on one image; all of them skip a transform with p=0.1 once in 800 cases
 
 
 class Pipeline:
-    """A pipeline that can be called. file: where it comes from.
+    """A pipeline that can be called.
+
+    Args:
+        file: the file that describes the pipeline.
 
     Raises:
-        FerKitError: a class or an option that albumentations does not have, Normalize among the transforms.
+        FerKitError: albumentations does not have a class or an option of the file, or a transform is Normalize.
     """
 
     def __init__(self, file: AugmentFile) -> None:
@@ -37,13 +40,13 @@ class Pipeline:
         self.transforms = _make(file)
 
     def __call__(self, image: NDArray[np.uint8], seed: int) -> Pixels:
-        """One face, uint8 (48, 48), augmented with what `seed` draws: uint8 or float32 from 0 to 1, (48, 48).
+        """Augment one face uint8 (48, 48) with random numbers from `seed`; returns uint8 or float32 0..1, (48, 48).
 
         Raises:
-            FerKitError: a transform fails, or the result has another shape, type or range.
+            FerKitError: a transform fails, or the result has a wrong shape, type or range.
         """
-        # One stream for all transforms: set_random_seed would give each the same numbers, so that a face turned far
-        # to the right would always be bright.
+        # All transforms share one random stream. set_random_seed would give each transform the same numbers, so that
+        # e.g. rotation and brightness would be correlated.
         self.transforms.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
             result = self.transforms(image=image[:, :, None])["image"]
@@ -55,7 +58,11 @@ class Pipeline:
         return self._checked(result)
 
     def try_on(self, image: NDArray[np.uint8]) -> None:
-        """Run it on one face with `TRIALS` seeds, so that what is wrong comes out before training begins."""
+        """Run the pipeline on one face uint8 (48, 48) with `TRIALS` seeds, to find errors before a training starts.
+
+        Raises:
+            FerKitError: see `__call__`.
+        """
         for seed in range(TRIALS):
             self(image, seed)
 
@@ -66,31 +73,32 @@ class Pipeline:
             pixels = pixels.reshape(SIDE_PX, SIDE_PX)
         if pixels.shape != (SIDE_PX, SIDE_PX):
             raise FerKitError(
-                f"{self.where}: gives an image of shape {shape}, allowed is ({SIDE_PX}, {SIDE_PX}, 1); end it with "
-                f"Resize(height={SIDE_PX}, width={SIDE_PX}), and keep it grey"
+                f"{self.where}: returns an image of shape {shape}, allowed is ({SIDE_PX}, {SIDE_PX}, 1); add "
+                f"Resize(height={SIDE_PX}, width={SIDE_PX}) at the end, and keep the image grey"
             )
         if pixels.dtype == np.uint8:
             return pixels
         if pixels.dtype.kind != "f":
-            raise FerKitError(f"{self.where}: gives {pixels.dtype}, allowed are uint8 and floats from 0 to 1")
+            raise FerKitError(f"{self.where}: returns {pixels.dtype}, allowed are uint8 and floats from 0 to 1")
         low, high = float(pixels.min()), float(pixels.max())
         if not (low >= -1e-6 and high <= 1 + 1e-6):  # `not`, so that NaN is refused too
             raise FerKitError(
-                f"{self.where}: gives floats from {low:.3g} to {high:.3g}, allowed are 0 to 1; fer_kit normalises later"
+                f"{self.where}: returns floats from {low:.3g} to {high:.3g}, allowed are 0 to 1; remove the transform "
+                "that normalises, since fer_kit does"
             )
         return np.clip(pixels, 0, 1).astype(np.float32)
 
 
 def _make(file: AugmentFile) -> Any:
-    """The pipeline of a file, as an `albumentations.Compose`."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for a newer version otherwise
+    """Build the pipeline of a file as an `albumentations.Compose`."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise albumentations looks online for a newer version
     import albumentations
     import cv2
     from albumentations.core import serialization
 
     import fer_kit.albumentations_v3  # noqa: F401  registers its two transforms
 
-    cv2.setNumThreads(0)  # 48 pixels are too few for threads, and a worker is one already
+    cv2.setNumThreads(0)  # threads do not pay at 48 pixels, and workers are parallel already
     known = [name.removeprefix("albumentations.") for name in serialization.SERIALIZABLE_REGISTRY]
     for described in _described(file, file.content["transform"]):
         name = str(described["__class_fullname__"])
@@ -98,7 +106,7 @@ def _make(file: AugmentFile) -> Any:
             hint = did_you_mean(name, known)
             raise FerKitError(f"{file.where}: albumentations {albumentations.__version__} has no '{name}'{hint}")
         if name.endswith("Normalize"):
-            raise FerKitError(f"{file.where}: fer_kit normalises after the pipeline; take {name} out of it")
+            raise FerKitError(f"{file.where}: fer_kit normalises after the pipeline; remove {name}")
         if "transforms" not in described:
             _make_one(file, {"transform": described})
     made = _make_one(file, file.content)
@@ -106,40 +114,38 @@ def _make(file: AugmentFile) -> Any:
 
 
 def _make_one(file: AugmentFile, content: dict[str, Any]) -> Any:
-    """What `content` describes; a transform by itself, or all of them."""
+    """Build what `content` describes: one transform, or the whole pipeline."""
     import albumentations
 
     name = content["transform"]["__class_fullname__"]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that an option is unknown is told below, as an error
+            warnings.simplefilter("ignore")  # albumentations warns of unknown options; they are an error below
             made = albumentations.from_dict(content)
-    except Exception as error:  # pydantic's, ValueError, TypeError, whatever a constructor raises
+    except Exception as error:  # pydantic's errors, ValueError, TypeError, or any error of a constructor
         lines = [line.strip() for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
-        raise FerKitError(f"{file.where}: {name} cannot be made ({'; '.join(lines)[:240]})") from None
+        raise FerKitError(f"{file.where}: {name} cannot be built ({'; '.join(lines)[:240]})") from None
     if getattr(made, "invalid_args", None):
         raise FerKitError(f"{file.where}: {name} has no option '{made.invalid_args[0]}'; see albumentations' manual")
     return made
 
 
 def _described(file: AugmentFile, transform: Any) -> Iterator[Mapping[str, Any]]:
-    """A described transform and all inside it."""
+    """Yield the description of a transform and those of all transforms inside it."""
     if not isinstance(transform, Mapping) or "__class_fullname__" not in transform:
-        raise FerKitError(
-            f"{file.where}: a transform has a '__class_fullname__', and this has none: {str(transform)[:80]}"
-        )
+        raise FerKitError(f"{file.where}: a transform has no '__class_fullname__': {str(transform)[:80]}")
     yield transform
     inside = transform.get("transforms", [])
     if not isinstance(inside, list):
         raise FerKitError(
-            f"{file.where}: 'transforms' of {transform['__class_fullname__']} is no list: {str(inside)[:80]}"
+            f"{file.where}: 'transforms' of {transform['__class_fullname__']} must be a list: {str(inside)[:80]}"
         )
     for inner in inside:
         yield from _described(file, inner)
 
 
 def _failed(trace: TracebackType | None) -> str | None:
-    """The class of the innermost transform in a traceback."""
+    """Name of the innermost transform in a traceback; None if there is none."""
     from albumentations import BasicTransform
 
     name = None

@@ -1,9 +1,9 @@
-"""Files of augmentation pipelines as `albumentations.save` writes them, and the pipeline that is built in.
+"""Files of augmentation pipelines, in the format of `albumentations.save`, and the built-in pipeline.
 
     {"__version__": …, "transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": [{…}, …]}}
 
-A run names its pipeline by NAME@ and the first 16 digits of the file's sha256, so that its config does not hang on a
-path. Nothing here imports albumentations: what the transforms are is looked at by `user_augment`.
+A config names a pipeline by NAME@ and the first 16 digits of the sha256 of its file, so that the config does not depend
+on a path. This module does not import albumentations; `fer_kit.batches.pipeline` checks the transforms.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
 SUFFIXES = (".json", ".yaml", ".yml")
-MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1 << 20, 100_000, 50  # of a file: a real one has a few kilobytes
-_SAVE_IT = "save a pipeline with albumentations.save(pipeline, FILE), or take a built-in one"
+MOST_BYTES, MOST_VALUES, MOST_DEPTH = 1 << 20, 100_000, 50  # limits for a file; pipelines have a few kilobytes
+_SAVE_IT = "save a pipeline with albumentations.save(pipeline, FILE), or use a built-in pipeline"
 
-# The flow of the study's deep_v3, as the recipe of that name has it on the device. "Warp" and "Erase" take the options
-# of albumentations' Affine and Erasing; `albumentations_v3` says in what they differ. Edges are black: border_mode 0.
-# Light is changed on floats, since on uint8 each change cuts off what is behind the point: a face gets 1% darker.
+# The augmentation of the study's deep_v3, which the recipe of that name has on the device. "Warp" and "Erase" take the
+# options of albumentations' Affine and Erasing; `albumentations_v3` documents the differences. border_mode 0: black
+# edges. Brightness and contrast are changed on floats, since uint8 truncates after each change: a face gets 1% darker.
 V3: dict[str, Any] = {
     "transform": {
         "__class_fullname__": "Compose",
@@ -71,9 +71,10 @@ BUILT_IN = {"v3": V3}
 
 @dataclass(frozen=True, eq=False)
 class AugmentFile:
-    """A pipeline's file. name: as a config names it, NAME@digits. where: for messages. content: what is in it.
+    """The file of a pipeline.
 
-    written: the bytes that the digits are of; nothing else gives a config the same name.
+    name: NAME@digits, as in a config. where: path or name of a built-in pipeline, for messages. content: the parsed
+    file. written: its bytes, which the digits are the hash of.
     """
 
     name: str
@@ -83,12 +84,12 @@ class AugmentFile:
 
     @property
     def file_name(self) -> str:
-        """What to call a copy of it; a built-in one has no file of its own."""
+        """Name for a copy of the file; that of a built-in pipeline is made from its name."""
         return f"{self.where}.json" if self.where in BUILT_IN else Path(self.where).name
 
 
 def text_of(content: dict[str, Any], yaml_wanted: bool = False) -> str:
-    """The text of a pipeline's file."""
+    """The text of a pipeline's file, JSON or YAML."""
     if not yaml_wanted:
         return json.dumps(content, indent=2) + "\n"
     import yaml
@@ -98,17 +99,20 @@ def text_of(content: dict[str, Any], yaml_wanted: bool = False) -> str:
 
 
 def open_file(typed: str) -> AugmentFile:
-    """The pipeline that `--augment typed` asks for: a built-in one by name, or a file.
+    """Read the pipeline of `--augment typed`, the name of a built-in pipeline or a file.
 
     Raises:
-        FerKitError: no such file, not a .json or .yaml that can be read, or not as albumentations writes it.
+        FerKitError: the file does not exist, is not readable JSON or YAML, or is not a pipeline of albumentations.
     """
     if typed in BUILT_IN:
         written = text_of(BUILT_IN[typed]).encode()
         return AugmentFile(_named(typed, written), typed, BUILT_IN[typed], written)
     path = Path(typed)
     if path.suffix.lower() not in SUFFIXES:
-        raise FerKitError(f"{typed}: allowed are a file {', '.join(SUFFIXES)} and {', '.join(BUILT_IN)}; {_SAVE_IT}")
+        raise FerKitError(
+            f"pipeline {typed}: allowed are files {', '.join(SUFFIXES)} and the built-in {', '.join(BUILT_IN)}; "
+            f"{_SAVE_IT}"
+        )
     try:
         written = atomic.read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
@@ -119,18 +123,18 @@ def open_file(typed: str) -> AugmentFile:
     _refuse_endless(path, content)
     transform = content.get("transform") if isinstance(content, dict) else None
     if not isinstance(transform, dict) or "__class_fullname__" not in transform:
-        raise FerKitError(f"{path}: no pipeline of albumentations (no 'transform' with a class); {_SAVE_IT}")
+        raise FerKitError(f"{path}: is not a pipeline of albumentations (no 'transform' with a class); {_SAVE_IT}")
     return AugmentFile(_named(path.stem, written), f"{path}", content, written)
 
 
 def in_place(recipe: TrainConfig, file: AugmentFile) -> TrainConfig:
-    """`recipe` with the pipeline in place of the recipe's own augmentation."""
+    """Replace the augmentation of `recipe` on the device by the pipeline."""
     nothing: dict[str, Any] = {name: TABLE[name].neutral for name in _replaced(recipe)}
     return dataclasses.replace(recipe, augment=file.name, **nothing)
 
 
-def told(recipe: TrainConfig, file: AugmentFile) -> str:
-    """What `in_place` changes, in one line."""
+def change_line(recipe: TrainConfig, file: AugmentFile) -> str:
+    """Describe the changes of `in_place` in one line."""
     given_up = [f"{name}={shown(getattr(recipe, name))}" for name in _replaced(recipe)]
     instead = f"instead of the recipe's {', '.join(given_up)}" if given_up else "and nothing on the device"
     return f"augment  {file.name}, {instead}"
@@ -146,14 +150,18 @@ def _named(stem: str, written: bytes) -> str:
     name = f"{stem}@{hashlib.sha256(written).hexdigest()[:16]}"
     if not NAMED_FILE.fullmatch(name):
         raise FerKitError(
-            f"--augment: '{stem}' cannot name a pipeline; call the file by letters, digits, '.', '_' and '-', a letter "
-            "or digit first"
+            f"pipeline '{stem}': cannot be a name in a config; rename the file; allowed are letters, digits, "
+            "'.', '_' and '-', with a letter or digit first"
         )
     return name
 
 
 def _refuse_endless(path: Path, content: Any) -> None:
-    """Raise FerKitError where aliases of YAML make a value contain itself, or billions of others."""
+    """Refuse content in which YAML aliases make a value contain itself, or billions of values.
+
+    Raises:
+        FerKitError: the content has too many values or is nested too deeply.
+    """
     level, values = [content], 0
     for _ in range(MOST_DEPTH):
         inside = (
@@ -168,9 +176,7 @@ def _refuse_endless(path: Path, content: Any) -> None:
             return
         if values >= MOST_VALUES:
             break
-    raise FerKitError(
-        f"{path}: more than {MOST_VALUES:,} values, or nested deeper than {MOST_DEPTH}, so no pipeline; {_SAVE_IT}"
-    )
+    raise FerKitError(f"{path}: has more than {MOST_VALUES:,} values or more than {MOST_DEPTH} levels; {_SAVE_IT}")
 
 
 def _parsed(path: Path, written: bytes) -> Any:
@@ -180,4 +186,4 @@ def _parsed(path: Path, written: bytes) -> Any:
     try:
         return json.loads(written) if kind == "JSON" else yaml.safe_load(written)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise FerKitError(f"{path}: no {kind} that can be read ({first_line(error)}); {_SAVE_IT}") from None
+        raise FerKitError(f"{path}: is not readable {kind} ({first_line(error)}); {_SAVE_IT}") from None

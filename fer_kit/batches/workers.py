@@ -1,4 +1,4 @@
-"""Batches of an epoch augmented by a pipeline of albumentations in worker processes; same interface as `epoch`."""
+"""Batches of an epoch, augmented by a pipeline of albumentations in worker processes; same interface as `epoch`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fer_kit.batches import epoch as batches
+from fer_kit.batches import epoch
 from fer_kit.batches.augment import normalise
 from fer_kit.batches.pipeline import Pipeline, Pixels
 from fer_kit.batches.pipeline_file import AugmentFile
@@ -20,38 +20,44 @@ from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, first_line
 
 Epoch = Callable[[Tensor, Tensor, TrainConfig, Generator, Tensor | None], Iterator[tuple[Tensor, Tensor]]]
-Order = tuple[list[int], list[int]]  # rows of a batch, and a seed for each
+Order = tuple[list[int], list[int]]  # rows of a batch, and a seed for each row
 
-MOST_WORKERS = 16  # by default; each is a process of some 300 MB where memory is not shared
-PREFETCH = 4  # batches that each worker may be ahead
+MOST_WORKERS = 16  # by default; a worker process takes about 300 MB if memory is not shared
+PREFETCH = 4  # batches that each worker prepares ahead
 
 
 def epochs_of(file: AugmentFile | None, workers: int | None, face: NDArray[np.uint8]) -> Epoch:
-    """The source of a run's batches: `batches.epoch`, or the same through the pipeline of `file`.
+    """The function that yields the batches of an epoch: `epoch.epoch`, or `UserBatches.epoch` with the pipeline.
 
-    face: uint8 (48, 48), which the pipeline is tried on.
+    Args:
+        file: the pipeline; None to augment on the device.
+        workers: number of worker processes; None for the default.
+        face: uint8 (48, 48), a face to test the pipeline on.
 
     Raises:
-        FerKitError: the pipeline does not work.
+        FerKitError: the pipeline fails.
     """
     if file is None:
-        return batches.epoch
+        return epoch.epoch
     pipeline = Pipeline(file)
     pipeline.try_on(face)
     return UserBatches(pipeline, default_workers() if workers is None else workers).epoch
 
 
 def default_workers() -> int:
-    """The number of cores that this process may use, at most `MOST_WORKERS`."""
+    """Number of cores that this process may use, at most `MOST_WORKERS`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_WORKERS)
 
 
 class UserBatches:
-    """Feeds epochs of the same images through a pipeline. workers: processes; with 0 it runs in this one.
+    """Augment epochs of the same images by a pipeline.
 
-    Every row of every epoch has a seed of its own, drawn from the epoch's generator: the pixels are the same whatever
-    the number of workers, and after --resume.
+    Each row of each epoch has its own seed, drawn from the generator of the epoch. So the pixels do not depend on the
+    number of workers, and are the same after --resume.
+
+    Args:
+        workers: number of worker processes; with 0 the pipeline runs in this process.
     """
 
     def __init__(self, pipeline: Pipeline, workers: int) -> None:
@@ -62,16 +68,16 @@ class UserBatches:
     def epoch(
         self, images: Tensor, labels: Tensor, config: TrainConfig, rng: Generator, targets: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of one epoch, as `batches.epoch` gives them; other images than before start the workers anew.
+        """Yield the batches of one epoch like `epoch.epoch`; other images than before restart the workers.
 
         Raises:
             FerKitError: the pipeline fails on an image, or a worker was killed.
         """
-        rows = batches.draw_rows(labels, config.sampler, rng)
+        rows = epoch.draw_rows(labels, config.sampler, rng)
         seeds = torch.randint(2**62, (len(rows),), generator=rng, device=rng.device)
-        count = batches.count(len(rows), config.batch_size)
+        count = epoch.count(len(rows), config.batch_size)
         parts = rows.tensor_split(count)
-        listed = (part.cpu().tensor_split(count) for part in (rows, seeds))  # from a GPU in two copies
+        listed = (part.cpu().tensor_split(count) for part in (rows, seeds))  # two copies from a GPU, not two a batch
         self.orders.now = [(p.tolist(), s.tolist()) for p, s in zip(*listed, strict=True)]
         for picked, pixels in zip(parts, self._made(images), strict=True):
             x = moved(torch.from_numpy(pixels)[:, None], images.device)  # (B, 1, 48, 48)
@@ -82,7 +88,11 @@ class UserBatches:
             )
 
     def _made(self, images: Tensor) -> Iterator[Pixels]:
-        """The batches that the workers return."""
+        """Yield the batches that the workers return.
+
+        Raises:
+            FerKitError: the pipeline fails on an image, or a worker was killed.
+        """
         try:
             for pixels in self._loader(images):
                 if isinstance(pixels, str):
@@ -92,35 +102,35 @@ class UserBatches:
             if "DataLoader worker" not in str(error):
                 raise
             raise FerKitError(
-                f"a worker of --augment is gone ({first_line(error)}); go on with --resume, and with fewer "
-                "--workers where memory is short"
+                f"a worker of --augment was killed ({first_line(error)}); continue with --resume, and use fewer "
+                "--workers if memory is short"
             ) from None
 
     def _loader(self, images: Tensor) -> DataLoader[Any]:
-        """The workers, started by the first epoch and kept."""
+        """The loader with its workers, which the first epoch starts and later epochs reuse."""
         if self.images is not images:
             self.images = images
             self.loader: DataLoader[Any] = DataLoader(
                 Augmented(images.cpu().numpy(), self.pipeline),
-                batch_size=None,  # the orders are whole batches
+                batch_size=None,  # an order is a whole batch
                 collate_fn=as_it_is,
                 sampler=self.orders,
                 num_workers=self.workers,
                 prefetch_factor=PREFETCH if self.workers else None,
                 persistent_workers=self.workers > 0,
                 worker_init_fn=one_thread,
-                generator=Generator(),  # its draws for workers' seeds must not move those of dropout
+                generator=Generator(),  # drawing the workers' seeds must not change the random numbers of dropout
             )
         return self.loader
 
 
 def moved(x: Tensor, device: torch.device) -> Tensor:
-    """`x` on the device; to a GPU from pinned memory, so that nothing waits for the copy."""
+    """Copy `x` to the device; to a GPU from pinned memory, so that the copy is asynchronous."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
 
 
 class Orders(Sampler[Order]):
-    """The batches that the workers make in this epoch."""
+    """The batches of this epoch, as rows and seeds for the workers."""
 
     def __init__(self) -> None:
         self.now: list[Order] = []
@@ -133,7 +143,7 @@ class Orders(Sampler[Order]):
 
 
 class Augmented(Dataset[Pixels | str]):
-    """Batches by order: uint8 or float32 (B, 48, 48), or in one line why there is none."""
+    """Batches by order: uint8 or float32 (B, 48, 48), or an error message of one line."""
 
     def __init__(self, images: NDArray[np.uint8], pipeline: Pipeline) -> None:
         self.images, self.pipeline = images, pipeline
@@ -141,7 +151,7 @@ class Augmented(Dataset[Pixels | str]):
     def __getitem__(self, order: Order) -> Pixels | str:
         try:
             made = [self.pipeline(self.images[row], seed) for row, seed in zip(*order, strict=True)]
-        except FerKitError as error:  # as an exception it would reach the user with a worker's whole traceback
+        except FerKitError as error:  # an exception would reach the user with the whole traceback of the worker
             return str(error)
         if len({pixels.dtype for pixels in made}) > 1:
             made = [pixels if pixels.dtype == np.float32 else pixels / np.float32(255) for pixels in made]
@@ -149,12 +159,12 @@ class Augmented(Dataset[Pixels | str]):
 
 
 def as_it_is(batch: Any) -> Any:
-    """Arrays go through a pipe; tensors would need shared memory, which containers often have little of."""
+    """Return the batch as arrays, which go through a pipe; tensors need shared memory, often small in containers."""
     return batch
 
 
 def one_thread(worker: int) -> None:
-    """Let a worker use one core."""
+    """Limit a worker to one core."""
     import cv2
 
     cv2.setNumThreads(0)

@@ -1,4 +1,4 @@
-"""Which rows one fold's run trains on, watches while it trains, and predicts at the end."""
+"""The rows that the training of one fold trains on, watches, and predicts at the end."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Positions of train rows, int64 and ascending: no row, and no twin group, is in two of the three.
+    """Positions of rows of train.csv, int64 and ascending. The three parts share no row and no twin group.
 
-    train: rows to learn from. watch: taken from the other folds for early stopping and plateau schedules, empty if the
-    config needs no watched rows. out: the rows of the fold, which get out-of-fold predictions.
+    train: rows to train on. watch: rows of the other folds for early stopping and plateau schedules; empty if the
+    config needs no watched rows. out: held-out rows of the fold, which get out-of-fold predictions.
     """
 
     train: Ints
@@ -47,13 +47,13 @@ def split(folds: Folds, fold: Fold, config: TrainConfig) -> Split:
         of, way = (f" of limit_rows={config.limit_rows}", "a larger one") if config.limit_rows else ("", "fewer folds")
         raise FerKitError(
             f"{in_words(fold)} leaves {len(rest)} rows{of} to train on, fewer than one batch of {config.batch_size};"
-            f" take {way} or --set batch_size=…"
+            f" use {way} or a smaller batch_size"
         )
     return Split(rest, watch, out)
 
 
 def draw_groups(groups: Ints, share: float, seed: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Whole groups drawn at random until they hold `share` of the rows: a mask (N,)."""
+    """Draw whole groups at random, up to `share` of the rows; returns a mask bool (N,)."""
     numbers, sizes = np.unique(groups, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(numbers))
     taken = numbers[order[np.cumsum(sizes[order]) <= share * len(groups)]]

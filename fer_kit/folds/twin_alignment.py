@@ -1,9 +1,9 @@
-"""How alike two images are once one is laid over the other. Needs OpenCV.
+"""Similarity of two images after one image is aligned with the other. Needs OpenCV.
 
-Alignment is affine, by maximising the enhanced correlation coefficient (Evangelidis and Psarakis, 2008:
-`cv2.findTransformECC`) from the best plain shift. It sees brightness and contrast evened out over some six
-pixels; the verdict looks at two pixels, where wrinkles, hair and noise differ between strangers whose
-faces, hair and light agree.
+The alignment is an affine map that maximises the enhanced correlation coefficient (Evangelidis and Psarakis, 2008:
+`cv2.findTransformECC`), starting from the best shift. For the alignment brightness and contrast are normalised at a
+scale of six pixels; for the similarity at a scale of two pixels, where wrinkles, hair and noise differ between
+different people whose faces, hair and light look alike.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Floats = NDArray[np.float32]
 
 COARSE_SIGMA_PX, COARSE_BLUR_PX = 6.0, 1.0
 FINE_SIGMA_PX, FINE_BLUR_PX = 2.0, 0.7
-CONTRAST_FLOOR = 4.0  # grey levels: weaker texture than this is noise and stays weak
-SHIFT_PX = 8  # largest plain shift tried as a start
+CONTRAST_FLOOR = 4.0  # grey levels: weaker texture is noise and is not amplified
+SHIFT_PX = 8  # largest shift tried as a start of the alignment
 ITERATIONS, PRECISION = 25, 1e-4
-OVERLAP_PX = 900  # of 2,304
-AREA_RATIO = (0.4, 2.5)  # determinant of the affine map
-CHUNK = 64  # pairs handed to a thread at once
-UNALIGNED = -1.0
-NO_BLUR = 1  # size of OpenCV's own smoothing before alignment
+OVERLAP_PX = 900  # least overlap, of 2,304 pixels
+AREA_RATIO = (0.4, 2.5)  # allowed determinants of the affine map
+CHUNK = 64  # pairs that a thread processes at once
+UNALIGNED = -1.0  # similarity of pairs that cannot be aligned
+NO_BLUR = 1  # size of OpenCV's smoothing before the alignment; 1 = none
 
 
 def available() -> bool:
-    """Whether OpenCV can be imported."""
+    """True if OpenCV can be imported."""
     try:
         import cv2  # noqa: F401
     except ImportError:
@@ -46,12 +46,17 @@ def available() -> bool:
 def similarities(
     images: Images, pairs: Ints, pool: Executor, mirror: bool = False, done: Callable[[int], object] = lambda n: None
 ) -> Floats:
-    """Correlation of each pair, (P,) in −1 … 1, after the second image is aligned with the first.
+    """Correlation of each pair, float32 (P,) from −1 to 1, after the second image is aligned with the first image.
 
-    pairs: int64 (P, 2), positions in `images`; mirror: flip the second image left to right first
-    done: called with the number of pairs that have just been finished
+    Args:
+        images: uint8 (N, 48, 48).
+        pairs: int64 (P, 2), positions in `images`.
+        pool: threads that compute the pairs.
+        mirror: flip the second image left to right before the alignment.
+        done: called with the number of pairs that have just been finished.
 
-    Pairs that cannot be aligned, overlap on less than 900 pixels or differ over 2.5 times in area get −1.
+    A pair gets −1 if the images cannot be aligned, overlap on fewer than 900 pixels, or differ in area by a factor of
+    more than 2.5.
     """
     import cv2
 
@@ -75,7 +80,7 @@ def similarities(
     lock = threading.Lock()
     chunks = [where[start : start + CHUNK] for start in range(0, len(where), CHUNK)]
     before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the pairs are spread over threads, not the work inside each
+    cv2.setNumThreads(1)  # each thread of `pool` computes whole pairs
     try:
         return np.concatenate([np.empty(0, np.float32), *pool.map(some, chunks)])
     finally:
@@ -92,7 +97,7 @@ def _similarity(still: Floats, moving: Floats, still_detail: Floats, moving_deta
     everywhere = np.full(still.shape, 255, np.uint8)
     try:
         _, warp = cv2.findTransformECC(still, moving, start, cv2.MOTION_AFFINE, stop, everywhere, NO_BLUR)
-    except cv2.error:  # how OpenCV says that the iteration diverged: these two have nothing to align
+    except cv2.error:  # the iteration diverged: the two images have nothing in common
         return UNALIGNED
     area = warp[0, 0] * warp[1, 1] - warp[0, 1] * warp[1, 0]
     if not AREA_RATIO[0] < area < AREA_RATIO[1]:
@@ -107,14 +112,14 @@ def _similarity(still: Floats, moving: Floats, still_detail: Floats, moving_deta
 
 
 def correlation(one: Floats, two: Floats) -> float:
-    """Pearson's correlation of two vectors of equal length; 0 where one of them is constant."""
+    """Pearson's correlation of two vectors of equal length; 0 if a vector is constant."""
     one, two = one - one.mean(), two - two.mean()
     scale = float(np.sqrt((one @ one) * (two @ two)))
     return float(one @ two) / scale if scale > 0 else 0.0
 
 
 def _evened(images: Images, sigma_px: float, blur_px: float) -> Floats:
-    """Local mean taken away, local contrast divided out, float32 (N, 48, 48)."""
+    """Subtract the local mean and divide by the local contrast, float32 (N, 48, 48)."""
     import cv2
 
     out = np.empty(images.shape, np.float32)

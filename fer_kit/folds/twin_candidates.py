@@ -1,7 +1,7 @@
-"""Which pairs of images are worth aligning: those whose pooled edge orientations resemble each other.
+"""Find pairs of images that are worth aligning, by their pooled edge orientations. Needs numpy alone.
 
-Soft orientation maps (eight bins of the doubled angle, square-root magnitude) pooled over a coarse grid,
-projected on their principal axes with variances partly evened out, as unit vectors. Needs numpy alone.
+An image is described by soft orientation maps (eight bins of the doubled angle, square-root magnitude), pooled over a
+coarse grid, projected on their principal axes with partly equalised variances, and scaled to unit length.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ BINS = 8
 GRID = 4
 POOL_SIGMA_PX = 8.0
 AXES = 96
-EVENING = 0.45  # each axis is divided by variance^.45: 0 keeps its share, .5 evens all out
-SCALE = 2048  # unit vectors are stored as whole numbers of 1/2048
-CHUNK = 32  # images described at once: their maps fit into a core's cache
-BLOCK = 512  # rows of the similarity matrix held at once, and
-TILE = 1024  # columns: 2 MB, which stay in the cache between the product and the comparison, at half the time
-FEW = 32  # images whose pairs are all worth aligning
+EVENING = 0.45  # each axis is divided by variance^.45: 0 = unchanged, .5 = all axes have equal variance
+SCALE = 2048  # unit vectors are stored as integers in units of 1/2048
+CHUNK = 32  # images described at once; their maps fit into the cache of a core
+# Rows and columns of the similarity matrix that are computed at once: 2 MB, which stay in the cache between product
+# and comparison and halve the time.
+BLOCK, TILE = 512, 1024
+FEW = 32  # with at most this many images, all pairs are aligned
 MOST_PER_IMAGE = 50  # candidate pairs; FER2013 has 0.7 an image, and groups over 100 images are refused anyway
-# Candidates worth the time. Pairs of strangers that resemble each other grow with the square of the images, pairs of
-# the same photo with the images, and are the most alike. FER2013 has 0.7 and 0.05 an image: none is left out there.
+# Candidates that are aligned, per image. The number of similar pairs of different photos grows with the square of the
+# number of images; the number of pairs of the same photo grows linearly, and these are the most similar. FER2013 has
+# 0.7 and 0.05 candidates per image, so no candidate is left out.
 ALIGNED_PER_IMAGE, MIRRORED_PER_IMAGE = 1.0, 0.1
-ALWAYS_ALIGNED = 10_000  # pairs, however few the images are
-SMALL_SIDE = 16  # pixels, for brightness
+ALWAYS_ALIGNED = 10_000  # pairs that are aligned even if there are few images
+SMALL_SIDE = 16  # pixels, for the comparison of brightness
 
 
 def describe(images: Images, pool: Executor) -> Floats:
-    """Pooled orientation maps, (N, BINS, GRID, GRID), each image's as a unit vector."""
+    """Pooled orientation maps of images uint8 (N, 48, 48), as unit vectors: float32 (N, BINS, GRID, GRID)."""
     chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
     return np.concatenate(list(pool.map(_describe, chunks)))
 
@@ -65,7 +67,7 @@ def _describe(images: Images) -> Floats:
 
 
 def _window(side_px: int) -> Floats:
-    """Gaussian weights of each pixel column in each grid cell, (GRID, side_px), rows summing to 1."""
+    """Gaussian weights of each pixel column in each grid cell, (GRID, side_px); each row sums to 1."""
     centres = (np.arange(GRID) + 0.5) * side_px / GRID - 0.5
     weights = np.exp(-0.5 * ((np.arange(side_px) - centres[:, None]) / POOL_SIGMA_PX) ** 2)
     window: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -73,15 +75,15 @@ def _window(side_px: int) -> Floats:
 
 
 def mirrored(descriptions: Floats) -> Floats:
-    """The descriptions of the images flipped left to right: angles change sign, columns change order."""
+    """Descriptions of the images flipped left to right: angles change sign, columns are reversed."""
     return descriptions[:, -np.arange(BINS) % BINS, :, ::-1]
 
 
 def embedding(descriptions: Floats, axes: int = AXES) -> Callable[[Floats], Floats]:
-    """The projection that `descriptions` (N, BINS, GRID, GRID) call for: a function from such an array to (N, axes).
+    """Fit a projection to `descriptions` (N, BINS, GRID, GRID); returns a function from such an array to (N, axes).
 
-    Vectors have length SCALE and whole-number entries, so that their products are exact in float32
-    whatever the order of summation: the same candidates on every machine and any number of threads.
+    The projected vectors have length SCALE and integer entries, so their products are exact in float32 for any order of
+    summation. The candidates are therefore the same on every machine and for any number of threads.
     """
     flat = descriptions.reshape(len(descriptions), -1).astype(np.float64)
     mean = flat.mean(axis=0)
@@ -100,10 +102,10 @@ def embedding(descriptions: Floats, axes: int = AXES) -> Callable[[Floats], Floa
 
 @dataclass(frozen=True, eq=False)
 class Near:
-    """Pairs i < j of images that resemble each other.
+    """Pairs i < j of similar images.
 
-    pairs: int64 (P, 2), in order; cosines: float32 (P,)
-    least: every pair of this cosine or more is among them; left_out: pairs below that would have been near enough
+    pairs: int64 (P, 2), in ascending order. cosines: float32 (P,). least: all pairs with at least this cosine are
+    included. left_out: number of pairs above the requested cosine that `most_alike` left out.
     """
 
     pairs: Ints
@@ -112,7 +114,7 @@ class Near:
     left_out: int = 0
 
     def most_alike(self, count: int) -> Near:
-        """At least `count` of the pairs, as many as are equally alike, chosen by their cosines alone."""
+        """The `count` pairs with the largest cosines, and all pairs with the same cosine as the last of these."""
         if len(self.pairs) <= count:
             return self
         least = np.partition(self.cosines, -count)[-count]
@@ -121,11 +123,15 @@ class Near:
 
 
 def worth_aligning(descriptions: Floats, upright: float, flipped: float) -> tuple[Near, Near]:
-    """Pairs i < j that may be the same photo, and pairs that may be once j is mirrored.
+    """Pairs i < j that may show the same photo, and pairs that may show the same photo after j is mirrored.
 
-    upright, flipped: least cosines, which rise where so many pairs reach them that one an image (one in ten of those
-    mirrored) is enough. Few images span few axes, on which nothing resembles anything: they get fewer axes, and up to
-    32 images are all paired with each other.
+    Args:
+        descriptions: float32 (N, BINS, GRID, GRID).
+        upright, flipped: least cosines of the two kinds of pairs. If too many pairs reach them, only the most similar
+            pairs are kept: about one per image, and one per ten images for mirrored pairs.
+
+    Few images span few axes, on which vectors of different photos are almost orthogonal. So few images get fewer axes,
+    and up to 32 images are all paired with each other.
     """
     count = len(descriptions)
     if count <= FEW:
@@ -146,10 +152,10 @@ def worth_aligning(descriptions: Floats, upright: float, flipped: float) -> tupl
 def near_pairs(rows: Floats, columns: Floats, least: float) -> Near:
     """Pairs i < j with cosine(rows[i], columns[j]) ≥ `least`.
 
-    rows, columns: what `embedding` gives, (N, A) both
+    rows, columns: results of `embedding`, both float32 (N, A).
 
     Raises:
-        FerKitError: more than 50 N pairs.
+        FerKitError: there are more than 50 N pairs.
     """
     threshold = np.float32(least * SCALE * SCALE)
     found, products, count = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)], 0
@@ -160,17 +166,17 @@ def near_pairs(rows: Floats, columns: Floats, least: float) -> Near:
         count += len(pairs)
         if count > MOST_PER_IMAGE * len(rows):
             raise FerKitError(
-                f"over {MOST_PER_IMAGE} pairs for each of {len(rows):,} images look like the same photo: these are too"
-                " alike to tell twins apart; use --method exact"
+                f"more than {MOST_PER_IMAGE} pairs per image (of {len(rows):,} images) look like the same photo; the "
+                "images are too similar to find twins; use --method exact"
             )
     return Near(np.concatenate(found), np.concatenate(products) / np.float32(SCALE * SCALE), least)
 
 
 def _near_in_block(rows: Floats, columns: Floats, start: int, threshold: np.float32) -> tuple[Ints, Floats]:
-    """The pairs of `near_pairs` whose first is one of the `BLOCK` rows from `start` on, (P, 2), and products, (P,)."""
+    """The pairs of `near_pairs` whose first row is in the block that begins at `start`: (P, 2), and products (P,)."""
     block, found, alike = rows[start : start + BLOCK], [], []
     for left in range(start, len(columns), TILE):
-        products = block @ columns[left : left + TILE].T  # (BLOCK, TILE), both maybe fewer
+        products = block @ columns[left : left + TILE].T  # (BLOCK, TILE), smaller at the ends
         where = np.flatnonzero(products >= threshold)
         first, second = np.divmod(where, products.shape[1])
         first, second = first + start, second + left
@@ -178,12 +184,12 @@ def _near_in_block(rows: Floats, columns: Floats, start: int, threshold: np.floa
         found.append(np.stack([first[above], second[above]], axis=1))
         alike.append(products.ravel()[where[above]])
     pairs = np.concatenate(found)
-    order = np.argsort(pairs[:, 0], kind="stable")  # tiles came in the order of their columns
+    order = np.argsort(pairs[:, 0], kind="stable")  # stable, since the tiles are in the order of their columns
     return pairs[order], np.concatenate(alike)[order]
 
 
 def brightness_correlations(images: Images, pairs: Ints) -> Floats:
-    """Pearson's correlation of each pair's images reduced to 16×16, (P,)."""
+    """Pearson's correlation of the two images of each pair, reduced to 16×16 pixels: float32 (P,)."""
     step = images.shape[1] // SMALL_SIDE
     small = images.reshape(len(images), SMALL_SIDE, step, SMALL_SIDE, step).mean(axis=(2, 4), dtype=np.float32)
     flat = small.reshape(len(images), -1)

@@ -1,13 +1,14 @@
-"""Twins: images that come from the same source photo, found from the pixels alone.
+"""Find twins, images that come from the same source photo, by their pixels.
 
-28% of FER2013's train rows share their photo with another train row, in another crop, contrast or with a
-watermark. Rows that share a photo must share a fold, or out-of-fold scores flatter every network that
-memorises.
+28% of FER2013's train rows share their photo with another train row, in another crop or contrast, or with a watermark.
+Rows that share a photo must be in the same fold. Otherwise out-of-fold scores are too high for networks that memorise
+photos.
 
-    aligned    copies, then pairs with similar edges that correlate in fine detail once aligned (needs OpenCV)
-    unaligned  copies, then pairs whose edges and brightness agree as they lie: as safe, finds half the pairs
-    exact      copies of the same pixels alone
-    none       no search: every image stands alone (plain folds, to measure what twins do to a score)
+    aligned    exact copies, and pairs with similar edges that correlate in fine detail after alignment (needs OpenCV)
+    unaligned  exact copies, and pairs with similar edges and brightness without alignment; as few false pairs as
+               aligned, finds half the pairs
+    exact      exact copies only
+    none       no search: each image is a group of its own (to measure the effect of twins on a score)
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ Images = NDArray[np.uint8]  # (N, 48, 48)
 Ints = NDArray[np.int64]
 
 METHODS = ("auto", "aligned", "unaligned", "exact", "none")
-FLAT_STD = 5.0  # grey levels; an image with less contrast matches everything and shows no photo
+FLAT_STD = 5.0  # grey levels; an image with less contrast shows no photo and is similar to all images
 GROUP_LIMIT = 100  # images; the largest true group of FER2013 has 36
 
-# Chosen by looking at pairs of FER2013: tests/benchmarks/records/bench_folds.json
-CANDIDATE_COSINE = 0.53  # .60 finds 92% as many pairs in half the time
+# Chosen by inspecting pairs of FER2013: tests/benchmarks/records/bench_folds.json
+CANDIDATE_COSINE = 0.53  # 0.60 finds 92% of the pairs in half the time
 MIRRORED_CANDIDATE_COSINE = 0.62
-SAME_PHOTO = 0.78  # correlation: of the pairs at .75 to .78 a tenth are wrong, to .81 one in 20, above none seen
-MIRRORED_SAME_PHOTO = 0.83  # stricter: a near-symmetric face resembles its mirror image
+SAME_PHOTO = 0.78  # correlation; false pairs: one in 10 from 0.75 to 0.78, one in 20 from 0.78 to 0.81, none above
+MIRRORED_SAME_PHOTO = 0.83  # higher, since a nearly symmetric face resembles its mirror image
 UNALIGNED_COSINE = 0.80
-UNALIGNED_BRIGHTNESS = 0.80  # correlation on 16×16; with the cosine 0.2% of the pairs fail when aligned
+UNALIGNED_BRIGHTNESS = 0.80  # correlation at 16×16 pixels; with the cosine, 0.2% of the pairs fail the alignment
 
 
 @dataclass(frozen=True, eq=False)
 class Twins:
-    """Which images belong together, and how that was found.
+    """Groups of twins, and a record of the search.
 
-    groups: int64 (N,), 0, 1, 2 … in order of first appearance; a group of one is an image without twin
-    pairs: int64 (P, 2), rows joined because they look alike; of rows with the same pixels only the first counts
-    method, thresholds, counts: for the record; the same images always give the same
-    seconds: time by the clock and of the processor, for each stage
+    groups: int64 (N,), numbered 0, 1, 2 … in order of first appearance; an image without a twin is a group of one.
+    pairs: int64 (P, 2), rows that were joined because they look alike; rows with equal pixels appear as the first of
+    these rows. method, thresholds, counts: record of the search, the same for the same images. seconds: wall-clock time
+    and processor time of each stage.
     """
 
     groups: Ints
@@ -66,7 +67,7 @@ class Twins:
 
 @dataclass(frozen=True)
 class _Notes:
-    """What a search writes down on its way."""
+    """Thresholds, counts and times that a search records."""
 
     thresholds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -80,15 +81,20 @@ class _Notes:
 
 
 def find(images: Images, method: str = "auto", threads: int | None = None, progress: bool = False) -> Twins:
-    """Group the twins among `images`, uint8 (N, 48, 48).
+    """Group the twins among `images`.
 
-    "auto" is "aligned" where OpenCV is installed, else "unaligned". The partition depends on the set of
-    images alone: not on their order, nor on the number of threads. Images with a standard deviation under
-    5 grey levels stay alone even where they are identical: they do not share a photo, they lack one, and
-    their labels are independent draws.
+    The groups depend on the set of images alone, not on their order or on the number of threads. Images with a standard
+    deviation under 5 grey levels are groups of one even if they are identical: they show no photo, so their labels are
+    independent.
+
+    Args:
+        images: uint8 (N, 48, 48).
+        method: one of `METHODS`; "auto" is "aligned" if OpenCV is installed, else "unaligned".
+        threads: number of threads; default: the number of cores.
+        progress: show a progress bar even if stderr is not a terminal.
 
     Raises:
-        FerKitError: an unknown method, "aligned" without OpenCV, or a group of more than 100 images.
+        FerKitError: the method is unknown, "aligned" is used without OpenCV, or a group has more than 100 images.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -100,7 +106,7 @@ def find(images: Images, method: str = "auto", threads: int | None = None, progr
         flat = is_flat(images)
         solid = np.flatnonzero(~flat)
         _, first, picture_of = np.unique(content_keys(images[solid]), return_index=True, return_inverse=True)
-        pictures = images[solid[first]]  # one of each, in an order that depends on content alone
+        pictures = images[solid[first]]  # one of each content, in an order that depends on the content alone
     notes.counts.update(images=len(images), flat=int(flat.sum()), exact_copies=len(solid) - len(first))
     pairs = np.empty((0, 2), np.int64)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
@@ -118,10 +124,10 @@ def find(images: Images, method: str = "auto", threads: int | None = None, progr
 
 
 def chosen(method: str) -> str:
-    """The method that `method` stands for on this machine.
+    """The method that will be used on this machine: "auto" is replaced.
 
     Raises:
-        FerKitError: an unknown method, or "aligned" without OpenCV.
+        FerKitError: the method is unknown, or "aligned" is used without OpenCV.
     """
     if method not in METHODS:
         raise FerKitError(f"method {method!r} must be one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}")
@@ -133,7 +139,7 @@ def chosen(method: str) -> str:
 
 
 def _aligned(pictures: Images, pool: Executor, progress: bool, notes: _Notes) -> Ints:
-    """Pairs of `pictures` that are the same photo once laid over each other, int64 (P, 2)."""
+    """Pairs of `pictures` that show the same photo after alignment, int64 (P, 2)."""
     from tqdm import tqdm
 
     with notes.timed("describe"):
@@ -141,7 +147,7 @@ def _aligned(pictures: Images, pool: Executor, progress: bool, notes: _Notes) ->
     with notes.timed("candidates"):
         near, near_mirrored = twin_candidates.worth_aligning(descriptions, CANDIDATE_COSINE, MIRRORED_CANDIDATE_COSINE)
     upright, mirrored = near.pairs, near_mirrored.pairs
-    off = None if progress else True  # None: off where stderr is no terminal
+    off = None if progress else True  # None: tqdm shows the bar only if stderr is a terminal
     with tqdm(total=len(upright) + len(mirrored), desc="aligning pairs", unit="pair", disable=off) as bar:
         with notes.timed("align"):
             alike = twin_alignment.similarities(pictures, upright, pool, done=bar.update)
@@ -166,7 +172,7 @@ def _aligned(pictures: Images, pool: Executor, progress: bool, notes: _Notes) ->
 
 
 def _unaligned(pictures: Images, pool: Executor, notes: _Notes) -> Ints:
-    """Pairs of `pictures` whose edges and brightness agree as they lie, int64 (P, 2)."""
+    """Pairs of `pictures` with similar edges and brightness without alignment, int64 (P, 2)."""
     with notes.timed("describe"):
         descriptions = twin_candidates.describe(pictures, pool)
     with notes.timed("candidates"):
@@ -179,8 +185,8 @@ def _unaligned(pictures: Images, pool: Executor, notes: _Notes) -> Ints:
 
 
 def is_flat(images: Images) -> NDArray[np.bool_]:
-    """Which images show nothing: standard deviation under 5 grey levels, (N,)."""
-    # whole-number sums: the verdict must not hang on rounding, nor on where in the array an image stands
+    """Mask bool (N,) of images without content: their standard deviation is under 5 grey levels."""
+    # Integer sums, so that the result does not depend on rounding or on the position of an image in the array.
     values = images.reshape(len(images), PIXELS)
     total = values.sum(axis=1, dtype=np.int64)
     squares = np.einsum("ij,ij->i", values, values, dtype=np.int64)
@@ -189,32 +195,36 @@ def is_flat(images: Images) -> NDArray[np.bool_]:
 
 
 def content_keys(images: Images) -> NDArray[np.bytes_]:
-    """A hash of each image's pixels, (N,) of 32 hex digits: equal for equal images, whatever their positions."""
+    """Hash of the pixels of each image, (N,) with 32 hex digits; equal images have equal hashes."""
     return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images], "S32")
 
 
 def by_first_appearance(groups: Ints) -> Ints:
-    """The same partition with its groups numbered 0, 1, 2 … in order of first appearance, (N,)."""
+    """Renumber groups (N,) as 0, 1, 2 … in order of first appearance."""
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     numbers: Ints = np.argsort(np.argsort(first))[inverse]
     return numbers
 
 
 def check_sizes(groups: Ints, method: str) -> None:
-    """Raise FerKitError where a group has more than 100 images: strangers were chained together, or copied in."""
+    """Refuse groups of more than 100 images: these are chains of different photos, or copies added to the data.
+
+    Raises:
+        FerKitError: a group has more than 100 images.
+    """
     sizes = np.bincount(groups, minlength=1)
     if sizes.max() <= GROUP_LIMIT:
         return
     rows = np.flatnonzero(groups == sizes.argmax())
     way_out = "remove the copies from the data" if method == "exact" else "remove mass copies or try --method exact"
     raise FerKitError(
-        f"{len(rows):,} images (rows {rows[0]}, {rows[1]}, {rows[2]} … of train and test counted through) form one twin"
-        f" group, over the limit of {GROUP_LIMIT}: look at them, then {way_out}"
+        f"{len(rows):,} images form one twin group, over the limit of {GROUP_LIMIT} (rows {rows[0]}, {rows[1]}, "
+        f"{rows[2]} …, train rows first, then test rows); look at them, then {way_out}"
     )
 
 
 def _connected(count: int, pairs: Ints) -> Ints:
-    """The component of each of `count` nodes, int64 (count,)."""
+    """Connected component of each of `count` nodes, int64 (count,); `pairs` int64 (P, 2) are the edges."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -1,10 +1,10 @@
-"""A synthetic competition: files, proportions and faults of the real one, in seconds and without a download.
+"""Draw a synthetic competition with the files, class proportions and faults of the real data, without a download.
 
     python -m fer_kit.synthetic DIR
 
-The faces come from `fer_kit.synthetic.faces`. The faults of the real data are planted in known places:
-wrong labels, twins (the same photo again, see `fer_kit.synthetic.near_copies`), twins that disagree on the label, twins
-across train and test, flat images, 16 Happy to one Disgust.
+`fer_kit.synthetic.faces` draws the faces. The faults of the real data are in known rows: wrong labels, twins (copies of
+a photo, see `fer_kit.synthetic.near_copies`), twins with different labels, twins across train and test, flat images,
+and 16 Happy to one Disgust.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ TWIN_KINDS = near_copies.KINDS
 RECORD = "synthetic.json"
 
 _LIMITS = {"rows": (100, 200_000), "test-rows": (20, 200_000), "seed": (0, 2**63 - 1)}
-_TRAIN_COUNTS = (3995, 436, 4097, 7215, 4830, 3171, 4965)  # the real train.csv's, in label order
-_COPIES_FRAC = 0.14  # of the rows are copies: with their sources a quarter of all, as in the real data
-_WRONG_FRAC = 0.06
-# A cycle of kinds, so that each has its fixed share from a few dozen twins on.
-_KIND_CYCLE = np.array([0, 2, 3, 0, 4, 1, 2, 3, 0, 2, 4, 0, 3, 2, 0, 1, 2, 4, 3, 0])  # into TWIN_KINDS
-_DISAGREE_EVERY = 9  # twins; shares no factor with the cycle's 20, so that every kind has its turn
+_TRAIN_COUNTS = (3995, 436, 4097, 7215, 4830, 3171, 4965)  # rows of each class in the real train.csv, in label order
+_COPIES_FRAC = 0.14  # share of rows that are copies; with their sources they are a quarter of all rows, as in FER2013
+_WRONG_FRAC = 0.06  # share of rows with a wrong label
+# Indices of TWIN_KINDS. The cycle gives each kind a fixed share, even of a few dozen twins.
+_KIND_CYCLE = np.array([0, 2, 3, 0, 4, 1, 2, 3, 0, 2, 4, 0, 3, 2, 0, 1, 2, 4, 3, 0])
+_DISAGREE_EVERY = 9  # twins; has no common factor with the 20 of the cycle, so that all kinds occur
 _CSV_NAMES = ("train.csv", "test.csv", "icml_face_data.csv", "fer2013.csv")
 
 
@@ -42,20 +42,20 @@ _CSV_NAMES = ("train.csv", "test.csv", "icml_face_data.csv", "fer2013.csv")
 class SyntheticCompetition:
     """A synthetic competition with the true labels.
 
-    N train rows and M test rows. Rows of both are numbered together: train 0 … N−1, test N … N+M−1.
+    N train rows and M test rows are numbered together: train 0 … N−1, test N … N+M−1.
 
     Attributes:
-        seed: what `draw` was given.
+        seed: the seed of `draw`.
         train_images: uint8 (N, 48, 48).
-        train_labels: int64 (N,), as written to the files, some of them wrong.
+        train_labels: int64 (N,), as in the files; some are wrong.
         train_truth: int64 (N,), the expressions that were drawn.
         test_images: uint8 (M, 48, 48).
         test_labels: int64 (M,).
         test_truth: int64 (M,).
         twins: int64 (T, 2), pairs (row of a photo, row of its copy). A photo can have several copies.
-        twin_kinds: str (T,), one of `TWIN_KINDS` a pair.
-        photos: int64 (N+M,), for each row the row of its photo: equal in rows that are twins.
-        flat: int64 (F,), rows of constant and nearly constant images, none of them in `twins`.
+        twin_kinds: str (T,), the kind of each pair, one of `TWIN_KINDS`.
+        photos: int64 (N+M,), the row of the original photo for each row; equal for twins.
+        flat: int64 (F,), rows with constant or nearly constant images; `twins` has none of them.
     """
 
     seed: int
@@ -77,7 +77,7 @@ class SyntheticCompetition:
 
     @property
     def labels(self) -> Ints:
-        """All labels as written, train before test: int64 (N+M,)."""
+        """All labels as in the files, train before test: int64 (N+M,)."""
         return np.concatenate([self.train_labels, self.test_labels])
 
 
@@ -85,11 +85,11 @@ def draw(rows: int = 3000, test_rows: int = 750, seed: int = 0) -> SyntheticComp
     """Draw a competition of `rows` train and `test_rows` test faces; the same seed gives the same bytes.
 
     Raises:
-        FerKitError: a number outside its limits.
+        FerKitError: a number is out of range.
     """
     for (name, (least, most)), value in zip(_LIMITS.items(), (rows, test_rows, seed), strict=True):
         if not least <= value <= most:
-            raise FerKitError(f"--{name} {value} is out of range: give {least:,} to {most:,}")
+            raise FerKitError(f"--{name} {value} is out of range; allowed are {least:,} to {most:,}")
     plan, draft, camera, editor = (np.random.default_rng((seed, stream)) for stream in range(4))
     truth = np.concatenate([plan.permutation(_labels(rows)), plan.permutation(_labels(test_rows))])
     everyone = np.arange(len(truth))
@@ -126,7 +126,7 @@ def draw(rows: int = 3000, test_rows: int = 750, seed: int = 0) -> SyntheticComp
 
 
 def _labels(rows: int) -> Ints:
-    """`rows` labels, sorted, in the real data's proportions (largest remainder); no class is empty."""
+    """`rows` sorted labels in the proportions of the real data (largest remainder); no class is empty."""
     counts, rest = np.divmod(np.array(_TRAIN_COUNTS) * rows, sum(_TRAIN_COUNTS))
     counts[np.argsort(-rest, kind="stable")[: rows - counts.sum()]] += 1
     if counts.min() == 0:
@@ -136,9 +136,9 @@ def _labels(rows: int) -> Ints:
 
 
 def _pair_up(truth: Ints, flat: Ints, rng: np.random.Generator) -> Ints:
-    """Which rows copy which, within a class and across train and test: int64 (T, 2), in random order.
+    """Choose rows and their copies within a class and across train and test: int64 (T, 2), in random order.
 
-    One photo in five that are copied is copied twice.
+    One in five of the copied photos has two copies.
     """
     pairs = []
     for label in range(NUM_CLASSES):
@@ -151,11 +151,11 @@ def _pair_up(truth: Ints, flat: Ints, rng: np.random.Generator) -> Ints:
 
 
 def _mislabel(truth: Ints, doubtful: NDArray[np.bool_], rng: np.random.Generator) -> Ints:
-    """Shuffle the labels of the doubtful rows among themselves: class counts stay, nearly all of them change."""
+    """Shuffle the labels of the doubtful rows: class counts stay the same, and nearly all of these labels are wrong."""
     labels = truth.copy()
     where = np.flatnonzero(doubtful)
     labels[where] = rng.permutation(labels[where])
-    for row in where[labels[where] == truth[where]]:  # those that got their own label back swap with another
+    for row in where[labels[where] == truth[where]]:  # rows that kept their label swap with another row
         others = where[(labels[where] != truth[row]) & (truth[where] != labels[row])]
         if len(others):
             other = others[rng.integers(len(others))]
@@ -164,7 +164,7 @@ def _mislabel(truth: Ints, doubtful: NDArray[np.bool_], rng: np.random.Generator
 
 
 def _flat_images(n: int, rng: np.random.Generator) -> Images:
-    """Black, black, grey, and grey with a trace of grain (standard deviation 1), over and over."""
+    """Flat images uint8 (n, 48, 48), in turn: black, black, grey, and grey with weak noise (standard deviation 1)."""
     order = np.arange(n)[:, None, None] % 4
     shades = np.where(order < 2, 0, rng.integers(0, 250, (n, 1, 1)))
     return (shades + np.where(order < 3, 0, rng.integers(0, 4, (n, SIDE_PX, SIDE_PX)))).astype(np.uint8)
@@ -175,12 +175,11 @@ def write(
 ) -> list[Path]:
     """Write train.csv and test.csv and, with labels, icml_face_data.csv; returns their paths.
 
-    In icml_face_data.csv the first half of the test rows is PublicTest, the rest PrivateTest. A note of
-    what was written, synthetic.json, goes beside them; with it a later call knows its own files, which it
-    replaces, from the real data, which it leaves alone.
+    In icml_face_data.csv the first half of the test rows is PublicTest, the rest PrivateTest. The hashes of the files
+    are recorded in synthetic.json, so that a later call replaces files of this function, but not the real data.
 
     Raises:
-        FerKitError: the folder holds competition files that were not drawn, or cannot be written.
+        FerKitError: the folder has competition files that this function did not write, or cannot be written to.
     """
     folder = Path(folder)
     train, test = _pixel_texts(competition.train_images), _pixel_texts(competition.test_images)
@@ -207,32 +206,38 @@ def write(
         if name in contents:
             with atomic.replacing(folder / name) as file:
                 file.write(contents[name])
-        else:  # ours, or `_protect` had refused: drawn with labels before, it would answer for other rows
+        else:  # written by an earlier call (or `_protect` would have refused), so the labels belong to other rows
             (folder / name).unlink(missing_ok=True)
     return [folder / name for name in contents]
 
 
 def _protect(folder: Path, names: Iterable[str], force: bool) -> None:
-    """Raise where competition files that `write` did not make would be lost, or mixed with drawn ones."""
+    """Refuse to replace competition files that `write` did not make, or to mix them with drawn files.
+
+    Raises:
+        FerKitError: there is such a file.
+    """
     record = atomic.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     drawn = record.get("sha256", {}) if isinstance(record, dict) else {}
     for name in [*_CSV_NAMES, *(f"{name}.zip" for name in _CSV_NAMES)]:
         path = folder / name
         if not path.exists() or atomic.sha256_of(path) == drawn.get(name) or (force and name in names):
             continue
-        way_out = "--force to write over it" if name in names else "move it away"
-        raise FerKitError(f"{path} was not drawn and may be the real data: give another folder, or {way_out}")
+        way_out = "replace the file with --force" if name in names else "move the file away"
+        raise FerKitError(
+            f"{path}: was not written by this command and may be the real data; give another folder, or {way_out}"
+        )
 
 
 def _pixel_texts(images: Images) -> list[bytes]:
-    """Each image's 2,304 grey levels in figures with a space between."""
+    """The 2,304 grey levels of each image as decimal numbers with spaces between them."""
     table = np.array([f"{value} " for value in range(256)], "S4").view(np.uint8).reshape(256, 4)
-    figures = (table[pixels] for pixels in images.reshape(-1, PIXELS))  # padded to 4 letters with 0
-    return [letters[letters != 0].tobytes()[:-1] for letters in figures]
+    texts = (table[pixels] for pixels in images.reshape(-1, PIXELS))  # padded to 4 characters with 0
+    return [text[text != 0].tobytes()[:-1] for text in texts]
 
 
 def write_sheet(path: Path | str, competition: SyntheticCompetition, rows: int = 6) -> None:
-    """Write a picture sheet (PNG): a column for each expression drawn, `rows` train faces in each."""
+    """Write a PNG with a column for each expression and `rows` train faces in each column."""
     from PIL import Image, ImageDraw, ImageFont
 
     scale, gap, title_px = 2, 4, 22

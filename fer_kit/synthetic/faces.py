@@ -1,11 +1,11 @@
-"""Drawn faces: 48×48 grey pictures whose brows, eyes, mouth and head pose carry an expression.
+"""Draw faces: grey images of 48×48 pixels whose brows, eyes, mouth and head pose show an expression.
 
-`traits` rolls the numbers that make a photo (who, which expression, pose, light), `render` draws them.
-Pixels are made with + − × ÷, √, minimum and maximum alone, which IEEE 754 rounds alike everywhere, never
-with exp, sin or a matrix product: the same seed gives the same bytes on every machine.
+`traits` draws random parameters of photos (person, expression, pose, light); `render` draws the photos. Pixels are
+computed by + − × ÷, √, minimum and maximum only, which IEEE 754 rounds equally on all machines, and not by exp, sin or
+matrix products. So the same seed gives the same bytes on every machine.
 
-x runs right and y down, the picture spans −1 … 1. u and v are the same in the frame of the head,
-whose mid-line is u = 0. Shades are grey levels 0–255; lengths are in halves of a picture.
+The x axis points right and the y axis down; the image spans −1 … 1. u and v are the same axes in the frame of the head,
+whose midline is u = 0. Shades are grey levels 0–255; the unit of length is half the side of the image.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from fer_kit.competition import CLASSES, SIDE_PX
 Floats = NDArray[np.floating[Any]]
 Traits = dict[str, Floats]
 
-_CHUNK = 64  # faces drawn at once: the working arrays stay in the cache
-_COVERED_FRAC = 0.13
+_CHUNK = 64  # faces drawn at once; the working arrays fit into the cache
+_COVERED_FRAC = 0.13  # share of faces with a hand or an arm in front
 
 # fmt: off
-# What an expression does to a face, after the action units of Ekman and Friesen (1978): 0 is the face at rest.
+# Effects of each expression, after the action units of Ekman and Friesen (1978); 0 is the relaxed face.
 _EXPRESSIONS = {
     #            brow_            eye_  squint nose_ lip_   smile stretch mouth_ teeth nod  turn
     #            raise inner knit open         wrink raise                open
@@ -40,21 +40,21 @@ _EXPRESSIONS = {
 }
 _ACTIONS = ("brow_raise", "brow_inner", "brow_knit", "eye_open", "squint", "nose_wrinkle", "lip_raise",
             "smile", "stretch", "mouth_open", "teeth", "nod", "turn")
-# Lowest and highest value of what tells two photos of one expression apart, drawn evenly between.
+# Ranges of the uniform distributions of all other parameters.
 _RANGES = {
     # the head and its hair
     "head_wide": (0.60, 0.80), "head_high": (0.84, 1.00), "jaw": (0.05, 0.40), "skin": (95, 215),
     "hair": (15, 190), "hair_line": (-0.85, -0.50), "hair_part": (-0.5, 0.5), "hair_volume": (0.02, 0.30),
     "hair_length": (-0.3, 1.4), "beard": (-0.9, 0.5), "glasses": (-4.0, 0.6),
-    # its features
+    # facial features
     "eye_apart": (0.26, 0.36), "eye_size": (0.12, 0.17), "eye_level": (-0.22, -0.08), "eye_tilt": (-0.2, 0.2),
     "brow_gap": (0.15, 0.21), "brow_thick": (0.028, 0.06), "brow_dark": (0.4, 0.9), "nose_long": (0.20, 0.30),
     "nose_wide": (0.06, 0.12), "mouth_level": (0.40, 0.50), "mouth_wide": (0.24, 0.33), "lip_full": (0.03, 0.075),
     "lip_dark": (0.15, 0.45), "lopsided": (-0.4, 0.4), "gaze": (-0.5, 0.5),
-    # its pose (roll is the tangent of the angle) and place
+    # pose (roll is the tangent of the angle) and position
     "roll": (-0.20, 0.20), "yaw": (-0.35, 0.35), "pitch": (-0.14, 0.14), "size": (0.95, 1.20),
     "shift_x": (-0.09, 0.09), "shift_y": (-0.09, 0.09),
-    # what is around it
+    # background, clothes and objects in front
     "back": (10, 240), "back_slope": (-60, 60), "cloth": (10, 230), "cover_x": (-0.9, 0.9), "cover_y": (-0.9, 0.9),
     "cover_size": (0.15, 0.4), "cover_slope": (-0.8, 0.8), "cover_shade": (10, 230),
     # light and camera
@@ -65,14 +65,14 @@ _RANGES = {
 
 
 def traits(labels: NDArray[np.int64], rng: np.random.Generator) -> Traits:
-    """The numbers behind one photo a label: who, how strong an expression, pose, light, camera.
+    """Draw the parameters of one photo per label: person, strength of the expression, pose, light, camera.
 
     Args:
-        labels: (N,) classes 0–6, the expressions to draw.
-        rng: the source of chance, advanced.
+        labels: int64 (N,), classes 0–6, the expressions to draw.
+        rng: random generator; its state advances.
 
     Returns:
-        Each trait by name, (N,) float32.
+        Each parameter by name, float32 (N,).
     """
     n = len(labels)
     rolled: Traits = {}
@@ -90,11 +90,11 @@ def traits(labels: NDArray[np.int64], rng: np.random.Generator) -> Traits:
 
 
 def render(rolled: Traits, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw the photos that `traits` rolled, a few threads side by side.
+    """Draw the photos of parameters from `traits`, in a few threads.
 
     Args:
-        rolled: traits by name, each (N,).
-        rng: the parent of the sources of texture and grain.
+        rolled: parameters by name, each float32 (N,).
+        rng: parent of the random generators of texture and grain.
 
     Returns:
         uint8 (N, 48, 48), the same for any number of threads.
@@ -117,30 +117,30 @@ def _texture(n: int, cells: int, rng: np.random.Generator) -> Floats:
 
 
 def _inside(distance: Floats, edge: float = 0.06) -> Floats:
-    """How much of a pixel lies inside a shape: from 1 below distance 0 to 0 above, over `edge` (1.5 pixels)."""
+    """Share of a pixel inside a shape: falls from 1 to 0 around distance 0, over the width `edge` (1.5 pixels)."""
     return np.clip(0.5 - distance / edge, 0, 1)
 
 
 def _ellipse(u: Floats, v: Floats, wide: Floats | float, high: Floats | float) -> Floats:
-    """Distance, nearly, to the ellipse at the origin with these half axes; below 0 inside."""
+    """Approximate signed distance to the ellipse at the origin with these half axes; negative inside."""
     distance: Floats = (np.sqrt((u / wide) ** 2 + (v / high) ** 2) - 1) * np.minimum(wide, high)
     return distance
 
 
 def _paint(image: Floats, mask: Floats, shade: Floats | float) -> None:
-    """Lay `shade` over `image` where `mask` is 1; in place."""
+    """Blend `shade` into `image` with opacity `mask`, in place."""
     image += mask * (shade - image)
 
 
 def _photos(t: Traits, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One chunk of photos, back to front: traits (B, 1, 1) to uint8 (B, 48, 48)."""
+    """Draw one chunk of photos from back to front: parameters (B, 1, 1) to uint8 (B, 48, 48)."""
     n = len(t["size"])
     axis = (np.arange(SIDE_PX, dtype=np.float32) + 0.5) / (SIDE_PX / 2) - 1
     x, y = axis[None, None, :], axis[None, :, None]
     stretch = t["size"] * np.sqrt(1 + t["roll"] ** 2)
     u = ((x - t["shift_x"]) + t["roll"] * (y - t["shift_y"])) / stretch
     v = ((y - t["shift_y"]) - t["roll"] * (x - t["shift_x"])) / stretch
-    # in a turned head what is near the mid-line stands out and moves, the outline stays
+    # if the head turns, the features near the midline move and the outline does not
     fu = u - 0.5 * t["yaw"] * np.maximum(1 - u * u, 0)
     fv = v - t["pitch"] * np.maximum(1 - v * v, 0)
     image = t["back"] + t["back_slope"] * x + 45 * _texture(n, 4, rng) + 25 * _texture(n, 12, rng)
@@ -160,7 +160,7 @@ def _photos(t: Traits, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _lit_skin(t: Traits, u: Floats, v: Floats, rng: np.random.Generator) -> Floats:
-    """Skin under light from one side, with a cast shadow and the unevenness of real skin: (B, 48, 48)."""
+    """Skin lit from one side, with a cast shadow and uneven texture: (B, 48, 48)."""
     n = len(u)
     light = 1 + t["light_x"] * u + t["light_y"] * v - 0.22 * (u * u + 0.5 * v * v)
     away = np.where(t["light_x"] > 0, u, -u)
@@ -179,7 +179,7 @@ def _paint_behind(image: Floats, t: Traits, u: Floats, v: Floats, skin: Floats, 
 
 
 def _paint_eyes(image: Floats, t: Traits, u: Floats, v: Floats) -> None:
-    """Sockets, whites, irises and upper lids; the mirrored coordinate draws both sides at once."""
+    """Eye sockets, whites, irises and upper lids; the mirrored coordinate draws both eyes at once."""
     a = np.abs(u) - t["eye_apart"]  # above 0 away from the nose
     level = v - t["eye_level"] + t["eye_tilt"] * a
     size = t["eye_size"]
@@ -196,7 +196,7 @@ def _paint_eyes(image: Floats, t: Traits, u: Floats, v: Floats) -> None:
 
 
 def _paint_brows(image: Floats, t: Traits, u: Floats, v: Floats) -> None:
-    """Brows: raised or lowered, slanted from the inner end, drawn together."""
+    """Brows: raised or lowered, slanted at the inner end, knit."""
     size = t["eye_size"]
     b = (np.abs(u) - t["eye_apart"]) / (1.5 * size)  # −1 at the inner end, 1 at the outer
     raised = t["brow_raise"] + 0.35 * np.sign(u) * t["lopsided"]
@@ -226,7 +226,7 @@ def _paint_folds(image: Floats, t: Traits, u: Floats, v: Floats) -> None:
 
 
 def _paint_nose(image: Floats, t: Traits, u: Floats, v: Floats) -> None:
-    """A nose lit from one side, with nostrils and wings; disgust pulls it up."""
+    """Nose lit from one side, with nostrils and wings; disgust raises the tip."""
     tip = t["eye_level"] + t["nose_long"] + 0.05 - 0.05 * t["nose_wrinkle"]
     along = np.clip((v - t["eye_level"]) / (tip - t["eye_level"]), 0, 1)
     wide = t["nose_wide"] * (0.45 + 0.55 * along)
@@ -239,7 +239,7 @@ def _paint_nose(image: Floats, t: Traits, u: Floats, v: Floats) -> None:
 
 
 def _paint_mouth(image: Floats, t: Traits, u: Floats, v: Floats) -> None:
-    """Lips along a curve that the smile bends, opened over teeth and the dark inside."""
+    """Lips along a curve that the smile bends; an open mouth shows teeth and a dark inside."""
     half = t["mouth_wide"] * (1 + 0.32 * t["stretch"])
     m = u / half  # −1 and 1 at the corners
     bow = np.maximum(1 - m * m, 0)
@@ -269,7 +269,7 @@ def _paint_hair(image: Floats, t: Traits, u: Floats, v: Floats, rng: np.random.G
 
 
 def _paint_extras(image: Floats, t: Traits, u: Floats, v: Floats, head: Floats, rng: np.random.Generator) -> None:
-    """A beard on some, up the cheeks and round the chin; glasses on some."""
+    """Beard on cheeks and chin of some faces; glasses on some faces."""
     growth = 0.01 + t["mouth_level"] - v + 0.35 * (1 - 2 * np.abs(u))
     beard = _inside(growth, 0.2) * head * np.clip(t["beard"], 0, 1)
     _paint(image, beard, 0.6 * t["hair"] + 20 * _texture(len(u), 24, rng))
@@ -280,7 +280,7 @@ def _paint_extras(image: Floats, t: Traits, u: Floats, v: Floats, head: Floats, 
 
 
 def _paint_cover(image: Floats, t: Traits, x: Floats, y: Floats, rng: np.random.Generator) -> None:
-    """In front of some of the faces a hand (an ellipse) or an arm (a band)."""
+    """A hand (an ellipse) or an arm (a band) in front of some faces."""
     aside, below = x - t["cover_x"], y - t["cover_y"]
     hand = _ellipse(aside + t["cover_slope"] * below, below, t["cover_size"], 0.7)
     arm = np.abs(below + t["cover_slope"] * x) - 0.6 * t["cover_size"]
@@ -289,7 +289,7 @@ def _paint_cover(image: Floats, t: Traits, x: Floats, y: Floats, rng: np.random.
 
 
 def _develop(image: Floats, t: Traits, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The camera: exposure, lens blur (binomial 1-2-1), grain, 8 bits."""
+    """Effects of the camera: exposure, lens blur (binomial 1-2-1), grain, 8 bits."""
     image = (image - 128) * t["gain"] + 128 + t["bias"]
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = 0.25 * (padded[:, :-2] + padded[:, 2:]) + 0.5 * padded[:, 1:-1]

@@ -1,4 +1,4 @@
-"""Copies of photos as one finds them on other sites: mirrored, cropped, in another contrast, watermarked."""
+"""Altered copies of photos, as on web sites: mirrored, cropped, with another contrast, with a watermark."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from fer_kit.synthetic.faces import Floats
 
 KINDS = ("exact", "mirror", "crop", "contrast", "watermark")
 
-_CROP_FRAC = (0.86, 0.95)  # of a side
-_LETTERS = 6  # in a watermark
+_CROP_FRAC = (0.86, 0.95)  # side of the crop, as a share of the side of the image
+_LETTERS = 6  # letters of a watermark
 
 
 def make(images: NDArray[np.uint8], kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One copy of each image.
+    """Make one altered copy of each image.
 
     Args:
         images: uint8 (N, 48, 48).
         kind: one of `KINDS`.
-        rng: the source of chance, advanced.
+        rng: random generator; its state advances.
 
     Returns:
         uint8 (N, 48, 48).
+
+    Raises:
+        ValueError: `kind` is unknown.
     """
     n = len(images)
     if kind == "exact":
@@ -38,17 +41,17 @@ def make(images: NDArray[np.uint8], kind: str, rng: np.random.Generator) -> NDAr
     elif kind == "watermark":
         values = values + _evenly(rng, n, 0.25, 0.5) * _watermarks(n, rng) * (255 - values)
     else:
-        raise ValueError(f"kind {kind!r} is none of {KINDS}")
+        raise ValueError(f"kind {kind!r} must be one of {KINDS}")
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def _evenly(rng: np.random.Generator, n: int, low: float, high: float) -> Floats:
-    """Values between `low` and `high`, one a picture: float32 (n, 1, 1)."""
+    """Draw one value per image from the uniform distribution on [low, high): float32 (n, 1, 1)."""
     return low + (high - low) * rng.random((n, 1, 1), np.float32)
 
 
 def _cropped(values: Floats, rng: np.random.Generator) -> Floats:
-    """A part of each picture, anywhere in it, enlarged to the full size (bilinear)."""
+    """Crop each image at a random position and resize the crop to the full size (bilinear)."""
     n = len(values)
     scale = _evenly(rng, n, *_CROP_FRAC)  # (n, 1, 1)
     steps = (np.arange(SIDE_PX, dtype=np.float32) + 0.5) * scale - 0.5  # (n, 1, 48)
@@ -64,7 +67,7 @@ def _cropped(values: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _watermarks(n: int, rng: np.random.Generator) -> Floats:
-    """Masks of one line of random letters, 3×5 pixels each, somewhere in the picture: float32 (n, 48, 48)."""
+    """Masks of a line of random letters of 3×5 pixels at a random position: float32 (n, 48, 48)."""
     letters = np.zeros((n, 5, _LETTERS, 4), np.float32)
     letters[..., :3] = rng.random((n, 5, _LETTERS, 3)) < 0.55
     lines = letters.reshape(n, 5, 4 * _LETTERS)

@@ -194,7 +194,7 @@ def body(args: argparse.Namespace, typed: Sequence[str]) -> int | None:
         raise FerKitError(f"--at-once {args.at_once}: one fold is one process; give --folds LIST instead of --fold")
     resolved = resolve(request_of(args, typed))
     if resolved.pipeline is not None:
-        print(pipeline_file.told(resolved.recipe, resolved.pipeline))
+        print(pipeline_file.change_line(resolved.recipe, resolved.pipeline))
     if args.dry_run:
         refuse(resolved)
         show_plan(resolved)

@@ -59,7 +59,7 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "lr=1e-3", "--augment", "v4"], "v4: allowed are a file .json, .yaml, .yml and v3"),
+        (["--set", "lr=1e-3", "--augment", "v4"], "v4: allowed are files .json, .yaml, .yml and the built-in v3"),
         (["--set", "rotation_deg=3", "--augment", "v3"], "takes the place of rotation_deg; set rotation_deg=0 too"),
         (["--augment", "v3", "--workers", "-1"], "--workers -1: give 0 to 256"),
         (["--augment", "v3", "--workers", "100000"], "--workers 100000: give 0 to 256"),
@@ -122,7 +122,7 @@ pipeline.Pipeline(pipeline_file.open_file("v3"))
 
 def test_a_recipe_without_augmentation_loses_none():
     recipe, file = recipes.get("baseline_v1"), pipeline_file.open_file("v3")
-    assert pipeline_file.told(recipe, file) == f"augment  {file.name}, and nothing on the device"
+    assert pipeline_file.change_line(recipe, file) == f"augment  {file.name}, and nothing on the device"
     assert pipeline_file.in_place(recipe, file) == dataclasses.replace(recipe, augment=file.name)
     assert float(normalise(torch.zeros(1))) < 0
 
@@ -135,19 +135,19 @@ def test_a_pipeline_is_saved_to_be_edited_and_drawn(competition_dir, tmp_path, c
     name = pipeline_file.open_file(str(saved)).name
     assert f"wrote {saved} ({name})" in capsys.readouterr().out and pipeline_file.open_file(str(saved)).content == V3
     assert pipelines.main([str(saved), "--picture", str(picture), *place]) == 0
-    assert f"wrote {picture}: each face, then 8 draws by {name}" in capsys.readouterr().out
+    assert f"wrote {picture}: each face, then 8 results of {name}" in capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert pipelines.main(["v3", "--out", str(saved)]) == 2
-    assert "mine.yaml: is there already; name another file, or remove that one" in capsys.readouterr().err
+    assert "--out mine.yaml: exists already; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["v3"], "nothing to do: give --out FILE to save the pipeline, --picture FILE to see what it does"),
-        (["v3", "--out", "mine.txt"], "--out mine.txt: name a file .json, .yaml, .yml"),
-        (["v3", "--picture", "mine.jpg"], "--picture mine.jpg: name a file .png"),
-        (["v4", "--out", "mine.json"], "v4: allowed are a file .json, .yaml, .yml and v3"),
+        (["v3"], "--out FILE to save the pipeline, or --picture FILE"),
+        (["v3", "--out", "mine.txt"], "--out mine.txt: allowed are files .json, .yaml, .yml"),
+        (["v3", "--picture", "mine.jpg"], "--picture mine.jpg: allowed are files .png"),
+        (["v4", "--out", "mine.json"], "v4: allowed are files .json, .yaml, .yml and the built-in v3"),
     ],
 )
 def test_what_cannot_be_saved_or_drawn(words, message, capsys, tmp_path, monkeypatch):

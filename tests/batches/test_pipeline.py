@@ -76,21 +76,21 @@ def test_the_built_in_pipeline_can_be_saved_and_edited(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("mine.txt", "", r"mine.txt: allowed are a file .json, .yaml, .yml and v3; save a pipeline with"),
+        ("mine.txt", "", r"mine.txt: allowed are .* .json, .yaml, .yml .* v3; .*albumentations.save"),
         ("none.json", None, r"none.json: no such file; save a pipeline with albumentations.save\(pipeline, FILE\)"),
-        ("mine.json", "{half", r"mine.json: no JSON that can be read \(Expecting property name"),
-        ("mine.json", b"\xff\xfe\x00", r"mine.json: no JSON that can be read"),
-        ("mine.yaml", "a: [", r"mine.yaml: no YAML that can be read \(while parsing"),
-        ("mine.yaml", "just words", r"mine.yaml: no pipeline of albumentations \(no 'transform' with a class\)"),
-        ("mine.json", '{"transform": {}}', r"mine.json: no pipeline of albumentations"),
+        ("mine.json", "{half", r"mine.json: .* JSON \(Expecting property name"),
+        ("mine.json", b"\xff\xfe\x00", r"mine.json: .* JSON \("),
+        ("mine.yaml", "a: [", r"mine.yaml: .* YAML \(while parsing"),
+        ("mine.yaml", "just words", r"mine.yaml: .* pipeline of albumentations \(no 'transform'"),
+        ("mine.json", '{"transform": {}}', r"mine.json: .* pipeline of albumentations"),
         (
             "loop.yaml",
             "transform: &a\n  __class_fullname__: Compose\n  transforms: [*a]\n",
-            "nested deeper than 50, so no",
+            "loop.yaml: .* 50 levels",
         ),
-        ("bomb.yaml", BOMB, "bomb.yaml: more than 100,000 values, or nested deeper"),
+        ("bomb.yaml", BOMB, "bomb.yaml: .* 100,000 values"),
         ("long.yaml", "#" * 2**20 + "\n", "long.yaml: larger than 1,048,576 bytes"),
-        ("my own.json", json.dumps(content()), r"'my own' cannot name a pipeline; call the file by letters, digits"),
+        ("my own.json", json.dumps(content()), r"'my own': .*allowed are letters, digits"),
     ],
 )
 def test_files_that_are_refused(tmp_path, name, text, message):
@@ -107,21 +107,21 @@ def test_files_that_are_refused(tmp_path, name, text, message):
     [
         ([one("HorizontalFlop")], r"mine.json: albumentations .* has no 'HorizontalFlop' \(did you mean 'Horizontal"),
         ([one("Affine", rotat=5)], r"mine.json: Affine has no option 'rotat'; see albumentations' manual"),
-        ([one("Affine", rotate="far")], r"mine.json: Affine cannot be made \(.*rotate.*Input should be a valid"),
-        ([one("OneOf", transforms=[one("Normalize")])], r"fer_kit normalises after the pipeline; take Normalize out"),
-        ([{"p": 1.0}], r"mine.json: a transform has a '__class_fullname__', and this has none: \{'p': 1.0\}"),
-        ([one("OneOf", transforms=3)], r"mine.json: 'transforms' of OneOf is no list: 3"),
+        ([one("Affine", rotate="far")], r"mine.json: Affine cannot be built \(.*rotate.*Input should be a valid"),
+        ([one("OneOf", transforms=[one("Normalize")])], r"mine.json: .*normalises.*; remove Normalize"),
+        ([{"p": 1.0}], r"mine.json: .*no '__class_fullname__': \{'p': 1.0\}"),
+        ([one("OneOf", transforms=3)], r"mine.json: 'transforms' of OneOf .* list: 3"),
         ([one("ISONoise")], r"mine.json: ISONoise fails on a grey face of 48×48 \(This transformation expects 3-ch"),
         ([one("OneOf", transforms=[one("RandomFog")])], r"mine.json: RandomFog fails on a grey face"),
         ([one("Crop", x_max=400, y_max=400)], r"mine.json: Crop fails on a grey face"),
-        ([one("RandomScale")], r"mine.json: gives an image of shape \(\d+, \d+, 1\), allowed is \(48, 48, 1\); end it"),
-        ([one("ToRGB")], r"mine.json: gives an image of shape \(48, 48, 3\), allowed is \(48, 48, 1\)"),
+        ([one("RandomScale")], r"mine.json: .* shape \(\d+, \d+, 1\), allowed is \(48, 48, 1\); .*Resize"),
+        ([one("ToRGB")], r"mine.json: .* shape \(48, 48, 3\), allowed is \(48, 48, 1\)"),
         (
             [one("ToFloat", max_value=1.0)],
-            r"gives floats from \d+ to 255, allowed are 0 to 1; fer_kit normalises later",
+            r"floats from \d+ to 255, allowed are 0 to 1; .*normalises",
         ),
-        ([one("ToFloat"), one("FromFloat", dtype="uint16")], r"gives uint16, allowed are uint8 and floats from 0 to 1"),
-        ([one("RandomScale") | {"p": 0.2}], r"gives an image of shape"),  # not at every draw
+        ([one("ToFloat"), one("FromFloat", dtype="uint16")], r"uint16, allowed are uint8 and floats from 0 to 1"),
+        ([one("RandomScale") | {"p": 0.2}], r"mine.json: .* image of shape"),  # not at every draw
     ],
 )
 def test_pipelines_that_are_refused_before_training(transforms, message):
@@ -213,5 +213,5 @@ def test_a_worker_that_is_killed_is_told_in_one_line():
     found = feed.epoch(numbered(200), torch.zeros(200, dtype=torch.int64), PLAIN, rng(), None)
     next(found)
     feed.loader._iterator._workers[0].kill()
-    with pytest.raises(FerKitError, match=r"a worker of --augment is gone \(DataLoader .*\); go on with"):
+    with pytest.raises(FerKitError, match=r"worker of --augment .*\(DataLoader .*\); .*--resume.*--workers"):
         list(found)

@@ -220,7 +220,7 @@ def test_writing_again_gives_the_same_bytes_and_drops_answers_to_other_rows(tmp_
 @pytest.mark.parametrize("name", ["train.csv", "test.csv", "train.csv.zip", "fer2013.csv", "icml_face_data.csv"])
 def test_the_real_data_is_never_lost(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("the real one")
-    with pytest.raises(FerKitError, match=f"{name} was not drawn and may be the real data: give another folder, or"):
+    with pytest.raises(FerKitError, match=f"{name}: .* may be the real data; give another folder, or"):
         draw.write(tmp_path, draw.draw(100, 20))
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "the real one"
@@ -230,7 +230,7 @@ def test_a_drawn_file_that_was_replaced_is_foreign_too(tmp_path: Path) -> None:
     drawn = draw.draw(100, 20)
     draw.write(tmp_path, drawn)
     (tmp_path / "train.csv").write_text("the real one, unpacked over the drawn one")
-    with pytest.raises(FerKitError, match="train.csv was not drawn .* --force to write over it"):
+    with pytest.raises(FerKitError, match="train.csv: .* may be the real data; .* --force"):
         draw.write(tmp_path, drawn)
     draw.write(tmp_path, drawn, force=True)
     assert len(read(tmp_path / "train.csv")[1]) == 100
@@ -238,7 +238,7 @@ def test_a_drawn_file_that_was_replaced_is_foreign_too(tmp_path: Path) -> None:
 
 def test_force_writes_over_but_neither_deletes_nor_mixes(tmp_path: Path) -> None:
     (tmp_path / "icml_face_data.csv").write_text("the real one")
-    with pytest.raises(FerKitError, match="icml_face_data.csv was not drawn .* or move it away"):
+    with pytest.raises(FerKitError, match="icml_face_data.csv: .* may be the real data; .* or move the file away"):
         draw.write(tmp_path, draw.draw(100, 20), force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["icml_face_data.csv"]
 
@@ -263,10 +263,10 @@ def test_command_says_what_it_wrote_and_what_comes_next(tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["--rows", "99"], "error: --rows 99 is out of range: give 100 to 200,000\n"),
-        (["--rows", "200001"], "error: --rows 200001 is out of range: give 100 to 200,000\n"),
-        (["--test-rows", "3"], "error: --test-rows 3 is out of range: give 20 to 200,000\n"),
-        (["--seed", "-1"], "error: --seed -1 is out of range: give 0 to"),
+        (["--rows", "99"], "error: --rows 99 is out of range; allowed are 100 to 200,000\n"),
+        (["--rows", "200001"], "error: --rows 200001 is out of range; allowed are 100 to 200,000\n"),
+        (["--test-rows", "3"], "error: --test-rows 3 is out of range; allowed are 20 to 200,000\n"),
+        (["--seed", "-1"], "error: --seed -1 is out of range; allowed are 0 to"),
         (["--sheet", "faces.jpg"], "error: --sheet faces.jpg: the sheet is a PNG; give a name that ends in .png\n"),
         (["--row", "200"], "unrecognized arguments: --row 200"),
         (["--rows", "many"], "invalid int value: 'many'"),
@@ -286,7 +286,7 @@ def test_command_refuses_the_real_data_and_a_folder_that_is_a_file(
     small = ["--rows", "100", "--test-rows", "20"]
     (tmp_path / "train.csv").write_text("the real one")
     assert synthetic_command.main([str(tmp_path), *small]) == 2
-    assert "train.csv was not drawn and may be the real data" in capsys.readouterr().err
+    assert "train.csv: was not written by this command and may be the real data" in capsys.readouterr().err
     assert synthetic_command.main([str(tmp_path), *small, "--force"]) == 0
     assert synthetic_command.main([str(tmp_path / "train.csv"), *small]) == 2
     assert "cannot be written" in capsys.readouterr().err

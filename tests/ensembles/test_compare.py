@@ -63,7 +63,7 @@ def test_the_cluster_standard_error_is_the_spread_of_repeated_draws():
 
 @pytest.mark.parametrize("function", [metrics.cluster_standard_error, metrics.bootstrap_interval])
 def test_values_and_groups_that_do_not_belong_together(function):
-    with pytest.raises(ValueError, match=r"values \(3,\) and groups \(2,\) do not belong together"):
+    with pytest.raises(ValueError, match=r"values \(3,\) and groups \(2,\) must have the same shape"):
         function(np.ones(3), np.ones(2))
 
 
