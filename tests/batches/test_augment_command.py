@@ -138,7 +138,7 @@ def test_a_pipeline_is_saved_to_be_edited_and_drawn(competition_dir, tmp_path, c
     assert f"wrote {picture}: each face, then 8 results of {name}" in capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert pipelines.main(["v3", "--out", str(saved)]) == 2
-    assert "--out mine.yaml: exists already; " in capsys.readouterr().err
+    assert "mine.yaml: exists already; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

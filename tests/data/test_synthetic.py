@@ -292,8 +292,8 @@ def test_command_refuses_the_real_data_and_a_folder_that_is_a_file(
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_the_picture_in_the_readme_shows_these_faces(tmp_path: Path, ordinary: draw.SyntheticCompetition) -> None:
-    kept = REPOSITORY / "tests" / "pictures" / "synthetic.png"
+def test_the_picture_in_the_docs_shows_these_faces(tmp_path: Path, ordinary: draw.SyntheticCompetition) -> None:
+    kept = REPOSITORY / "docs" / "pictures" / "faces.png"
     draw.write_sheet(tmp_path / "sheet.png", ordinary)
     with Image.open(kept) as old, Image.open(tmp_path / "sheet.png") as new:
         below_the_title = (0, 22, *new.size)  # whose letters depend on the version of the font
