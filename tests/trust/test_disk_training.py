@@ -77,7 +77,7 @@ def test_a_checkpoint_cut_off_by_the_system_leaves_the_one_before(command, folde
 
     monkeypatch.setattr(fold, "save", save)
     assert train.main(command) == 2
-    assert "last.pt: cannot be written (File too large); the file would be larger than is allowed" in one_line(capsys)
+    assert "last.pt: cannot be written (File too large); " in one_line(capsys)
     assert torch.load(folder / "last.pt", weights_only=True)["epoch"] == 1
     monkeypatch.setattr(fold, "save", whole)
     ends_the_same(command, folder, uninterrupted)
