@@ -1,6 +1,6 @@
-"""The Python API, for notebooks and scripts: data, folds, out-of-fold predictions, models and blends.
+"""The Python API for notebooks and scripts: data, folds, out-of-fold predictions, models and blends.
 
-`fer_kit.train` is in `fer_kit.train.call`. Everything here reads and writes the same files as the commands.
+`fer_kit.train` is in `fer_kit.train.call`. The functions read and write the same files as the commands.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fer_kit.competition import CLASSES
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, naming_keywords
 from fer_kit.files import atomic
 from fer_kit.runs import folders, lookup
 from fer_kit.runs.lookup import BlendFolder, RunFolder
@@ -32,12 +32,14 @@ Place = str | Path
 
 @dataclass(frozen=True)
 class BlendResult:
-    """A blend after `fer_kit.blend`.
+    """The result of `fer_kit.blend`.
 
     Attributes:
-        method: how the members were blended; what "auto" has chosen.
-        accuracy: out of fold and cross-fitted, 0 to 1.
-        weights: of each member, summing to 1; None for each if the method has no single weight ("stack").
+        name: name of the blend, for `oof`, `test_predictions` and `load_model`.
+        folder: the folder of the blend.
+        method: the method of blending; for "auto" the method that was chosen.
+        accuracy: out-of-fold accuracy of the cross-fitted blend, 0 to 1.
+        weights: weight of each member, summing to 1; None for each if the method has no single weight ("stack").
     """
 
     name: str
@@ -47,42 +49,46 @@ class BlendResult:
     weights: dict[str, float | None]
 
 
+@naming_keywords
 def load_data(data: Place | None = None, *, runs: Place = "runs") -> Competition:
-    """The competition's data, as numpy arrays.
-
-    `.train.images` is uint8 (N, 48, 48), `.train.labels` int64 (N,), `.train.ids` int64 (N,); `.test.images` and
-    `.test.ids` likewise, without labels. The arrays are read-only; the parsed files are cached in `runs`/cache.
+    """Load the competition's data as numpy arrays.
 
     Args:
         data: a folder with train.csv and test.csv, fer2013.csv or icml_face_data.csv, plain or zipped, or one such
-            file. None looks at the variable FER_KIT_DATA, Kaggle's mounts and ./data.
-        runs: folder of runs.
+            file. None searches the variable FER_KIT_DATA, Kaggle's mounts and ./data.
+        runs: folder of runs; parsed files are cached in its subfolder cache.
+
+    Returns:
+        A `Competition`: `.train.images` is uint8 (N, 48, 48), `.train.labels` int64 (N,), `.train.ids` int64 (N,);
+        `.test.images` and `.test.ids` likewise, without labels. The arrays are read-only.
 
     Raises:
-        FerKitError: no files there, or a fault in one.
+        FerKitError: the files are missing or damaged.
     """
     return loading.load(loading.find(data), Path(runs) / folders.CACHE)
 
 
+@naming_keywords
 def make_folds(
     data: Place | None = None, *, runs: Place = "runs", folds: int = 5, seed: int = 0, force: bool = False
 ) -> pd.DataFrame:
-    """Deal the train rows into stratified folds; twins, images of the same photo, stay in one fold.
+    """Divide the training rows into stratified folds; twins (images of the same photo) stay in one fold.
 
-    Nothing changes if the same folds are there already.
+    Nothing changes if the same folds exist already.
 
     Args:
         data: as for `load_data`.
-        runs: folder of runs, which gets folds.csv.
-        folds: how many folds.
-        seed: of the shuffle.
-        force: replace other folds; runs trained on them can no longer be joined with new ones.
+        runs: folder of runs, to which folds.csv is written.
+        folds: number of folds.
+        seed: seed of the shuffle.
+        force: replace other folds; runs trained on those cannot be blended with new runs.
 
     Returns:
-        A DataFrame with the columns id, label, group, fold: one row for each train image.
+        A DataFrame with the columns id, label, group and fold: one row for each training image. Images with the same
+        group are twins.
 
     Raises:
-        FerKitError: other folds are there and `force` is not given, or the data cannot be read.
+        FerKitError: other folds exist and `force` is not given, or the data cannot be read.
     """
     import pandas as pd
 
@@ -98,11 +104,11 @@ def make_folds(
 
 
 def list_runs(runs: Place = "runs") -> pd.DataFrame:
-    """The runs and blends in a folder.
+    """List the runs and blends in a folder.
 
     Returns:
-        A DataFrame with the columns name, kind ("run" or "blend"), folds (of how many), finished (how many of them) and
-        accuracy (out of fold, 0 to 1, over the finished folds).
+        A DataFrame with the columns name, kind ("run" or "blend"), folds (number of folds), finished (number of
+        finished folds) and accuracy (out of fold, 0 to 1, mean over the finished folds; NaN without any).
     """
     import pandas as pd
 
@@ -119,21 +125,21 @@ def list_runs(runs: Place = "runs") -> pd.DataFrame:
 
 
 def oof(name: str, *, runs: Place = "runs", logits: bool = False) -> pd.DataFrame:
-    """Out-of-fold predictions of a run or blend: each train row as predicted by a network that did not see it.
+    """Out-of-fold predictions of a run or blend: each training row is predicted by networks not trained on that row.
 
-    A run that is not finished gives the rows of its finished folds.
+    An unfinished run gives the rows of its finished folds.
 
     Args:
-        name: of a run or blend.
+        name: name of a run or blend.
         runs: folder of runs.
-        logits: the seven columns hold logits in place of probabilities.
+        logits: return logits in place of probabilities.
 
     Returns:
-        A DataFrame with the columns id (row number in train.csv), label, fold, the seven class names (probabilities),
-        and predicted (the likeliest class). Labels are numbers, 0 for Angry to 6 for Neutral.
+        A DataFrame with the columns id (row number in train.csv), label, fold, the seven class names (probabilities
+        that sum to 1), and predicted (the most probable class). Classes are numbers, 0 for Angry to 6 for Neutral.
 
     Raises:
-        FerKitError: no such run or blend, or no finished fold.
+        FerKitError: the run or blend does not exist, has no finished fold, or was made with other folds.
     """
     from fer_kit.folds import table
 
@@ -146,7 +152,7 @@ def oof(name: str, *, runs: Place = "runs", logits: bool = False) -> pd.DataFram
         found = named.load().oof
         made = table.read(place / "folds.csv")
         if made.digest != found.meta["folds_digest"]:
-            raise FerKitError(f"{place / 'folds.csv'}: not the folds that '{name}' was made with; put that file back")
+            raise FerKitError(f"{place / 'folds.csv'}: not the folds that '{name}' was made with; restore that file")
         fold_of_row = made.folds[found.ids]
     frame = frame_of(found, logits)
     frame.insert(1, "label", found.labels)
@@ -158,15 +164,16 @@ def test_predictions(name: str, *, runs: Place = "runs", logits: bool = False) -
     """Predictions of a run or blend for the test rows, the mean over its folds.
 
     Args:
-        name: of a run with all folds finished, or of a blend.
+        name: name of a run with all folds finished, or of a blend.
         runs: folder of runs.
-        logits: the seven columns hold logits in place of probabilities.
+        logits: return logits in place of probabilities.
 
     Returns:
-        A DataFrame with the columns id (row number in test.csv), the seven class names, and predicted.
+        A DataFrame with the columns id (row number in test.csv), the seven class names (probabilities that sum to 1),
+        and predicted (the most probable class, 0 to 6).
 
     Raises:
-        FerKitError: no such run or blend, or a fold that is not finished.
+        FerKitError: the run or blend does not exist, or a fold is not finished.
     """
     return frame_of(lookup.find_whole(Path(runs), name).load().test, logits)
 
@@ -174,32 +181,33 @@ def test_predictions(name: str, *, runs: Place = "runs", logits: bool = False) -
 test_predictions.__test__ = False  # type: ignore[attr-defined]  # pytest: not a test
 
 
+@naming_keywords
 def load_model(
     name: str, *, runs: Place = "runs", folds: Sequence[int] | None = None, device: str = "auto"
 ) -> FaceModel:
-    """A finished run or blend as a classifier: `model(faces)` gives probabilities (N, 7).
+    """Load a finished run or blend as a classifier: `model(faces)` gives probabilities float32 (N, 7).
 
-    Faces are uint8 (N, 48, 48), numpy or torch; normalisation and test-time views are inside the model. A run gives the
-    mean of its folds' networks, as for its test rows; a blend applies its members' weights, temperatures and kind of
-    mean as for its test rows.
+    Faces are uint8 (N, 48, 48), numpy or torch; the model normalises them and averages over test-time views. The model
+    of a run averages the networks of its folds; the model of a blend applies the blend's weights, temperatures and kind
+    of mean: both predict new faces as they predicted the test rows.
 
     Args:
-        name: of a run or blend.
+        name: name of a run or blend.
         runs: folder of runs.
-        folds: which folds of a run to take, [0] for a single network; None takes all that are finished.
+        folds: the folds of a run to use, [0] for a single network; None uses all finished folds.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Returns:
-        A `FaceModel`. Besides the call there are `logits(faces)`, `predict(faces)`, `classes` and `network`, the
+        A `FaceModel`. Besides the call it has `logits(faces)`, `predict(faces)`, `classes` and `network`, the
         `nn.Module`.
 
     Raises:
-        FerKitError: no such run or blend, no finished fold, a missing or changed file, or a blend that cannot be
-            applied to other faces (twin lookup, members without networks).
+        FerKitError: the run or blend does not exist or has no finished fold; a file is missing or has changed; the
+            blend cannot predict new faces (twin lookup, members without networks).
     """
     named = lookup.find_whole(Path(runs), name)
     if isinstance(named, BlendFolder) and folds is not None:
-        raise FerKitError(f"folds={list(folds)}: '{name}' is a blend, which uses all folds; leave folds out")
+        raise FerKitError(f"folds={list(folds)}: '{name}' is a blend and uses all folds; drop folds=")
     from ensembles import refit
     from fer_kit.engine.device import choose_device
     from fer_kit.predict import load
@@ -211,6 +219,7 @@ def load_model(
     return FaceModel(named.name, load.blend_network(named.runs_dir, named.name, refit.stack), chosen)
 
 
+@naming_keywords
 def blend(
     name: str,
     members: Sequence[str] | None = None,
@@ -226,21 +235,22 @@ def blend(
     wandb: str = "off",
     force: bool = False,
 ) -> BlendResult:
-    """Blend finished runs, and score the blend on rows that its fit never saw. The same as `fer-kit blend`.
+    """Blend finished runs, and score the blend on rows that were not used to fit it. The same as `fer-kit blend`.
 
     Args:
-        name: what to call the blend.
-        members: names of runs or blends, globs such as "vgg*", folders with oof.npz and test.npz; None takes every run
+        name: name of the new blend.
+        members: names of runs or blends, globs such as "vgg*", folders with oof.npz and test.npz; None uses every run
             with all folds finished.
-        method: "mean" of probabilities, "logmean", "weights", "greedy", "stack", or "auto", which chooses by scores on
-            held-out folds.
-        temperatures: "fitted" scales each member's log-probabilities first; "none" takes them as they are.
+        method: "mean" (of probabilities), "logmean" (of log-probabilities), "weights", "greedy", "stack", or "auto",
+            which chooses by the accuracy on held-out folds.
+        temperatures: "fitted" first scales each member's log-probabilities; "none" leaves them unscaled.
         weights: a JSON file {member: weight} or a blend.json, in place of fitted weights.
-        twins: "off", "exact" or "near": update test rows by labels of train rows that show the same photo, as a second
-            blend "<name>-twins".
-        full_fit: "off", "instead" or "beside": let networks trained on all rows predict the test rows.
+        twins: "off", "exact" or "near": also write a blend "<name>-twins", whose test predictions use the labels of
+            training rows that show the same photo.
+        full_fit: "off", "instead" or "beside": predict the test rows with networks trained on all rows, instead of or
+            beside the networks of the folds.
         runs: folder of runs.
-        data: as for `load_data`; for `twins`.
+        data: as for `load_data`; used by `twins`.
         pictures: draw correlation.png and weights.png.
         wandb: "off", "offline" or "online".
         force: replace another blend of that name.
@@ -249,8 +259,8 @@ def blend(
         A `BlendResult` with method, accuracy and weights; `oof`, `test_predictions` and `load_model` take its name.
 
     Raises:
-        FerKitError: a member that is missing, unfinished or of other folds; another blend of that name; options that
-            exclude each other.
+        FerKitError: a member is missing, unfinished or made with other folds; another blend has that name and `force`
+            is not given; two options exclude each other.
     """
     from ensembles.blend import BlendRequest, run
 
@@ -277,7 +287,7 @@ def blend(
 
 
 def frame_of(predictions: Predictions, logits: bool) -> pd.DataFrame:
-    """Predictions as a DataFrame: id, one column a class, predicted."""
+    """Predictions as a DataFrame: id, one column per class, predicted."""
     import pandas as pd
 
     from fer_kit import metrics

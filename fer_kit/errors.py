@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 MOST_CHARACTERS = 4_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class FerKitError(Exception):
@@ -50,3 +56,26 @@ def did_you_mean(value: str, allowed: Iterable[str]) -> str:
     """`" (did you mean 'attention'?)"`, or `""` if nothing allowed is similar to `value`."""
     close = difflib.get_close_matches(value, list(allowed), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def naming_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function of the Python API: its errors also name the keywords of the command-line options in them.
+
+    `--limit-minutes -1: give a number above 0` ends with `(in Python: limit_minutes=)`.
+    """
+    keywords = {f"--{name.replace('_', '-')}": name for name in inspect.signature(function).parameters}
+    keywords["--set"] = "settings"
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> T:
+        try:
+            return function(*args, **options)
+        except FerKitError as error:
+            named = dict.fromkeys(
+                keywords[option] for option in re.findall("--[a-z-]+", str(error)) if option in keywords
+            )
+            if named:
+                error.args = (f"{error} (in Python: {', '.join(f'{name}=' for name in named)})",)
+            raise
+
+    return call

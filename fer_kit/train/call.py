@@ -1,4 +1,4 @@
-"""Training from Python: `fer_kit.train(...)`."""
+"""`fer_kit.train(...)`: train one fold from Python."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, naming_keywords
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TrainedFold:
-    """A fold after `fer_kit.train`: finished, or stopped at its time limit.
+    """The result of `fer_kit.train`: a fold that is finished, or that was stopped at its time limit.
 
     Attributes:
         run: name of the run, for `fer_kit.oof`, `fer_kit.load_model` and `fer_kit.blend`.
         fold: the fold that was held out; () for all rows.
-        folder: the folder of the fold, with its log, weights and predictions.
-        config: all settings that decided the numbers.
-        result: what result.json records, such as "oof_accuracy"; empty if the fold is not finished.
+        folder: the folder of the fold, with log, weights and predictions.
+        config: all settings of the run.
+        result: the content of result.json, such as "oof_accuracy"; empty if the fold is not finished.
     """
 
     run: str
@@ -45,17 +45,19 @@ class TrainedFold:
 
     @property
     def finished(self) -> bool:
-        """Whether training is complete; else call `fer_kit.train` with the same arguments and `resume=True`."""
+        """True if training is complete; if not, call `fer_kit.train` again with `resume=True` added."""
         return bool(self.result)
 
     @property
     def accuracy(self) -> float | None:
-        """Accuracy on the fold that was held out, 0 to 1; None if it is not finished, or trained on all rows."""
+        """Accuracy on the held-out fold, 0 to 1; None if the fold is not finished, or if no fold was held out."""
         return self.result.get("oof_accuracy")
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, lr, train_loss, train_accuracy, seconds and others."""
+        """The content of metrics.jsonl: a DataFrame of one row per epoch with epoch, lr, train_loss, train_accuracy
+        (0 to 1), seconds, images_per_second, and watch_loss and watch_accuracy if the recipe watches rows.
+        """
         import pandas as pd
 
         lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -66,6 +68,7 @@ class TrainedFold:
         return f"TrainedFold('{self.run}', {fold_spec.in_words(self.fold)}, {score}, '{self.folder}')"
 
 
+@naming_keywords
 def train(
     recipe: str = recipes.DEFAULT,
     *,
@@ -90,37 +93,43 @@ def train(
     smoke: bool = False,
     wandb: str = follow.OFF,
 ) -> TrainedFold:
-    """Train one fold of a recipe, predict its own rows and the test rows, and keep everything in a run folder.
+    """Train one fold of a recipe, predict the held-out rows and the test rows, and write a run folder.
 
-    Runs in this process and prints one line an epoch. The same as `fer-kit train`: same folders, same bits.
+    Trains in this process and prints one line per epoch. `fer-kit train` with the same options gives the same folder
+    and the same results, bit for bit.
 
     Args:
-        recipe: its name, such as "vgg_small", or "timm/NAME" for a network of timm.
-        fold: the fold to hold out, from 0; "all" trains on all rows.
+        recipe: name of a recipe, such as "vgg_small", or "timm/NAME" for a network of timm.
+        fold: the fold to hold out, counted from 0; "all" trains on all rows; (1, 3) holds out two folds.
         settings: changes to the recipe, {"epochs": 10, "lr": 1e-3}; needs a tag.
-        model: your own network: an `nn.Module` class in an importable file, or "package.module:Class". It takes
-            normalised faces float32 (N, 1, 48, 48) and gives logits (N, 7). Needs a tag.
+        model: your own network: an `nn.Module` class in an importable file, or "package.module:Class". The network
+            maps normalised faces float32 (N, 1, 48, 48) to logits (N, 7). Needs a tag.
         targets: a file of soft targets from `fer-kit targets`; needs a tag.
-        tag: names a changed run: "<recipe>-<tag>".
-        seed: another seed, as a run "<recipe>-seed<N>".
-        accumulate: number of parts that each batch is split into, to save memory; needs a tag.
-        weights: what the network starts from: a file, a run's folder, a Kaggle model, "hub" or "none".
+        tag: suffix that names a changed run: "<recipe>-<tag>".
+        seed: random seed; the run is named "<recipe>-seed<N>".
+        accumulate: number of parts that each step's batch is split into, to save memory; needs a tag.
+        weights: initial weights: a file, the folder of a finished run, a Kaggle model, "hub" (timm's pretrained
+            weights) or "none" (random). None uses the recipe's. Needs a tag.
         augment: a pipeline saved by albumentations, or "v3", in place of the recipe's augmentation; needs a tag.
-        workers: processes that run `augment`; None starts one a core, 16 at most.
-        data: folder with the competition's files; None looks in the usual places.
-        runs: folder of runs, with folds.csv.
+        workers: number of processes that run `augment`; None starts one for each core, at most 16.
+        data: folder with the competition's files; None searches FER_KIT_DATA, Kaggle's mounts and ./data.
+        runs: folder of runs, which holds folds.csv.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        compile: compile the network by torch.compile.
-        deterministic: the same bits every time on a GPU, more slowly.
+        compile: compile the network with torch.compile.
+        deterministic: on a GPU, repeat results bit for bit; slower.
         resume: continue after the last finished epoch; returns at once if the fold is finished.
-        restart: delete an unfinished training of this fold and start anew.
-        limit_minutes: stop at the end of an epoch before this time is over.
-        smoke: a trial of one epoch on 512 rows, as run "<recipe>-smoke".
+        restart: delete the fold's unfinished training and start again.
+        limit_minutes: stop after the last epoch that fits into this time.
+        smoke: trial run: one epoch on 512 rows, named "<recipe>-smoke".
         wandb: "off", "offline" or "online": log to Weights & Biases.
 
+    Returns:
+        A `TrainedFold`, with `accuracy`, `history` and `folder`.
+
     Raises:
-        FerKitError: an argument outside its range, missing data or folds, a finished or unfinished fold in the way,
-            or a training that failed. The message says what to do.
+        FerKitError: an argument is out of range; data or folds are missing; the fold is finished, or unfinished and
+            neither `resume` nor `restart` is given; the training failed (memory, disk, a loss that is not finite). The
+            message says what to do.
     """
     given = list_settings(settings)
     if model is not None:
@@ -150,7 +159,7 @@ def train(
             wandb=wandb,
         )
     )
-    from fer_kit.train import fold as fold_training  # this brings torch
+    from fer_kit.train import fold as fold_training  # loads torch
 
     fold_training.train_fold(resolved)
     folder = resolved.folder
@@ -159,7 +168,11 @@ def train(
 
 
 def list_settings(settings: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
-    """Settings as "name=value", from a mapping or from such texts."""
+    """Settings as "name=value" strings, from a mapping or a sequence of such strings.
+
+    Raises:
+        FerKitError: `settings` is a single string.
+    """
     if isinstance(settings, str):
         raise FerKitError(f"settings={settings!r}: give a mapping, e.g. settings={{'lr': 1e-3}}")
     if not isinstance(settings, Mapping):
@@ -168,17 +181,21 @@ def list_settings(settings: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...
 
 
 def with_setting(settings: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:
-    """`settings` with one more, which must not be there yet."""
+    """`settings` with one more.
+
+    Raises:
+        FerKitError: `settings` gives a value of that name already.
+    """
     if any(name_of(setting) == name for setting in settings):
-        raise FerKitError(f"{name}={value} and settings with '{name}' are two values; keep one")
+        raise FerKitError(f"{name}={value} and settings with '{name}' both give a value; drop one of them")
     return (*settings, f"{name}={value}")
 
 
 def parse_fold(fold: int | str | tuple[int, ...]) -> Fold:
-    """The fold that `fold=` names.
+    """The held-out folds for the keyword `fold`.
 
     Raises:
-        FerKitError: not a number from 0, "all", or two numbers.
+        FerKitError: `fold` is not a number from 0, "all", or a pair of numbers.
     """
     text = "+".join(map(str, fold)) if isinstance(fold, tuple) else str(fold)
     try:
@@ -188,19 +205,19 @@ def parse_fold(fold: int | str | tuple[int, ...]) -> Fold:
 
 
 def name_of_class(model: Callable[..., Any]) -> str:
-    """ "package.module:Class" of a class or function.
+    """The name "package.module:Class" of a class or function that builds a network.
 
     Raises:
-        FerKitError: it cannot be imported by that name, so that the run's network could not be built again.
+        FerKitError: no other process could import the class by that name, so that nobody could load the run again.
     """
     module, name = getattr(model, "__module__", ""), getattr(model, "__qualname__", "")
     if not name:
         raise FerKitError(f"model={model!r}: give the class of your network, not an instance")
     if module == "__main__" or not module.replace(".", "").replace("_", "").isalnum() or not name.isidentifier():
         raise FerKitError(
-            f"model={name}: no later process could import a class of a notebook, a script or a function; move the "
+            f"model={name}: a class defined in a notebook, a script or a function cannot be imported later; move the "
             "class into a file, e.g. my_net.py, and import it from there"
         )
     if getattr(importlib.import_module(module), name, None) is not model:
-        raise FerKitError(f"model={module}:{name}: {module} holds another {name} by now; import the class again")
+        raise FerKitError(f"model={module}:{name}: {module} now holds another {name}; import the class again")
     return f"{module}:{name}"

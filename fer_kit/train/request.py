@@ -1,7 +1,7 @@
-"""`TrainRequest`: everything that a training of one fold can be asked for, and its resolution into a config and a run.
+"""`TrainRequest`: all options of a training of one fold; `resolve` turns a request into a config and a run name.
 
-The command line, kernels, sweeps and the Python API build the same request. `resolve` reads the files that a request
-names (soft targets, augmentation pipeline, weights) once; the training works with what it read.
+The command line, kernels, sweeps and the Python API build the same request. `resolve` reads each file that a request
+names (soft targets, augmentation pipeline, weights) once, and the training uses the content that was read.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ PROGRAM = "python -m fer_kit.train"
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """A training of one fold, as somebody asks for it. The fields are the options of `python -m fer_kit.train`.
+    """A request to train one fold. The fields are the options of `python -m fer_kit.train`.
 
     Attributes:
         fold: the fold to hold out, from 0; () trains on all rows, (1, 3) holds out two folds.
         settings: changes to the recipe, each as "name=value"; "targets=FILE" names a file of soft targets.
-        weights: a file, the folder of a run, a Kaggle model, "hub" or "none"; None takes the recipe's.
+        weights: a file, the folder of a run, a Kaggle model, "hub" or "none"; None uses the recipe's weights.
         augment: a pipeline file of albumentations or "v3", in place of the recipe's augmentation.
-        workers: processes that run `augment`; None starts one a core, 16 at most.
-        data: folder with the competition's files; None looks in the usual places.
-        command: the command line to record in env.json; None writes the one that is equivalent to the request.
+        workers: number of processes that run `augment`; None starts one for each core, at most 16.
+        data: folder with the competition's files; None searches FER_KIT_DATA, Kaggle's mounts and ./data.
+        command: the command line to record in env.json; None records the equivalent of the request.
     """
 
     fold: Fold
@@ -66,7 +66,7 @@ class TrainRequest:
     command: str | None = None
 
     def options(self) -> list[str]:
-        """The request as words of the command line, without those that have their default."""
+        """The request as command-line arguments, without options at their defaults."""
         words = ["--fold", typed(self.fold), "--recipe", self.recipe]
         words += ["--set", *self.settings] if self.settings else []
         for name in ("tag", "seed", "accumulate", "weights", "augment", "workers", "data", "limit_minutes"):
@@ -80,16 +80,16 @@ class TrainRequest:
 
     @property
     def recorded_command(self) -> str:
-        """The command line for env.json."""
+        """The command line that env.json records."""
         return self.command or f"{PROGRAM} {shlex.join(self.options())}"
 
 
 @dataclass(frozen=True, eq=False)
 class ResolvedRequest:
-    """A request with what it comes to: the config, the run's name, and the files that it names, read.
+    """A request together with the config, the run's name, and the content of the files that the request names.
 
     Attributes:
-        recipe: the recipe as it is, before changes.
+        recipe: the unchanged recipe.
         config: the recipe with the request's changes.
         run: name of the run folder.
         folder: the folder of the fold.
@@ -106,12 +106,12 @@ class ResolvedRequest:
 
     @property
     def discards_old(self) -> bool:
-        """Whether an earlier training in the folder is deleted. A smoke run always starts anew."""
+        """Whether an earlier training in the folder is deleted. A smoke run always starts again."""
         return self.request.restart or self.request.smoke
 
 
 def resolve(request: TrainRequest) -> ResolvedRequest:
-    """The config and the run's name that `request` comes to.
+    """Check `request`, read the files that it names, and derive the config and the run's name.
 
     Raises:
         FerKitError: an unknown recipe or setting, a changed recipe without a tag, a file that cannot be read, an
@@ -131,7 +131,7 @@ def resolve(request: TrainRequest) -> ResolvedRequest:
     config = override(base, settings, weights=None if weights is None else weights.name)
     if config.model.startswith(source.TIMM) and not (recipe.weights or config.weights or weights):
         ways = f"--weights {source.HUB}, FILE or {source.NONE}"
-        raise FerKitError(f"--set model={config.model} would start from random weights; say so by {ways}")
+        raise FerKitError(f"--set model={config.model} does not say which weights to start from; add {ways}")
     refuse_unused(base, config, (name_of(setting) for setting in settings))
     if OWN_NAME.fullmatch(config.model):
         config = for_own_network(config, {name_of(setting) for setting in settings})
@@ -146,12 +146,12 @@ def resolve(request: TrainRequest) -> ResolvedRequest:
 def check_options(request: TrainRequest) -> None:
     """Refuse options outside their range, and options that exclude each other."""
     if request.workers is not None and (request.augment is None or not 0 <= request.workers <= MOST_WORKERS):
-        why = "only a pipeline of --augment runs in workers" if request.augment is None else f"give 0 to {MOST_WORKERS}"
+        why = "workers run only the pipeline of --augment" if request.augment is None else f"give 0 to {MOST_WORKERS}"
         raise FerKitError(f"--workers {request.workers}: {why}")
     if request.smoke and request.resume:
-        raise FerKitError("--smoke with --resume: a smoke run always starts anew; leave one of them out")
+        raise FerKitError("--smoke with --resume: a smoke run always starts again; drop one of them")
     if request.resume and request.restart:
-        raise FerKitError("--resume with --restart: a run either goes on or starts anew; leave one of them out")
+        raise FerKitError("--resume with --restart: a training either continues or starts again; drop one of them")
     if request.wandb not in follow.MODES:
         raise FerKitError(f"--wandb {request.wandb}: give one of {', '.join(follow.MODES)}")
     if request.limit_minutes is not None and not request.limit_minutes > 0:
@@ -159,7 +159,7 @@ def check_options(request: TrainRequest) -> None:
 
 
 def require_tag(request: TrainRequest) -> None:
-    """Refuse a changed recipe without a tag: its run would have the name of the unchanged one."""
+    """Refuse a changed recipe without a tag: its run would have the same name as the unchanged recipe's."""
     if request.smoke or request.tag is not None:
         return
     changes = (("set", " ".join(request.settings)), ("augment", request.augment), ("accumulate", request.accumulate))
@@ -169,7 +169,7 @@ def require_tag(request: TrainRequest) -> None:
 
 
 def tag_of(request: TrainRequest) -> str | None:
-    """What follows the recipe in the run's name: tag, seed and "smoke", where given."""
+    """The suffix of the run's name after the recipe: tag, seed and "smoke", as far as given; None without any."""
     parts = [request.tag, None if request.seed is None else f"seed{request.seed}", "smoke" if request.smoke else None]
     return "-".join(part for part in parts if part is not None) or None
 
@@ -180,7 +180,7 @@ def name_of(setting: str) -> str:
 
 
 def find_weights(request: TrainRequest, run: str) -> Source | None:
-    """What `--weights` names; None where it is not given, so that the recipe's weights hold."""
+    """The weights that `--weights` names; None without the option, to use the recipe's weights."""
     if request.weights is None:
         return None
     if request.resume:
@@ -190,27 +190,27 @@ def find_weights(request: TrainRequest, run: str) -> Source | None:
 
 
 def with_seed(config: TrainConfig, request: TrainRequest) -> TrainConfig:
-    """`config` with the seed of `--seed`, where given.
+    """`config` with the seed of `--seed`, if given.
 
     Raises:
-        FerKitError: `--set seed=…` gives another one.
+        FerKitError: the seed is given by `--set seed=…`, too.
     """
     if request.seed is None:
         return config
     if any(name_of(setting) == "seed" for setting in request.settings):
-        raise FerKitError(f"--seed {request.seed} and --set seed=… are two seeds; keep one")
+        raise FerKitError(f"--seed {request.seed} and --set seed=… both give a seed; drop one of them")
     return dataclasses.replace(config, seed=request.seed)
 
 
 def for_own_network(config: TrainConfig, changed: set[str]) -> TrainConfig:
-    """`config` with the digest of the network's source file, without width and drop path of the recipe's own network.
+    """`config` with the digest of the own network's source file, and without the recipe's width and drop path.
 
-    changed: names of the settings that the request changes; a width among them is for the own network.
+    changed: names of the settings that the request changes; these are kept.
 
     Raises:
         FerKitError: the network cannot be imported, or has no source file.
     """
-    from fer_kit.models import own  # this brings torch, as the network itself does
+    from fer_kit.models import own  # loads torch, as the network does
 
     neutral: dict[str, Any] = {"width_mult": 1.0, "drop_path_prob": 0.0}
     kept = {name: value for name, value in neutral.items() if name not in changed}
@@ -218,10 +218,10 @@ def for_own_network(config: TrainConfig, changed: set[str]) -> TrainConfig:
 
 
 def split_batches(config: TrainConfig, parts: int | None) -> TrainConfig:
-    """`config` with the same number of images a step in `parts` batches; unchanged for None.
+    """`config` with the images of each step split into `parts` batches; unchanged for None.
 
     Raises:
-        FerKitError: the images of a step cannot be split into `parts` even batches of two or more.
+        FerKitError: the images of a step cannot be split into `parts` equal batches of two or more.
     """
     if parts is None:
         return config
@@ -229,14 +229,21 @@ def split_batches(config: TrainConfig, parts: int | None) -> TrainConfig:
     if not 1 <= parts <= images // 2 or images % parts:
         some = [str(count) for count in range(1, images // 2 + 1) if images % count == 0][:6]
         raise FerKitError(
-            f"--accumulate {parts}: the {images} images of a step cannot be cut in {parts} even parts; give one of "
-            f"{', '.join(some)}, or --set batch_size=… accumulate=…"
+            f"--accumulate {parts}: the {images} images of a step cannot be split into {parts} equal parts "
+            f"of two or more; give one of {', '.join(some)}, or --set batch_size=… accumulate=…"
         )
     return dataclasses.replace(config, batch_size=images // parts, accumulate=parts)
 
 
+def watched_for(config: TrainConfig) -> str:
+    """What a config watches rows for: `watched for early stopping and the plateau schedule`."""
+    stop = ["early stopping"] if config.early_stop_epochs else []
+    plateau = ["the plateau schedule"] if config.schedule == "plateau" else []
+    return f"watched for {' and '.join(stop + plateau)}"
+
+
 def for_smoke_run(config: TrainConfig) -> TrainConfig:
-    """`config` cut down to one epoch on a few rows, for `--smoke`."""
+    """`config` reduced to one epoch on a few rows, for `--smoke`."""
     return dataclasses.replace(
         config,
         epochs=SMOKE_EPOCHS,
@@ -244,5 +251,5 @@ def for_smoke_run(config: TrainConfig) -> TrainConfig:
         batch_size=min(config.batch_size, SMOKE_BATCH),
         warmup_epochs=min(config.warmup_epochs, SMOKE_EPOCHS / 2),
         average_epochs=min(config.average_epochs, SMOKE_EPOCHS),
-        freeze_epochs=0,  # else the smoke run would train the classifier alone
+        freeze_epochs=0,  # otherwise the smoke run would train only the classifier
     )

@@ -63,7 +63,7 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
         (["--set", "rotation_deg=3", "--augment", "v3"], "takes the place of rotation_deg; set rotation_deg=0 too"),
         (["--augment", "v3", "--workers", "-1"], "--workers -1: give 0 to 256"),
         (["--augment", "v3", "--workers", "100000"], "--workers 100000: give 0 to 256"),
-        (["--workers", "3"], "--workers 3: only a pipeline of --augment runs in workers"),
+        (["--workers", "3"], "--workers 3: workers run only the pipeline of --augment"),
         (["--set", "augment=mine.json"], "as --augment FILE"),
         (["--set", "augment=v3@0123456789abcdef", "rotation_deg=0"], "takes the place of flip_prob, shift_frac"),
     ],

@@ -67,11 +67,12 @@ def test_a_batch_in_parts_keeps_the_images_of_a_step():
         (["--accumulate", "2"], "--accumulate 2 changes the recipe; name the changed run with --tag NAME"),
         (
             ["--accumulate", "3", "--tag", "t"],
-            "the 64 images of a step cannot be cut in 3 even parts; give one of 1, 2, 4",
+            "--accumulate 3: the 64 images of a step cannot be split into 3 equal parts of two or more; give one of "
+            "1, 2, 4",
         ),
         (["--accumulate", "64", "--tag", "t"], "--accumulate 64: the 64 images of a step cannot"),
         (["--seed", "-1"], "seed=-1 is out of range; give an int from 0 to 2147483647"),
-        (["--seed", "1", "--set", "seed=2", "--tag", "t"], "--seed 1 and --set seed=… are two seeds; keep one"),
+        (["--seed", "1", "--set", "seed=2", "--tag", "t"], "--seed 1 and --set seed=… both"),
     ],
 )
 def test_refusals(words, message, capsys):

@@ -113,7 +113,7 @@ def test_a_network_of_ours_can_be_frozen_while_its_head_learns_anew(weights, cap
 def test_a_network_of_timm_in_a_recipe_of_ours_says_what_it_starts_from(go, runs_dir, capsys):
     words = ["--fold", "0", "--recipe", "residual", "--tag", "t", "--set", f"model={RESNET}"]
     assert go(*words) == 2
-    told = f"--set model={RESNET} would start from random weights; say so by --weights hub, FILE or none"
+    told = f"--set model={RESNET} does not say which weights to start from; add --weights hub, FILE or none"
     assert told in capsys.readouterr().err
     config = resolve(train.request_of(train.build_parser().parse_args([*words, "--weights", "none"]))).config
     assert (config.model, config.weights) == (RESNET, "")
