@@ -17,7 +17,7 @@ from fer_kit.batches import pipeline as user_augment
 from fer_kit.batches.pipeline_file import V3, AugmentFile
 from fer_kit.competition import PIXEL_MEAN, PIXEL_STD
 from fer_kit.config import recipes
-from fer_kit.config.settings import REPLACED_BY_PIPELINE
+from fer_kit.config.settings import REPLACED_BY_PIPELINE, TABLE
 
 DRAWS = 3000
 LIKELY, UNLIKELY = 1e-3, 1e-4  # p of the Kolmogorov-Smirnov test: alike above the first, different below the second
@@ -36,7 +36,9 @@ def v3(*places: int, **changes: Any) -> user_augment.Pipeline:
 
 def device(*names: str) -> Any:
     """deep_v3 with these parts of its augmentation only."""
-    return dataclasses.replace(DEVICE, **{name: 0.0 for name in REPLACED_BY_PIPELINE if name not in names})
+    return dataclasses.replace(
+        DEVICE, **{name: TABLE[name].neutral for name in REPLACED_BY_PIPELINE if name not in names}
+    )
 
 
 def rng(seed: int) -> torch.Generator:

@@ -94,8 +94,8 @@ def test_the_one_member_that_a_blend_comes_to_is_not_to_be_dropped(two, capsys, 
     monkeypatch.setattr(
         crossfit.CrossFit, "choose", lambda self, unseen=crossfit.NOTHING: "mean" if unseen else "single"
     )
-    values = value.values
-    monkeypatch.setattr(value, "values", lambda *given: dataclasses.replace(values(*given), drop=drop))
+    values = value.member_values
+    monkeypatch.setattr(value, "member_values", lambda *given: dataclasses.replace(values(*given), drop=drop))
     code, out, _ = run(capsys, "all", options=("--no-pictures",))
     assert code == 0 and "auto chose single" in out and ("to drop: " in out) == told
     assert folders.load_blend(two, "all").record.drop == (("weak",) if told else ())

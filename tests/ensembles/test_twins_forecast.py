@@ -19,7 +19,7 @@ def twins_of(tmp_path, world, memory):
     table, why = blend.table_for(runs_dir, found, rows, "near", str(data))
     assert why == ""
     net = found[0]
-    return blend.study(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
+    return blend.look_up_and_forecast(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
 
 
 @pytest.mark.slow

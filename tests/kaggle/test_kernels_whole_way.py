@@ -118,7 +118,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
 
     # The first one holds nothing new: its unfinished fold does not take the place of the finished one.
     assert commands.main(["fetch"]) == 0
-    assert "fold1: finished here" in capsys.readouterr().out
+    assert "fold1: already finished here" in capsys.readouterr().out
 
     assert blend.main(["first", "--members", RUN]) == 0
     assert submissions(["build", "first", "--data", str(competition_dir), "--out", "submission.csv"]) == 0
