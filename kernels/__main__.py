@@ -14,7 +14,7 @@ from fer_kit.kaggle.errors import NoCredentials
 from fer_kit.pretrained import source
 from fer_kit.runs import folders
 from kernels import build, notebook, plan, push, push_log
-from kernels.inside import accelerators, pipeline, weights
+from kernels.inside import accelerators, pipeline
 
 ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials
 
@@ -82,7 +82,7 @@ def _add_what(parser: cli.Parser) -> None:
     add("--resume", metavar="OWNER/SLUG", help="continue the unfinished folds of this earlier kernel")
     add(
         "--weights",
-        metavar=weights.FORM.upper(),
+        metavar=source.MODEL_FORM.upper(),
         help=f"pretrained weights: a Kaggle model, which is attached to the kernel, or {source.DATASET_FORM}, hub "
         "or none; needs --tag",
     )

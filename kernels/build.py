@@ -1,4 +1,4 @@
-"""Write a kernel's folder: kernel-metadata.json and one script, as `kaggle kernels push` takes them."""
+"""Write the folder of a kernel for `kaggle kernels push`: kernel-metadata.json and one script."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from kernels import bundle, leaks
 from kernels.inside import accelerators, fold_table, pipeline, weights
 from kernels.plan import Plan
 
-SIZE_CAP, SIZE_WARNING = 1_000_000, 900_000  # bytes of script that Kaggle takes
+SIZE_CAP, SIZE_WARNING = 1_000_000, 900_000  # Kaggle's limit for a script, in bytes, and when to warn
 FOLDER = Path("kernels/build")
 METADATA = "kernel-metadata.json"
 TEMPLATE = Path(__file__).with_name("script_template.py")
-_LINE = 118  # characters of payload in a line
+_LINE = 118  # characters of encoded data in a line
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Built:
 
 
 def make(plan: Plan, environ: Mapping[str, str]) -> Built:
-    """Bundle the package and fill in the script; nothing is written.
+    """Bundle the package and fill in the script, without writing files.
 
     Raises:
         FerKitError: the script is larger than Kaggle accepts, or contains a secret.
@@ -65,7 +65,7 @@ def make(plan: Plan, environ: Mapping[str, str]) -> Built:
 
 
 def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
-    """The template with the values of this push."""
+    """Fill the template with the values of this push."""
     folds = ", ".join(map(str, plan.folds))
     script = template.replace("@TITLE@", f"{plan.title}: run {plan.run}, fold{'s' * (len(plan.folds) > 1)} {folds}.")
     values: dict[str, Any] = {
@@ -94,7 +94,7 @@ def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
 
 
 def metadata_of(plan: Plan) -> dict[str, Any]:
-    """kernel-metadata.json; all booleans are written, since the client's defaults differ from its manual."""
+    """The content of kernel-metadata.json, with all booleans, since the client's defaults differ from its manual."""
     with_gpu = plan.accelerator != accelerators.NONE
     models, datasets = weights.sources(plan.weights)
     return {
@@ -135,7 +135,7 @@ def describe(built: Built) -> str:
     """A summary of the kernel in a few lines."""
     plan = built.plan
     folds = (
-        f"sent along (digest {plan.table.digest[:12]})"
+        f"local folds, in the script (digest {plan.table.digest[:12]})"
         if plan.table
         else "made in the kernel (there is no folds.csv here)"
     )
@@ -155,7 +155,7 @@ def describe(built: Built) -> str:
     if plan.earlier:
         lines.insert(2, f"continues    the output of {plan.earlier}")
     if plan.augment:
-        lines.insert(2, f"augment      {plan.augment.name}, sent along")
+        lines.insert(2, f"augment      {plan.augment.name}, in the script")
     if plan.weights:
         lines.insert(2, f"weights      {plan.weights}")
     if built.size_bytes >= SIZE_WARNING:
@@ -169,7 +169,7 @@ def literal(value: Any) -> str:
 
 
 def _put(script: str, name: str, value: str) -> str:
-    """Put `NAME = value` in place of the template's line; annotation and comment stay."""
+    """Replace the value in the line `NAME = value` of the template; annotation and comment stay."""
     pattern = re.compile(rf"^({name}(?:: [^=\n]+)?) = [^#\n]*?(  # .*)?$", re.MULTILINE)
     filled, count = pattern.subn(lambda found: f"{found[1]} = {value}{found[2] or ''}", script)
     assert count == 1, f"{name} occurs {count} times in the template"

@@ -1,4 +1,4 @@
-"""The exploration notebook for Kaggle, with the package put into it."""
+"""The exploration notebook for Kaggle, which contains the package."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LINE = 100
 
 
 def make(owner: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """The notebook's metadata and its text, with the bundle in its first code cell.
+    """Make the metadata and the text of the notebook, with the bundle in its first code cell.
 
     Raises:
-        FerKitError: not in a checkout, larger than Kaggle takes, or something secret is in it.
+        FerKitError: fer_kit does not run from a checkout, or the notebook is too large for Kaggle or has a secret.
     """
     if not (TEMPLATE / NOTEBOOK).is_file():
-        raise FerKitError(f"{TEMPLATE / NOTEBOOK}: no such file; the notebook is part of a checkout of fer_kit only")
+        raise FerKitError(f"{TEMPLATE / NOTEBOOK}: no such file; run this command in a checkout of fer_kit")
     secrets = secret_values.known(environ)
     packed = bundle.make(secrets)
     metadata = atomic.read_json(TEMPLATE / METADATA)
@@ -40,12 +40,15 @@ def make(owner: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     leaks.refuse(text.encode(), "the notebook", secrets)
     if len(text.encode()) >= SIZE_CAP:
-        raise FerKitError(f"the notebook has {len(text.encode()):,} bytes and Kaggle takes less than {SIZE_CAP:,}")
+        raise FerKitError(
+            f"the notebook has {len(text.encode()):,} bytes, and Kaggle accepts less than {SIZE_CAP:,}; upload the "
+            "large files of the package as a Kaggle dataset"
+        )
     return metadata, text
 
 
 def write(metadata: Mapping[str, Any], text: str, folder: Path) -> Path:
-    """Write the notebook's kernel folder below `folder`; its path."""
+    """Write the kernel folder of the notebook below `folder`; return its path."""
     target = folder / str(metadata["id"]).partition("/")[2]
     atomic.write_text(target / NOTEBOOK, text)
     atomic.write_json(target / METADATA, metadata)

@@ -1,8 +1,8 @@
 """@TITLE@
 
-Trains folds of fer_kit (Facial Expression Recognition Challenge) on Kaggle and leaves one archive of run folders and
-manifest.json. Built by `python -m kernels build`; bring the results home with `python -m kernels fetch`.
-The package itself travels at the end of this file, as text: no other file and no internet is needed.
+This script trains folds of fer_kit (Facial Expression Recognition Challenge) on Kaggle and writes an archive of run
+folders and manifest.json. `python -m kernels build` made the script; `python -m kernels fetch` downloads the results.
+The end of this file contains the package as text, so the script needs no other file and no internet.
 """
 
 import base64
@@ -14,26 +14,26 @@ import sys
 import tarfile
 import tempfile
 
-# --- Settings that a person may change -----------------------------------------------------------------------------
+# --- Settings that you may change ----------------------------------------------------------------------------------
 RECIPE = ""  # a recipe of fer_kit
-FOLDS: list[int] = []  # which folds to train, from 0
+FOLDS: list[int] = []  # folds to train, from 0
 SET: list[str] = []  # changed settings, e.g. ["lr=5e-4", "epochs=60"]; needs a TAG
 TAG: str | None = None  # names the changed run: <recipe>-<tag>
-SEED: int | None = None  # another seed than the recipe's, as a run of its own
-ACCUMULATE: int | None = None  # cut each step's batch in so many parts, to save memory; needs a TAG
+SEED: int | None = None  # another seed than that of the recipe; gives a separate run
+ACCUMULATE: int | None = None  # divide the batch of each step into this many parts to save memory; needs a TAG
 COMPILE = False  # torch.compile the network
-LIMIT_MINUTES = 0.0  # everything is saved before this time is over; sessions end after 9 to 12 hours
-ALLOW_CPU = False  # train on the CPU where the GPU that was asked for is missing
+LIMIT_MINUTES = 0.0  # all results are saved before this time is over; sessions end after 9 to 12 hours
+ALLOW_CPU = False  # train on the CPU if the requested GPU is missing
 
-# --- What this push is; leave it as it is --------------------------------------------------------------------------
-ACCELERATOR = ""  # what the metadata asks for; checked first thing
-WEIGHTS: str | None = None  # what is trained on from: an attached model or dataset, hub, none; else the recipe's
+# --- Description of this push; do not change -----------------------------------------------------------------------
+ACCELERATOR = ""  # accelerator in the metadata; checked at the start
+WEIGHTS: str | None = None  # initial weights: an attached model or dataset, hub or none; None = those of the recipe
 AUGMENT: str | None = None  # pipeline of albumentations in place of the recipe's augmentation; its file is below
-EARLIER: str | None = None  # attached kernel (owner/slug) whose unfinished run goes on here
-RUN_ID = ""  # how `fetch` knows the output of this push
-COMMIT = ""  # of the code below
+EARLIER: str | None = None  # attached kernel (owner/slug) whose unfinished run is continued
+RUN_ID = ""  # identifies the output of this push for `fetch`
+COMMIT = ""  # commit of the code below
 BUNDLE_SHA256 = ""
-# Of the folds sent along; without them they are made here.
+# Digest of the local folds in this script; without local folds the kernel makes folds.
 FOLDS_DIGEST: str | None = None
 
 SETTINGS = (
@@ -43,7 +43,7 @@ SETTINGS = (
 
 
 def main() -> int:
-    """Check and unpack the package, put it on the path of this process and of its children, and start."""
+    """Check and unpack the package, add it to the path of this process and its children, and start the session."""
     packed = base64.b85decode("".join(BUNDLE.split()))
     if hashlib.sha256(packed).hexdigest() != BUNDLE_SHA256:
         print("error: the package in this script is damaged (another sha256); build and push it again")

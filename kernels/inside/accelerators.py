@@ -11,7 +11,7 @@ DEFAULT, NONE = "NvidiaTeslaT4", "none"
 
 @dataclass(frozen=True)
 class Accelerator:
-    """`count` GPUs whose device name holds `model`; none at all for count 0."""
+    """`count` GPUs whose device name contains `model`; no GPU if count is 0."""
 
     name: str
     model: str
@@ -21,7 +21,7 @@ class Accelerator:
         return f"{self.count} × {self.model}" if self.count else "no GPU"
 
 
-# Kaggle does not check names and silently gives another machine for an unknown one, so they are refused here.
+# Kaggle does not check names and silently gives another machine for unknown names, so unknown names are refused here.
 KNOWN = {
     accelerator.name: accelerator
     for accelerator in (
@@ -41,10 +41,12 @@ def get(name: str) -> Accelerator:
     """The accelerator called `name`.
 
     Raises:
-        FerKitError: one that Kaggle does not lend, or that fer_kit cannot train on.
+        FerKitError: Kaggle does not have this accelerator, or fer_kit cannot train on it.
     """
     if name == "NvidiaTeslaP100":
-        raise FerKitError(f"--accelerator {name}: retired, and current torch does not run on it; use {DEFAULT}")
+        raise FerKitError(
+            f"--accelerator {name}: Kaggle has retired this GPU, and current torch does not support it; use {DEFAULT}"
+        )
     if name.lower().startswith("tpu"):
         raise FerKitError(f"--accelerator {name}: fer_kit trains on GPUs and CPUs only; use {DEFAULT}")
     if name not in KNOWN:

@@ -1,4 +1,4 @@
-"""The archive of run folders: packed in the kernel, unpacked here and in a kernel that continues the run."""
+"""The archive of run folders: packed in the kernel, unpacked locally and in a kernel that continues the run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fer_kit.files import atomic
 from fer_kit.runs import folders
 
 FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: if it exists, the others belong to it
-# what tarfile raises on damaged bytes; RecursionError comes from a header of a header of a header …
+# Errors of tarfile for damaged bytes; RecursionError comes from chains of extended headers.
 _FAULTS = (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, OverflowError, RecursionError, struct.error)
 _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,2})")
 
 
 def pack(runs_dir: Path, run: str, path: Path) -> None:
-    """Write `path`, a plain tar (weights hardly compress) of the folds files and of all folds of `run`."""
+    """Write an uncompressed tar (weights hardly compress) of the folds files and of all folds of `run` to `path`."""
     found = [runs_dir / name for name in FOLDS] + sorted((runs_dir / run).glob("fold*/*"))
     with atomic.replacing(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for source in found:
@@ -28,7 +28,7 @@ def pack(runs_dir: Path, run: str, path: Path) -> None:
 
 
 def add(archive: tarfile.TarFile, source: Path, name: str) -> None:
-    """Add one file as it is now: a training may replace the file, which leaves the opened one intact."""
+    """Add one file. The file is opened first, so that a training that replaces the file does not change the content."""
     with source.open("rb") as file:
         info = archive.gettarinfo(arcname=name, fileobj=file)
         info.uid = info.gid = 0
@@ -38,11 +38,11 @@ def add(archive: tarfile.TarFile, source: Path, name: str) -> None:
 
 
 def unpack(path: Path, folder: Path, run: str) -> None:
-    """Unpack an archive of `pack` into `folder`; every name is checked before anything is written.
+    """Unpack an archive of `pack` into `folder`; all names are checked before files are written.
 
     Raises:
-        FerKitError: not a tar, or a member that `pack` would not have written: a path that leaves the folder, a link,
-            a device, a run other than `run`, the same name twice.
+        FerKitError: the file is not a tar, or has a member that `pack` does not write: a path that leaves the folder, a
+            link, a device, a run other than `run`, or a name that occurs twice.
         OSError: `folder` cannot be written.
     """
     try:
@@ -53,23 +53,23 @@ def unpack(path: Path, folder: Path, run: str) -> None:
     except _FAULTS as error:
         raise FerKitError(f"{path.name}: not an archive that can be unpacked ({error})") from None
     except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # a short read, or a place outside of the file
+        if error.errno in (None, errno.EINVAL):  # a truncated file, or an offset outside of the file
             raise FerKitError(f"{path.name}: not an archive that can be unpacked ({error})") from None
-        raise  # the disk's, not the archive's
+        raise  # a fault of the disk, not of the archive
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose size must not be negative: with a negative size Python's tarfile reads without end."""
+    """A member that refuses a negative size, with which Python's tarfile would read forever."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self._size
 
     @size.setter
     def size(self, value: int) -> None:
         if value < 0:
-            raise tarfile.ReadError(f"a member of {value} bytes")
+            raise tarfile.ReadError(f"a member has {value} bytes")
         self._size = value
 
 

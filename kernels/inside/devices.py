@@ -1,4 +1,4 @@
-"""What a session runs on: asked of torch in a process of its own, so that the one that only waits holds no GPU memory.
+"""The devices of a session, detected by torch in a separate process, so that this process takes no GPU memory.
 
 `python -m kernels.inside.devices` prints one JSON line.
 """
@@ -22,7 +22,7 @@ PROBE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Gpu:
-    """name as torch gives it, memory in GiB, precision that fer_kit chooses on it, fault: why it cannot compute."""
+    """A GPU. name: torch's name. precision: fer_kit's choice. fault: why the GPU cannot compute, "" if it can."""
 
     name: str
     memory_gib: float
@@ -32,7 +32,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Found:
-    """What a session has: its GPUs, the CPU with the precision chosen there, the cores it may use, torch's version."""
+    """Devices of a session: GPUs, name of the CPU and precision on it, usable cores, version of torch."""
 
     gpus: tuple[Gpu, ...]
     cpu: str
@@ -45,12 +45,12 @@ class Found:
             return f"no GPU; {self.cpu}, {self.cpu_precision}"
         names = {gpu.name: gpu for gpu in self.gpus}
         count = {name: sum(gpu.name == name for gpu in self.gpus) for name in names}
-        told = (f"{count[name]} × {name} ({gpu.memory_gib:.0f} GiB, {gpu.precision})" for name, gpu in names.items())
-        return ", ".join(told)
+        parts = (f"{count[name]} × {name} ({gpu.memory_gib:.0f} GiB, {gpu.precision})" for name, gpu in names.items())
+        return ", ".join(parts)
 
 
-def look() -> Found:
-    """Look at this machine; brings torch, and takes a little memory of each GPU."""
+def detect() -> Found:
+    """Detect the devices of this machine; imports torch and takes some memory on each GPU."""
     import torch
 
     from fer_kit.engine import device as precision
@@ -60,7 +60,7 @@ def look() -> Found:
         device = torch.device("cuda", index)
         properties = torch.cuda.get_device_properties(device)
         fault = ""
-        try:  # a GPU that this torch has no code for is listed like any other
+        try:  # torch also lists GPUs that it has no kernels for
             torch.ones(8, device=device).sum().item()
         except RuntimeError as error:
             fault = first_line(error)
@@ -72,10 +72,10 @@ def look() -> Found:
 
 
 def probe(environ: Mapping[str, str]) -> Found:
-    """What `look` finds in a process of its own.
+    """Run `detect` in a separate process.
 
     Raises:
-        FerKitError: that process failed; its last line is shown.
+        FerKitError: the process failed; the message shows its last line.
     """
     command = [sys.executable, "-m", "kernels.inside.devices"]
     try:
@@ -83,24 +83,24 @@ def probe(environ: Mapping[str, str]) -> Found:
     except subprocess.TimeoutExpired:
         raise FerKitError(f"torch did not find its devices within {PROBE_SECONDS:.0f} s; push again") from None
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise FerKitError(f"torch cannot be used in this session: {last}")
     record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     gpus = tuple(Gpu(**gpu) for gpu in record.pop("gpus"))
     return Found(gpus=gpus, **record)
 
 
-def check(asked: str, found: Found, folds: int, allow_cpu: bool) -> list[str]:
-    """What to tell about the difference between asked and found, one line each; nothing where they agree.
+def check(requested: str, found: Found, folds: int, allow_cpu: bool) -> list[str]:
+    """Compare the requested accelerator with the devices found; returns a line for each difference.
 
     Raises:
-        FerKitError: a GPU was asked for and there is none that computes: training on the CPU would use the session up.
+        FerKitError: a GPU was requested, but no GPU can compute; training on the CPU would take the whole session.
     """
-    wanted = KNOWN.get(asked, Accelerator(asked, asked, 1))
+    wanted = KNOWN.get(requested, Accelerator(requested, requested, 1))
     for gpu in found.gpus:
         if gpu.fault:
             raise FerKitError(
-                f"this session has a {gpu.name}, which its torch {found.torch} does not run on ({gpu.fault}); "
+                f"this session has a {gpu.name}, which torch {found.torch} does not support ({gpu.fault}); "
                 "push again with --accelerator NvidiaTeslaT4"
             )
     if not found.gpus:
@@ -108,20 +108,20 @@ def check(asked: str, found: Found, folds: int, allow_cpu: bool) -> list[str]:
             return []
         if not allow_cpu:
             raise FerKitError(
-                f"{asked} ({wanted}) was asked for and this session has no GPU; {folds} fold{'s' if folds > 1 else ''}"
-                " on its CPU would not end in time. Are GPU hours left (kaggle quota), and is the account verified by"
-                " phone? Push again, or set ALLOW_CPU = True"
+                f"{requested} ({wanted}) was requested, but this session has no GPU, and {folds} "
+                f"fold{'s' if folds > 1 else ''} on the CPU would not finish in time; check that GPU hours are left "
+                "(kaggle quota) and that the account is verified by phone, then push again, or set ALLOW_CPU = True"
             )
-        return [f"warning  {asked} ({wanted}) was asked for, training on the CPU since ALLOW_CPU is set"]
+        return [f"warning  {requested} ({wanted}) was requested; training on the CPU, since ALLOW_CPU is set"]
     if wanted.count == 0:
-        return ["note     no accelerator was asked for, and there is one: it is used"]
+        return [f"note     no accelerator was requested, but the session has one, which is used: {found}"]
     right = [gpu for gpu in found.gpus if wanted.model.lower() in gpu.name.lower()]
     if len(right) != len(found.gpus) or len(found.gpus) != wanted.count:
-        return [f"warning  asked was {asked} ({wanted}), found is {found}: Kaggle gave another machine; going on"]
+        return [f"warning  {requested} ({wanted}) was requested, but Kaggle gave {found}; training continues"]
     return []
 
 
 if __name__ == "__main__":
     import dataclasses
 
-    print(json.dumps(dataclasses.asdict(look())))
+    print(json.dumps(dataclasses.asdict(detect())))

@@ -1,4 +1,4 @@
-"""The output of an earlier kernel, mounted as an input: its run folders are taken up, and training goes on there."""
+"""Continue the output of an earlier kernel, which is mounted as an input."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from kernels.inside import archive, manifest
 
 
 def find(inputs: Path, ref: str) -> Path:
-    """The folder where the output of kernel `ref` ("owner/slug") is mounted, under either layout.
+    """Find the folder where the output of kernel `ref` ("owner/slug") is mounted, in either layout of the mounts.
 
     Raises:
-        FerKitError: neither place holds a manifest; what is mounted is listed.
+        FerKitError: neither folder has a manifest; the message lists what is mounted.
     """
     owner, _, slug = ref.partition("/")
     places = [inputs / "notebooks" / owner / slug, inputs / slug]
@@ -23,22 +23,25 @@ def find(inputs: Path, ref: str) -> Path:
     there = sorted(path.relative_to(inputs).as_posix() for path in inputs.glob("*/*")) if inputs.is_dir() else []
     raise FerKitError(
         f"the output of {ref} is not mounted: no {manifest.NAME} in {' or '.join(map(str, places))} (mounted are: "
-        f"{', '.join(there[:10]) or 'nothing'}); did that kernel end, and with output?"
+        f"{', '.join(there[:10]) or 'nothing'}); check that the kernel has finished and has output"
     )
 
 
-def take_up(inputs: Path, ref: str, run: str, runs_dir: Path) -> manifest.Manifest:
-    """Unpack what kernel `ref` left of run `run` into `runs_dir`, which is empty; what its manifest says.
+def restore(inputs: Path, ref: str, run: str, runs_dir: Path) -> manifest.Manifest:
+    """Unpack the folders of run `run` in the output of kernel `ref` into the empty `runs_dir`; return the manifest.
 
     Raises:
-        FerKitError: not mounted, incomplete, or of another run.
+        FerKitError: the output is not mounted, incomplete, or of another run.
     """
     folder = find(inputs, ref)
-    told = manifest.read(folder)
-    if told.run != run:
-        raise FerKitError(f"{ref} trained run {told.run}, not {run}; go on with the recipe, --set and --tag of then")
-    archive.unpack(manifest.check_archive(folder, told), runs_dir, run)
+    found = manifest.read(folder)
+    if found.run != run:
+        raise FerKitError(
+            f"--resume {ref}: the kernel trained run {found.run}, not {run}; push with the recipe, --set and --tag of "
+            f"{found.run}"
+        )
+    archive.unpack(manifest.check_archive(folder, found), runs_dir, run)
     for leftover in (runs_dir / run).glob("fold*"):
         if not any((leftover / name).exists() for name in ("last.pt", "result.json")):
-            shutil.rmtree(leftover)  # stopped before its first epoch ended: nothing to go on from
-    return told
+            shutil.rmtree(leftover)  # the training stopped before the end of its first epoch
+    return found

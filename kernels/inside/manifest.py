@@ -1,4 +1,4 @@
-"""The output of a kernel: one archive, and manifest.json, which names the push and the content of the archive."""
+"""manifest.json, the description of a kernel's output: the push, the folds, and the archive beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_kit.runs import folders
 
 NAME = "manifest.json"
 SCHEMA = 1
-_ARCHIVE = re.compile(r"runs-[0-9]{1,6}\.tar")  # a new number for each save, so that no manifest names a half of one
+_ARCHIVE = re.compile(r"runs-[0-9]{1,6}\.tar")  # each save has a new number, so a manifest names a complete archive
 _TEXTS = ("run_id", "bundle_sha256", "commit", "run", "device", "written", "archive", "sha256")
 _MOST_CHARACTERS = 200
 _FOLDS = ("asked", "finished", "stopped", "failed")
@@ -22,10 +22,11 @@ _FOLDS = ("asked", "finished", "stopped", "failed")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What manifest.json holds.
+    """The content of manifest.json.
 
-    run_id: of the push; run: name of the run folder; asked, finished, stopped (at the limit, resumable) and failed:
-    fold numbers; final: False while the session was still training; archive, bytes, sha256: the one file beside it.
+    run_id: id of the push. run: name of the run folder. asked: folds that the kernel had to train. finished, stopped,
+    failed: folds that are finished, stopped at the time limit (can be continued) or failed. final: False if the session
+    was still training. archive, bytes, sha256: name, size and hash of the archive.
     """
 
     run_id: str
@@ -45,7 +46,7 @@ class Manifest:
 
 
 def of(path: Path, **values: Any) -> Manifest:
-    """The manifest of the archive at `path`; `values` are all its other fields."""
+    """Make the manifest of the archive at `path`; `values` are the other fields."""
     return Manifest(archive=path.name, bytes=path.stat().st_size, sha256=atomic.sha256_of(path), **values)
 
 
@@ -55,15 +56,15 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """manifest.json in `folder`, checked: types of all values, and a plain file name of the archive.
+    """Read manifest.json in `folder`; types of all values and the name of the archive are checked.
 
     Raises:
-        FerKitError: missing, unreadable, of another version of this package, or not what `write` writes.
+        FerKitError: the file is missing, unreadable, of another version of fer_kit, or not as `write` writes it.
     """
     path = folder / NAME
     record = atomic.read_json(path)
     if not isinstance(record, dict) or record.pop("schema", None) != SCHEMA:
-        raise FerKitError(f"{path}: not a manifest of this version; fetch with the version that pushed it")
+        raise FerKitError(f"{path}: not a manifest of this version; fetch with the version of fer_kit that pushed")
     fields = {field.name for field in dataclasses.fields(Manifest)}
     if record.keys() != fields:
         wrong = ", ".join(sorted(map(str, record.keys() ^ fields)))
@@ -76,14 +77,14 @@ def read(folder: Path) -> Manifest:
 
 
 def check_archive(folder: Path, manifest: Manifest) -> Path:
-    """The archive beside the manifest, checked for size and sha256.
+    """Check size and sha256 of the archive beside the manifest; return its path.
 
     Raises:
-        FerKitError: missing or different.
+        FerKitError: the archive is missing or different.
     """
     path = folder / manifest.archive
     if not path.is_file() or path.is_symlink():
-        raise FerKitError(f"{manifest.archive} is missing, though {NAME} names it")
+        raise FerKitError(f"{manifest.archive} is missing, but {NAME} names it")
     size = path.stat().st_size
     if size != manifest.bytes:
         raise FerKitError(f"{manifest.archive} has {size:,} bytes, {NAME} says {manifest.bytes:,}")
@@ -102,5 +103,5 @@ def _valid(key: str, value: Any) -> bool:
     if key == "bytes":
         return type(value) is int and value >= 0
     if not (key in _TEXTS and isinstance(value, str) and value.isprintable() and len(value) <= _MOST_CHARACTERS):
-        return False  # these are shown on terminals and put into paths
+        return False  # these texts are printed on terminals and become parts of paths
     return key != "run" or folders.is_safe_name(value)

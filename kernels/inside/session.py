@@ -1,7 +1,6 @@
-"""The program inside the kernel: check the device, find the data, train the folds, save one archive.
+"""The program in the kernel: check the device, find the data, train the folds, save one archive.
 
-Called by the pushed script once it has unpacked this package. Nothing here knows how to train: that is
-`python -m fer_kit.train`.
+The pushed script unpacks this package and calls `main`. The folds are trained by `python -m fer_kit.train`.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from fer_kit.sweep.training import Training
 from fer_kit.train import request
 from kernels.inside import archive, devices, earlier, fold_table, manifest, pipeline, weights
 
-# Where Kaggle mounts inputs and keeps outputs; the variables are for trying a built script elsewhere.
+# Folders where Kaggle mounts inputs and keeps outputs. The variables replace them to run a built script elsewhere.
 INPUT_VARIABLE, INPUT = "FER_KIT_KAGGLE_INPUT", "/kaggle/input"
 WORKING_VARIABLE, WORKING = "FER_KIT_KAGGLE_WORKING", "/kaggle/working"
 SAVE_EVERY_SECONDS = 1200.0
-RESERVE_SECONDS = 600.0  # kept for predicting, packing and an epoch that takes longer than the one before
-LEAST_SECONDS = 60.0  # with less time left, no fold is started
+RESERVE_SECONDS = 600.0  # reserved for predictions, packing, and an epoch that takes longer than the previous epoch
+LEAST_SECONDS = 60.0  # no fold is started if less time is left
 
 _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings at the top of the pushed script, in lower case."""
+    """The settings at the top of the pushed script, with names in lower case."""
 
     recipe: str
     folds: tuple[int, ...]
@@ -64,7 +63,7 @@ class Settings:
 
     @property
     def options(self) -> list[str]:
-        """The words that choose recipe and run, for `python -m fer_kit.train`."""
+        """The options of `python -m fer_kit.train` that choose recipe and run."""
         words = ["--recipe", self.recipe]
         words += ["--set", *self.set] if self.set else []
         for name, value in (("tag", self.tag), ("seed", self.seed), ("accumulate", self.accumulate)):
@@ -74,7 +73,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Places:
-    """inputs: mounted, read-only; output: what Kaggle keeps; work: scratch, with runs/ in it; code: this package."""
+    """Folders: inputs (mounted, read-only), output (kept by Kaggle), work (temporary, has runs/), code (package)."""
 
     inputs: Path
     output: Path
@@ -88,7 +87,7 @@ class Places:
 
 
 def main(values: Mapping[str, Any], code: Path) -> int:
-    """Train as the settings say; exit code 0 if every fold finished or stopped at the time limit, else 1."""
+    """Train the folds of the settings; exit code 0 if all folds finished or stopped at the time limit, else 1."""
     began = time.monotonic()
     try:
         settings = Settings(**{**values, "folds": tuple(values["folds"]), "set": tuple(values["set"])})
@@ -106,11 +105,11 @@ def main(values: Mapping[str, Any], code: Path) -> int:
 
 
 def run(settings: Settings, places: Places, began: float) -> int:
-    """One session, from top to bottom."""
+    """Run the session; returns the exit code of `main`."""
     say(f"run id   {settings.run_id}")
     say(f"code     commit {settings.commit}, bundle {settings.bundle_sha256[:12]}")
     name = run_name(settings, places)
-    say(f"asked    run {name}, folds {told(settings.folds)}, on {settings.accelerator}")
+    say(f"plan     run {name}, folds {listed(settings.folds)}, on {settings.accelerator}")
     environ = environment(settings, places)
     found = devices.probe(environ)
     say(f"found    {found}; {found.cores} cores, torch {found.torch}, Python {sys.version.split()[0]}")
@@ -122,8 +121,8 @@ def run(settings: Settings, places: Places, began: float) -> int:
     say(f"data     {place}")
     places.runs.mkdir()
     if settings.earlier is not None:
-        before = earlier.take_up(places.inputs, settings.earlier, name, places.runs)
-        say(f"earlier  {settings.earlier}: finished {told(before.finished)}, stopped {told(before.stopped)}")
+        before = earlier.restore(places.inputs, settings.earlier, name, places.runs)
+        say(f"earlier  {settings.earlier}: finished {listed(before.finished)}, stopped {listed(before.stopped)}")
     make_folds(settings, places, environ)
     slots = slots_for(found, environ)
     options = options_for(settings, places, max(1, found.cores // len(slots)))
@@ -132,13 +131,13 @@ def run(settings: Settings, places: Places, began: float) -> int:
     runner = runner_of(options, name, settings.folds, places.work, slots, limits)
 
     def save(final: bool = False) -> None:
-        leave(settings, places, name, str(found), runner.outcome, final)
+        save_output(settings, places, name, str(found), runner.outcome, final)
 
     outcome = runner.run(saver(runner, save))
     save(final=True)
-    say(f"result   finished: {told(numbers(outcome.finished))}")
+    say(f"result   finished: {listed(numbers(outcome.finished))}")
     if outcome.stopped:
-        stopped = told(numbers(outcome.stopped))
+        stopped = listed(numbers(outcome.stopped))
         say(f"result   stopped at the limit: {stopped}; continue with python -m kernels push --resume")
     for training, reason in outcome.failed.items():
         say(f"result   {training} FAILED: {reason}")
@@ -149,14 +148,14 @@ def run(settings: Settings, places: Places, began: float) -> int:
 def runner_of(
     options: Sequence[str], run: str, folds: Sequence[int], work: Path, slots: Sequence[Slot], limits: Limits
 ) -> Runner:
-    """The runner of the asked folds: children train in `work`, and what they print is part of the kernel's log."""
+    """The runner of the folds: processes train in `work`, and their output is part of the kernel's log."""
     trainings = [Training(run, fold, tuple(options)) for fold in folds]
     reporter = Reporter(say, lambda training, line: say(f"fold {training.fold} | {line}"))
     return Runner(trainings, work / "runs", slots, limits=limits, reporter=reporter, cwd=work)
 
 
 def saver(runner: Runner, save: Callable[[], None], every_seconds: float = SAVE_EVERY_SECONDS) -> Callable[[], None]:
-    """What the runner calls meanwhile: it saves after each fold, and at least as often as asked."""
+    """A function for the runner to call often: saves after each fold, and at least every `every_seconds`."""
     outcome, ended, saved = runner.outcome, 0, time.monotonic()
 
     def meanwhile() -> None:
@@ -170,15 +169,15 @@ def saver(runner: Runner, save: Callable[[], None], every_seconds: float = SAVE_
 
 
 def numbers(trainings: Iterable[Training]) -> tuple[int, ...]:
-    """Their folds, ascending."""
+    """The folds of the trainings, ascending."""
     return tuple(sorted(training.fold for training in trainings if isinstance(training.fold, int)))
 
 
 def run_name(settings: Settings, places: Places) -> str:
-    """The run that the settings ask for; puts the file of its pipeline, which is part of its config, into `work`.
+    """The name of the run; writes the file of its pipeline, which is a part of its config, into `work`.
 
     Raises:
-        FerKitError: no such run, or the file was damaged.
+        FerKitError: the settings are not allowed, or the file of the pipeline is damaged.
     """
     augment = None
     if settings.augment is not None:
@@ -192,7 +191,7 @@ def run_name(settings: Settings, places: Places) -> str:
 
 
 def options_for(settings: Settings, places: Places, cores: int) -> list[str]:
-    """The words for each trainer, which runs in `work` and has `cores` to itself.
+    """The options of each training, which runs in `work` and uses `cores` cores.
 
     Raises:
         FerKitError: the weights are not attached.
@@ -209,7 +208,7 @@ def options_for(settings: Settings, places: Places, cores: int) -> list[str]:
 
 
 def environment(settings: Settings, places: Places) -> dict[str, str]:
-    """The environment of the trainers: this code, wherever they start, and its commit in their records."""
+    """The environment of the trainings: the package is found from any folder, and runs record its commit."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("KAGGLE_")}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(places.code), os.environ.get("PYTHONPATH")]))
     environ["FER_KIT_COMMIT"] = settings.commit
@@ -218,22 +217,22 @@ def environment(settings: Settings, places: Places) -> dict[str, str]:
 
 
 def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -> None:
-    """Write runs/folds.csv once: the local ones sent along, else those of the earlier kernel, else made here.
+    """Write runs/folds.csv: the local folds in the script, else the folds of the earlier kernel, else new folds.
 
     Raises:
-        FerKitError: they do not belong to the data here or to the earlier runs, or an asked fold does not exist.
+        FerKitError: the folds do not belong to the data or to the earlier runs, or a fold to train does not exist.
     """
     path = places.runs / "folds.csv"
     if settings.folds_digest is not None:
         before = table.read(path).digest if path.exists() else settings.folds_digest
         if before != settings.folds_digest:
             raise FerKitError(
-                f"the folds in this script (digest {settings.folds_digest[:12]}) are not those of {settings.earlier} "
-                f"({before[:12]}); push from the computer that has its folds, or train without --resume"
+                f"the folds in this script (digest {settings.folds_digest[:12]}) differ from those of "
+                f"{settings.earlier} ({before[:12]}); push from the computer that has these folds, or without --resume"
             )
         competition = loading.load(environ["FER_KIT_DATA"], places.runs / "cache")
         fold_table.write(path, settings.folds_table, competition.train.labels, settings.folds_digest)
-        origin = "sent along"
+        origin = "in the script"
     elif path.exists():
         origin = f"of {settings.earlier}"
     else:
@@ -248,20 +247,21 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
     say(f"folds    {folds.count}, digest {folds.digest[:12]}, {origin}")
     beyond = [fold for fold in settings.folds if fold >= folds.count]
     if beyond:
-        raise FerKitError(f"fold {beyond[0]} does not exist: choose 0 to {folds.count - 1}")
+        raise FerKitError(f"fold {beyond[0]} does not exist; allowed are 0 to {folds.count - 1}")
 
 
 def slots_for(found: devices.Found, environ: Mapping[str, str]) -> list[Slot]:
-    """One process a GPU, each seeing only its own, or one on the CPU; the cores are shared out."""
+    """One slot for each GPU, whose process sees only this GPU, or one slot on the CPU; the cores are divided."""
     if not found.gpus:
         return sweep_slots.on_cpu(1, environ, found.cores)
     return sweep_slots.on_gpus([gpu.name for gpu in found.gpus], len(found.gpus), environ, found.cores)
 
 
-def leave(settings: Settings, places: Places, name: str, device: str, outcome: Outcome, final: bool) -> None:
-    """Save all run folders and the manifest in the output folder, replacing those of the save before.
+def save_output(settings: Settings, places: Places, name: str, device: str, outcome: Outcome, final: bool) -> None:
+    """Save all run folders and the manifest in the output folder, in place of the previous save.
 
-    A new archive first, then the manifest, then the old archive goes: at every moment the manifest names a whole one.
+    The order is: write the new archive, replace the manifest, delete the old archive. So the manifest names a complete
+    archive at any time.
     """
     before = sorted(places.output.glob("runs-*.tar"), key=lambda path: int(path.stem.split("-")[1]))
     number = int(before[-1].stem.split("-")[1]) + 1 if before else 1
@@ -289,12 +289,12 @@ def leave(settings: Settings, places: Places, name: str, device: str, outcome: O
     say(f"saved    {path.name}, {path.stat().st_size:,} bytes")
 
 
-def told(folds: Any) -> str:
-    """Fold numbers as people write them: 0, 2."""
+def listed(folds: Iterable[int]) -> str:
+    """Sorted fold numbers as text, e.g. `0, 2`, or `none`."""
     return ", ".join(map(str, sorted(folds))) or "none"
 
 
 def say(line: str) -> None:
-    """One line of the kernel's log, with the time."""
+    """Print a line of the kernel's log with the time in UTC."""
     with _lock:
         print(f"{datetime.now(UTC):%H:%M:%S} {line}", flush=True)

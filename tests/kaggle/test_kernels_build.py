@@ -103,30 +103,33 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
     [
         (["--recipe", "residul"], "no recipe 'residul' (did you mean 'residual'?)"),
         (["--set", "lr=1e-4"], "--set lr=1e-4 changes the recipe; name the changed run with --tag NAME"),
-        (["--set", "model=nets:Small", "--tag", "x"], "model=nets:Small: a network of your own does not travel"),
+        (["--set", "model=nets:Small", "--tag", "x"], "--set model=nets:Small: a kernel does not include networks"),
         (["--set", "lr=fast", "--tag", "x"], "--set lr=fast: 'fast' is not of type float"),
-        (["--set", "targets=soft.npz", "--tag", "x"], "a file of soft targets does not travel with a kernel"),
+        (["--set", "targets=soft.npz", "--tag", "x"], "--set targets=soft.npz: a kernel does not include"),
         (["--set", "augment=mine.yaml", "--tag", "x"], "augment='mine.yaml' is not NAME@ and 16 digits"),
         (["--augment", "v3"], "--augment v3 changes the recipe; name the changed run with --tag NAME"),
         (["--augment", "none.yaml", "--tag", "x"], "none.yaml: no such file; save a pipeline with albumentations"),
-        (["--folds", "0-5"], "--folds 0-5: fold 5 does not exist: choose 0 to 4"),
-        (["--folds", "4-0"], "--folds 4-0: 4-0 runs backwards; write 0-4"),
-        (["--folds", "0,0-1"], "fold 0 is named twice"),
-        (["--folds", "all"], "by their numbers, write 0-4 or 0,2; train on every row here, with python -m"),
-        (["--folds", "x"], "--folds x: write 0-4 or 0,2"),
-        (["--accelerator", "NvidiaTeslaP100"], "retired, and current torch does not run on it; use NvidiaTeslaT4"),
+        (["--folds", "0-5"], "--folds 0-5: fold 5 does not exist; allowed are 0 to 4"),
+        (["--folds", "4-0"], "--folds 4-0: 4-0 is descending; write 0-4"),
+        (["--folds", "0,0-1"], "--folds 0,0-1: fold 0 occurs twice"),
+        (["--folds", "all"], "--folds all: a kernel trains numbered folds, e.g. 0-4 or 0,2"),
+        (["--folds", "x"], "--folds x: allowed are numbers and ranges, e.g. 0-4 or 0,2"),
+        (["--accelerator", "NvidiaTeslaP100"], "--accelerator NvidiaTeslaP100: Kaggle has retired this GPU"),
         (["--accelerator", "TpuV38"], "fer_kit trains on GPUs and CPUs only"),
         (["--accelerator", "NvidiaTesla4"], "not known (did you mean 'NvidiaTeslaT4'?), and Kaggle silently replaces"),
         (["--limit-minutes", "5"], "--limit-minutes 5: give 15 to 690"),
         (["--title", "été à Kaggle"], "use ASCII letters, digits, spaces and hyphens, 5 to 50 of them"),
         (["--title", "a- b"], "use ASCII letters"),
-        (["--weights", "timm/resnet"], "write owner/model/framework/variation/version (a Kaggle model, e.g. timm/"),
-        (["--weights", "/kaggle/input/nets/a.pth"], "write owner/model/framework/variation/version"),
+        (["--weights", "timm/resnet"], "--weights timm/resnet: allowed are owner/model/framework/variation/version"),
+        (["--weights", "/kaggle/input/nets/a.pth"], "allowed are owner/model/framework/variation/version"),
         (["--weights", "me/x/pytorch/y/1"], "changes the recipe; name the changed run with --tag NAME"),
-        (["--owner", "../../etc"], "--owner '../../etc': an account name has ASCII letters, digits, - and _ alone"),
+        (["--owner", "../../etc"], "--owner '../../etc': account names have only ASCII letters, digits, - and _"),
         (["--resume", "a/b/c"], "--resume 'a/b/c': write OWNER/SLUG"),
         (["--title", "mine", "--resume", "player/mine-on-2"], "5 to 50 of them"),
-        (["--title", "again", "--resume", "player/again"], "a kernel cannot take up its own output; name another one"),
+        (
+            ["--title", "again", "--resume", "player/again"],
+            "--resume player/again: a kernel cannot continue its own output",
+        ),
     ],
 )
 def test_refusals(argv, message, capsys):
@@ -161,13 +164,13 @@ def test_the_hub_is_for_kernels_with_internet(capsys):
     assert planned("--recipe", "timm/resnet50", "--internet").weights is None
     assert planned("--recipe", "timm/resnet50", "--internet", "--weights", "hub").weights == "hub"
     assert commands.main(["build", "--owner", "player", "--recipe", "timm/resnet50"]) == 2
-    assert "starts from weights of the hub, and the kernel has no internet; attach them with" in capsys.readouterr().err
+    assert "starts from weights of the hub, but the kernel has no internet" in capsys.readouterr().err
 
 
 def test_a_file_at_home_does_not_travel(capsys):
     Path("w.pth").write_bytes(b"")
     assert commands.main(["build", "--owner", "player", "--tag", "x", "--weights", "w.pth"]) == 2
-    assert "a kernel does not take local files; upload it as a Kaggle dataset or model" in capsys.readouterr().err
+    assert "a kernel does not take local files; " in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
         Path(typed).write_text(pipeline_file.text_of(pipeline_file.V3, typed.endswith("yaml")) + "\n")
     pushed = planned(*SMALL, "--augment", typed)
     built = build.make(pushed, {})
-    assert f"augment      {pushed.augment.name}, sent along" in build.describe(built)
+    assert f"augment      {pushed.augment.name}, in the script" in build.describe(built)
     head = constants(built.script)
     assert max(len(line) for line in built.script.splitlines()) <= 120
     there = session.Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
@@ -209,7 +212,7 @@ def test_a_pipeline_with_a_secret_or_damaged_is_refused(tmp_path, monkeypatch, n
 def test_local_folds_decide_how_many_there_are():
     Path("runs").mkdir()
     Path("runs/folds.csv").write_bytes(fake_runs.TABLE)
-    with pytest.raises(FerKitError, match="fold 3 does not exist: choose 0 to 2"):
+    with pytest.raises(FerKitError, match="fold 3 does not exist; allowed are 0 to 2"):
         planned("--folds", "0-3")
     assert planned("--folds", "2,0").folds == (2, 0)
 

@@ -200,7 +200,10 @@ def test_folds_travel_whole_and_without_labels(tmp_path):
     assert fold_table.encode(table.read(tmp_path / "other.csv")) == text
     assert np.array_equal(fold_table.decode(text)[1], folds.folds)
 
-    for labels, message in ((relabelled, "made from other rows"), (fake_runs.LABELS[1:], "are of 90 train rows")):
+    for labels, message in (
+        (relabelled, "made from other rows"),
+        (fake_runs.LABELS[1:], "90 train rows, but the data here has 89"),
+    ):
         with pytest.raises(FerKitError, match=message):
             fold_table.write(tmp_path / "wrong.csv", text, labels, folds.digest)
     with pytest.raises(FerKitError, match="the folds in this script are damaged"):

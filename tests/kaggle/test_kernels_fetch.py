@@ -66,7 +66,7 @@ def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
     ("spoil", "message"),
     [
         (lambda e: e.serve("20260130T000000-bbbbbbbb"), "its output is of run id 20260130T000000-bbbbbbbb"),
-        (lambda e: e.version.files.pop("runs-1.tar"), "runs-1.tar is missing, though manifest.json names it"),
+        (lambda e: e.version.files.pop("runs-1.tar"), "runs-1.tar is missing, but manifest.json names it"),
         (lambda e: e.version.files.pop("manifest.json"), "no manifest.json in its output"),
         (lambda e: e.version.files.update({"manifest.json": b'{"schema": 1'}), "not a readable JSON file"),
         (lambda e: e.version.files.update({"manifest.json": b'{"schema": 2}'}), "not a manifest of this version"),

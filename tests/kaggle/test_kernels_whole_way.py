@@ -79,9 +79,9 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     first = ran(evening, 1)
     assert first.returncode == 0, first.stdout + first.stderr
     for line in (
-        "asked    run baseline_v1-small, folds 0, on none",
+        "plan     run baseline_v1-small, folds 0, on none",
         "found    no GPU; ",
-        f"folds    2, digest {digest[:12]}, sent along",
+        f"folds    2, digest {digest[:12]}, in the script",
         "fold 0 | epoch   2/2",
         "fold 0 | finished: runs/baseline_v1-small/fold0",
         "result   finished: 0",
@@ -144,6 +144,6 @@ def test_a_session_that_cannot_train_says_why_and_fetch_shows_it(evening, capsys
     assert commands.main(["fetch"]) == 2
     error = capsys.readouterr().err
     assert "version 1 failed (Script exited with code 1); end of its log: " in error
-    assert "NvidiaTeslaT4 (2 × T4) was asked for and this session has no GPU; 2 folds on its CPU would not end" in error
+    assert "NvidiaTeslaT4 (2 × T4) was requested, but this session has no GPU, and 2 folds" in error
     assert json.loads(Path("runs/kernels.json").read_text())["pushes"][0]["state"] == push_log.PUSHED
     assert folders.list_runs("runs") == []
