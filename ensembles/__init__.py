@@ -1,1 +1,1 @@
-"""Blending of out-of-fold predictions; meets training and submitting in files only."""
+"""Blending of out-of-fold predictions. Training and submissions share only files with this package."""

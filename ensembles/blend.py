@@ -1,12 +1,13 @@
-"""Blend runs, other blends and other people's files, and say honestly how good the blend is.
+"""Blend runs, other blends and prediction files, and score the blend by cross-fitting.
 
     python -m ensembles.blend NAME --members attention 'residual*' --method weights
 
-Writes DIR/blends/NAME: oof.npz (cross-fitted rows), test.npz (the fit to all rows), blend.json, two pictures.
+Writes DIR/blends/NAME: oof.npz (cross-fitted predictions), test.npz (by the fit to all rows), blend.json, two
+pictures.
 
-The method is chosen by default: with similar members the plain mean is hard to beat and costs nothing to believe,
-with uneven ones weights are better; which of the two is the case, cross-fitting tells, and so it does whether any
-blend is better than the best member alone.
+The default method is chosen by cross-fitted scores. The plain mean is hard to beat if the members are equally good,
+and has nothing to overfit; fitted weights are better if the members are uneven. The best member alone is chosen if no
+blend beats it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ensembles import blend_files, full_fit, report
-from ensembles import members as choice
-from ensembles import rows as common_rows
 from ensembles.fit import crossfit, methods
 from ensembles.fit.crossfit import AUTO
 from ensembles.fit.methods import METHODS
-from ensembles.members import Member
-from ensembles.rows import Rows
+from ensembles.members import Member, by_recipe, gather
+from ensembles.rows import Rows, common_rows
 from ensembles.scores import ScoredBlend, alone, score_blend
-from ensembles.twins import blend as twin_blend
-from ensembles.twins.blend import Twins
+from ensembles.twins import twin_blend
 from ensembles.twins.pairs import MODES, OFF
+from ensembles.twins.twin_blend import Twins
 from fer_kit import cli
 from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError, did_you_mean
@@ -43,22 +42,22 @@ from fer_kit.track import follow
 CORRELATION, WEIGHTS = "correlation.png", "weights.png"
 FITTED = "fitted"
 TEMPERATURES = (FITTED, "none")
-FOLDS_TO_CHOOSE = 3  # one to score the choice on, two to cross-fit it over
-SLOW = 2_000_000  # members × rows × classes from which fitting takes more than a few seconds
+FOLDS_TO_CHOOSE = 3  # one fold scores the chosen method; the choice itself is cross-fitted over two others
+SLOW = 2_000_000  # members × rows × classes; above this, fitting takes more than a few seconds
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m ensembles.blend`."""
     ways = "; ".join(f"{name}: {method.about}" for name, method in METHODS.items())
-    parser = cli.parser("python -m ensembles.blend", "Blend finished runs and score the blend on rows it never saw.")
-    parser.add_argument("name", metavar="NAME", help="what to call the blend; it is written to DIR/blends/NAME")
+    parser = cli.parser("python -m ensembles.blend", "Blend finished runs and score the blend on held-out rows.")
+    parser.add_argument("name", metavar="NAME", help="name of the blend, which is written to DIR/blends/NAME")
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of runs")
     parser.add_argument(
         "--members",
         metavar="MEMBER",
         nargs="+",
-        help="runs by name or glob such as 'attention*', blends by name, folders with an oof.npz and a test.npz; "
-        "without it every run whose folds are all finished",
+        help="runs by name or glob such as 'attention*', blends by name, folders with oof.npz and test.npz; by "
+        "default every run whose folds are all finished",
     )
     parser.add_argument(
         "--method",
@@ -70,38 +69,45 @@ def build_parser() -> argparse.ArgumentParser:
         "--temperatures",
         choices=TEMPERATURES,
         default=FITTED,
-        help="scale each member's log-probabilities by a temperature of its own first, or take them as they are",
+        help="fitted: first divide the log-probabilities of each member by a temperature fitted to log loss; none: "
+        "do not scale them",
     )
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="take the weights of this JSON file, {member: weight} or a blend.json, for --method mean or logmean; "
-        "without --method for that which a blend.json was made by, else for logmean",
+        help="take the weights from this JSON file, {member: weight} or a blend.json; they apply to --method mean or "
+        "logmean (default: the kind of mean that the blend.json was made with, else logmean)",
     )
     parser.add_argument(
         "--twins",
         choices=MODES,
         default=OFF,
-        help="update predictions by the labels of train rows that show the same photo: copies of the same pixels "
-        "(exact) or all twins (near); written as a second blend, NAME-twins, beside the one without",
+        help="also write a second blend, NAME-twins, whose predictions are updated by the labels of train rows that "
+        "show the same photo: copies of the same pixels (exact) or all twins (near)",
     )
     parser.add_argument(
         "--full-fit",
         choices=full_fit.WAYS,
         default=full_fit.OFF,
-        help="let the full fit (foldall) of a run predict the test rows with the weight of its folds: instead of their "
-        "mean, or beside them as one more network",
+        help="predict the test rows of a run by its full fit (foldall) instead of the mean of its folds, or beside "
+        "the folds as one more network; the weight of the run stays the same",
     )
-    parser.add_argument("--data", metavar="DIR", help="folder with the competition's files, for the kinds of twins")
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with the competition's files, to compare twins; searched for if not given"
+    )
     follow.add_option(parser)
-    parser.add_argument("--no-pictures", action="store_true", help="leave out correlation.png and weights.png")
-    parser.add_argument("--force", action="store_true", help="replace a blend of that name with other content")
+    parser.add_argument("--no-pictures", action="store_true", help="do not draw correlation.png and weights.png")
+    parser.add_argument("--force", action="store_true", help="replace an existing blend that has other content")
     return parser
 
 
 @dataclass(frozen=True)
 class BlendRequest:
-    """What a blend is to be made of, and how: the options of `python -m ensembles.blend`."""
+    """The members and the options of a blend, as for `python -m ensembles.blend`.
+
+    Raises:
+        FerKitError: `method`, `temperatures`, `twins`, `full_fit` or `wandb` is not an allowed value.
+    """
 
     name: str
     runs: Path = Path("runs")
@@ -132,23 +138,24 @@ class BlendRequest:
 
 
 def body(args: argparse.Namespace) -> None:
-    """Make the blend that the arguments ask for."""
+    """Turn the arguments into a `BlendRequest` and run it."""
     options = {**vars(args), "runs": Path(args.runs), "pictures": not args.no_pictures}
     options["members"] = None if args.members is None else tuple(args.members)
     run(BlendRequest(**{key: value for key, value in options.items() if key != "no_pictures"}))
 
 
 def run(request: BlendRequest) -> None:
-    """Lock the names that are written to, then blend.
+    """Lock the folders of the blend, and of its NAME-twins if requested, then make and write the blend.
 
     Raises:
-        FerKitError: a name that a run has, a member that is missing or does not match, another blend of that name.
+        FerKitError: the name is invalid or a run's; a member is missing or does not match the others; another blend
+            has this name and `force` is False.
     """
     name = folders.safe_name(request.name, "blend")
     names = [name] if request.twins == OFF else [name, folders.safe_name(name + twin_blend.SUFFIX, "blend")]
     for one in names:
         if one in folders.list_runs(request.runs):
-            raise FerKitError(f"blend '{one}': {request.runs} has a run of that name; choose another")
+            raise FerKitError(f"blend '{one}': {request.runs} has a run of that name; choose another name")
     with contextlib.ExitStack() as locks:
         for one in names:
             folder = request.runs / BLENDS / one
@@ -158,20 +165,20 @@ def run(request: BlendRequest) -> None:
 
 
 def blend(request: BlendRequest, name: str) -> None:
-    """Choose, check, fit, score, write, report."""
+    """Read and check the members, fit and score the blend, write its files and print the report."""
     runs_dir = request.runs
     folder = runs_dir / BLENDS / name
-    members, left_out = choice.gather(runs_dir, request.members)
+    members, left_out = gather(runs_dir, request.members)
     _refuse_itself(name, folder, members)
-    rows = common_rows.common(runs_dir, members)
+    rows = common_rows(runs_dir, members)
     table, why_none = twin_blend.table_for(runs_dir, members, rows, request.twins, request.data)
-    members, full = full_fit.put(runs_dir, members, request.full_fit)
-    members = choice.by_recipe(members)
+    members, full = full_fit.with_full_fits(runs_dir, members, request.full_fit)
+    members = by_recipe(members)
     made, pool = make(members, rows, request)
     mode, tried = request.twins, made.methods
     twins = twin_blend.look_up_and_forecast(members, rows, made.oof, made.test, mode, table, why_none, tried)
 
-    meta = full_fit.marked(blend_files.build_meta(name, members, rows, made), request.full_fit, full)
+    meta = full_fit.meta_with_full_fits(blend_files.build_meta(name, members, rows, made), request.full_fit, full)
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)
     test = Predictions(members[0].test.ids, made.test, meta)
     about = blend_files.build(runs_dir, members, rows, made, meta, pool)
@@ -185,8 +192,8 @@ def blend(request: BlendRequest, name: str) -> None:
         ),
     )
     blends = [(folder, oof, test, about), *with_twins(folder, oof, test, about, twins)]
-    # every refusal comes before any file is written
-    unchanged = [blend_files.is_there(place, told, request.force) for place, *_, told in blends]
+    # all errors are raised before the first file is written
+    unchanged = [blend_files.is_there(place, record, request.force) for place, *_, record in blends]
     for one, there in zip(blends, unchanged, strict=True):
         if not there:
             blend_files.write(*one)
@@ -208,11 +215,20 @@ def blend(request: BlendRequest, name: str) -> None:
 
 
 def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[ScoredBlend, str]:
-    """The blend that the options ask for, and whether given weights are for a mean of "mean" or "logmean"."""
+    """Fit and score the blend.
+
+    Returns:
+        The blend, and the kind of mean that weights from a file apply to: "mean" or "logmean".
+
+    Raises:
+        FerKitError: `method` does not take weights from a file, the file is invalid, or `auto` has too few folds.
+    """
     method, pool, weights = request.method, "logmean", None
     if request.weights is not None:
         if method not in (AUTO, "mean", "logmean"):
-            raise FerKitError(f"--weights with --method {method}, which fits its own; allowed are mean and logmean")
+            raise FerKitError(
+                f"--weights with --method {method}, which fits its own weights; allowed are --method mean and logmean"
+            )
         weights = methods.read(Path(request.weights), [member.name for member in members])
         pool = methods.pool(Path(request.weights)) if method == AUTO else method
         method = crossfit.GIVEN
@@ -220,8 +236,8 @@ def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[
         return alone(members[0], rows), pool
     if method == AUTO and len(rows.fold_numbers) < FOLDS_TO_CHOOSE:
         raise FerKitError(
-            f"--method auto needs {FOLDS_TO_CHOOSE} folds or more to score its choice, the members have "
-            f"{len(rows.fold_numbers)}; name a method, e.g. --method weights"
+            f"--method auto needs at least {FOLDS_TO_CHOOSE} folds to score its choice, the members have "
+            f"{len(rows.fold_numbers)}; choose a method, for example --method weights"
         )
     if len(members) * len(rows) * 7 > SLOW and sys.stderr.isatty():
         print(f"fitting {len(members)} members over {len(rows.fold_numbers)} folds …", file=sys.stderr)
@@ -232,7 +248,7 @@ def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[
 def with_twins(
     folder: Path, oof: Predictions, test: Predictions, about: BlendRecord, twins: Twins
 ) -> list[tuple[Path, Predictions, Predictions, BlendRecord]]:
-    """What is to be written of the blend with twin lookup, beside the one without; nothing where there is none."""
+    """Folder, predictions and record of the blend with twin lookup, as a list of one; empty without lookup."""
     if twins.twinned is None:
         return []
     place = folder.with_name(folder.name + twin_blend.SUFFIX)
@@ -242,7 +258,7 @@ def with_twins(
 
 
 def draw(folder: Path, name: str, members: Sequence[Member], made: ScoredBlend, unchanged: bool) -> list[str]:
-    """Write the pictures, where there is something to see and they are not there yet; their names."""
+    """Draw the pictures of two or more members, if they are missing or the blend has changed; returns their names."""
     if made.values is None:
         return []
     names = [member.name for member in members]
@@ -257,11 +273,13 @@ def draw(folder: Path, name: str, members: Sequence[Member], made: ScoredBlend, 
 
 
 def _refuse_itself(name: str, folder: Path, members: Sequence[Member]) -> None:
-    """A blend that is part of itself could never be made again."""
+    """Raise FerKitError if the blend is a part of itself: such a blend could not be made again."""
     for member in members:
         inside = [source.path.resolve() for source in member.sources] + member.inside
         if folder.resolve() in inside:
-            raise FerKitError(f"blend '{name}' would be a part of itself, by '{member.name}'; choose another name")
+            raise FerKitError(
+                f"blend '{name}' would contain itself through its member '{member.name}'; choose another name"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
-"""What a blend leaves behind: oof.npz, test.npz, blend.json; and when it may replace what lies there.
+"""The files of a blend, oof.npz, test.npz and blend.json, and when they may replace existing files.
 
-oof.npz holds the cross-fitted logits: each row is blended by weights, temperatures and choices that never saw it or
-its twins. test.npz is blended by the fit to all rows. blend.json is written last and marks the blend as finished.
+oof.npz holds the cross-fitted logits: each row is blended by weights, temperatures and choices that were fitted
+without the row and its twins. test.npz is blended by the fit to all rows. blend.json is written last and marks the
+blend as finished.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from fer_kit.runs.folders import BLEND, OOF, TEST
 from fer_kit.runs.predictions import Predictions
 
 RECIPE = "blend"
-ADDED_LATER = ("twin_groups", "forecast")  # known once the folds' files or the data are where they were not
-CONSTANTS = {  # what decides a blend's numbers besides its members and options
+ADDED_LATER = ("twin_groups", "forecast")  # None if folds.csv or the data were missing when the blend was made
+CONSTANTS = {  # constants that the blend's predictions depend on, besides members and options
     "pull": methods.PULL,
     "stack": [methods.STACK_PULL, methods.STACK_FLOOR],
     "greedy": [greedy.BAGS, greedy.STEPS, greedy.PATIENCE, greedy.SEED],
@@ -45,8 +46,10 @@ CONSTANTS = {  # what decides a blend's numbers besides its members and options
 
 
 def build_meta(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend) -> dict[str, Any]:
-    """meta of the blend's files. Its config digest covers the members' files and all options, not what was fitted:
-    the same blend made with another number of threads differs in the last digits and is still the same blend.
+    """The meta of the blend's prediction files.
+
+    The config digest covers the members' files and all options, but no fitted value: with another number of threads
+    fitted values differ in the last digits, and the blend still counts as the same.
     """
     parts = [
         {"run": member.name, "sha256": [source.sha256 for source in member.sources]}
@@ -73,7 +76,7 @@ def build_meta(name: str, members: Sequence[Member], rows: Rows, scored: ScoredB
 def build(
     runs_dir: Path, members: Sequence[Member], rows: Rows, scored: ScoredBlend, meta: dict[str, Any], pool: str
 ) -> BlendRecord:
-    """blend.json of a blend without full fits, forecast and lookup of twins; the hashes come when it is written."""
+    """The record of a blend, without full fits, forecast, twin lookup and the file hashes, which are added later."""
     score = scored.scores.held_out
     values = scored.values
     right = metrics.predicted(scored.oof) == rows.labels
@@ -87,7 +90,7 @@ def build(
         learned=scored.learned or any(member.learned for member in members),
         sharpness=scored.sharpness,
         members=tuple(_member(runs_dir, member, number, rows, scored) for number, member in enumerate(members)),
-        oof_accuracy=metrics.accuracy(scored.oof, rows.labels),  # of the very float32 logits in the file
+        oof_accuracy=metrics.accuracy(scored.oof, rows.labels),  # of the float32 logits, as written
         oof_spread=score.spread,
         fold_accuracies=score.fold_accuracies,
         interval=score.interval,
@@ -137,10 +140,10 @@ def _method(scores: MethodScores) -> MethodRecord:
 
 
 def is_there(folder: Path, record: BlendRecord, force: bool) -> bool:
-    """Whether the very same blend lies in `folder`, made from the same files with the same options, and tells as much.
+    """Whether `folder` holds a blend of the same files with the same options, whose record has at least these fields.
 
     Raises:
-        FerKitError: another blend is there and `force` is not given.
+        FerKitError: the folder holds another blend, and `force` is False.
     """
     if not (folder / BLEND).exists() or force:
         return False
@@ -152,10 +155,12 @@ def is_there(folder: Path, record: BlendRecord, force: bool) -> bool:
 
 
 def write(folder: Path, oof: Predictions, test: Predictions, record: BlendRecord) -> None:
-    """Write the blend, blend.json last: it is the finished mark. A kill leaves an unfinished blend, no mixed one.
+    """Write the files of a blend, blend.json last, which marks the blend as finished.
+
+    If the process is killed, the blend is unfinished; old and new files are never mixed.
 
     Raises:
-        FerKitError: the folder cannot be written; a blend that it held is still there.
+        FerKitError: the folder cannot be written; a previous blend in it is unchanged.
     """
     with atomic.together(folder, BLEND) as aside:
         predictions.write(aside / OOF, oof)
@@ -175,15 +180,15 @@ def _scores(score: Score) -> dict[str, Any]:
 
 
 def _weights(scored: ScoredBlend, members: int) -> list[float | None]:
-    """One weight a member, or None for each where the method has none."""
+    """The weight of each member; None for each if the method has no weights."""
     return [None] * members if scored.shares is None else [float(share) for share in scored.shares]
 
 
 def _plain(value: float) -> float | None:
-    """NaN is no JSON."""
+    """None for NaN, which JSON does not allow."""
     return None if value != value else value
 
 
 def _common(values: Sequence[Any]) -> Any:
-    """The one value that all have, else the list of them."""
+    """The value, if all are equal; else the list of values."""
     return values[0] if all(value == values[0] for value in values) else list(values)

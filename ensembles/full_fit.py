@@ -1,9 +1,12 @@
-"""Full fits in a blend: a run's foldall predicts the test rows with the weight that its folds have earned."""
+"""Full fits in a blend: the network of runs/<run>/foldall predicts the test rows with the weight fitted to the folds.
+
+A full fit is trained on all folds, so it has test predictions only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +16,58 @@ from ensembles.members import RUN, Member
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders, full_fit
+from fer_kit.folds import fold_spec
+from fer_kit.runs import folders, predictions
+from fer_kit.runs.folders import TEST, Run
+from fer_kit.runs.predictions import Predictions
 
 OFF, INSTEAD, BESIDE = "off", "instead", "beside"
 WAYS = (OFF, INSTEAD, BESIDE)
 
 
-def put(runs_dir: Path, members: Sequence[Member], how: str) -> tuple[list[Member], dict[str, str]]:
-    """Members whose runs have a full fit with other test rows, and the sha256 of each full fit by the run's name.
+@dataclass(frozen=True, eq=False)
+class FullFit:
+    """A full fit. test: its M test rows. sha256: of the file that holds them."""
 
-    how: "instead" of the mean of the folds, or "beside" it, where the full fit is one more network among those of the
-    folds. Out-of-fold rows, and so all weights and scores, stay those of the folds. The scores then speak for
-    networks like the full fit, trained on a fold less.
+    test: Predictions
+    sha256: str
+
+
+def load(run: Run) -> FullFit | None:
+    """The full fit of `run`; None if the run has no finished full fit.
 
     Raises:
-        FerKitError: no member has a full fit, or one does not belong to its run.
+        FerKitError: config, folds, data or test rows of the full fit differ from those of the run's folds.
+    """
+    folder = run.folder / fold_spec.folder_name(fold_spec.ALL)
+    if not folders.is_finished(folder):
+        return None
+    test = predictions.read(folder / TEST)
+    keys = ("run", "config_digest", "folds_digest", "data_digest", "views")
+    predictions.same_meta([run.test, test], keys, f"{folder}")
+    if test.meta["fold"] != fold_spec.FULL or test.labels is not None or test.ids.tolist() != run.test.ids.tolist():
+        raise FerKitError(f"{folder / TEST}: not the test rows of a full fit; train it again with --fold all")
+    return FullFit(test, atomic.sha256_of(folder / TEST))
+
+
+def with_full_fits(runs_dir: Path, members: Sequence[Member], how: str) -> tuple[list[Member], dict[str, str]]:
+    """The members, with test predictions of the full fit where a run has one, and the sha256 of each by run name.
+
+    Out-of-fold rows, weights and scores stay those of the folds. Thus the scores are for networks that were trained
+    on one fold less than the full fit.
+
+    Args:
+        how: "off"; "instead" of the mean of the folds; "beside" the folds, as one more network.
+
+    Raises:
+        FerKitError: no member has a finished full fit, or a full fit does not belong to its run.
     """
     if how == OFF:
         return list(members), {}
     changed, found = [], {}
     for member in members:
         run = folders.load(runs_dir, member.name) if member.kind == RUN and "/" not in member.name else None
-        full = None if run is None else full_fit.load(run)
+        full = None if run is None else load(run)
         if run is None or full is None:
             changed.append(member)
             continue
@@ -51,8 +84,8 @@ def put(runs_dir: Path, members: Sequence[Member], how: str) -> tuple[list[Membe
     return changed, found
 
 
-def marked(meta: dict[str, Any], how: str, found: dict[str, str]) -> dict[str, Any]:
-    """meta of a blend whose test rows come from full fits: another config digest than without."""
+def meta_with_full_fits(meta: dict[str, Any], how: str, found: dict[str, str]) -> dict[str, Any]:
+    """`meta` with a config digest that also covers the full fits; unchanged without full fits."""
     if not found:
         return meta
     digest = atomic.digest_of({"blend": meta["config_digest"], "how": how, "full_fit": found})
@@ -60,8 +93,10 @@ def marked(meta: dict[str, Any], how: str, found: dict[str, str]) -> dict[str, A
 
 
 def line(how: str, found: dict[str, str], members: Sequence[Member]) -> str:
-    """What the report says."""
+    """The line of the report that says which members predict the test rows by a full fit."""
     names = [member.name for member in members if not {source.path.name for source in member.sources} & set(found)]
-    rest = f"; by their folds alone: {', '.join(names)}" if names else ""
+    rest = f"; only by their folds: {', '.join(names)}" if names else ""
     place = "instead of the mean of the folds" if how == INSTEAD else "as one more network beside those of the folds"
-    return f"test rows: the full fit of {', '.join(found)} {place}{rest}; scores are those of the folds"
+    return (
+        f"test rows: predicted by the full fit of {', '.join(found)} {place}{rest}; all scores are scores of the folds"
+    )

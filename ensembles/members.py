@@ -1,4 +1,4 @@
-"""What goes into a blend: runs, other blends, other people's files; and that they belong together."""
+"""The members of a blend: runs, other blends and prediction files; and the checks that they match."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN, OF_BLEND, FILES = "run", "blend", "files"  # kinds of members
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """Where predictions lie, and the sha256 of each file by its path below `path`."""
+    """A folder with predictions, and the sha256 of each file by its path below `path`. kind: one of the three above."""
 
     kind: str
     path: Path
@@ -38,8 +38,9 @@ class SourceFiles:
 class Member:
     """One member: N out-of-fold rows with labels, M test rows.
 
-    sources: what it was read from; several runs where they differ in nothing but the seed and were averaged.
-    fold_of_row: int64 (N,), for runs and blends of them. record: of a blend, its blend.json; parts: its own members.
+    sources: the folders it was read from; several for the mean of runs that differ only in their seed.
+    fold_of_row: the fold that held out each row, int64 (N,), for runs and blends of runs; else None.
+    record, parts: blend.json and the members of a blend.
     """
 
     name: str
@@ -53,19 +54,19 @@ class Member:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Labels of the out-of-fold rows."""
-        assert self.oof.labels is not None  # every way to load one refuses files without
+        """Labels of the out-of-fold rows, int64 (N,)."""
+        assert self.oof.labels is not None  # every function that loads a member refuses files without labels
         return self.oof.labels
 
     @property
     def learned(self) -> bool:
-        """Whether anything in it was fitted to out-of-fold rows, be it in a blend inside of this blend."""
+        """Whether this blend, or a blend inside it, has fitted anything to out-of-fold rows."""
         learned = self.record is not None and bool(self.record.learned)
         return learned or any(part.learned for part in self.parts)
 
     @property
     def inside(self) -> list[Path]:
-        """Resolved folders of all parts of a blend, however deep, by the records that lie there."""
+        """Resolved folders of all members of a blend and of the blends inside it, by their blend.json."""
         found: list[Path] = []
         if self.record is not None:
             _add_parts(self.sources[0].path, self.record, found)
@@ -75,18 +76,19 @@ class Member:
 def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], list[str]]:
     """The members, and a line for each run that was left out.
 
-    wanted: see `choose`. None takes every run whose folds are all finished and that belongs to the others: unfinished
-        and damaged runs, and runs of other folds or data, are left out with a line, trials (`--smoke`) without;
-        blends are taken only where they are named.
+    Args:
+        wanted: see `choose`. None takes every run whose folds are all finished. Unfinished and damaged runs, and runs
+            of other folds or data than most, are left out with a line; trials (`--smoke`) are left out without a
+            line. Blends are members only if they are named.
 
     Raises:
-        FerKitError: nothing to blend; as `choose` and `load`.
+        FerKitError: no run can be blended; and as `choose` and `load`.
     """
     if wanted is not None:
         return load(runs_dir, choose(runs_dir, wanted)), []
     known = [name for name in folders.list_runs(runs_dir) if not folders.is_trial(name)]
     if not known:
-        raise FerKitError(f"{runs_dir}: holds no runs; train one first, or give the folder of runs with --runs")
+        raise FerKitError(f"{runs_dir}: no runs; train a run first, or name the folder of runs with --runs")
     unfinished: list[Status] = []
     found: list[Member] = []
     lines: list[str] = []
@@ -103,7 +105,7 @@ def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], 
     lines += [
         f"left out: {folders.unfinished_message(runs_dir, state)}" for state in unfinished if state.name not in tries
     ]
-    lines += [f"left out, a single fold each: {', '.join(tries)}"] * bool(tries)
+    lines += [f"left out, only one fold each: {', '.join(tries)}"] * bool(tries)
     if not found:
         if lines and not unfinished:
             raise FerKitError(f"no run can be blended; {lines[0]}")
@@ -115,7 +117,10 @@ def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], 
 
 
 def _of_one_kind(runs_dir: Path, members: list[Member]) -> tuple[list[Member], list[str]]:
-    """The members with the folds of folds.csv (else the most common ones) and one data set; a line for each other."""
+    """The members with the same folds and data, and a line for each other member.
+
+    The folds and data are those of folds.csv if any member has them, else the most frequent.
+    """
     kinds = [(member.oof.meta["folds_digest"], member.oof.meta["data_digest"]) for member in members]
     try:
         own = table.read(runs_dir / "folds.csv").digest
@@ -128,13 +133,13 @@ def _of_one_kind(runs_dir: Path, members: list[Member]) -> tuple[list[Member], l
 
 
 def choose(runs_dir: Path, wanted: Sequence[str]) -> list[Path]:
-    """The folders of the members.
+    """The folders of the members called `wanted`.
 
-    wanted: names of runs, globs over runs ("attention*"), names of blends or globs over them ("blends/a*"), folders
-        with files; runs must be finished (`load` sees to that).
+    wanted: names of runs, globs over runs ("attention*"), names of blends, globs over blends ("blends/a*"), folders
+        with prediction files.
 
     Raises:
-        FerKitError: something that is not there, a member named twice.
+        FerKitError: a name or glob matches nothing, or a member is named twice.
     """
     asked_by: dict[Path, tuple[Path, str]] = {}
     for pattern in wanted:
@@ -149,8 +154,8 @@ def choose(runs_dir: Path, wanted: Sequence[str]) -> list[Path]:
 
 
 def _places(runs_dir: Path, pattern: str) -> list[Path]:
-    """The folders that one word after --members stands for."""
-    if any(sign in pattern for sign in "*?["):  # '*' takes no blends: they would count their own runs twice
+    """The folders that one value of --members stands for."""
+    if any(sign in pattern for sign in "*?["):  # '*' matches no blends: a blend and its own runs would count twice
         of_blends = pattern.startswith(f"{BLENDS}/")
         names = [name for name in lookup.known(runs_dir) if name.startswith(f"{BLENDS}/") == of_blends]
         if chosen := fnmatch.filter(names, pattern):
@@ -169,14 +174,14 @@ def _what(runs_dir: Path, place: Path) -> str:
 
 
 def load(runs_dir: Path, places: Sequence[Path]) -> list[Member]:
-    """Read the members, each checked by itself; copies are refused.
+    """Read and check the members in `places`.
 
     Raises:
-        FerKitError: no members; one with missing folds, at odds with itself or with what it was made of;
-            a copy of another; other folds or data than the others'.
+        FerKitError: the list is empty; a member is unfinished or damaged, or its own members have changed; two
+            members are copies, or differ in folds or data.
     """
     if not places:
-        raise FerKitError("--members: the list is empty; name runs, blends or folders, or leave the option out")
+        raise FerKitError("--members: the list is empty; name runs, blends or folders, or omit the option")
     members = [read(runs_dir, place) for place in places]
     _refuse_copies(members)
     oofs = [member.oof for member in members]
@@ -185,9 +190,9 @@ def load(runs_dir: Path, places: Sequence[Path]) -> list[Member]:
 
 
 def by_recipe(members: Sequence[Member]) -> list[Member]:
-    """Runs that differ in nothing but the seed averaged into one member, since they are one opinion; best first.
+    """The members, best first, with the mean of runs that differ only in their seed as one member.
 
-    The order depends on scores and names alone, so that sums and ties come out the same however they were given.
+    The order depends only on scores and names, so that sums and ties do not depend on the order of the arguments.
     """
     alike: dict[str, list[Member]] = {}
     for number, member in enumerate(members):
@@ -197,7 +202,7 @@ def by_recipe(members: Sequence[Member]) -> list[Member]:
 
 
 def read(runs_dir: Path, place: Path) -> Member:
-    """The member in folder `place`; it goes by its name where it lies in `runs_dir`, else by its path."""
+    """The member in folder `place`, called by its name if the folder is in `runs_dir`, else by its path."""
     home = place.absolute().parent
     if (place / BLEND).is_file() and home.name == BLENDS:
         here = home.parent == runs_dir.absolute()
@@ -214,47 +219,53 @@ def _of_run(run: Run, name: str) -> Member:
 
 
 def _of_blend(runs_dir: Path, place: Path, name: str) -> Member:
-    """A blend, with its own members; they must be there where something was fitted to them."""
+    """A blend with its own members, which must exist if the blend fitted anything to them."""
     blend = folders.load_blend(runs_dir, place.name)
     if blend.record.twins is not None:
         raise FerKitError(
-            f"{place}: had its twins looked up, so its out-of-fold rows know the labels of their twins; blend "
-            f"'{blend.record.twins.blend}' instead and give --twins"
+            f"{place}: twins were looked up, so its out-of-fold predictions use the labels of twins; blend "
+            f"'{blend.record.twins.blend}' instead, and add --twins"
         )
     try:
         parts = _parts(runs_dir, place, blend.record)
     except FerKitError:
         if blend.record.learned:
             raise
-        parts = ()  # nothing to fit anew: the stored rows are as good, only a forecast may lack its runs
+        parts = ()  # nothing has to be fitted again, so the stored rows suffice; only a forecast needs the runs
     source = SourceFiles(OF_BLEND, place, blend.record.files)
     folds = next((part.fold_of_row for part in parts if part.fold_of_row is not None), None)
     return Member(name, OF_BLEND, blend.oof, blend.test, (source,), folds, blend.record, parts)
 
 
 def _parts(runs_dir: Path, place: Path, record: BlendRecord) -> tuple[Member, ...]:
-    """The members of a blend, provided that they still are what it was made of."""
+    """The members of a blend.
+
+    Raises:
+        FerKitError: a member is missing or has changed since the blend was made.
+    """
     members = []
     for entry in record.members:
         if not entry.sources:
-            raise FerKitError(f"{place}: does not say what its member '{entry.run}' was made of; blend again")
+            raise FerKitError(
+                f"{place}: does not record the files of its member '{entry.run}'; blend again with --force"
+            )
         seeds = []
         for source in entry.sources:
             where = runs_dir / source.path
             if not where.is_dir():
                 raise FerKitError(
-                    f"{place}: its member {where} is gone, and its weights cannot be fitted without; put it back, or "
-                    f"copy {OOF} and {TEST} elsewhere and give that folder, whose rows are taken as they are"
+                    f"{place}: its member {where} is missing, so its weights cannot be fitted again; restore it, or "
+                    f"copy {OOF} and {TEST} to another folder and name that folder, whose rows are taken as they are"
                 )
             seeds.append(read(runs_dir, where))
             if seeds[-1].sources[0].sha256 != source.sha256:
-                raise FerKitError(f"{place}: its member {where} has changed since; make this blend again with --force")
+                raise FerKitError(f"{place}: its member {where} has changed; make this blend again with --force")
         members.append(replace(seeds[0] if len(seeds) == 1 else _mean(seeds), name=entry.run))
     return tuple(members)
 
 
 def _add_parts(place: Path, record: BlendRecord, found: list[Path]) -> None:
-    """Add the folders that a blend in `place` was made of, and what these were made of, to `found`."""
+    """Add the folders of the members of the blend in `place`, and of the blends among them, to `found`."""
     for entry in record.members:
         for source in entry.sources:
             folder = (place.parent.parent / source.path).resolve()
@@ -265,18 +276,18 @@ def _add_parts(place: Path, record: BlendRecord, found: list[Path]) -> None:
 
 
 def _recipe_digest(member: Member) -> str | None:
-    """Digest of a run's config without its seed; None where no config.json was kept."""
+    """Digest of a run's config without its seed; None if there is no config.json."""
     path = member.sources[0].path / "fold0" / "config.json"
     if member.kind != RUN or not path.is_file():
         return None
     config = atomic.read_json(path)
     if not isinstance(config, dict) or atomic.digest_of(config) != member.oof.meta["config_digest"]:
-        raise FerKitError(f"{path}: not the config of the predictions beside it; train this run again")
+        raise FerKitError(f"{path}: not the config of the predictions in its folder; train this run again")
     return atomic.digest_of({**config, "seed": None})
 
 
 def _mean(seeds: Sequence[Member]) -> Member:
-    """The mean of the probabilities of several seeds, out-of-fold and on the test rows."""
+    """The mean of the probabilities of several seeds, on out-of-fold and on test rows."""
     seeds = sorted(seeds, key=lambda member: member.name)
 
     def mean(parts: Sequence[Predictions]) -> Predictions:
@@ -293,14 +304,14 @@ def _mean(seeds: Sequence[Member]) -> Member:
 
 
 def _refuse_copies(members: Sequence[Member]) -> None:
-    """A copy under another name would count twice."""
+    """Raise FerKitError if two members are copies, which would count twice."""
     for index, member in enumerate(members):
         for other in members[:index]:
             theirs = set(other.sources[0].sha256.values())
             shared = sorted(file for file, sha256 in member.sources[0].sha256.items() if sha256 in theirs)
             if shared or _content(member) == _content(other):
-                what = f"the same {shared[0]}" if shared else "the same logits everywhere"
-                raise FerKitError(f"'{member.name}' is a copy of '{other.name}' ({what}); give one of them")
+                what = f"the same {shared[0]}" if shared else "the same logits on all rows"
+                raise FerKitError(f"'{member.name}' is a copy of '{other.name}' ({what}); name only one of the two")
 
 
 def _content(member: Member) -> bytes:

@@ -1,6 +1,6 @@
-"""Members that other people made: a folder with oof.npz and test.npz that keep the contract.
+"""Members from other code: a folder with oof.npz and test.npz in the format of `fer_kit.runs.predictions`.
 
-Rows may stand in any order in these files: they are put in order of their ids.
+The rows of these files may be in any order; they are sorted by id.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from fer_kit.runs import folders, predictions
 from fer_kit.runs.folders import BLEND, OOF, RESULT, TEST
 from fer_kit.runs.predictions import Predictions
 
-_OUT_OF_ORDER = "ids are not ascending"  # how `predictions.validate` says it
+_OUT_OF_ORDER = "ids are not ascending"  # part of the error text of `predictions.validate`
 
 
 def load(folder: Path) -> tuple[Predictions, Predictions, dict[str, str]]:
-    """The out-of-fold predictions, the test predictions, and the sha256 of both files.
+    """The out-of-fold predictions, the test predictions, and the sha256 of both files by name.
 
     Raises:
-        FerKitError: a file missing or against the contract, no labels, files that do not belong together, hashes or
-            a score beside them (in result.json or blend.json) that they do not give.
+        FerKitError: a file is missing or invalid, oof.npz has no labels, the files are of different runs, or their
+            hashes or score differ from a result.json or blend.json in the folder.
     """
     oof, test = _read(folder / OOF), _read(folder / TEST)
     if oof.labels is None:
-        raise FerKitError(f"{folder / OOF}: carries no labels, so it cannot be scored; write it with labels")
+        raise FerKitError(f"{folder / OOF}: has no labels, so it cannot be scored; write the labels into the file")
     if test.labels is not None:
-        raise FerKitError(f"{folder / TEST}: carries labels, so it predicts train rows; put the test rows there")
+        raise FerKitError(
+            f"{folder / TEST}: has labels, so its rows are train rows; put predictions of test rows there"
+        )
     predictions.same_meta([oof, test], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
     if oof.meta.get("twins") or test.meta.get("twins"):
         raise FerKitError(
-            f"{folder}: had its twins looked up, so its out-of-fold rows know the labels of their twins; take the "
-            "files of the blend without, and give --twins"
+            f"{folder}: twins were looked up, so its out-of-fold predictions use the labels of twins; take the files "
+            "of the blend without lookup, and add --twins"
         )
     sha256 = {name: atomic.sha256_of(folder / name) for name in (OOF, TEST)}
     for name in (RESULT, BLEND):
@@ -50,10 +52,10 @@ def _read(path: Path) -> Predictions:
     except FerKitError as error:
         if _OUT_OF_ORDER not in str(error):
             raise
-    arrays = predictions.read_arrays(path)  # they were read once already: only their order is off
+    arrays = predictions.read_arrays(path)  # `read` has found no other fault before the order of the ids
     ids, counts = np.unique(arrays["ids"], return_counts=True)
     if (counts > 1).any():
-        raise FerKitError(f"{path}: id {ids[np.argmax(counts > 1)]} stands there twice; predict each row once")
+        raise FerKitError(f"{path}: id {ids[np.argmax(counts > 1)]} occurs more than once; predict each row once")
     order = np.argsort(arrays["ids"])
     for name in arrays.keys() - {"meta"}:
         if arrays[name].shape[:1] != order.shape:
@@ -67,7 +69,7 @@ def _read(path: Path) -> Predictions:
 
 
 def _check_record(path: Path, oof: Predictions, sha256: dict[str, str]) -> None:
-    """What stands beside the files about them must be so."""
+    """Raise FerKitError if the hashes or the score in the record at `path` are not those of the files."""
     record = atomic.read_json(path)
     if not isinstance(record, dict):
         raise FerKitError(f"{path}: not a JSON object; remove it or make this folder again")
@@ -79,6 +81,6 @@ def _check_record(path: Path, oof: Predictions, sha256: dict[str, str]) -> None:
     stored = record.get("oof_accuracy", accuracy)
     if type(stored) is not float or not abs(stored - accuracy) <= folders.STORED_SCORE_TOLERANCE:
         raise FerKitError(
-            f"{path}: oof_accuracy is {stored}, the rows of {OOF} joined by id give {accuracy:.6f}; "
+            f"{path}: oof_accuracy is {stored}, but {OOF} gives {accuracy:.6f}; "
             "rows, labels or files were mixed up: make this folder again"
         )

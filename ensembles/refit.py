@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ensembles.fit.crossfit import cross_fit
 from ensembles.fit.methods import STACK_FLOOR, Stacked
 from ensembles.members import read
-from ensembles.rows import common
+from ensembles.rows import common_rows
 from fer_kit.runs import blend_record
 from fer_kit.runs.folders import BLEND
 
@@ -25,6 +25,6 @@ def stack(runs_dir: Path, folder: Path) -> tuple[Floats, Floats, float]:
     """
     members = read(runs_dir, folder).parts
     tempered = bool(blend_record.read(folder / BLEND).tempered)
-    fitted = cross_fit(members, common(runs_dir, members), tempered, None, "logmean").model("stack").fitted
+    fitted = cross_fit(members, common_rows(runs_dir, members), tempered, None, "logmean").model("stack").fitted
     assert isinstance(fitted, Stacked)
     return fitted.coefficients, fitted.intercepts, STACK_FLOOR

@@ -1,4 +1,4 @@
-"""What the command prints: members, methods, the blend against others, and what to do next."""
+"""The lines that `python -m ensembles.blend` prints: members, methods, comparisons, and the next command."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fer_kit.cli import aligned
 ABOUT = {
     **{name: method.about for name, method in METHODS.items()},
     ONE: SINGLE.about,
-    GIVEN: "the weights of a file",
-    AUTO: "the choice among these, itself cross-fitted",
+    GIVEN: "weights from a file",
+    AUTO: "the method chosen from these, with a cross-fitted choice",
 }
 SIGNIFICANCE = 0.05  # the difference of two blends is significant if its p-value is smaller
 
@@ -34,7 +34,7 @@ def report(
     runs_dir: str,
     forecasts: Mapping[str, Forecast],
 ) -> list[str]:
-    """All lines but those on files. forecasts: by method, or none."""
+    """All lines except those about twins and files. forecasts: leaderboard forecast by method; empty if unknown."""
     lines = [*member_table(members, rows, scored), ""]
     if scored.values is not None:
         lines += [*method_table(scored, forecasts), ""]
@@ -42,13 +42,15 @@ def report(
     lines += [comparison_line(comparison) for comparison in scored.comparisons]
     lines += drop_lines(members, scored)
     if rows.path is None:
-        where = f"{runs_dir}/folds.csv is not there: members were checked against each other only"
-        lines.append(f"{where}, and intervals take twins for strangers")
+        lines.append(
+            f"note: {runs_dir}/folds.csv is missing: members were only checked against each other, and the intervals "
+            "treat twins as independent rows"
+        )
     return lines
 
 
 def member_table(members: Sequence[Member], rows: Rows, scored: ScoredBlend) -> list[str]:
-    """One line a member, best first."""
+    """A line for each member: scores, temperature, weight and value."""
     table = [["member", "accuracy", "± folds", "log loss", "T", "weight", "value"]]
     for number, member in enumerate(members):
         accuracies = rows.fold_accuracies(member.oof.logits)
@@ -67,12 +69,12 @@ def member_table(members: Sequence[Member], rows: Rows, scored: ScoredBlend) -> 
             ]
         )
     lines = aligned(table)
-    note = "T: temperature; value: points of cross-fitted accuracy lost without the member, ± standard error"
+    note = "T: temperature; value: percentage points of cross-fitted accuracy lost without the member ± standard error"
     return [*lines, *([] if scored.values is None else [note])]
 
 
 def method_table(scored: ScoredBlend, forecasts: Mapping[str, Forecast]) -> list[str]:
-    """Fitted and cross-fitted scores side by side, and the leaderboard forecast where there is one; a line a method."""
+    """A line for each method: fitted and cross-fitted scores, and the leaderboard forecast if known."""
     ahead = ["forecast"] if forecasts else []
     table = [["method", "fitted", "cross-fitted", "95% interval", *ahead, "log loss", "optimism", ""]]
     for method in scored.methods:
@@ -91,60 +93,63 @@ def method_table(scored: ScoredBlend, forecasts: Mapping[str, Forecast]) -> list
         )
     return [
         *aligned(table, left=(0, len(table[0]) - 1)),
-        "cross-fitted: on rows that weights, temperatures and choices never saw",
+        "fitted: accuracy on the rows of the fit; cross-fitted: on rows held out from the fit of weights, temperatures "
+        "and choice; optimism: the difference in percentage points",
     ]
 
 
 def headline(name: str, rows: Rows, scored: ScoredBlend) -> list[str]:
-    """The score to believe, and how the blend was made. Further scores of the same blend belong beside it."""
+    """The method of the blend and its cross-fitted score."""
     held = scored.scores.held_out
     photos = len(np.unique(rows.groups))
     of = f" of {photos:,} photos" if rows.path else ""
-    strangers = "; the folds know no twins, and the interval takes all for strangers" if photos == len(rows) else ""
+    independent = (
+        "; folds.csv has no twins, so the interval treats all rows as independent" if photos == len(rows) else ""
+    )
     how = f"method {scored.method}: {ABOUT[scored.method]}"
     if scored.asked == AUTO:
         why = (
-            "no blend is better than it"
+            "no blend has a better score"
             if scored.method == ONE
-            else "the simplest within one standard error of the best"
+            else "the simplest method within one standard error of the best"
         )
         how = f"auto chose {scored.method}: {ABOUT[scored.method]}; {why}"
     elif scored.asked == GIVEN:
-        how += "; if they were fitted to these rows, the score flatters"
+        how += "; if they were fitted to these rows, the score is too high"
     spread = "" if held.spread is None else f", ± {held.spread:.2%} over folds"
     score = "" if scored.values is None else "cross-fitted "
     return [
-        how if scored.values is not None else "one member: the blend is that member, to the bit",
+        how if scored.values is not None else "only one member: the blend has exactly its predictions",
         f"blend '{name}': {held.accuracy:.2%} {score}out-of-fold accuracy, 95% interval {interval(held)}{spread}; "
-        f"{len(rows):,} rows{of} in {len(rows.fold_numbers)} folds{strangers if rows.path else ''}",
+        f"{len(rows):,} rows{of} in {len(rows.fold_numbers)} folds{independent if rows.path else ''}",
     ]
 
 
 def comparison_line(one: Comparison) -> str:
-    """A against B in one line, with a verdict by the cluster test."""
+    """A comparison in one line, with a verdict by the cluster z."""
     verdict = "no significant difference" if one.p >= SIGNIFICANCE else ("better" if one.difference > 0 else "worse")
     return (
         f"against {one.against}: {100 * one.difference:+.2f} ± {100 * one.standard_error:.2f} points, "
-        f"{one.won:,} rows won, {one.lost:,} lost; cluster z {one.z:.2f} (p {one.p:.2g}), "
-        f"McNemar p {one.mcnemar_p:.2g}: {verdict}"
+        f"{one.won:,} rows right only in the blend, {one.lost:,} only in the other; "
+        f"cluster z {one.z:.2f} (p {one.p:.2g}), McNemar p {one.mcnemar_p:.2g}: {verdict}"
     )
 
 
 def drop_lines(members: Sequence[Member], scored: ScoredBlend) -> list[str]:
-    """Which members the blend does without, as a hint."""
+    """A line that names the members whose removal does not lower the scores, if any."""
     values = scored.values
     if values is None or not values.drop:
         return []
     dropped = [members[number].name for number in values.drop]
     (before, loss_before), (after, loss_after) = values.whole, values.without
     return [
-        f"to drop: {', '.join(dropped)} (without: {after:.2%}, log loss {loss_after:.4f}; with: {before:.2%}, "
-        f"{loss_before:.4f}); found on these very rows, so a hint and no proof"
+        f"to drop: {', '.join(dropped)} (accuracy {after:.2%}, log loss {loss_after:.4f} without; {before:.2%}, "
+        f"{loss_before:.4f} with); only a hint, because it was found on the rows of these scores"
     ]
 
 
 def doubles(members: Sequence[Member]) -> list[str]:
-    """Notes on members that also sit inside a blend among the members: allowed, and easily overlooked."""
+    """Notes on members that are also part of a blend among the members, which is allowed."""
     seen = {source.path.resolve(): member.name for member in members for source in member.sources}
     notes = []
     for member in members:
@@ -155,12 +160,12 @@ def doubles(members: Sequence[Member]) -> list[str]:
 
 
 def next_command(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend, runs_dir: str) -> str:
-    """What to type next: submit the blend, or the best member where that is better alone."""
+    """The next command: build a submission of the blend, or of the best member if its score is higher."""
     options = "" if runs_dir == "runs" else f" --runs {shlex.quote(runs_dir)}"
     best = members[0]
     if scored.scores.held_out.accuracy >= metrics.accuracy(best.oof.logits, rows.labels):
         return f"python -m submissions build {name}{options}"
-    better = f"   ('{best.name}' alone is better than the blend)"
+    better = f"   ('{best.name}' alone has a higher score than the blend)"
     if len(best.sources) > 1:
         seeds = " ".join(shlex.quote(source.path.name) for source in best.sources)
         return f"python -m ensembles.blend {name}-best --members {seeds}{options}{better}"

@@ -1,4 +1,4 @@
-"""The rows that members have in common: labels, folds and twin groups, checked against folds.csv where it is there."""
+"""The out-of-fold rows of all members, with labels, folds and twin groups, checked against folds.csv if it exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ensembles.members import Member
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
-from fer_kit.folds import table as fold_files
+from fer_kit.folds.table import Folds, read
 
 Ints = NDArray[np.int64]
 
@@ -22,9 +22,9 @@ OOF_ROWS, LABELS, ROW_FOLDS, TEST_ROWS = "out-of-fold rows", "labels", "the fold
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Out-of-fold rows: ids, labels, folds, groups int64 (N,); `path` of the folds.csv they were checked with, or None.
+    """Out-of-fold rows: ids, labels, folds and twin groups, int64 (N,). path: the folds.csv of the check, or None.
 
-    Without a folds.csv the twins are not known, and each row is a group of its own.
+    Without a folds.csv the twins are unknown, and each row counts as its own group.
     """
 
     ids: Ints
@@ -47,12 +47,12 @@ class Rows:
         return tuple(float(right[self.folds == fold].mean()) for fold in self.fold_numbers)
 
 
-def common(runs_dir: Path, members: Sequence[Member]) -> Rows:
-    """The rows of all `members`.
+def common_rows(runs_dir: Path, members: Sequence[Member]) -> Rows:
+    """The out-of-fold rows, which must be the same for all `members`.
 
     Raises:
-        FerKitError: members differ in rows, labels, folds or test rows, or differ from folds.csv; no folds.csv and
-            no run, so that nothing says which fold a row is in.
+        FerKitError: members differ from each other or from folds.csv in rows, labels, folds or test rows; folds.csv
+            is missing and no member is a run, so that the fold of a row is unknown.
     """
     path = runs_dir / FOLDS
     table = _folds_of(path, members[0]) if path.exists() else None
@@ -61,7 +61,7 @@ def common(runs_dir: Path, members: Sequence[Member]) -> Rows:
         for what, values in _parts(member).items():
             if what in first and not np.array_equal(values, first[what]):
                 raise FerKitError(
-                    f"'{member.name}' and '{members[0].name}' differ in {what}; choose others with --members"
+                    f"'{member.name}' and '{members[0].name}' differ in {what}; choose other members with --members"
                 )
     folds = next((member.fold_of_row for member in members if member.fold_of_row is not None), None)
     if table is not None:
@@ -73,8 +73,8 @@ def common(runs_dir: Path, members: Sequence[Member]) -> Rows:
         folds = table.folds
     if folds is None:
         raise FerKitError(
-            f"{path}: not there, and no member is a run, so nothing says which fold held out a row; put the folds.csv "
-            "there that the members were trained with"
+            f"{path}: no such file, and no member is a run, so the fold of each row is unknown; put the folds.csv that "
+            "the members were trained with there"
         )
     groups = np.arange(len(folds)) if table is None else table.groups
     rows = Rows(members[0].oof.ids, members[0].labels, folds, groups, None if table is None else path)
@@ -82,17 +82,17 @@ def common(runs_dir: Path, members: Sequence[Member]) -> Rows:
         theirs = member.oof.meta["fold"]
         if sorted(theirs if isinstance(theirs, list) else [theirs]) != rows.fold_numbers:
             raise FerKitError(
-                f"'{member.name}' says that it holds fold {theirs}, allowed are all of {rows.fold_numbers}; finish and "
-                "join every fold"
+                f"'{member.name}': its meta names fold {theirs}, but the rows are of folds {rows.fold_numbers}; finish "
+                "and join every fold"
             )
     return rows
 
 
-def _folds_of(path: Path, member: Member) -> fold_files.Folds:
-    return fold_files.read(path, member.oof.meta["folds_digest"], f"'{member.name}'")
+def _folds_of(path: Path, member: Member) -> Folds:
+    return read(path, member.oof.meta["folds_digest"], f"'{member.name}'")
 
 
 def _parts(member: Member) -> dict[str, Ints]:
-    """What members must have in common, row by row."""
+    """The arrays that must be the same for all members, by name."""
     folds = {} if member.fold_of_row is None else {ROW_FOLDS: member.fold_of_row}
     return {OOF_ROWS: member.oof.ids, LABELS: member.labels, **folds, TEST_ROWS: member.test.ids}

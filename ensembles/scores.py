@@ -1,4 +1,4 @@
-"""One blend from members to predictions, with every score that belongs to it."""
+"""Make a blend of members: its predictions and all its scores."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MethodScores:
-    """A way to blend: its accuracy and log loss on the rows it was fitted to, and its scores on rows it never saw.
+    """The scores of a method: accuracy and log loss on the rows of its fit, and scores on held-out rows.
 
-    oof: float32 (N, 7), cross-fitted. test: float32 (M, 7), by the fit to all rows.
+    oof: cross-fitted logits, float32 (N, 7). test: logits by the fit to all rows, float32 (M, 7).
     """
 
     method: str
@@ -36,18 +36,18 @@ class MethodScores:
 
     @property
     def optimism(self) -> float:
-        """How much the fitted accuracy flatters."""
+        """Fitted minus cross-fitted accuracy."""
         return self.fitted_accuracy - self.held_out.accuracy
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredBlend:
-    """A blend and what is known of it.
+    """A blend and its scores.
 
-    asked, method: what was asked for, and what it came to ("auto" → "weights"; "single": one member alone).
-    oof: float32 (N, 7), cross-fitted. test: float32 (M, 7), by the fit to all rows.
-    shares: (members,) what each weighs, summing to 1, or None. temperatures: (members,).
-    methods: scores of all methods that were tried; `scores` are those of the blend itself.
+    asked, method: the requested method and the method used ("auto" → "weights"; "single": the best member alone).
+    oof: cross-fitted logits, float32 (N, 7). test: logits by the fit to all rows, float32 (M, 7).
+    shares: weight of each member, (members,), summing to 1, or None. temperatures: (members,).
+    methods: scores of all methods that were tried; scores: those of this blend.
     """
 
     asked: str
@@ -67,12 +67,12 @@ class ScoredBlend:
 
     @property
     def learned(self) -> bool:
-        """Whether anything was fitted: weights, a choice, or temperatures."""
+        """Whether weights, temperatures or the choice of a method were fitted to out-of-fold rows."""
         return self.tempered or self.asked not in (ONE, "mean", "logmean", GIVEN)
 
 
 def alone(member: Member, rows: Rows) -> ScoredBlend:
-    """The blend of one member: that member to the bit, whatever the method."""
+    """The blend of a single member: exactly the predictions of that member, for every method."""
     score = compare.score(member.oof.logits, rows.labels, rows.folds, rows.groups)
     scores = MethodScores(ONE, score.accuracy, score.log_loss, score, member.oof.logits, member.test.logits)
     one = np.ones(1)
@@ -96,7 +96,7 @@ def alone(member: Member, rows: Rows) -> ScoredBlend:
 
 
 def score_blend(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: str) -> ScoredBlend:
-    """Fit, cross-fit, score and compare `members`, two or more, best first, by method `asked`."""
+    """Fit, cross-fit and score the blend of two or more `members`, best first, by method `asked`."""
     names = list(fits.methods) if asked == AUTO else [asked, *({"mean"} & set(fits.methods) - {asked})]
     held = fits.held_out(names)
     if asked == AUTO:
@@ -108,7 +108,7 @@ def score_blend(members: Sequence[Member], rows: Rows, fits: CrossFit, asked: st
     answers = np.array([metrics.predicted(member) for member in raw], np.int8)
     values = value.member_values(fits, asked)
     if model.method == ONE and model.fitted.shares is not None and model.fitted.shares[list(values.drop)].any():
-        values = replace(values, drop=())  # folds chose otherwise, and this blend is nothing but that member
+        values = replace(values, drop=())  # the blend is this member alone, though some folds chose another
     return ScoredBlend(
         asked,
         model.method,
@@ -141,7 +141,7 @@ def _method_scores(name: str, fits: CrossFit, held: Floats, test: Floats, rows: 
 
 
 def _comparisons(members: Sequence[Member], rows: Rows, held: dict[str, Floats], asked: str) -> list[Comparison]:
-    """The blend against the best member, and against the plain mean where it is not that."""
+    """The comparisons of the blend with the best member and, unless it is the plain mean, with the plain mean."""
     others: list[tuple[str, NDArray[Any]]] = [(f"'{members[0].name}', the best member", members[0].oof.logits)]
     if asked != "mean" and "mean" in held:
         others.append(("the mean of all", held["mean"]))

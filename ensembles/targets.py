@@ -4,19 +4,19 @@
     python -m ensembles.targets ROUND1 --from BLEND --rows test
     python -m fer_kit.train --fold 0 --set targets=runs/targets/NAME.npz --tag distilled
 
-A row's target always comes from networks that saw neither the row nor its twins. That leaves a second door: the
-teacher of a row of fold a was trained on the labels of fold k, and its target helps to train the student of fold k,
-which is scored on just these labels. Not by memory (the student never sees the images of fold k, nor their twins), but
-as if the student had been trained on a little more data than it is scored for.
+The target of a row always comes from networks that were trained without the row and its twins. An indirect leak
+remains: the teacher of a row of fold a was trained on the labels of fold k, its target trains the student of fold k,
+and that student is scored on the labels of fold k. The student cannot memorise these labels, because it never sees the
+images of fold k nor their twins; the effect is that of slightly more training data than the score assumes.
 
-    --scheme oof     targets are the out-of-fold predictions, as is usual. The second door stands open: students' scores
-                     can be a little high, and a student's gain over its teachers should be confirmed by nested targets
-    --scheme nested  the student of fold k gets targets by teachers that left out the row's fold and fold k, trained
-                     with --fold a+k: ten more networks for five folds, and both doors are shut
+    --scheme oof     targets are the out-of-fold predictions, as is usual. The indirect leak remains: scores of students
+                     can be slightly too high, and a gain over the teachers should be confirmed with nested targets
+    --scheme nested  the student of fold k gets targets by teachers that left out both the row's fold a and fold k,
+                     trained with --fold a+k: ten more networks for five folds, and no leak
 
-Pseudo-labels need no choice: the student of fold k gets the mean of the fold-k networks, which never saw fold k. Where
-the teachers are students of an earlier round of pseudo-labels or of nested targets that holds for them, too. Students
-of targets by scheme oof have learned a little about fold k through the second door, and the command says so.
+Pseudo-labels have no such choice: the student of fold k gets the mean of the fold-k networks, which were trained
+without fold k. This also holds if these networks are students of earlier pseudo-labels or of nested targets. Students
+of targets by scheme oof have the indirect leak of fold k, and the command prints a note.
 """
 
 from __future__ import annotations
@@ -49,16 +49,18 @@ from fer_kit.runs.soft_targets import SoftTargets
 Shares = NDArray[np.float32]
 
 TRAIN_ROWS, TEST_ROWS, BOTH = "train", "test", "both"
-TARGETS = "targets"  # folder beside the runs
+TARGETS = "targets"  # name of the folder of targets, in the folder of runs
 OOF_SCHEME, NESTED, PSEUDO = "oof", "nested", "pseudo-labels"
 SCHEMES = (OOF_SCHEME, NESTED)  # of train rows
 
 
 @dataclass(frozen=True, eq=False)
 class Team:
-    """Teachers by name. oof: of the run or blend, all N train rows. runs: all runs behind it; fold_of_row: int64 (N,).
+    """The teachers: a run, or the runs of a blend.
 
-    fitted: whether weights, temperatures or a choice were fitted to the labels of all folds.
+    name, oof, sha256: of the run or blend; oof has all N train rows. runs: the run, or all runs that the blend is made
+    of. fold_of_row: fold that held out each row, int64 (N,). folds: number of folds. fitted: whether weights,
+    temperatures or the choice of a method were fitted to the labels of all folds.
     """
 
     name: str
@@ -70,7 +72,7 @@ class Team:
     sha256: dict[str, str]
 
     def described(self, scheme: str | None) -> dict[str, Any]:
-        """For the record: whose predictions the targets of the train rows are, by `scheme`, with digests."""
+        """The prediction files, with sha256, that the targets come from; scheme: that of train rows, None without."""
         whose: dict[str, Any] = {run.name: dict(run.sha256) for run in self.runs}
         if scheme == OOF_SCHEME:
             return {"source": self.name, "sha256": self.sha256, "runs": whose}
@@ -82,10 +84,11 @@ class Team:
 
 
 def load(runs_dir: Path, source: str) -> Team:
-    """The teachers that `source` names: a run, or a blend (also as blends/NAME).
+    """The teachers called `source`: a run, or a blend (NAME or blends/NAME).
 
     Raises:
-        FerKitError: no such run or blend; unfinished; without a run behind it; with twins looked up.
+        FerKitError: the run or blend does not exist or is unfinished; the blend has no run among its members, or looks
+            up twins.
     """
     where = lookup.find_whole(runs_dir, source, "--from")
     name = where.name
@@ -95,35 +98,41 @@ def load(runs_dir: Path, source: str) -> Team:
     blend = where.load()
     if blend.record.twins is not None:
         raise FerKitError(
-            f"--from {source}: its twins were looked up, so a row's target would know the labels of its twins; take "
+            f"--from {source}: twins were looked up, so the target of a row would use the labels of its twins; take "
             f"'{blend.record.twins.blend}'"
         )
     behind = {run.folder.resolve(): run for run in _runs_behind(runs_dir, blend.record)}
     found = tuple(behind.values())
     if not found:
-        raise FerKitError(f"--from {source}: no run is behind it, so nothing tells the folds of its teachers apart")
+        raise FerKitError(
+            f"--from {source}: no member of the blend is a run, so the folds of its teachers are unknown; name a run "
+            "or a blend of runs"
+        )
     predictions.same_meta([blend.oof, *(run.oof for run in found)], ("folds_digest", "data_digest"), f"--from {source}")
     fitted = blend.record.learned is not False or blend.record.method not in ("mean", ONE)
     return Team(name, blend.oof, found, found[0].fold_of_row, found[0].count, fitted, blend.record.files)
 
 
 def out_of_fold(team: Team) -> Shares:
-    """Each row's out-of-fold prediction, the same for all students: float32 (1, N, 7)."""
+    """The out-of-fold probabilities, the same for all students: float32 (1, N, 7)."""
     return metrics.softmax(team.oof.logits).astype(np.float32)[None]
 
 
 def nested(team: Team) -> Shares:
-    """For the student of fold k a row's prediction by networks that left out its fold and fold k: (folds + 1, N, 7).
+    """Targets for the student of each fold k by networks that left out the row's fold and fold k.
 
-    NaN for the rows of fold k. The full fit's student, which is scored on nothing, gets the mean over k.
+    Returns:
+        float32 (folds + 1, N, 7), NaN for the rows of fold k. The last set is for the student of the full fit, which
+        has no held-out rows: the mean over k.
 
     Raises:
-        FerKitError: fitted weights, which knew all labels; a network of two folds left out that is not there.
+        FerKitError: the blend has fitted weights, which depend on all labels; a network with two folds left out is
+            missing.
     """
     if team.fitted:
         raise FerKitError(
-            f"nested targets from '{team.name}', whose weights or temperatures were fitted to the labels of all folds; "
-            "blend by --method mean --temperatures none, or name a run"
+            f"--scheme nested: weights or temperatures of '{team.name}' were fitted to the labels of all folds; blend "
+            "with --method mean --temperatures none, or name a run"
         )
     shares = np.full((team.folds + 1, len(team.oof), NUM_CLASSES), np.nan, np.float32)
     for one, other in itertools.combinations(range(team.folds), 2):
@@ -137,12 +146,14 @@ def nested(team: Team) -> Shares:
 
 
 def pseudo_labels(team: Team, confidence: float) -> Shares:
-    """For the student of fold k the mean of the runs' fold-k networks on the test rows: float32 (folds + 1, M, 7).
+    """Targets of the test rows for the student of each fold k: the mean probabilities of the runs' fold-k networks.
 
-    NaN where the likeliest class has less than `confidence`. The full fit's student gets the mean of all networks.
+    Returns:
+        float32 (folds + 1, M, 7), NaN where the most probable class is below `confidence`. The last set is for the
+        student of the full fit: the mean of all networks.
 
     Raises:
-        FerKitError: the student of some fold would get no row.
+        FerKitError: the student of some fold would get no test row.
     """
     made = []
     for fold in range(team.folds):
@@ -153,15 +164,15 @@ def pseudo_labels(team: Team, confidence: float) -> Shares:
     least = float(surest[: team.folds].max(axis=1).min())
     if least < confidence:
         raise FerKitError(
-            f"--confidence {confidence:g}: of some fold's networks no test row is that sure, at most {least:.3f}; take "
-            "less"
+            f"--confidence {confidence:g}: the networks of some fold predict no test row with this probability; give "
+            f"at most {least:.3f}"
         )
     shares[surest < confidence] = np.nan
     return shares
 
 
 def taught_by_oof(runs_dir: Path, team: Team) -> list[str]:
-    """Names of the teachers that were trained on targets which may have known the labels that they are scored on."""
+    """Names of the teachers that were trained on targets with the indirect leak of scheme oof, or of unknown scheme."""
     found = []
     for run in team.runs:
         path = run.folder / fold_spec.folder_name(0) / "config.json"
@@ -173,16 +184,16 @@ def taught_by_oof(runs_dir: Path, team: Team) -> list[str]:
 
 
 def _scheme(runs_dir: Path, named: str) -> str | None:
-    """The scheme of the targets that a config calls NAME@digest; None where they are not to be found."""
+    """The scheme of the targets that a config calls NAME@digest; None if the file is missing or has changed."""
     path = runs_dir / TARGETS / f"{named.rpartition('@')[0]}.npz"
     try:
         return str(soft_targets.open_named(path, named).meta["scheme"]) if path.is_file() else None
     except FerKitError:
-        return None  # other targets by now
+        return None  # the file was replaced
 
 
 def given(shares: Shares) -> NDArray[np.bool_]:
-    """Which rows have shares, (S, rows)."""
+    """Which rows have targets, bool (S, rows). shares: (S, rows, 7)."""
     there: NDArray[np.bool_] = ~np.isnan(shares.sum(axis=2))
     return there
 
@@ -192,13 +203,13 @@ def _test_of(run: Run, fold: int) -> NDArray[np.float32]:
 
 
 def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
-    """Out-of-fold predictions of the network of `run` that left out two folds."""
+    """The predictions of two held-out folds by the network of `run` that left out both."""
     folder = run.folder / fold_spec.folder_name(pair)
     if not folders.is_finished(folder):
         typed = "+".join(map(str, pair))
         raise FerKitError(
-            f"{folder}: not finished; nested targets need it: train it as the other folds of '{run.name}', with "
-            f"--fold {typed}"
+            f"{folder}: not finished, but needed for nested targets; train it with the options of the other folds of "
+            f"'{run.name}' and --fold {typed}"
         )
     part = predictions.read(folder / OOF)
     predictions.same_meta([run.oof, part], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
@@ -209,7 +220,7 @@ def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
 
 
 def _runs_behind(runs_dir: Path, record: BlendRecord) -> Sequence[Run]:
-    """All runs that a blend was made of, however deep, by its record."""
+    """All runs that a blend and the blends inside it were made of, by their blend.json."""
     found: list[Run] = []
     for entry in record.members:
         for source in entry.sources:
@@ -225,9 +236,11 @@ def _runs_behind(runs_dir: Path, record: BlendRecord) -> Sequence[Run]:
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m ensembles.targets`."""
     parser = cli.parser(
-        "python -m ensembles.targets", "Write soft targets that teachers give to train rows, test rows or both."
+        "python -m ensembles.targets",
+        "Write soft targets: the probabilities that a run or blend (the teachers) predicts for train rows, test rows "
+        "or both, to train other networks (the students) on.",
     )
-    parser.add_argument("name", metavar="NAME", help="of the targets, or of the round; written to DIR/targets/NAME.npz")
+    parser.add_argument("name", metavar="NAME", help="name of the targets, written to DIR/targets/NAME.npz")
     parser.add_argument("--from", dest="source", metavar="SOURCE", required=True, help="a finished run or a blend")
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of runs")
     parser.add_argument(
@@ -237,26 +250,26 @@ def build_parser() -> argparse.ArgumentParser:
         "--scheme",
         choices=SCHEMES,
         default=OOF_SCHEME,
-        help="teachers of train rows: oof, the out-of-fold predictions, whose "
-        "networks saw the labels that a student of another fold is scored on, so that its score can be a little high; "
-        "nested, networks trained with --fold a+b, which saw neither (ten more for five folds)",
+        help="teachers of the train rows; oof: the out-of-fold predictions, whose networks were trained on labels that "
+        "a student of another fold is scored on, so that scores of students can be slightly too high; nested: networks "
+        "trained with --fold a+b, which were not (ten more networks for five folds)",
     )
     parser.add_argument(
         "--confidence",
         metavar="P",
         type=float,
         default=0.0,
-        help="leave out test rows whose likeliest class is below P",
+        help="leave out test rows whose most probable class is below P, from 0 to below 1",
     )
-    parser.add_argument("--force", action="store_true", help="replace targets of that name with other content")
+    parser.add_argument("--force", action="store_true", help="replace existing targets that have other content")
     return parser
 
 
 def body(args: argparse.Namespace) -> None:
-    """Load the teachers, write their targets, say what was taken from whom."""
+    """Load the teachers, write their targets and print where the targets come from."""
     runs_dir = Path(args.runs)
     name = folders.safe_name(args.name, "targets")
-    _refuse_what_says_nothing(args)
+    _refuse_options_without_effect(args)
     train = test = None
     team = load(runs_dir, args.source)
     if args.rows != TEST_ROWS:
@@ -277,41 +290,42 @@ def body(args: argparse.Namespace) -> None:
     made = write(path, SoftTargets(train, test, meta), args.force)
 
     if train is not None:
-        told = "out of fold; teachers of other folds knew a fold's labels, see --scheme nested in --help"
+        origin = (
+            "out-of-fold predictions; their networks were trained on labels that students are scored on, so scores of "
+            "students can be slightly too high (see --scheme nested in --help)"
+        )
         if args.scheme == NESTED:
-            told = "nested: no teacher knew the labels that its student is scored on"
-        print(f"train    {train.shape[1]:,} rows, {told}")
+            origin = "nested: no teacher was trained on the labels that its student is scored on"
+        print(f"train    {train.shape[1]:,} rows, {origin}")
     if test is not None:
         kept = given(test).mean()
-        print(f"test     {test.shape[1]:,} rows, {kept:.1%} with pseudo-labels, by teachers of the student's own fold")
+        print(f"test     {test.shape[1]:,} rows, {kept:.1%} with pseudo-labels, by networks of the student's own fold")
     print(f"teachers {team.name}: {', '.join(run.name for run in team.runs) or 'files'}")
     for run in taught_by_oof(runs_dir, team) if test is not None else []:
         print(
-            f"note: '{run}' was itself trained on targets whose teachers knew a fold's labels, so its pseudo-labels "
-            "know a little of them, and its students' scores can be a little high"
+            f"note: '{run}' was trained on targets of scheme oof, or of an unknown scheme, so its pseudo-labels depend "
+            "slightly on the labels that students are scored on; scores of students can be slightly too high"
         )
     print(f"{'wrote' if made else 'unchanged'} {path}")
     options = "" if args.runs == "runs" else f" --runs {shlex.quote(args.runs)}"
     print(f"next: python -m fer_kit.train --fold 0 --set {shlex.quote(f'targets={path}')} --tag {name}{options}")
 
 
-def _refuse_what_says_nothing(args: argparse.Namespace) -> None:
-    """Options that would change nothing, and a confidence that is none."""
+def _refuse_options_without_effect(args: argparse.Namespace) -> None:
+    """Raise FerKitError for options that would have no effect, and for a confidence outside 0 to 1."""
     if not 0 <= args.confidence < 1:
         raise FerKitError(f"--confidence {args.confidence:g}: give a number from 0 to below 1")
     if args.confidence and args.rows == TRAIN_ROWS:
-        raise FerKitError("--confidence chooses among test rows; add --rows test or both, or leave it out")
+        raise FerKitError("--confidence applies to test rows; add --rows test or --rows both, or drop --confidence")
     if args.scheme == NESTED and args.rows == TEST_ROWS:
-        raise FerKitError(
-            "--scheme nested is for train rows, pseudo-labels need none; leave it out, or take --rows both"
-        )
+        raise FerKitError("--scheme nested applies to train rows; add --rows both, or drop --scheme")
 
 
 def write(path: Path, targets: SoftTargets, force: bool) -> bool:
-    """Write `targets`; False where the very same lie there.
+    """Write `targets` to `path`; False if the file already holds the same targets.
 
     Raises:
-        FerKitError: others lie there and `force` is not given: runs trained on them could not be resumed.
+        FerKitError: the file holds other targets and `force` is False. Runs trained on those could not be resumed.
     """
     aside = path.with_name(f".{path.name}.new")
     soft_targets.write(aside, targets)

@@ -1,11 +1,12 @@
-"""What twin lookup gains for one run, on train rows with known labels.
+"""Measure the gain of twin lookup for one run, on train rows.
 
     python -m ensembles.twin_gain attention
     python -m ensembles.twin_gain attention --runs plain --groups runs
 
-On the usual folds, which keep twins together, a row's networks saw none of its twins: that is one end. The other end
-is a run on plain folds (`python -m fer_kit.folds --method none --runs plain`), whose networks trained on twins of the
-rows they predict, as those of the leaderboard do; --groups then says where the folds lie that know the twins.
+The usual folds keep twins together, so no network was trained on twins of the rows it predicts. The networks of a run
+on plain folds (`python -m fer_kit.folds --method none --runs plain`) were trained on such twins, as are the networks
+that predict the leaderboard's test rows. Plain folds have no twin groups, so --groups names the folder with the folds
+that have them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from numpy.typing import NDArray
 
 from ensembles.rows import FOLDS
 from ensembles.twins import lookup
-from ensembles.twins import pairs as twin_pairs
-from ensembles.twins.pairs import EXACT, NEAR, Pairs, TwinTable
+from ensembles.twins.pairs import EXACT, NEAR, Pairs, TwinTable, cache_of, read_table
 from fer_kit import cli, metrics
 from fer_kit.errors import FerKitError
 from fer_kit.runs import folders
@@ -30,44 +30,56 @@ from fer_kit.runs.folders import Run
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m ensembles.twin_gain`."""
     parser = cli.parser(
-        "python -m ensembles.twin_gain", "Measure on train rows what looking up the labels of twins gains for a run."
+        "python -m ensembles.twin_gain",
+        "Measure on train rows how much a run's accuracy gains if predictions are updated by the labels of twins.",
     )
-    parser.add_argument("run", metavar="RUN", help="a run; unfinished folds are left out")
+    parser.add_argument("run", metavar="RUN", help="a run by name; its unfinished folds are left out")
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of runs")
-    parser.add_argument("--groups", metavar="DIR", help="folder with the folds that know the twins; default: --runs")
-    parser.add_argument("--data", metavar="DIR", help="folder with the competition's files, for the kinds of twins")
+    parser.add_argument(
+        "--groups", metavar="DIR", help="folder with a folds.csv that has the twin groups; by default that of --runs"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with the competition's files, to compare twins; searched for if not given"
+    )
     return parser
 
 
 def body(args: argparse.Namespace) -> None:
-    """Load, look up, report."""
+    """Load the run, look up twins and print the gain."""
     runs_dir = Path(args.runs)
     run = folders.load(runs_dir, args.run, allow_partial=True)
     digest = run.oof.meta["data_digest"]
     groups_csv = Path(args.groups or args.runs) / FOLDS
-    table = twin_pairs.read(groups_csv, args.data, twin_pairs.cache_of(runs_dir), digest)
+    table = read_table(groups_csv, args.data, cache_of(runs_dir), digest)
     if len(run.folds) < run.count:
-        print(f"folds {', '.join(map(str, run.folds))} of {run.count} are finished: measured on their rows alone")
+        print(f"folds {', '.join(map(str, run.folds))} of {run.count} are finished: measured only on their rows")
     pairs = on_rows(table.train, run.oof.ids)
-    fold_of = np.full(len(table.labels), -1)  # of train rows; a twin in an unfinished fold was trained on
+    fold_of = np.full(len(table.labels), -1)  # of each train row; twins in unfinished folds were in the train set
     fold_of[run.oof.ids] = run.fold_of_row
     seen = run.fold_of_row[pairs.rows] != fold_of[pairs.twins]
     print(f"{run.folder}: {len(run.oof):,} rows, {int(pairs.have.sum()):,} have twins among the train rows")
     if not len(pairs.rows):
         raise FerKitError(
-            f"{groups_csv}: knows no twins among these rows; give the folder of the folds that do with --groups"
+            f"{groups_csv}: has no twins among these rows; name a folder whose folds.csv has twins with --groups"
         )
-    for chosen, whose in ((pairs.only(~seen), "networks that did not see the twins"), (pairs.only(seen), "that did")):
+    kinds = (
+        (pairs.only(~seen), "networks not trained on the twins"),
+        (pairs.only(seen), "networks trained on the twins"),
+    )
+    for chosen, whose in kinds:
         for mode in (EXACT, NEAR):
             if len(chosen.of_mode(mode).rows):
                 print(f"{mode}, {whose}: {measure(run, chosen.of_mode(mode), table)}")
     if not seen.any():
-        print("these folds keep twins together; for networks that saw them, train a run on plain folds: see --help")
+        print(
+            "these folds keep twins together; to measure networks trained on the twins, deal folds with python -m "
+            "fer_kit.folds --method none --runs plain, train a run on them, and name this folder with --groups"
+        )
 
 
 def measure(run: Run, pairs: Pairs, table: TwinTable) -> str:
-    """The gain on the rows of `run`, cross-fitted, in one line; or why it cannot be measured."""
-    assert run.oof.labels is not None  # runs.load refuses such files
+    """The cross-fitted gain on the rows of `run` in one line, or the reason why it cannot be measured."""
+    assert run.oof.labels is not None  # `folders.load` refuses files without labels
     groups = table.groups[run.oof.ids]
     before = metrics.log_softmax(run.oof.logits)
     try:
@@ -79,7 +91,7 @@ def measure(run: Run, pairs: Pairs, table: TwinTable) -> str:
 
 
 def on_rows(pairs: Pairs, ids: NDArray[np.int64]) -> Pairs:
-    """The pairs of the train rows `ids`, ascending: their rows by the position in it, their twins any train rows."""
+    """The pairs whose row is in `ids`, ascending, with the row as a position in `ids`; twins are any train rows."""
     kept = pairs.only(np.isin(pairs.rows, ids))
     return Pairs(np.searchsorted(ids, kept.rows), kept.twins, kept.labels, kept.exact, len(ids))
 

@@ -1,4 +1,4 @@
-"""How sure a score is, and whether one blend is better than another, over rows that come in groups of twins."""
+"""Scores with confidence intervals, and comparisons of two blends, over rows in groups of twins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of one set of predictions; shares 0 to 1. interval: at `LEVEL`, by bootstrap over groups."""
+    """Scores of a set of predictions; accuracies 0 to 1. interval: at `LEVEL`, by bootstrap over groups."""
 
     accuracy: float
     log_loss: float
@@ -30,13 +30,13 @@ class Score:
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over folds; None for a single one."""
+        """Standard deviation of the accuracy over folds; None for a single fold."""
         spread = metrics.spread(self.fold_accuracies)
         return None if math.isnan(spread) else spread
 
 
 def score(logits: NDArray[Any], labels: Ints, folds: Ints, groups: Ints) -> Score:
-    """Scores of logits (N, K) of rows with these labels, folds and groups, int64 (N,)."""
+    """Score logits (N, K). labels, folds, groups: of each row, int64 (N,)."""
     right = metrics.predicted(logits) == labels
     return Score(
         metrics.accuracy(logits, labels),

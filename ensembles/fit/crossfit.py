@@ -1,12 +1,13 @@
-"""Cross-fitting: every row is blended by weights, temperatures and choices that never saw it or its twins.
+"""Cross-fitting: each row is blended by weights, temperatures and choices fitted without the row and its twins.
 
-Folds are the ones that the members were trained with, so that no twin crosses. A fit is named by the folds that it
-may not see: none of them for the test rows, {k} for the out-of-fold rows of fold k, {j, k} where the method for fold
-k is itself chosen by cross-fitting over the other folds. {j, k} and {k, j} are one fit.
+The folds are those that the members were trained with, so twins are always in the same fold. A fit is identified by
+its held-out folds: none for the test rows, {k} for the out-of-fold rows of fold k, and {j, k} if the method for fold k
+is itself chosen by cross-fitting over the other folds. {j, k} and {k, j} are the same fit.
 
-A member that is a blend had weights fitted too. Its stored rows of fold j come from weights that saw fold k: harmless
-for row j, but weights fitted on them would know a little of fold k when they are scored there. So its rows are
-blended anew for each set of folds that may not be seen, from its own members, as deep as blends are nested.
+A member that is a blend has fitted weights too. Its stored rows of fold j come from weights fitted to fold k among
+others. This does not bias the score of fold j, but weights fitted to these rows would depend on labels of fold k and
+then be scored on fold k. Therefore the rows of such a member are blended again from its own members for each set of
+held-out folds, recursively for blends inside blends.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fer_kit.errors import FerKitError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Unseen = frozenset[int]  # folds that a fit may not see
+Unseen = frozenset[int]  # the held-out folds of a fit
 
 AUTO, ONE = "auto", "single"
 NOTHING: Unseen = frozenset()
@@ -36,31 +37,31 @@ NOTHING: Unseen = frozenset()
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What one fit has learned: a temperature for each member, then the method."""
+    """The result of a fit: a temperature for each member, (M,), and the fitted method."""
 
     method: str
     temperatures: Floats
     fitted: Fitted
 
     def apply(self, log_probs: Floats) -> Floats:
-        """The blend's log-probabilities (N, K) of raw ones (M, N, K)."""
+        """The blend's log-probabilities (N, K) from unscaled log-probabilities of the members (M, N, K)."""
         return self.fitted.apply(temperature.scale(log_probs, self.temperatures))
 
 
 @dataclass(frozen=True, eq=False)
 class Inner:
-    """How a member that is a blend was made: by this method from these rows."""
+    """A member that is a blend: the fits of its own members, and its method."""
 
     rows: CrossFit
     method: str
 
 
 class CrossFit:
-    """Fits of all methods on all sets of folds, each made once and kept.
+    """Fits of all methods for all sets of held-out folds. Each fit is made when first needed, and kept.
 
-    log_probs: float64 (M, N, K), rows summing to one as probabilities; labels, folds, groups: int64 (N,).
-    tempered: fit a temperature for each member first. inner: of the members that are blends, by position.
-    methods: what `auto` chooses from, from simple to rich.
+    log_probs: log-probabilities of the members, float64 (M, N, K). labels, folds, groups: int64 (N,). tempered: fit a
+    temperature for each member first. inner: the members that are blends, by position. methods: the choices of
+    `auto`, the simplest first.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class CrossFit:
         return len(self._raw)
 
     def log_probs(self, unseen: Unseen = NOTHING) -> Floats:
-        """The members' rows, (M, N, K), made without any label of `unseen`."""
+        """The members' log-probabilities (M, N, K), which depend on no label of the folds `unseen`."""
         if not self._inner or not unseen:
             return self._raw
         if self._made_anew is None or self._made_anew[0] != unseen:
@@ -98,7 +99,7 @@ class CrossFit:
         return self._made_anew[1]
 
     def model(self, method: str, unseen: Unseen = NOTHING) -> Model:
-        """`method` fitted to all rows but those of `unseen`; "auto" chooses on these rows, too."""
+        """`method` fitted to all rows except those of `unseen`; "auto" also chooses on these rows."""
         if method == AUTO:
             method = self.choose(unseen)
         self._fit([method], unseen)
@@ -107,10 +108,10 @@ class CrossFit:
     def held_out(
         self, methods: Sequence[str], unseen: Unseen = NOTHING, *, everywhere: bool = False
     ) -> dict[str, Floats]:
-        """Cross-fitted log-probabilities (N, K) by each method: a row's fit saw neither its fold nor `unseen`.
+        """Cross-fitted log-probabilities (N, K) by each method: the fit of a row holds out its fold and `unseen`.
 
-        Rows of `unseen` are left NaN, or with `everywhere` predicted by the fits that saw all other folds. Where
-        `unseen` leaves a single fold, its rows are predicted by the fit on themselves: there is nothing else.
+        Rows of `unseen` are NaN; with `everywhere` they are predicted by the fit that holds out `unseen`. If `unseen`
+        leaves a single fold, its rows are predicted by the fit to this fold, because no other rows are left.
         """
         made = {method: np.full(self._raw.shape[1:], np.nan) for method in methods}
         for fold in self.numbers:
@@ -127,11 +128,15 @@ class CrossFit:
         return made
 
     def choose(self, unseen: Unseen = NOTHING) -> str:
-        """The simplest method that is good enough by its cross-fitted rows outside `unseen`, else the single member."""
+        """The method that "auto" chooses by cross-fitted rows outside `unseen`.
+
+        The simplest method within one standard error of the best, or "single" if one member alone has a higher
+        accuracy.
+        """
         if unseen not in self._chosen:
             names, rows = list(self.methods), ~np.isin(self.folds, list(unseen))
             if len(self.numbers) - len(unseen) < 2:
-                return names[0]  # nothing to cross-fit over
+                return names[0]  # a single fold is left, so nothing can be cross-fitted
             labels = self.labels[rows]
             right = {
                 name: metrics.predicted(made[rows]) == labels for name, made in self.held_out(names, unseen).items()
@@ -142,7 +147,7 @@ class CrossFit:
         return self._chosen[unseen]
 
     def _fit(self, methods: Sequence[str], unseen: Unseen) -> None:
-        """Fit what is not there yet, all on one copy of the rows."""
+        """Make the fits that are missing, all from one copy of the rows."""
         missing = [method for method in methods if (method, unseen) not in self._fitted]
         if not missing:
             return
@@ -159,9 +164,10 @@ class CrossFit:
 
 
 def simplest(right: Mapping[str, Bools], groups: Ints) -> str:
-    """The first of `right` (method: rows it has right, from simple to rich) within one standard error of the best.
+    """The first method within one standard error of the best (the one-standard-error rule: Breiman et al. 1984).
 
-    The standard error is that of the paired difference over `groups`. The one-standard-error rule: Breiman et al. 1984.
+    right: which rows each method has right, bool (N,), the simplest method first. groups: twin groups, int64 (N,); the
+    standard error is that of the paired difference, clustered by group.
     """
     best = max(right, key=lambda name: float(right[name].mean()))
     for name, rows in right.items():
@@ -171,13 +177,14 @@ def simplest(right: Mapping[str, Bools], groups: Ints) -> str:
     return best
 
 
-GIVEN = "given"  # the method that takes weights from a file
+GIVEN = "given"  # the method whose weights come from a file
 
 
 def cross_fit(members: Sequence[Member], rows: Rows, tempered: bool, weights: Floats | None, pool: str) -> CrossFit:
-    """The fits of all methods to `members`; blends among them are blended anew for every fold left out.
+    """The fits of all methods to `members`; members that are blends are blended again for each set of held-out folds.
 
-    weights: (M,) of a file, as the method "given", for a mean by `pool`: "mean" or "logmean"; or None.
+    weights: weights from a file, (M,), for the method "given"; else None. pool: the kind of mean that these weights
+    apply to, "mean" or "logmean".
     """
     raw = np.empty((len(members), *members[0].oof.logits.shape), dtype=np.float64)
     inner = {}
@@ -186,21 +193,25 @@ def cross_fit(members: Sequence[Member], rows: Rows, tempered: bool, weights: Fl
         if member.learned:
             inner[number] = _inner(member, rows)
     methods = METHODS
-    if weights is not None:  # the plain mean is what they are held against
+    if weights is not None:  # the plain mean is kept for comparison
         by_file = Method(given(weights, pool == "logmean"), "weights of a file")
         methods = {"mean": METHODS["mean"], GIVEN: by_file}
     return CrossFit(raw, rows.labels, rows.folds, rows.groups, tempered=tempered, methods=methods, inner=inner)
 
 
 def _inner(member: Member, rows: Rows) -> Inner:
-    """How a blend among the members was made, by its record; a blend of one was made as that one was."""
+    """The fits of a member that is a blend, by its record. A blend of a single member has the fits of that member."""
     record = member.record
-    assert record is not None and record.pool is not None and record.tempered is not None  # as in all that learned
+    # `blend_record.from_json` requires both in records with `learned`
+    assert record is not None and record.pool is not None and record.tempered is not None
     if record.asked == ONE:
         return _inner(member.parts[0], rows)
     weights = None
     if record.asked == GIVEN:
         weights = np.array([entry.weight for entry in record.members], dtype=np.float64)
     elif record.asked not in (*METHODS, AUTO):
-        raise FerKitError(f"'{member.name}': made by method '{record.asked}', which is unknown here; blend it again")
+        raise FerKitError(
+            f"'{member.name}': made by method '{record.asked}'; this version has {', '.join((*METHODS, AUTO))}; blend "
+            "again with --force"
+        )
     return Inner(cross_fit(member.parts, rows, record.tempered, weights, record.pool), record.asked)

@@ -1,9 +1,9 @@
 """Greedy ensemble selection with replacement and bagging (Caruana et al., ICML 2004).
 
-A bag is a random half of the members and the best of all, lest a bag hold nothing good. Starting from nothing, the
-member whose probabilities, added to the sum, give the best accuracy is taken, again and again; the best ensemble on
-the way counts. Weights are how often a member was taken, averaged over bags. Ties prefer members in use, then log
-loss (a good idea of autogluon's).
+A bag is a random half of the members plus the best member, so that no bag has only weak members. Starting with an empty
+sum, each step adds the member whose probabilities give the sum the best accuracy; the best ensemble of all steps is
+kept. The weight of a member is the number of times it was added, averaged over bags. Ties are broken by members already
+in the ensemble, then by log loss (as in AutoGluon).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BAGS, STEPS, SEED = 10, 25, 0
-PATIENCE = 8  # steps without a better ensemble after which a bag is done
+PATIENCE = 8  # steps without a better ensemble that end a bag
 
 
 def select(log_probs: Floats, labels: Ints) -> Floats:
-    """Weights (M,) that sum to 1, for a mean of the probabilities of log_probs (M, N, K); labels int64 (N,)."""
+    """Weights (M,), summing to 1, of a mean of probabilities. log_probs: float64 (M, N, K); labels: int64 (N,)."""
     members = len(log_probs)
     of_label = np.exp(log_probs[:, np.arange(len(labels)), labels])  # (M, N)
     lead = _leads(log_probs, labels)
@@ -35,10 +35,10 @@ def select(log_probs: Floats, labels: Ints) -> Floats:
 
 
 def _leads(log_probs: Floats, labels: Ints) -> Floats:
-    """How far the label's probability is ahead of each other class, (M, K − 1, rows), rows still open.
+    """The label's probability minus that of each other class, (M, K − 1, rows), for the rows that can differ.
 
-    A mean is right where all leads are positive. Rows that every member has right, or has wrong by the same
-    class, come out the same for every mean: they are left out.
+    A mean predicts a row correctly if all its leads are positive. Rows that every member has right, or for which every
+    member prefers the same wrong class to the label, have the same result for every mean and are left out.
     """
     members, rows, classes = log_probs.shape
     others = np.array([[c for c in range(classes) if c != label] for label in range(classes)])[labels]  # (N, K − 1)
@@ -54,7 +54,7 @@ def _leads(log_probs: Floats, labels: Ints) -> Floats:
 
 
 def _climb(lead: Floats, of_label: Floats, bag: NDArray[np.intp]) -> Floats:
-    """How often each member of `bag` is in the best ensemble found, (M,)."""
+    """The number of times each member of `bag` is in the best ensemble, (M,)."""
     counts, best_counts = np.zeros(len(lead)), np.zeros(len(lead))
     total, total_of_label = np.zeros(lead.shape[1:]), np.zeros(of_label.shape[1])
     candidate = np.empty_like(total)
@@ -80,5 +80,5 @@ def _climb(lead: Floats, of_label: Floats, bag: NDArray[np.intp]) -> Floats:
 
 
 def _log_likelihood(summed: Floats, count: int) -> float:
-    """Sum of the log of the label's mean probability; the tiniest number stands for 0."""
+    """Sum of log of the label's mean probability; probability 0 is replaced by the smallest normal number."""
     return float(np.log(np.maximum(summed / count, np.finfo(np.float64).tiny)).sum())

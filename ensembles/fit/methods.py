@@ -1,10 +1,10 @@
-"""The ways to blend, behind one interface: `fit(log_probs, labels)` gives a `Fitted`, which blends other rows too.
+"""The blending methods: each has a function `fit(log_probs, labels)` that gives a `Fitted`, which blends any rows.
 
 Arrays: log_probs float64 (M, N, K), the temperature-scaled log-probabilities of M members; labels int64 (N,).
-Members come in an order of their own (`members.load`), so that the order of arguments changes nothing.
+Members are sorted (`members.by_recipe`), so that the order of arguments has no effect.
 
-Left out on purpose: ranks (they mean nothing to an argmax), negative weights and gradients of accuracy (zero
-nearly everywhere: an optimiser returns its start).
+Left out on purpose: means of ranks, which do not compare classes of one row; negative weights; and optimisation of
+accuracy by gradients, which are zero nearly everywhere.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from fer_kit.files import atomic
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PULL = 1e-2  # λ of the pull to uniform weights
-STACK_PULL = 0.1  # λ/2·‖coefficients‖² beside the mean log loss
-STACK_FLOOR = -20.0  # log-probabilities below say nothing more, and would let one row rule a regression
+PULL = 1e-2  # λ of the penalty that pulls weights to uniform
+STACK_PULL = 0.1  # λ of the penalty λ/2·‖coefficients‖² added to the mean log loss
+STACK_FLOOR = -20.0  # smaller log-probabilities are raised to this, or a single row could dominate a regression
 STACK_STEPS = 500
 
 
 class Fitted(Protocol):
-    """What a method has learned; applies to any rows of the same members."""
+    """A fitted method, for any rows of the same members."""
 
     def apply(self, log_probs: Floats) -> Floats:
         """The blend's log-probabilities (N, K) from those of the members (M, N, K)."""
 
     @property
     def shares(self) -> Floats | None:
-        """What each member weighs, (M,) summing to 1; None where members have no single weight."""
+        """The weight of each member, (M,), summing to 1; None if the method has no weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
-    """A weighted mean of probabilities, or of log-probabilities times `sharpness`, which moves no argmax."""
+    """A weighted mean of probabilities, or (of_logs) of log-probabilities times `sharpness`, which keeps the argmax."""
 
     weights: Floats
     of_logs: bool
@@ -58,7 +58,7 @@ class Weighted:
         return self.weights
 
     def apply(self, log_probs: Floats) -> Floats:
-        """In logs all the way, so that no probability is lost to 0."""
+        """The blend's log-probabilities, computed in logs so that small probabilities do not underflow to 0."""
         used = np.flatnonzero(self.weights)
         if self.of_logs:
             total = np.zeros(log_probs.shape[1:])
@@ -73,14 +73,14 @@ class Weighted:
 
 @dataclass(frozen=True, eq=False)
 class Stacked:
-    """Multinomial regression on all members' log-probabilities: coefficients (K, M·K), intercepts (K,)."""
+    """Multinomial regression on the log-probabilities of all members: coefficients (K, M·K), intercepts (K,)."""
 
     coefficients: Floats
     intercepts: Floats
     shares: None = None
 
     def apply(self, log_probs: Floats) -> Floats:
-        """Features times coefficients, as log-probabilities."""
+        """The log-probabilities of the regression, (N, K)."""
         return metrics.log_softmax(_features(log_probs) @ self.coefficients.T + self.intercepts)
 
 
@@ -90,20 +90,21 @@ def fit_mean(log_probs: Floats, labels: Ints) -> Weighted:
 
 
 def fit_log_mean(log_probs: Floats, labels: Ints) -> Weighted:
-    """The plain mean of log-probabilities: the geometric mean."""
+    """The plain mean of log-probabilities (geometric mean of probabilities)."""
     return Weighted(_uniform(len(log_probs)), of_logs=True)
 
 
 def fit_weights(log_probs: Floats, labels: Ints) -> Weighted:
-    """Non-negative weights on log-probabilities: least log loss + λ·M/2·‖w − 1/M‖².
+    """Non-negative weights on log-probabilities that minimise log loss + λ·M/2·‖w − 1/M‖².
 
-    The pull to uniform keeps similar members together. The sum of the weights is free, a common sharpness.
-    Convex; L-BFGS-B (Byrd et al. 1995) with the exact gradient, from uniform weights.
+    The penalty pulls to uniform weights and gives similar members similar weights. The sum of the weights is not
+    constrained and acts as a common sharpness. The problem is convex; solver: L-BFGS-B (Byrd et al. 1995) with the
+    exact gradient, started at uniform weights.
     """
     from scipy.optimize import minimize
 
     members, rows, classes = log_probs.shape
-    table = np.ascontiguousarray(log_probs.transpose(0, 2, 1)).reshape(members, classes * rows)  # sums run along memory
+    table = np.ascontiguousarray(log_probs.transpose(0, 2, 1)).reshape(members, classes * rows)  # contiguous sums
     of_label = log_probs[:, np.arange(rows), labels].mean(axis=1)  # (M,)
 
     def objective(weights: Floats) -> tuple[float, Floats]:
@@ -120,13 +121,13 @@ def fit_weights(log_probs: Floats, labels: Ints) -> Weighted:
 
     found = minimize(objective, _uniform(members), jac=True, method="L-BFGS-B", bounds=[(0, None)] * members).x
     total = float(found.sum())
-    if total <= 0:  # no member is better than nothing
+    if total <= 0:  # all weights are 0: uniform predictions have the least loss
         return fit_log_mean(log_probs, labels)
     return Weighted(found / total, of_logs=True, sharpness=total)
 
 
 def fit_greedy(log_probs: Floats, labels: Ints) -> Weighted:
-    """Greedy selection with replacement and bagging on accuracy; see `ensembles.fit.greedy`."""
+    """Greedy selection with replacement and bagging, by accuracy (Caruana et al. 2004; see `ensembles.fit.greedy`)."""
     return Weighted(select(log_probs, labels), of_logs=False)
 
 
@@ -136,12 +137,12 @@ def fit_stack(log_probs: Floats, labels: Ints) -> Stacked:
 
     classes = log_probs.shape[2]
     model = LogisticRegression(C=1 / (STACK_PULL * len(labels)), max_iter=STACK_STEPS, tol=1e-3)
-    with warnings.catch_warnings():  # scikit-learn 1.6 gives scipy 1.18 an option that it no longer knows
+    with warnings.catch_warnings():  # scikit-learn 1.6 passes an option that scipy 1.18 has removed
         warnings.filterwarnings("ignore", "Unknown solver options: iprint")
         model.fit(_features(log_probs), labels)
     coefficients = np.zeros((classes, log_probs.shape[0] * classes))
-    intercepts = np.full(classes, STACK_FLOOR)  # a class that no row has is never answered
-    if len(model.classes_) == 2:  # scikit-learn keeps one row of coefficients then
+    intercepts = np.full(classes, STACK_FLOOR)  # a class without rows is never predicted
+    if len(model.classes_) == 2:  # then scikit-learn has a single row of coefficients
         coefficients[model.classes_[1]] = model.coef_[0]
         intercepts[model.classes_] = 0.0, model.intercept_[0]
     else:
@@ -151,7 +152,7 @@ def fit_stack(log_probs: Floats, labels: Ints) -> Stacked:
 
 
 def fit_single(log_probs: Floats, labels: Ints) -> Weighted:
-    """The member with the best accuracy; of equal ones that with the least log loss, then the first."""
+    """The member with the best accuracy; ties are broken by log loss, then by order."""
     rows = np.arange(len(labels))
     score = [(metrics.accuracy(member, labels), float(member[rows, labels].sum())) for member in log_probs]
     weights = np.zeros(len(log_probs))
@@ -160,19 +161,19 @@ def fit_single(log_probs: Floats, labels: Ints) -> Weighted:
 
 
 def given(weights: Floats, of_logs: bool) -> Callable[[Floats, Ints], Fitted]:
-    """A method that learns nothing: the weights (M,) of a file."""
+    """The fit function of weights (M,) from a file, which fits nothing."""
     return lambda log_probs, labels: Weighted(weights, of_logs)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to blend, with the words for it."""
+    """A blending method: its fit function and its description."""
 
     fit: Callable[[Floats, Ints], Fitted]
     about: str
 
 
-# from simple to rich: `auto` takes the first that is good enough
+# the simplest first: `auto` takes the first within one standard error of the best
 METHODS = {
     "mean": Method(fit_mean, "mean of probabilities"),
     "logmean": Method(fit_log_mean, "mean of log-probabilities"),
@@ -188,21 +189,22 @@ def _uniform(members: int) -> Floats:
 
 
 def _features(log_probs: Floats) -> Floats:
-    """(N, M·K): each row's log-probabilities side by side, none below the floor."""
+    """The features of the regression, (N, M·K): the log-probabilities of all members, raised to the floor."""
     members, rows, classes = log_probs.shape
     features = np.maximum(log_probs, STACK_FLOOR).transpose(1, 0, 2)
     return np.ascontiguousarray(features).reshape(rows, members * classes)
 
 
 SUM_TOLERANCE = 1e-6
-_MOST = 1e9  # whatever does not sum to 1 is refused with its sum, which has to be a number that can be read
+_MOST = 1e9  # larger weights are refused, so that the sum in the error text stays readable
 
 
 def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
-    """The weight of each of the members called `names`, (M,): 0 or more, summing to 1.
+    """Read the weights of the members `names`: float64 (M,), 0 or more, summing to 1.
 
     Raises:
-        FerKitError: unreadable, a weight missing, too many, negative or no number, or a sum that is not 1.
+        FerKitError: the file is not readable; a weight is missing, is not a member's, or is not a number from 0; or
+            the weights do not sum to 1.
     """
     weights = _by_name(path, atomic.read_json(path))
     for name, weight in weights.items():
@@ -210,12 +212,15 @@ def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
             raise FerKitError(f"{path}: the weight of '{name}' is {weight!r}, allowed are numbers from 0 to 1")
         if name not in names:
             raise FerKitError(
-                f"{path}: weighs '{name}', which is no member{did_you_mean(name, names)}; members are: "
+                f"{path}: has a weight for '{name}', which is not a member{did_you_mean(name, names)}; members are: "
                 f"{', '.join(names)}"
             )
     for name in names:
         if name not in weights:
-            raise FerKitError(f"{path}: no weight for '{name}'; add it (0 leaves it out), or name members by --members")
+            raise FerKitError(
+                f"{path}: no weight for '{name}'; add a weight (0 leaves the member out), or choose members with "
+                "--members"
+            )
     total = math.fsum(weights.values())
     if abs(total - 1) > SUM_TOLERANCE:
         raise FerKitError(f"{path}: the weights sum to {total:.6g}, allowed is 1; divide each by {total:.6g}")
@@ -223,7 +228,7 @@ def read(path: Path, names: Sequence[str]) -> NDArray[np.float64]:
 
 
 def pool(path: Path) -> str:
-    """Which mean the weights are for: "mean" of probabilities in a blend.json that says so, else "logmean"."""
+    """The kind of mean that the weights apply to: "mean" if a blend.json says mean of probabilities, else "logmean"."""
     value = atomic.read_json(path)
     if not isinstance(value, dict) or not isinstance(value.get("members"), list):
         return "logmean"
@@ -233,12 +238,14 @@ def pool(path: Path) -> str:
 
 
 def _by_name(path: Path, value: Any) -> dict[str, Any]:
-    """Weights by name from either form."""
+    """Weights by member name, from a blend.json or from {member: weight}."""
     if isinstance(value, dict) and isinstance(value.get("members"), list):
         entries = value["members"]
         if all(isinstance(entry, dict) and "run" in entry and entry.get("weight") is not None for entry in entries):
             return {str(entry["run"]): entry["weight"] for entry in entries}
-        raise FerKitError(f"{path}: a blend without one weight for each member (a stack?); choose one that has them")
+        raise FerKitError(
+            f"{path}: this blend has no weight for each member (stack has none); take a blend of another method"
+        )
     if not isinstance(value, dict):
-        raise FerKitError(f"{path}: holds {type(value).__name__}, allowed is an object of member names and weights")
+        raise FerKitError(f"{path}: holds a {type(value).__name__}, allowed is an object {{member: weight}}")
     return value

@@ -1,6 +1,6 @@
-"""One temperature a member: log-probabilities divided by T, fitted to log loss (Guo et al., ICML 2017).
+"""Temperature scaling: log-probabilities of each member divided by T, fitted to log loss (Guo et al., ICML 2017).
 
-Arrays: log_probs float64 (M, N, K) of M members, rows summing to one as probabilities; labels int64 (N,).
+Arrays: log_probs float64 (M, N, K), log-probabilities of M members; labels int64 (N,).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LOG_LIMIT = 3.0  # log T lies in [−3, 3]: beyond that a member is useless or perfect, and T says nothing
-CLOSE = 1e-7  # relative step at which Newton's method has arrived
-STEPS = 60  # bisection alone would need 25
+LOG_LIMIT = 3.0  # log T is in [−3, 3]; outside, a member is useless or perfect, and T has no meaning
+CLOSE = 1e-7  # relative step at which Newton's method has converged
+STEPS = 60  # bisection alone needs 25
 
 
 def fit(log_probs: Floats, labels: Ints) -> Floats:
-    """The temperature of each member, (M,): the one with the least log loss, or 1 where it does not help.
+    """The temperature of each member, (M,): the one with the least log loss, or 1 if scaling does not help.
 
-    It helps if it gains more than one unit of log-likelihood over all rows, which is what one more
-    parameter must gain by Akaike's criterion.
+    Scaling helps if it gains more than one unit of log-likelihood over all rows, the gain that Akaike's criterion
+    requires of one more parameter.
     """
     return np.array(over(lambda member: _fit_one(member, labels), log_probs), dtype=np.float64)
 
 
 def scale(log_probs: Floats, temperatures: Floats) -> Floats:
-    """log_probs of probabilities with these temperatures, (M, N, K); a member with temperature 1 stays to the bit."""
+    """Log-probabilities (M, N, K) scaled by `temperatures` (M,) and normalised; temperature 1 changes no bit."""
     scaled = np.empty_like(log_probs)
     ones = np.ones(log_probs.shape[2])
 
@@ -41,7 +41,7 @@ def scale(log_probs: Floats, temperatures: Floats) -> Floats:
             scaled[member] = log_probs[member]
             return
         np.divide(log_probs[member], temperature, out=scaled[member])
-        # no maximum to take off first: each row's largest log-probability lies between −log K and 0
+        # exp needs no subtraction of the maximum: the largest log-probability of a row is between −log K and 0
         scaled[member] -= np.log(np.exp(scaled[member]) @ ones)[:, None]
 
     over(scale_one, range(len(log_probs)))
@@ -49,8 +49,8 @@ def scale(log_probs: Floats, temperatures: Floats) -> Floats:
 
 
 def _fit_one(log_probs: Floats, labels: Ints) -> float:
-    """Newton's method in 1/T, in which log loss is convex, kept inside a bracket that bisection would keep too."""
-    columns = np.ascontiguousarray(log_probs.T)  # (K, N): sums over classes run along memory
+    """Newton's method in 1/T, in which log loss is convex; steps outside the bisection bracket are replaced."""
+    columns = np.ascontiguousarray(log_probs.T)  # (K, N), contiguous for sums over classes
     of_label = float(columns[labels, np.arange(len(labels))].mean())
     low, high = math.exp(-LOG_LIMIT), math.exp(LOG_LIMIT)
     inverse = 1.0
@@ -77,7 +77,7 @@ def _loss(columns: Any, of_label: float, inverse: float) -> tuple[float, float, 
     np.exp(powers, out=powers)
     total = powers.sum(axis=0)
     mean = (powers * columns).sum(axis=0) / total
-    off = columns - mean  # around the mean, where no huge squares cancel
+    off = columns - mean  # centred first, so that no large squares cancel
     bend = float(((powers * off * off).sum(axis=0) / total).mean())
     loss = float((np.log(total) + top).mean()) - inverse * of_label
     return loss, float(mean.mean()) - of_label, bend
@@ -88,12 +88,12 @@ R = TypeVar("R")
 
 
 def over(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """`function` of each item, in order, on as many threads as OMP_NUM_THREADS allows (else one a core)."""
+    """`function` of each item, in order, on OMP_NUM_THREADS threads (by default one for each core)."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(limit) if limit.isdigit() and int(limit) > 0 else os.cpu_count() or 1
     if threads == 1:
         return [function(item) for item in items]
-    from concurrent.futures import ThreadPoolExecutor  # late: it brings logging along, which --help need not pay
+    from concurrent.futures import ThreadPoolExecutor  # here, because it loads logging, which --help does not need
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))

@@ -1,8 +1,8 @@
-"""What each member is worth to a blend, how alike the members err, and which of them the blend does without.
+"""The value of each member to a blend, and which members can be dropped.
 
-A member's value is the cross-fitted score of the blend minus that of the blend without it. The others keep their
-shares of the rest: fitting sixty blends anew for sixty members would take minutes and tell the same. A stack has no
-shares, and stands in for itself as the mean of log-probabilities here.
+The value of a member is the cross-fitted score of the blend minus that of the blend without the member. The weights of
+the others are rescaled and not fitted again: sixty fits for sixty members would take minutes for the same conclusions.
+A stack has no weights; here the mean of log-probabilities takes its place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ensembles.fit.crossfit import CrossFit
 from ensembles.fit.methods import Weighted, fit_log_mean
 from fer_kit import metrics
 
-NEARLY_ALL = 1 - 1e-6  # of the weight: taking it off by subtraction would leave rounding errors
+NEARLY_ALL = 1 - 1e-6  # above this weight, subtracting a member would leave only rounding errors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,11 +26,11 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class MemberValues:
-    """accuracy, log_loss: (M,), what the cross-fitted score loses without each member; positive: it helps.
+    """The values of M members.
 
-    error: (M,), standard error of `accuracy`, over groups of twins: values this small are noise.
-    drop: positions of members that the blend does without. without: its accuracy and log loss then, beside
-    `whole`, those with all members.
+    accuracy, log_loss: float64 (M,), what the cross-fitted score loses without each member; positive if the member
+    helps. error: standard error of `accuracy`, (M,), clustered by twin group. drop: positions of members that can be
+    dropped. whole, without: accuracy and log loss with all members, and without those in `drop`.
     """
 
     accuracy: Floats
@@ -42,10 +42,10 @@ class MemberValues:
 
 
 def member_values(rows: CrossFit, method: str) -> MemberValues:
-    """The value of each member to `method`, and a suggestion of which to drop.
+    """The value of each member to the blend by `method`, and the members that can be dropped.
 
-    Members that help neither accuracy nor log loss are dropped together if that costs neither; else the
-    least valuable one alone.
+    Members that help neither accuracy nor log loss are dropped together if neither score gets worse; else only the
+    least valuable of them is dropped.
     """
     pools, parts = [], []
     for fold in rows.numbers:
@@ -95,7 +95,7 @@ def member_values(rows: CrossFit, method: str) -> MemberValues:
 
 
 def _pool(rows: CrossFit, method: str, fold: int) -> tuple[Weighted, Floats]:
-    """The shares that the fit without `fold` gives, and its temperatures."""
+    """The weights and temperatures of the fit that holds out `fold`."""
     model = rows.model(method, frozenset({fold}))
     if isinstance(model.fitted, Weighted):
         return model.fitted, model.temperatures
@@ -103,7 +103,7 @@ def _pool(rows: CrossFit, method: str, fold: int) -> tuple[Weighted, Floats]:
 
 
 def _sum(pool: Weighted, part: Floats) -> Floats:
-    """What the members of `part` (M, N, K) add up to: log-probabilities times weights, or probabilities."""
+    """The weighted sum over the members of `part` (M, N, K), of log-probabilities or of probabilities: (N, K)."""
     total = np.zeros(part.shape[1:])
     for weight, member in zip(pool.weights, part, strict=True):
         total += weight * (member if pool.of_logs else np.exp(member))
@@ -111,21 +111,21 @@ def _sum(pool: Weighted, part: Floats) -> Floats:
 
 
 def _finished(pool: Weighted, total: Floats) -> Floats:
-    """Log-probabilities of `pool` from what its members add up to."""
+    """Log-probabilities of `pool` from the weighted sum `total` (N, K)."""
     if pool.of_logs:
         return metrics.log_softmax(total * pool.sharpness)
     return np.log(np.maximum(total, np.finfo(np.float64).tiny))
 
 
 def _minus(pool: Weighted, total: Floats, part: Floats, member: int) -> Floats:
-    """Log-probabilities of `pool` without one member, by taking it off `total`; to the bit `pool` at weight 0."""
+    """Log-probabilities of `pool` without one member, by subtraction from `total`; weight 0 changes no bit."""
     weight = pool.weights[member]
     taken = part[member] if pool.of_logs else np.exp(part[member])
     return _finished(pool, (total - weight * taken) / (1 - weight))
 
 
 def _less(pool: Weighted, left_out: Sequence[int]) -> Weighted:
-    """`pool` without some members; uniform over the others where they had nothing."""
+    """`pool` without some members, with rescaled weights; uniform weights if those of the others are all 0."""
     if not left_out:
         return pool
     weights = pool.weights.copy()

@@ -1,1 +1,1 @@
-"""Train twins of test rows: pairs, label lookup, leaderboard forecast."""
+"""Test rows whose twins are in the train set: pairs, lookup of labels, leaderboard forecast."""

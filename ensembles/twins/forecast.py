@@ -1,15 +1,16 @@
-"""What the leaderboard will say: out-of-fold rows have no twins in training, but test rows do.
+"""Forecast of the leaderboard accuracy. Networks are trained on twins of test rows, but not on twins of held-out rows.
 
-    forecast = (1 − τ) · accuracy on singles + τ · accuracy with twins seen
+    forecast = (1 − τ) · accuracy on singles + τ · expected accuracy on test rows with a train twin
 
-τ is the share of the test rows with a train twin, from the images alone. Singles are train rows without a twin. The
-accuracy with twins seen cannot be read off out-of-fold rows, whose twins are held out with them, so it is what one
-should expect of the blend's answers on the test rows with twins, by a judge who does not know the blend: the networks
-of the one fold that did *not* see the row's twins, calibrated and then updated by the twins' labels as learned on train
-pairs (see `twin_lookup`). No test label is used, and nothing is chosen by it.
+τ is the share of the test rows with a train twin, known from the images. Singles are train rows without a twin. The
+accuracy on rows whose twins were in the train set cannot be measured on out-of-fold rows, whose twins are held out with
+them. It is estimated as the mean probability of the blend's predictions on these test rows. The probabilities come from
+networks other than the whole blend: for each row, those of the fold that held out its twins, calibrated and then
+updated by the labels of the twins (see `ensembles.twins.lookup`). No test label is used, and nothing is chosen by the
+forecast.
 
-Out of fold a row is answered by the network of one fold, on the leaderboard by the mean of all folds, which is a little
-better; how much, only labels could tell. So the forecast is rather too low than too high.
+Out of fold, a row is predicted by the network of one fold, on the leaderboard by the mean of all folds, which is
+slightly better. The size of this effect is unknown without test labels, so the forecast tends to be too low.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ _NORMAL_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Forecast:
-    """Shares 0 to 1. seen_share: τ. singles: cross-fitted accuracy on train rows without a twin; twins_unseen: on
-    the others. twins_seen: expected on test rows with a train twin. interval: at 95%, for the score of this many test
-    rows: it covers the noise of train and test rows, not a judge that is wrong.
+    """A leaderboard forecast; all values are fractions 0 to 1.
+
+    seen_share: τ. singles, twins_unseen: cross-fitted accuracy on train rows without and with a twin. twins_seen:
+    expected accuracy on test rows with a train twin. accuracy: the forecast. interval: at 95%, for the score on this
+    number of test rows; it covers the sampling noise of train and test rows, but not wrong probabilities of the judge.
     """
 
     seen_share: float
@@ -52,38 +55,40 @@ class Forecast:
     interval: tuple[float, float]
 
     def sentence(self, what: str = "leaderboard forecast") -> str:
-        """In one line."""
+        """The forecast in one line."""
         low, high = self.interval
         return (
             f"{what}: {self.accuracy:.2%}, {LEVEL:.0%} interval {low:.2%} to {high:.2%} = {1 - self.seen_share:.3f} × "
-            f"{self.singles:.2%} on singles + {self.seen_share:.3f} × {self.twins_seen:.2%} on rows whose twins were "
-            f"trained on ({self.twins_unseen:.2%} where they were not)"
+            f"{self.singles:.2%} on rows without twins + {self.seen_share:.3f} × {self.twins_seen:.2%} on rows with "
+            f"twins in the train set ({self.twins_unseen:.2%} if their twins are held out)"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What to believe about the test rows with train twins: beliefs float64 (n, 7) about the rows `seen` (M,)."""
+    """Class probabilities of the test rows with train twins. seen: which rows, bool (M,). beliefs: float64 (n, 7)."""
 
     seen: Bools
     beliefs: Floats
 
     def expected(self, test_logits: NDArray[np.float32]) -> Floats:
-        """How probably the answers by test_logits (M, 7) are right, (n,)."""
+        """The probability that the predicted class of test_logits (M, 7) is correct, for the n rows `seen`: (n,)."""
         answers = metrics.predicted(test_logits)[self.seen]
         expected: Floats = self.beliefs[np.arange(len(answers)), answers]
         return expected
 
 
 def judge(members: Sequence[Member], table: TwinTable) -> Judge:
-    """The judge that the runs among `members`, and in the blends among them, make together.
+    """The probabilities by all runs among `members`, and among the members of blends.
 
     Raises:
-        FerKitError: there is no run, whose folds could be told apart; or too few twins to learn from.
+        FerKitError: no member is a run, so that the networks of a fold are unknown; or there are too few twins.
     """
     parts = _runs_of(members)
     if not parts:
-        raise FerKitError("no run is among the members, so no fold is known whose networks did not see a row's twins")
+        raise FerKitError(
+            "no member is a run, so the networks that were not trained on the twins of a row are unknown; blend runs"
+        )
     seen = table.test.have
     oof = metrics.log_softmax(metrics.mean_of_probabilities([part.oof.logits for part in parts]))
     unseen = metrics.log_softmax(metrics.mean_of_probabilities([_by_unseen_fold(part, table) for part in parts]))
@@ -91,7 +96,7 @@ def judge(members: Sequence[Member], table: TwinTable) -> Judge:
     oof, unseen = temperature.scale(oof[None], calibration)[0], temperature.scale(unseen[None], calibration)[0]
     learned = lookup.fit(oof, table.labels, table.train, table.groups)
     beliefs = learned.apply(unseen, table.test)[seen]
-    # sharper than right by 2 points on FER2013's train pairs until it is calibrated once more, on rows it never saw
+    # overconfident by 2 points on FER2013's train pairs, so calibrated again on held-out rows
     held, _ = lookup.held_out(oof, table.labels, table.train, table.groups)
     have = table.train.have
     doubt = temperature.fit(held[have][None], table.labels[have])
@@ -101,19 +106,22 @@ def judge(members: Sequence[Member], table: TwinTable) -> Judge:
 def forecast(
     oof_logits: NDArray[np.float32], test_logits: NDArray[np.float32], judged: Judge, table: TwinTable
 ) -> Forecast:
-    """The forecast for a blend: cross-fitted logits of the train rows (N, 7), and logits of the test rows (M, 7).
+    """The forecast of a blend. oof_logits: cross-fitted, (N, 7). test_logits: (M, 7), after the lookup, if any.
 
-    For a blend with twin lookup give its logits after the lookup: singles are the same with and without.
+    A lookup does not change singles, so `oof_logits` before and after it differ only in `twins_unseen`.
+
+    Raises:
+        FerKitError: all or none of the train rows, or of the test rows, have twins.
     """
     right = (metrics.predicted(oof_logits) == table.labels).astype(np.float64)
     single = ~table.train.have
     if not single.any() or single.all() or not judged.seen.any() or judged.seen.all():
-        raise FerKitError("no forecast: among the train or the test rows all or none have twins; they are two cases")
+        raise FerKitError("all or none of the train rows, or of the test rows, have twins; a forecast needs both kinds")
     tau, singles = table.seen_share, float(right[single].mean())
     expected = judged.expected(test_logits)
     accuracy = (1 - tau) * singles + tau * float(expected.mean())
     alone = len(judged.seen) - len(expected)
-    # of the train singles, of the test singles, and of the test rows with twins
+    # variances of the train singles, of the test singles, and of the test rows with twins
     variance = (1 - tau) ** 2 * singles * (1 - singles) * (1 / int(single.sum()) + 1 / alone)
     variance += tau**2 * float((expected * (1 - expected)).mean()) / len(expected)
     reach = _NORMAL_95 * math.sqrt(variance)
@@ -122,7 +130,7 @@ def forecast(
 
 
 def _runs_of(members: Sequence[Member]) -> list[Member]:
-    """The runs among the members, and those that blends among them were fitted to."""
+    """The runs among the members and, recursively, among the members of blends."""
     found = {}
     for member in members:
         inside = [member] if member.kind == RUN else _runs_of(member.parts)
@@ -131,7 +139,7 @@ def _runs_of(members: Sequence[Member]) -> list[Member]:
 
 
 def _by_unseen_fold(run: Member, table: TwinTable) -> NDArray[np.float64]:
-    """Test logits (M, 7), for rows with train twins of the networks whose fold held these twins out."""
+    """Test logits (M, 7) of a run; rows with train twins are predicted by the networks that held out these twins."""
     fold_of_row = np.full(table.test.count, -1)
     fold_of_row[table.test.rows] = table.folds[table.test.twins]
     logits = run.test.logits.astype(np.float64)

@@ -1,13 +1,14 @@
-"""Twin lookup: a Bayes update of predictions by the labels of a row's train twins.
+"""Twin lookup: a Bayesian update of predictions by the labels of a row's train twins.
 
     log p(y | image, twins) = log p(y | image) + s · mean over twins of log P(twin's label | y)
 
-P is the confusion of twins' labels, 7×7 for copies of the same pixels and 7×7 for other twins, counted on train pairs
-with Laplace's one added to each cell. The mean and not the sum, because twins of one photo are no independent
-witnesses: with the sum, log loss on FER2013's train pairs is .66 at best, with the mean .40. The strength s is the one
-with the least log loss on train rows whose networks did not see the twins; all of it is learned from train pairs alone.
+P is the confusion matrix of twins' labels, a 7×7 matrix for copies of the same pixels and another for other twins,
+counted on train pairs with Laplace smoothing. The formula has the mean over twins and not the sum, because twins of one
+photo are not independent: on FER2013's train pairs the log loss is .66 at best with the sum, .40 with the mean. The
+strength s minimises log loss on train rows whose networks were not trained on the twins. P and s are fitted to train
+pairs alone.
 
-A row is always updated by what was learned without its group, in `PARTS` parts of whole groups.
+Train rows are updated by a lookup fitted without their group, with `PARTS` parts of whole groups.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PARTS = 5
-STRENGTHS = np.linspace(0.0, 3.0, 61)  # 0: twins say nothing; 1: as much as one independent witness
-LAPLACE = 1.0  # added to each cell of the confusion
+STRENGTHS = np.linspace(0.0, 3.0, 61)  # 0: twins are ignored; 1: all twins count as one independent observation
+LAPLACE = 1.0  # added to each cell of the confusion matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """What was learned: confusion float64 (2, 7, 7), P(twin's label | label) of near and of exact twins; strength."""
+    """A fitted lookup. confusion: P(twin's label | label) of near and exact twins, float64 (2, 7, 7). strength: s."""
 
     confusion: Floats
     strength: float
 
     def apply(self, log_probs: Floats, pairs: Pairs) -> Floats:
-        """Updated log-probabilities (N, 7) of rows with these pairs; rows without twins stay to the bit."""
+        """Updated log-probabilities (N, 7); rows without twins do not change by a bit."""
         updated = log_probs.copy()
         have = pairs.have
         updated[have] = metrics.log_softmax(log_probs[have] + self.strength * evidence(self.confusion, pairs)[have])
@@ -48,10 +49,12 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Gain:
-    """What the lookup changes on rows with known labels: accuracies of all `rows` and of the `with_twins` among them.
+    """The effect of the lookup on rows with known labels.
 
-    interval: of `difference` over all rows, at `LEVEL`, by bootstrap over groups. changed: other answers than before;
-    won, lost: right after and not before, and the reverse. strength: the mean over the parts.
+    rows, with_twins: number of rows, and of those with twins. before, after, twins_before, twins_after: accuracy of all
+    rows, and of rows with twins, before and after the lookup. interval: of `difference`, at `LEVEL`, by bootstrap over
+    groups. changed: rows with another predicted class; won, lost: rows right only after, only before. strength: mean
+    over the parts.
     """
 
     rows: int
@@ -73,7 +76,7 @@ class Gain:
 
 
 def evidence(confusion: Floats, pairs: Pairs) -> Floats:
-    """Mean over a row's twins of log P(twin's label | y), (N, 7) over y; zeros for rows without twins."""
+    """Mean over a row's twins of log P(twin's label | y), for each class y: (N, 7), zeros for rows without twins."""
     found = np.zeros((pairs.count, NUM_CLASSES))
     terms = np.log(confusion)[pairs.exact.astype(np.int64), :, pairs.labels]  # (P, 7)
     np.add.at(found, pairs.rows, terms * pairs.shares[:, None])
@@ -81,16 +84,19 @@ def evidence(confusion: Floats, pairs: Pairs) -> Floats:
 
 
 def fit(log_probs: Floats, labels: Ints, pairs: Pairs, groups: Ints) -> Lookup:
-    """Learn from train rows: log_probs (N, 7) by networks that did not see the row; labels, groups int64 (N,).
+    """Fit a lookup to train rows. log_probs: out-of-fold log-probabilities (N, 7); labels, groups: int64 (N,).
 
     Raises:
-        FerKitError: no pairs, or all of them in one group.
+        FerKitError: fewer than 3 groups have pairs.
     """
     return _fit(log_probs, labels, pairs, _parts(pairs, groups), None)
 
 
 def held_out(log_probs: Floats, labels: Ints, pairs: Pairs, groups: Ints) -> tuple[Floats, float]:
-    """Each row updated by a lookup that never saw its group: log-probabilities (N, 7), and the mean strength.
+    """Update each row by a lookup fitted without its group.
+
+    Returns:
+        Log-probabilities (N, 7), and the mean strength.
 
     Raises:
         FerKitError: as `fit`.
@@ -130,24 +136,24 @@ def gain_line(found: Gain) -> str:
     return (
         f"{found.before:.2%} → {found.after:.2%} ({100 * found.difference:+.2f} points, {LEVEL:.0%} interval "
         f"{100 * low:+.2f} to {100 * high:+.2f}), {found.with_twins:,} of {found.rows:,} rows have twins: "
-        f"{found.twins_before:.2%} → {found.twins_after:.2%} on these; {found.changed:,} answers changed, "
-        f"{found.won:,} rows won, {found.lost:,} lost"
+        f"{found.twins_before:.2%} → {found.twins_after:.2%} on these; {found.changed:,} predictions changed: "
+        f"{found.won:,} from wrong to right, {found.lost:,} from right to wrong"
     )
 
 
 def _parts(pairs: Pairs, groups: Ints) -> Ints:
-    """The part of each row, whole groups together, (N,); groups with pairs are dealt out evenly by their numbers."""
+    """The part of each row, (N,), the same for all rows of a group; groups with pairs are spread evenly over parts."""
     paired = np.unique(groups[pairs.rows])
     if len(paired) < 3:
         raise FerKitError(
-            f"{len(paired)} groups of train rows have twins of this kind, too few to learn from: 3 are needed; leave "
-            "--twins off, or make folds that know near twins with python -m fer_kit.folds"
+            f"{len(paired)} groups of train rows have twins of this kind, but fitting needs at least 3; drop --twins, "
+            "or make folds with near twins with python -m fer_kit.folds"
         )
     return np.searchsorted(paired, groups) % min(PARTS, len(paired))
 
 
 def _fit(log_probs: Floats, labels: Ints, pairs: Pairs, parts: Ints, unseen: int | None) -> Lookup:
-    """A lookup that saw no row of part `unseen`; the strength is itself chosen on rows the confusion never saw."""
+    """Fit a lookup without part `unseen`; the strength is chosen on rows held out from the confusion matrix."""
     counts = np.zeros((int(parts.max()) + 1, 2, NUM_CLASSES, NUM_CLASSES))
     where = parts[pairs.rows], pairs.exact.astype(np.int64), labels[pairs.rows], pairs.labels
     np.add.at(counts, where, pairs.shares)

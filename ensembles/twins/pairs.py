@@ -1,6 +1,7 @@
-"""Which rows share a source photo with which train rows: the evidence that twin lookup works on.
+"""Pairs of a row and a train row that come from the same photo, for the twin lookup.
 
-Groups of twins come from folds.csv and folds-test.csv, which know the images alone; kinds of pairs from the pixels.
+Groups of twins come from folds.csv and folds-test.csv, which were made from images without labels; the kind of a pair
+(exact or near) comes from the pixels.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.data import loading
-from fer_kit.folds import table as fold_files
 from fer_kit.folds import twins
+from fer_kit.folds.table import read_groups
 from fer_kit.runs import folders
 
 Ints = NDArray[np.int64]
@@ -26,10 +27,10 @@ MODES = (OFF, EXACT, NEAR)
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """A row and one of its train twins, never itself: rows int64 (P,) positions, `count` of which there are.
+    """P pairs of a row and one of its train twins, never the row itself.
 
-    twins: int64 (P,), positions of the twins among the train rows. labels: int64 (P,), their labels.
-    exact: bool (P,), the very same pixels.
+    rows: positions of the rows, int64 (P,), from 0 to count − 1. twins, labels: positions of the twins among the train
+    rows and their labels, int64 (P,). exact: whether both have the same pixels, bool (P,). count: number of rows.
     """
 
     rows: Ints
@@ -40,25 +41,25 @@ class Pairs:
 
     @property
     def have(self) -> Bools:
-        """Which rows have a twin, (count,)."""
+        """Which rows have a twin, bool (count,)."""
         return np.bincount(self.rows, minlength=self.count) > 0
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """One over the number of twins of the pair's row, (P,): with it each row counts once."""
+        """1 / number of twins of the pair's row, (P,): the weights with which each row counts once."""
         return 1.0 / np.bincount(self.rows, minlength=self.count)[self.rows]
 
     def only(self, kept: Bools) -> Pairs:
-        """The pairs of the mask (P,)."""
+        """The pairs selected by the mask `kept`, bool (P,)."""
         return Pairs(self.rows[kept], self.twins[kept], self.labels[kept], self.exact[kept], self.count)
 
     def of_mode(self, mode: str) -> Pairs:
-        """All pairs in mode "near", those of the same pixels in mode "exact"."""
+        """All pairs for mode "near"; those with the same pixels for mode "exact"."""
         return self.only(self.exact) if mode == EXACT else self
 
 
 def among(groups: Ints, labels: Ints, keys: Keys) -> Pairs:
-    """Ordered pairs among train rows with these groups and labels, int64 (N,), and content keys (N,)."""
+    """All ordered pairs among train rows. groups, labels: int64 (N,). keys: content keys, (N,)."""
     rows, others = _same_group(groups, groups)
     strangers = rows != others
     rows, others = rows[strangers], others[strangers]
@@ -66,7 +67,7 @@ def among(groups: Ints, labels: Ints, keys: Keys) -> Pairs:
 
 
 def towards(groups: Ints, keys: Keys, train_groups: Ints, train_labels: Ints, train_keys: Keys) -> Pairs:
-    """Pairs of test rows, with groups (M,) and keys (M,), and train rows."""
+    """All pairs of a test row, with groups (M,) and keys (M,), and a train row."""
     rows, others = _same_group(groups, train_groups)
     return Pairs(rows, others, train_labels[others], keys[rows] == train_keys[others], len(groups))
 
@@ -86,19 +87,18 @@ class TwinTable:
 
     @property
     def seen_share(self) -> float:
-        """τ: the share of the test rows that have a train twin, from the images alone."""
+        """τ: the share of the test rows that have a train twin."""
         return float(self.test.have.mean())
 
 
-def read(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: str) -> TwinTable:
-    """The twins of the folds in `folds_csv` and folds-test.csv beside it, with the images in `data_dir`.
+def read_table(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: str) -> TwinTable:
+    """The twins by `folds_csv` and the folds-test.csv in its folder, with the images in `data_dir`.
 
     Raises:
-        FerKitError: a file missing or damaged, data that the predictions (`data_digest`) were not made from,
-            folds of other data.
+        FerKitError: a file is missing or damaged, or the data are not those of `data_digest` or of the folds.
     """
     competition = loading.load(loading.find(data_dir), cache_dir, data_digest, "the blend")
-    table, test_groups = fold_files.read_groups(folds_csv, competition.train.labels, len(competition.test.ids))
+    table, test_groups = read_groups(folds_csv, competition.train.labels, len(competition.test.ids))
     keys, test_keys = twins.content_keys(competition.train.images), twins.content_keys(competition.test.images)
     return TwinTable(
         table.groups,
@@ -110,7 +110,7 @@ def read(folds_csv: Path, data_dir: str | None, cache_dir: Path, data_digest: st
 
 
 def cache_of(runs_dir: Path) -> Path:
-    """Where parsed data is kept beside the runs."""
+    """The folder of parsed data, in the folder of runs."""
     return runs_dir / folders.CACHE
 
 

@@ -61,15 +61,15 @@ def test_a_blend_whose_members_changed_or_went(two, capsys):
     fake_runs.save_run(two, "third", seed=3)
     run(capsys, "inner", "--members", "weak", "strong", options=WEIGHTS)
     fake_runs.save_run(two, "weak", seed=9)
-    changed = "runs/blends/inner: its member runs/weak has changed since; make this blend again with --force"
+    changed = "runs/blends/inner: its member runs/weak has changed; "
     refused(capsys, changed, "outer", "--members", "inner", "third")
     shutil.rmtree(two / "weak")
-    refused(capsys, "runs/blends/inner: its member runs/weak is gone, and its weights", "outer", "--members", "inner")
+    refused(capsys, "runs/blends/inner: its member runs/weak is missing, ", "outer", "--members", "inner")
 
 
 def test_a_blend_is_no_part_of_itself(two, capsys):
     run(capsys, "inner", options=WEIGHTS)
-    itself = "blend 'inner' would be a part of itself, by 'blends/inner'; choose another name"
+    itself = "blend 'inner' would contain itself through its member 'blends/inner'"
     refused(capsys, itself, "inner", "--members", "inner", "weak")
     fake_runs.save_run(two, "third", seed=3)
     run(capsys, "outer", "--members", "inner", "third", options=WEIGHTS)
@@ -117,7 +117,7 @@ def test_files_that_break_the_contract(two, capsys, tmp_path):
     broken("theirs/oof.npz: classes are", meta=json.dumps({**whole.meta, "classes": list("abcdefg")}))
     twice = whole.ids.copy()
     twice[5] = 4
-    broken("theirs/oof.npz: id 4 stands there twice; predict each row once", ids=twice)
+    broken("theirs/oof.npz: id 4 occurs more than once", ids=twice)
     broken("theirs/oof.npz: 90 ids but logits of shape (89, 7)", ids=whole.ids[::-1].copy(), logits=bad[1:])
     broken(
         "theirs: run differs: theirs in theirs fold [0, 1, 2], x in x",
@@ -126,9 +126,9 @@ def test_files_that_break_the_contract(two, capsys, tmp_path):
     )
     theirs = {**whole.meta, "run": "theirs"}
     copy_out(two, "weak", folder, **{name: {"meta": {**theirs, "fold": [0, 1]}} for name in ("oof.npz", "test.npz")})
-    refused(capsys, "'theirs' says that it holds fold [0, 1], allowed are all of [0, 1, 2]; finish", *argv)
+    refused(capsys, "'theirs': its meta names fold [0, 1], but the rows are of folds [0, 1, 2]", *argv)
     copy_out(two, "weak", folder, **{"oof.npz": {"labels": None}})
-    refused(capsys, "theirs/oof.npz: carries no labels, so it cannot be scored", *argv)
+    refused(capsys, "theirs/oof.npz: has no labels", *argv)
     (folder / "test.npz").unlink()
     refused(capsys, "theirs/test.npz: no such file", *argv)
 
@@ -145,13 +145,13 @@ def test_a_stored_score_that_the_rows_do_not_give(two, capsys, tmp_path):
     changed = "theirs/oof.npz: changed since result.json was written; make this folder again"
     refused(capsys, changed, "b", "--members", "strong", "theirs")
     atomic.write_json(folder / "result.json", {"oof_accuracy": score})
-    told = f"theirs/result.json: oof_accuracy is {score}, the rows of oof.npz joined by id give 0."
+    told = f"theirs/result.json: oof_accuracy is {score}, but oof.npz gives 0."
     refused(capsys, told, "b", "--members", "strong", "theirs")
 
 
 def test_files_alone_need_the_folds(tmp_path, two, capsys):
     copy_out(two, "weak", tmp_path / "theirs")
-    told = "runs/folds.csv: not there, and no member is a run, so nothing says which fold held out a row"
+    told = "runs/folds.csv: no such file, and no member is a run"
     refused(capsys, told, "all", "--members", "theirs")
 
 
@@ -184,7 +184,7 @@ def test_seeds_of_one_recipe_are_one_member(two, capsys):
 def test_a_config_that_is_not_of_these_predictions(two, capsys):
     save_seeds(two, 0)
     atomic.write_json(two / "deep-s0/fold0/config.json", {"recipe": "deep", "lr": 0.2, "seed": 0})
-    refused(capsys, "runs/deep-s0/fold0/config.json: not the config of the predictions beside it; train", "all")
+    refused(capsys, "runs/deep-s0/fold0/config.json: not the config of the predictions", "all")
 
 
 # weights that are given
@@ -203,7 +203,7 @@ def test_given_weights(two, capsys, tmp_path):
     made = metrics.softmax(folders.load_blend(two, "plain").test.logits)
     np.testing.assert_allclose(made, expected, rtol=1e-5)
     code, out, _ = run(capsys, "again", options=("--weights", "runs/blends/plain/blend.json", "--no-pictures"))
-    assert code == 0 and "if they were fitted to these rows, the score flatters" in out
+    assert code == 0 and "if they were fitted to these rows, the score is too high" in out
     fake_runs.save_run(two, "third", seed=3)
     assert run(capsys, "outer", "--members", "again", "third", options=WEIGHTS)[0] == 0
 
@@ -215,10 +215,13 @@ def test_given_weights(two, capsys, tmp_path):
         ('{"weak": 1.5, "strong": -0.5}', "w.json: the weight of 'strong' is -0.5, allowed are numbers from 0 to 1"),
         ('{"weak": NaN, "strong": 1}', "w.json: not a readable JSON file (NaN is not a finite number)"),
         ('{"weak": true, "strong": 0}', "w.json: the weight of 'weak' is True, allowed are numbers from 0 to 1"),
-        ('{"strong": 1}', "w.json: no weight for 'weak'; add it (0 leaves it out), or name members by --members"),
-        ('{"weka": 0.5, "strong": 0.5}', "w.json: weighs 'weka', which is no member (did you mean 'weak'?); members"),
-        ("[1]", "w.json: holds list, allowed is an object of member names and weights"),
-        ('{"members": [{"run": "weak", "weight": null}]}', "w.json: a blend without one weight for each member"),
+        ('{"strong": 1}', "w.json: no weight for 'weak'; "),
+        (
+            '{"weka": 0.5, "strong": 0.5}',
+            "w.json: has a weight for 'weka', which is not a member (did you mean 'weak'?); members",
+        ),
+        ("[1]", "w.json: holds a list, allowed is an object {member: weight}"),
+        ('{"members": [{"run": "weak", "weight": null}]}', "w.json: this blend has no weight for each member"),
         ("{", "w.json: not a readable JSON file"),
     ],
 )
@@ -230,7 +233,10 @@ def test_given_weights_that_are_refused(two, capsys, tmp_path, text, message):
 
 def test_given_weights_and_a_method_that_fits_its_own(two, capsys):
     assert blend.main(["all", "--weights", "w.json", "--method", "stack"]) == 2
-    assert "--weights with --method stack, which fits its own; allowed are mean and logmean" in capsys.readouterr().err
+    assert (
+        "--weights with --method stack, which fits its own weights; allowed are --method mean and logmean"
+        in capsys.readouterr().err
+    )
 
 
 # the whole command with all that is fitted
@@ -268,7 +274,7 @@ def test_two_folds_are_too_few_to_choose_a_method(here, capsys, monkeypatch):
     fake_runs.save_run(here, "a", seed=1)
     fake_runs.save_run(here, "b", seed=2)
     assert blend.main(["all"]) == 2
-    told = "--method auto needs 3 folds or more to score its choice, the members have 2; name a method, e.g. --method"
+    told = "--method auto needs at least 3 folds to score its choice, the members have 2; "
     assert told in capsys.readouterr().err
     assert run(capsys, "all", options=WEIGHTS)[0] == 0
 
@@ -299,7 +305,7 @@ def test_a_damaged_one_fold_try_is_left_out(two, capsys):
     fake_runs.save_run(two, "try", seed=3)
     fake_runs.remove(two, "try", 1, 2)
     code, out, _ = run(capsys, "all")
-    assert code == 0 and out.splitlines()[0] == "left out, a single fold each: try"
+    assert code == 0 and out.splitlines()[0] == "left out, only one fold each: try"
     (two / "try" / "fold0" / "oof.npz").write_bytes(b"half")
     code, out, _ = run(capsys, "again")
     assert code == 0 and out.splitlines()[0].startswith("left out: try: ")

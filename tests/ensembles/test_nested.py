@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ensembles import blend, members
-from ensembles import rows as common_rows
 from ensembles.fit import crossfit, value
+from ensembles.rows import common_rows
 from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
@@ -45,7 +45,7 @@ def test_a_layer_that_fits_nothing_does_not_hide_what_was_fitted_below(three, ca
     if layer == "deep":  # blends that were written before this was handed on
         atomic.write_json(three / "blends/deep/blend.json", {**record.to_json(), "learned": False})
     found = members.load(three, [three / "blends" / layer, three / "weak"])
-    made = crossfit.cross_fit(found, common_rows.common(three, found), True, None, "logmean")
+    made = crossfit.cross_fit(found, common_rows(three, found), True, None, "logmean")
     stored, anew = made.log_probs()[0], made.log_probs(frozenset({0}))[0]
     held = fake_runs.FOLD_OF_ROW == 0
     np.testing.assert_allclose(anew[held], stored[held], atol=1e-5)  # they never saw fold 0
@@ -64,7 +64,7 @@ def test_a_blend_that_fitted_nothing_is_no_part_of_itself_either(three, capsys):
     run(capsys, "inner", "--members", "weak", "third")
     run(capsys, "outer", "--members", "inner", "strong")
     run(capsys, "outermost", "--members", "outer", "weak")
-    itself = "blend 'inner' would be a part of itself, by 'blends/{}'; choose another name"
+    itself = "blend 'inner' would contain itself through its member 'blends/{}'"
     refused(capsys, itself.format("outer"), "inner", "--members", "outer", "weak", "--force")
     refused(capsys, itself.format("outermost"), "inner", "--members", "outermost", "third", "--force")
     out = run(capsys, "noted", "--members", "outermost", "third")[1]
@@ -81,7 +81,7 @@ def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):
     atomic.write_json(folder / "result.json", {"fold": fold_spec.FULL, "test_sha256": sha256})
     code, out, _ = run(capsys, "all", "--full-fit", "instead")
     assert code == 0
-    assert "the full fit of strong instead of the mean of the folds; by their folds alone: weak; scores are" in out
+    assert "the full fit of strong instead of the mean of the folds; only by their folds: weak;" in out
     weak = folders.load(two, "weak").test.logits
     made = metrics.softmax(folders.load_blend(two, "all").test.logits)
     expected = (metrics.softmax(full.logits) + metrics.softmax(weak)) / 2

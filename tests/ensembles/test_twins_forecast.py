@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ensembles import members
-from ensembles import rows as common_rows
-from ensembles.twins import blend, forecast, pairs
+from ensembles.rows import common_rows
+from ensembles.twins import forecast, pairs, twin_blend
 from fer_kit import metrics
 from tests.helpers import twin_world
 
@@ -15,11 +15,11 @@ from tests.helpers import twin_world
 def twins_of(tmp_path, world, memory):
     data, runs_dir = twin_world.save(tmp_path, world, memory=memory)
     found = members.load(runs_dir, [runs_dir / "net"])
-    rows = common_rows.common(runs_dir, found)
-    table, why = blend.table_for(runs_dir, found, rows, "near", str(data))
+    rows = common_rows(runs_dir, found)
+    table, why = twin_blend.table_for(runs_dir, found, rows, "near", str(data))
     assert why == ""
     net = found[0]
-    return blend.look_up_and_forecast(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
+    return twin_blend.look_up_and_forecast(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
 
 
 @pytest.mark.slow
@@ -46,5 +46,5 @@ def test_blends_of_files_alone_have_no_forecast(tmp_path):
     _, net, table = twins_of(tmp_path, world, 1.0)
     outside = members.Member("theirs", members.FILES, net.oof, net.test, ())
     assert isinstance(table, pairs.TwinTable)
-    with pytest.raises(forecast.FerKitError, match="no run is among the members, so no fold is known"):
+    with pytest.raises(forecast.FerKitError, match="no member is a run"):
         forecast.judge([outside], table)

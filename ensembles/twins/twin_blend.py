@@ -1,4 +1,4 @@
-"""What twins add to a blend: a leaderboard forecast, and with --twins a second blend, NAME-twins, beside the first."""
+"""The leaderboard forecast of a blend, and with --twins a second blend, NAME-twins, whose twins were looked up."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from ensembles.members import Member
 from ensembles.rows import FOLDS, Rows
 from ensembles.scores import MethodScores
 from ensembles.twins import lookup
-from ensembles.twins import pairs as twin_pairs
 from ensembles.twins.forecast import Forecast, Judge, forecast, judge
 from ensembles.twins.lookup import Gain, Lookup
-from ensembles.twins.pairs import NEAR, OFF, Pairs, TwinTable
+from ensembles.twins.pairs import NEAR, OFF, Pairs, TwinTable, cache_of, read_table
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -36,8 +35,9 @@ SCHEMA = 1
 class Twinned:
     """A blend after twin lookup.
 
-    mode: "exact" or "near". oof: float32 (N, 7), each row updated by the labels of the other rows of its group, by a
-    lookup that never saw the group. test: float32 (M, 7). rows_with_twins, rows_changed: of the test rows.
+    mode: "exact" or "near". oof: logits float32 (N, 7), each row updated by the labels of the other rows of its group,
+    by a lookup fitted without this group. test: logits float32 (M, 7). rows_with_twins, rows_changed: numbers of test
+    rows with twins, and with another predicted class than before.
     """
 
     mode: str
@@ -52,10 +52,11 @@ class Twinned:
 
 @dataclass(frozen=True, eq=False)
 class Twins:
-    """All that twins say about a blend; `why_none`: why there is no forecast, else empty.
+    """Forecasts and twin lookup of a blend.
 
-    with_lookup: forecast after the lookup; where nobody asked for one, what a lookup of near twins would bring.
-    methods: plain forecasts by method, of all that were looked at.
+    plain, with_lookup: the leaderboard forecast without and with lookup; without --twins, `with_lookup` is for a
+    lookup of near twins. why_none: why there is no forecast, else "". twinned: the blend after lookup, with --twins.
+    methods: the plain forecast of each method that was tried.
     """
 
     plain: Forecast | None
@@ -68,21 +69,26 @@ class Twins:
 def table_for(
     runs_dir: Path, members: Sequence[Member], rows: Rows, mode: str, data_dir: str | None
 ) -> tuple[TwinTable | None, str]:
-    """The twins, or None and why not, where nobody asked to look them up.
+    """The twins of all rows and ""; or, without --twins, None and the reason if they are unknown.
 
     Raises:
-        FerKitError: --twins was given, and a file that it needs is missing or does not fit.
+        FerKitError: `mode` is not "off", and a file that the lookup needs is missing or does not match.
     """
     try:
         if rows.path is None:
-            raise FerKitError(f"{runs_dir / FOLDS}: not there, so the twins are not known; put it beside the runs")
+            raise FerKitError(
+                f"{runs_dir / FOLDS}: no such file, so the twins are unknown; put the folds.csv of the runs there"
+            )
         if not (runs_dir / TEST_FILE).is_file():
-            raise FerKitError(f"{runs_dir / TEST_FILE}: not there, so no test row's twins are known")
+            raise FerKitError(
+                f"{runs_dir / TEST_FILE}: no such file, so the twins of the test rows are unknown; put the file that "
+                f"was written with {FOLDS} there"
+            )
         digest = members[0].oof.meta["data_digest"]
-        table = twin_pairs.read(rows.path, data_dir, twin_pairs.cache_of(runs_dir), digest)
+        table = read_table(rows.path, data_dir, cache_of(runs_dir), digest)
         if table.test.count != len(members[0].test):
             raise FerKitError(
-                f"{runs_dir / TEST_FILE}: {table.test.count:,} rows, the members predict {len(members[0].test):,}"
+                f"{runs_dir / TEST_FILE}: {table.test.count:,} rows, but the members predict {len(members[0].test):,}"
             )
     except FerKitError as error:
         if mode != OFF:
@@ -101,9 +107,10 @@ def look_up_and_forecast(
     why_none: str,
     methods: Sequence[MethodScores] = (),
 ) -> Twins:
-    """The forecast of a blend with cross-fitted logits `oof` (N, 7) and `test` (M, 7), and its twin lookup.
+    """Forecast the leaderboard score of a blend, and look up its twins unless `mode` is "off".
 
-    methods: methods that get a forecast each.
+    oof: cross-fitted logits (N, 7). test: logits (M, 7). table, why_none: of `table_for`. methods: further methods to
+    forecast.
     """
     if table is None:
         return Twins(None, why_none, None, None)
@@ -111,7 +118,7 @@ def look_up_and_forecast(
     try:
         judged: Judge = judge(members, table)
         plain = forecast(oof, test, judged, table)
-        looked_up = would_be(oof, test, rows, table) if twinned is None else twinned.test
+        looked_up = after_near_lookup(oof, test, rows, table) if twinned is None else twinned.test
         with_lookup = forecast(oof, looked_up, judged, table)
         by_method = {one.method: forecast(one.oof, one.test, judged, table) for one in methods}
     except FerKitError as error:
@@ -120,7 +127,7 @@ def look_up_and_forecast(
 
 
 def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows: Rows, table: TwinTable) -> Twinned:
-    """Update out-of-fold rows by their other twins, and test rows by all of theirs."""
+    """Update each out-of-fold row by the labels of its twins, and each test row by the labels of its train twins."""
     before = metrics.log_softmax(oof)
     pairs, test_pairs = table.train.of_mode(mode), table.test.of_mode(mode)
     after, strength = lookup.held_out(before, rows.labels, pairs, rows.groups)
@@ -138,61 +145,66 @@ def look_up(mode: str, oof: NDArray[np.float32], test: NDArray[np.float32], rows
     )
 
 
-def would_be(oof: NDArray[np.float32], test: NDArray[np.float32], rows: Rows, table: TwinTable) -> NDArray[np.float32]:
-    """Test logits (M, 7) as a lookup of near twins would leave them."""
+def after_near_lookup(
+    oof: NDArray[np.float32], test: NDArray[np.float32], rows: Rows, table: TwinTable
+) -> NDArray[np.float32]:
+    """Test logits (M, 7) after a lookup of near twins."""
     learned = lookup.fit(metrics.log_softmax(oof), rows.labels, table.train, rows.groups)
     return updated_test(learned, test, table.test)
 
 
 def updated_test(learned: Lookup, test: NDArray[np.float32], pairs: Pairs) -> NDArray[np.float32]:
-    """Test logits (M, 7) after the lookup; rows without twins stay to the bit."""
+    """Test logits (M, 7) after the lookup; rows without twins do not change by a bit."""
     updated = test.copy()
     updated[pairs.have] = learned.apply(metrics.log_softmax(test), pairs)[pairs.have].astype(np.float32)
     return updated
 
 
 def lines(found: Twins, name: str) -> list[str]:
-    """The report: the forecast, and with lookup its gain and its own forecast."""
+    """The lines of the report: the forecast, and the gain and forecast of the lookup."""
     told = [found.why_none] if found.plain is None else [found.plain.sentence()]
     if found.twinned is None:
         if found.with_lookup is not None:
             low, high = found.with_lookup.interval
             told.append(
-                f"with twin lookup, which is off: {found.with_lookup.accuracy:.2%}, {LEVEL:.0%} interval {low:.2%} to "
-                f"{high:.2%} (--twins {NEAR})"
+                f"with twin lookup (--twins {NEAR}) the forecast would be {found.with_lookup.accuracy:.2%}, "
+                f"{LEVEL:.0%} interval {low:.2%} to {high:.2%}"
             )
         return told
     twins = found.twinned
     told.append(
-        f"twin lookup ({twins.mode}), leave one out within groups, by networks that saw no twin: "
+        f"twin lookup ({twins.mode}) on out-of-fold rows, whose networks were not trained on their twins: "
         f"{lookup.gain_line(twins.gain)}; strength {twins.strength:.2f}"
     )
     if found.with_lookup is not None and found.plain is not None:
         told.append(found.with_lookup.sentence("leaderboard forecast with twin lookup"))
         points = 100 * (found.with_lookup.accuracy - found.plain.accuracy)
-        told.append(f"so on the test rows, whose twins the networks have mostly seen, expect {points:+.2f} points")
+        told.append(
+            f"expected gain of twin lookup on the leaderboard: {points:+.2f} percentage points (the networks were "
+            "trained on most twins of test rows)"
+        )
     told.append(
-        f"blend '{name}{SUFFIX}': twin lookup changes {twins.rows_changed:,} of {len(twins.test):,} test rows, "
-        f"{twins.rows_with_twins:,} have twins; '{name}' stays without"
+        f"blend '{name}{SUFFIX}': twin lookup changes {twins.rows_changed:,} of {len(twins.test):,} test predictions; "
+        f"{twins.rows_with_twins:,} test rows have twins; blend '{name}' has no twin lookup"
     )
     return told
 
 
 def forecast_record(found: Twins, *, with_lookup: bool) -> ForecastRecord | None:
-    """For blend.json; None where there is no forecast."""
+    """The forecast for blend.json; None if there is none."""
     chosen = found.with_lookup if with_lookup else found.plain
     return None if chosen is None else ForecastRecord(**asdict(chosen))
 
 
 def meta_of(meta: dict[str, Any], twinned_name: str, mode: str) -> dict[str, Any]:
-    """meta of the files of the blend with lookup, from that of the blend without."""
+    """The meta of NAME-twins, from that of the blend without lookup."""
     constants = [SCHEMA, lookup.PARTS, lookup.LAPLACE, lookup.STRENGTHS.tolist()]
     digest = atomic.digest_of({"blend": meta["config_digest"], "twins": mode, "constants": constants})
     return {**meta, "run": twinned_name, "config_digest": digest, "twins": mode}
 
 
 def stale(folder: Path, meta: dict[str, Any]) -> list[str]:
-    """A note where NAME-twins beside `folder` was made of another blend than the one with this meta."""
+    """A note if there is a NAME-twins that was made from another blend than the one with this meta; else empty."""
     place = folder.with_name(folder.name + SUFFIX)
     try:
         there = blend_record.read(place / BLEND) if (place / BLEND).is_file() else None
@@ -203,11 +215,11 @@ def stale(folder: Path, meta: dict[str, Any]) -> list[str]:
     mode = there.twins.mode
     if there.config_digest == meta_of(meta, place.name, mode)["config_digest"]:
         return []
-    return [f"note: {place} was made of an earlier '{folder.name}'; make both again with --twins {mode} --force"]
+    return [f"note: {place} was made from an earlier '{folder.name}'; make both again with --twins {mode} --force"]
 
 
 def record_of(plain: BlendRecord, meta: dict[str, Any], found: Twins) -> BlendRecord:
-    """blend.json of the blend with lookup, from `plain` of the one without; its scores are leave-one-out."""
+    """The record of NAME-twins, from `plain`, that of the blend without lookup; its scores are leave-one-out."""
     twins = found.twinned
     assert twins is not None and plain.name is not None
     return replace(
