@@ -148,10 +148,10 @@ def test_the_report_and_a_second_call(place, capsys):
     )
     assert re.search(r"^leaderboard forecast with twin lookup: ", shown, re.M)
     assert re.search(
-        r"^twin lookup \(near\), .*: \d+ from wrong to right, \d+ from right to wrong; strength", shown, re.M
+        r"^twin lookup \(near\) .*: [\d,]+ from wrong to right, [\d,]+ from right to wrong; strength", shown, re.M
     )
     assert re.search(
-        r"^blend 'all-twins': twin lookup changes \d+ of 600 test rows, \d+ have twins; 'all' stays", shown, re.M
+        r"^blend 'all-twins': twin lookup changes \d+ of 600 test predictions; \d+ test rows have twins", shown, re.M
     )
     assert shown.count("unchanged:") == 2
     assert blend.main([*command[:6], "exact", *PLAIN]) == 2
