@@ -50,7 +50,7 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(name)
 
 
-def choose(wanted: str, device: torch.device) -> Precision:
+def choose_precision(wanted: str, device: torch.device) -> Precision:
     """`auto` is the fastest format that the device computes in: bf16, else fp16 on a GPU, else fp32.
 
     Raises:

@@ -157,9 +157,9 @@ def refuse(resolved: ResolvedRequest) -> None:
     """Raise FerKitError if training would refuse the device, or what the network or the pipeline cannot do."""
     config, pipeline, wanted = resolved.config, resolved.pipeline, resolved.request.device
     if wanted not in ("auto", "cpu") or config.precision not in ("auto", "fp32"):  # these four work everywhere
-        from fer_kit.engine import device
+        from fer_kit.engine.device import choose_device, choose_precision
 
-        device.choose(config.precision, device.choose_device(wanted))
+        choose_precision(config.precision, choose_device(wanted))
     if config.progressive_px or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1:
         import torch
 

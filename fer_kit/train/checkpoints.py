@@ -1,4 +1,4 @@
-"""The checkpoint of an unfinished fold (last.pt): everything that a resumed run needs."""
+"""The checkpoint of an unfinished fold (last.pt): everything that a resumed training needs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COUNTERS = ("epoch", "step", "best_epoch", "best_weights", "seconds", "history")
 
 
 def save(path: Path, state: State, identity: dict[str, Any]) -> None:
-    """Replace `path` by the whole state. `identity` says whose it is; `load` checks it.
+    """Write `state` to `path`. `identity`: the digests of config, folds and data, which `load` compares.
 
     Raises:
-        FerKitError: it cannot be written; the one before is still there, whole.
+        FerKitError: the file cannot be written. The previous file remains intact.
     """
     record: dict[str, Any] = {"schema": SCHEMA, "identity": identity}
     record |= {part: getattr(state, part).state_dict() for part in PARTS}
@@ -31,32 +31,34 @@ def save(path: Path, state: State, identity: dict[str, Any]) -> None:
     with atomic.replacing(path) as file:
         try:
             torch.save(record, file)
-        except RuntimeError as error:  # torch's word for a file that took less than it was given
+        except RuntimeError as error:  # torch's error for an incomplete write hides the OSError
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 def load(path: Path, state: State, identity: dict[str, Any]) -> None:
-    """Put the state saved in `path` into `state`, in place. No code in the file is run.
+    """Restore `state` in place from the checkpoint at `path`. Code in the file is never executed.
 
     Raises:
-        FerKitError: not such a file, or one of another config, fold, data or folds.
+        FerKitError: the file is damaged or not a checkpoint, or belongs to another config, fold, data or folds.
     """
-    restart = "start anew with --restart"
+    restart = "start again with --restart"
     device = next(state.net.parameters()).device
     try:
         record = torch.load(path, map_location=device, weights_only=True)
         saved = record["identity"]
-    except Exception as error:  # torch raises many kinds for a damaged file, all of them mean the same here
-        raise FerKitError(f"{path}: not a checkpoint that can be read ({first_line(error)}); {restart}") from None
+    except Exception as error:  # torch raises many types for a damaged file
+        raise FerKitError(f"{path}: not a readable checkpoint ({first_line(error)}); {restart}") from None
     for key, value in identity.items():
         if saved.get(key) != value:
-            raise FerKitError(f"{path}: saved with {key} {saved.get(key)}, now it is {value}; {restart}, or use --tag")
+            raise FerKitError(
+                f"{path}: saved with {key} {saved.get(key)}, not {value}; {restart}, or name a new run with --tag"
+            )
     for part in PARTS:
-        if record[part] or part != "scaler":  # a run in another format had none, and this one's begins anew
+        if record[part] or part != "scaler":  # only fp16 has a scaler state; after another precision it starts anew
             getattr(state, part).load_state_dict(record[part])
     for counter in COUNTERS:
         setattr(state, counter, record[counter])
     if state.average is not None:
-        averaging.restore(state.average, record["average"], record.get("averaged", record["step"]))  # older: no count
+        averaging.restore(state.average, record["average"], record.get("averaged", record["step"]))  # old files lack it

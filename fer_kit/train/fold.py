@@ -1,4 +1,4 @@
-"""One fold from files to a finished run folder: prepare, train or go on, predict, finish."""
+"""One fold from files to a finished run folder: prepare, train or resume, predict, write the results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fer_kit import metrics
-from fer_kit.batches import epoch as batches
+from fer_kit.batches.epoch import steps
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import averaging, device, loop
 from fer_kit.engine.environment import device_name
@@ -28,7 +28,7 @@ from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
 from fer_kit.train import checkpoints, log, memory, siblings
 from fer_kit.train.job import LAST, METRICS, Job, batches_of, inspect_folder, prepare, seed_everything
-from fer_kit.train.request import ResolvedRequest, TrainRequest
+from fer_kit.train.request import ResolvedRequest, TrainRequest, watched_for
 
 SAMPLE_ROWS = 512  # of the held-out fold, looked at after each epoch: one standard error is 2 points
 SMOKE_PREDICTED_ROWS = 256  # held-out rows, and test rows, that a trial predicts
@@ -36,12 +36,12 @@ LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see
 
 
 def train_fold(resolved: ResolvedRequest) -> bool:
-    """Train one fold and finish its folder, or stop at the time limit, resumable; whether the fold is finished.
+    """Train one fold until it is finished or the time limit is near; return whether the fold is finished.
 
     Raises:
-        FerKitError: something asked for is missing or contradicts what lies there; another process trains the fold;
-            the loss is no longer finite; there is not enough memory or disk.
-        KeyboardInterrupt: Ctrl-C; everything up to the last finished epoch is saved.
+        FerKitError: a file that the request needs is missing, or the folder holds another training; another process
+            trains the fold; the loss is not finite; memory or disk is full.
+        KeyboardInterrupt: Ctrl-C was pressed. All finished epochs are saved.
     """
     began = time.monotonic()
     folder, request = resolved.folder, resolved.request
@@ -50,24 +50,24 @@ def train_fold(resolved: ResolvedRequest) -> bool:
         memory.oom_as_user_error(folder),
     ):
         if inspect_folder(resolved) == "finished":
-            (folder / LAST).unlink(missing_ok=True)  # a kill came between the finished mark and this
+            (folder / LAST).unlink(missing_ok=True)  # left by a kill right after result.json was written
             print(f"{folder} is finished already; nothing to do")
             return True
         job = prepare(resolved, held)
         state = begin_or_resume(job)
-        with follow.following(folder, request.wandb, request.data, facts(job, state)):
+        with follow.following(folder, request.wandb, request.data, run_facts(job, state)):
             try:
                 done = train_epochs(job, state, began)
                 if done:
                     finish(job, state)
             except KeyboardInterrupt:
-                job.log(f"interrupted; {saved(folder)}")
+                job.log(f"interrupted; {saved_epochs(folder)}")
                 raise
     return done
 
 
-def facts(job: Job, state: loop.State) -> dict[str, Any]:
-    """What a tracker wants to know from the start; result.json tells it at the end."""
+def run_facts(job: Job, state: loop.State) -> dict[str, Any]:
+    """Facts about the run for the tracker, which needs them before result.json exists."""
     leaves = [(name, module) for name, module in state.net.named_modules() if not list(module.children())]
     return {
         "run": job.resolved.run,
@@ -84,22 +84,22 @@ def facts(job: Job, state: loop.State) -> dict[str, Any]:
 
 
 def begin_or_resume(job: Job) -> loop.State:
-    """The state to go on from: that of last.pt where there is one, else a fresh network."""
+    """The state to train from: that of last.pt if it exists, otherwise a new network."""
     config, device = job.config, job.precision.device
     seed_everything(config, job.seed_number, 0, device)
-    steps = batches.steps(len(job.rows.labels), config)
-    state = loop.start(config, job.precision, steps, weights=job.start, compile_net=job.request.compile)
+    steps_an_epoch = steps(len(job.rows.labels), config)
+    state = loop.start(config, job.precision, steps_an_epoch, weights=job.start, compile_net=job.request.compile)
     siblings.refuse_other_network(job.resolved, sum(p.numel() for p in state.net.parameters()))
     name = f"{job.resolved.run} {in_words(job.request.fold)} on {device_name(device)}, {job.precision.name}"
     last = job.folder / LAST
     if last.exists():
         checkpoints.load(last, state, job.identity)
-        log.write_metrics(job.folder / METRICS, state.history)  # the last write can have failed there
-        job.log(f"{name}: going on after epoch {state.epoch} of {config.epochs}")
+        log.write_metrics(job.folder / METRICS, state.history)  # its last write may have failed
+        job.log(f"{name}: resuming after epoch {state.epoch} of {config.epochs}")
     else:
         rows = job.split
-        watched = f"{len(rows.watch):,} watched, " if len(rows.watch) else ""
-        job.log(f"{name}: {job.rows.in_words()}, {watched}{len(rows.out):,} out of fold")
+        watched = f", {len(rows.watch):,} {watched_for(config)} (* marks the best epoch)" if len(rows.watch) else ""
+        job.log(f"{name}: {job.rows.in_words()}{watched}, {len(rows.out):,} held out")
         if len(rows.out):
             job.log(
                 f"sample: accuracy on {len(sample_of(rows.out)):,} held-out rows, shown only; nothing is chosen by it"
@@ -107,12 +107,12 @@ def begin_or_resume(job: Job) -> loop.State:
         if job.start is not None:
             job.log(job.start.about)
         if config.schedule == "cosine" and 2 * config.warmup_epochs > config.epochs:
-            job.log(f"warm-up: the first half of the training, not all of warmup_epochs={config.warmup_epochs:g}")
+            job.log(f"warm-up: shortened to half of the training, from warmup_epochs={config.warmup_epochs:g}")
     return state
 
 
 def finish(job: Job, state: loop.State) -> None:
-    """Predict, write the results, and result.json last of all: it is the finished mark."""
+    """Predict and write the results; result.json comes last, because its presence marks the fold as finished."""
     epoch = state.epoch
     refresh_bn_statistics(job, state)
     if state.best_weights is not None:
@@ -120,28 +120,28 @@ def finish(job: Job, state: loop.State) -> None:
         epoch = state.best_epoch
     started = time.monotonic()
     oof, test = predict(job, state.averaged_net, epoch)
-    if not (job.folder / LAST).exists():  # moved or removed during the predictions: a folder without it is half
+    if not (job.folder / LAST).exists():  # the folder was moved or removed during the predictions
         save(job, state)
     weights.save_weights(job.folder / "model.safetensors", state.averaged_net, test.meta | {"model": job.config.model})
     result = result_of(job, state, oof) | {
         "epoch": epoch,
         "predict_seconds": round(time.monotonic() - started, 1),
     }
-    score = "full fit, nothing out of fold"
+    score = "trained on all rows, no out-of-fold accuracy"
     if oof is not None:
         predictions.write(job.folder / "oof.npz", oof)
         result["oof_sha256"] = atomic.sha256_of(job.folder / "oof.npz")
-        score = f"out of fold {result['oof_accuracy']:.2%} on {len(oof):,} rows"
+        score = f"out-of-fold accuracy {result['oof_accuracy']:.2%} on {len(oof):,} rows"
     predictions.write(job.folder / "test.npz", test)
     result["test_sha256"] = atomic.sha256_of(job.folder / "test.npz")
-    job.log(f"{score}, weights of epoch {epoch}, {state.seconds:.0f} s of training")
+    job.log(f"{score}; weights of epoch {epoch}; trained for {state.seconds:.0f} s")
     atomic.write_json(job.folder / "result.json", result)
     (job.folder / LAST).unlink(missing_ok=True)  # a finished run is never resumed
     job.log(f"finished: {job.folder}")
 
 
 def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | None, Predictions]:
-    """Predictions of the fold's rows, None for a full fit, and of the test rows."""
+    """Predictions of the held-out rows (None if all rows were trained on), and of the test rows."""
     device, out = job.precision.device, job.split.out
     run, most = job.resolved.run, SMOKE_PREDICTED_ROWS if job.request.smoke else None
     request = FoldToPredict(
@@ -151,7 +151,7 @@ def predict(job: Job, net: torch.nn.Module, epoch: int) -> tuple[Predictions | N
 
 
 def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str, Any]:
-    """result.json but for the hashes of the files and what only `finish` knows."""
+    """The content of result.json, without file hashes, epoch and prediction time, which `finish` adds."""
     return {
         "schema": 1,
         "run": job.resolved.run,
@@ -172,10 +172,10 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
 
 
 def train_epochs(job: Job, state: loop.State, began: float) -> bool:
-    """Train until the recipe is done (True) or the time limit is near (False); saved after each epoch.
+    """Train until the recipe ends (True) or the time limit is near (False). Each epoch is saved.
 
     Raises:
-        FerKitError: the loss is no longer finite, or the batches do not fit into memory; the last epoch is saved.
+        FerKitError: the loss is not finite, or the batches do not fit into memory. Earlier epochs are saved.
     """
     loss_of = make_loss(job.config, job.rows.labels.cpu().numpy(), job.images.device)
     while more_to_train(job.config, state):
@@ -183,11 +183,11 @@ def train_epochs(job: Job, state: loop.State, began: float) -> bool:
         state.seconds += record["seconds"]
         state.history.append(record)
         save(job, state)
-        job.log(tell(record, job.config, state))
+        job.log(epoch_line(record, job.config, state))
         if more_to_train(job.config, state) and out_of_time(job.request, began, state):
             job.log(
-                f"time limit of {job.request.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved;"
-                " go on with --resume"
+                f"time limit of {job.request.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved; "
+                "continue with --resume"
             )
             return False
     return True
@@ -197,31 +197,32 @@ def save(job: Job, state: loop.State) -> None:
     """Save last.pt and metrics.jsonl.
 
     Raises:
-        FerKitError: they cannot be written, and the ones before are still whole; the folder was moved or removed since
-            the last time, which ends the training but not without saving it, unless another process trains there now.
+        FerKitError: the files cannot be written (the previous ones remain intact); the folder was moved or removed
+            (it is created and saved again first, unless another process trains in that folder now).
     """
     gone = not job.folder.is_dir()
     if not job.lock.still_held():
-        raise FerKitError(f"{job.folder}: was removed, and another process trains this fold now; this one ends here")
+        raise FerKitError(f"{job.folder}: was removed, and another process trains this fold now; this training stops")
     checkpoints.save(job.folder / LAST, state, job.identity)
     log.write_metrics(job.folder / METRICS, state.history)
     if gone:
         raise FerKitError(
-            f"{job.folder}: was moved or removed during the training; epochs 1 to {state.epoch} are saved there again: "
-            "go on with --resume, or remove it for good"
+            f"{job.folder}: was moved or removed during the training; epochs 1 to {state.epoch} are saved there again; "
+            "continue with --resume, or delete the folder"
         )
 
 
-def saved(folder: Path) -> str:
-    """What a run that stops now has kept, and how to go on.
+def saved_epochs(folder: Path) -> str:
+    """The epochs that are saved when a training stops, and how to continue, in words.
 
-    Counted in metrics.jsonl, which `save` writes last: `State.epoch` is ahead of it while watched rows are predicted.
+    The epochs are counted in metrics.jsonl, which `save` writes last. `State.epoch` is one ahead of that file while
+    watched rows are predicted.
     """
     path = folder / METRICS
     epochs = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
     if not epochs:
-        return "no epoch is saved yet, --resume begins with the first"
-    return f"{f'epochs 1 to {epochs} are' if epochs > 1 else 'epoch 1 is'} saved, go on with --resume"
+        return "no epoch is saved yet; --resume starts with epoch 1"
+    return f"{f'epochs 1 to {epochs} are' if epochs > 1 else 'epoch 1 is'} saved; continue with --resume"
 
 
 def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
@@ -238,7 +239,7 @@ def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
         if job.config.watches:
             record |= watch(job, state)
     except loop.NotFiniteError as error:
-        raise FerKitError(f"{job.folder}: {error}; {ways_out(job, state)}") from None
+        raise FerKitError(f"{job.folder}: {error}; {not_finite_advice(job, state)}") from None
     if len(job.split.out):
         record["sample_accuracy"] = sample_accuracy(job, state)
     state.schedule.after_epoch(record.get("watch_accuracy"))
@@ -247,13 +248,13 @@ def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
     return record | {"seconds": round(time.monotonic() - started, 3), "images_per_second": speed}
 
 
-def ways_out(job: Job, state: loop.State) -> str:
-    """What to do about a loss that is no longer finite, and what is saved."""
-    saved = "the epoch before is saved in last.pt" if state.epoch > 1 else "nothing is saved yet"
-    way = f"with a lower rate: --set lr={job.config.lr / 10:g} --tag NAME"
+def not_finite_advice(job: Job, state: loop.State) -> str:
+    """The end of the error message for a loss that is not finite: what is saved, and what to try."""
+    saved = "the previous epoch is saved in last.pt" if state.epoch > 1 else "nothing is saved yet"
+    way = f"a lower learning rate: --set lr={job.config.lr / 10:g} --tag NAME"
     if job.precision.name != "fp32":
-        way = f"with a lower rate or in fp32: --set lr={job.config.lr / 10:g} precision=fp32 --tag NAME"
-    return f"{saved}; train anew as a run of its own {way}"
+        way = f"a lower learning rate or fp32: --set lr={job.config.lr / 10:g} precision=fp32 --tag NAME"
+    return f"{saved}; train a new run with {way}"
 
 
 def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
@@ -265,8 +266,8 @@ def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
     except (RuntimeError, MemoryError) as error:
         if operation := device.not_repeatable(error):
             raise FerKitError(
-                f"{job.folder}: --deterministic: {operation} cannot give the same bits every time on "
-                f"{device_name(job.precision.device)}; leave the option out, or choose another recipe"
+                f"{job.folder}: --deterministic: {operation} has no deterministic form on "
+                f"{device_name(job.precision.device)}; drop the option, or choose another recipe"
             ) from None
         if not memory.caused(error):
             raise
@@ -325,19 +326,19 @@ def more_to_train(config: TrainConfig, state: loop.State) -> bool:
 
 
 def stopped_early(config: TrainConfig, state: loop.State) -> bool:
-    """Whether the watched accuracy has not risen for as many epochs as the recipe waits."""
+    """Whether the watched accuracy has not risen for `early_stop_epochs` epochs."""
     return bool(config.early_stop_epochs) and state.epoch - state.best_epoch >= config.early_stop_epochs
 
 
 def out_of_time(request: TrainRequest, began: float, state: loop.State) -> bool:
-    """Whether one more epoch like the last would end after the limit."""
+    """Whether another epoch of the same duration would end after the time limit."""
     if request.limit_minutes is None:
         return False
     return time.monotonic() - began + float(state.history[-1]["seconds"]) > 60 * request.limit_minutes
 
 
-def tell(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
-    """One epoch in one line."""
+def epoch_line(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
+    """The log line of an epoch; `record` is the epoch's line of metrics.jsonl."""
     watched = f"  watched {record['watch_accuracy']:.2%}" if "watch_accuracy" in record else ""
     sample = f"  sample {record['sample_accuracy']:.2%}" if "sample_accuracy" in record else ""
     star = " *" if watched and state.best_epoch == state.epoch else ""
@@ -349,7 +350,7 @@ def tell(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:
 
 
 def refresh_bn_statistics(job: Job, state: loop.State) -> None:
-    """Measure BatchNorm statistics for a mean over epochs, which has none of its own, on one more epoch of batches."""
+    """Measure the batch-norm statistics of weights averaged over epochs, on the batches of one more epoch."""
     if state.average is not None and job.config.average_epochs:
         images = (images for images, _ in batches_of(job, job.config.epochs + 1))
         averaging.renew_statistics(state.average, images, job.precision)

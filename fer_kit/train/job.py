@@ -1,4 +1,4 @@
-"""Prepare a fold for training: inspect its folder, read the data, choose the rows, put them on the device."""
+"""Prepare the training of a fold: inspect its folder, read the data, select the rows, copy them to the device."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_kit import models, revision
-from fer_kit.batches import epoch as batches
+from fer_kit.batches.epoch import count
 from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
 from fer_kit.config.networks import GROWTH_STRIDE_PX
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
-from fer_kit.engine import device as devices
-from fer_kit.engine.device import Precision
+from fer_kit.engine.device import Precision, choose_device, choose_precision, repeat_exactly
 from fer_kit.engine.environment import environment
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -45,13 +44,16 @@ LAST, CONFIG, ENVIRONMENT, METRICS, LOG = "last.pt", "config.json", "env.json", 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A fold ready to train: rows chosen, images on the device, files named.
+    """A fold that is ready to train.
 
     Attributes:
-        images: uint8 (N, 48, 48), all train rows, on the device.
-        batch_source: gives the batches of an epoch.
-        code: commit of this code.
-        start: the weights that a fresh network starts from; None for random weights and for a resumed run.
+        folder: the folder of the fold.
+        lock: the lock on that folder.
+        images: uint8 (N, 48, 48), the images of all rows of train.csv, on the device.
+        rows: the rows to train on.
+        batch_source: makes the batches of an epoch.
+        code: commit of fer_kit's source code.
+        start: initial weights of a new network; None for random weights and for a resumed training.
     """
 
     resolved: ResolvedRequest
@@ -70,22 +72,22 @@ class Job:
 
     @property
     def config(self) -> TrainConfig:
-        """What decides the run's numbers."""
+        """The settings of the run."""
         return self.resolved.config
 
     @property
     def request(self) -> TrainRequest:
-        """What was asked for."""
+        """The request of the user."""
         return self.resolved.request
 
     @property
     def seed_number(self) -> int:
-        """The fold's number in seeds."""
+        """The number that stands for the fold in seeds."""
         return seed_number(self.request.fold, self.folds.count)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The digests that a checkpoint, or another fold of the run, must share."""
+        """The digests that a checkpoint and the other folds of the run must have, too."""
         return {
             "config_digest": self.config.digest,
             "folds_digest": self.folds.digest,
@@ -94,11 +96,11 @@ class Job:
 
 
 def inspect_folder(resolved: ResolvedRequest) -> str:
-    """Whether the fold's folder is "finished", to "resume" or "new".
+    """The state of the fold's folder: "finished", "resume" or "new".
 
     Raises:
-        FerKitError: the folder holds a run and neither --resume nor --restart is given, or --resume comes with other
-            settings than the run was begun with.
+        FerKitError: the folder holds a training and neither --resume nor --restart is given, or --resume comes with
+            other settings than the training was started with.
     """
     folder, request = resolved.folder, resolved.request
     if folders.is_finished(folder):
@@ -106,21 +108,21 @@ def inspect_folder(resolved: ResolvedRequest) -> str:
             return "finished"
         if not request.smoke:
             raise FerKitError(
-                f"{folder} is finished and stays as it is; name a new run with --tag, or delete the folder"
+                f"{folder} is finished and will not be overwritten; name a new run with --tag, or delete the folder"
             )
     if resolved.discards_old or not folder.exists():
         return "new"
     if not request.resume:
-        raise FerKitError(f"{folder} holds an unfinished run; go on with --resume, or throw it away with --restart")
+        raise FerKitError(f"{folder} holds an unfinished training; continue with --resume, or delete it with --restart")
     if (folder / LAST).exists():
         refuse_other_settings(folder / CONFIG, resolved.config)
     return "resume"
 
 
 def refuse_other_settings(path: Path, config: TrainConfig) -> None:
-    """Refuse to resume a run with other settings than the config.json at `path` has.
+    """Refuse to resume a training with other settings than those in the config.json at `path`.
 
-    The checkpoint holds the digest of the config alone, which could not say which settings differ.
+    The checkpoint holds only the digest of the config, which cannot tell which settings differ.
     """
     if not path.exists():
         return
@@ -128,22 +130,21 @@ def refuse_other_settings(path: Path, config: TrainConfig) -> None:
     if others := siblings.differing(begun, config):
         then, asked = (" ".join(f"{name}={getattr(one, name)}" for name in others) for one in (begun, config))
         raise FerKitError(
-            f"{path.parent} was begun with {then}, now it is {asked}; give --resume the same settings, start anew with "
-            "--restart, or use --tag"
+            f"{path.parent} was started with {then}, this command has {asked}; use the same settings with --resume, "
+            "start again with --restart, or name a new run with --tag"
         )
 
 
 def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
-    """Read data and folds, put the images on the device, and write config.json and env.json.
+    """Read data and folds, copy the images to the device, and write config.json and env.json.
 
-    An old run in the folder is deleted last, after everything that could be refused: a misspelt path must not cost a
-    training.
+    An old training in the folder is deleted last, after all checks: a misspelt path must not destroy a training.
     """
     config, request, folder = resolved.config, resolved.request, resolved.folder
-    device = devices.choose_device(request.device)
-    precision = devices.choose(config.precision, device)
+    device = choose_device(request.device)
+    precision = choose_precision(config.precision, device)
     if request.deterministic:
-        devices.repeat_exactly()
+        repeat_exactly()
     competition = loading.load(loading.find(request.data), request.runs / folders.CACHE)
     folds = deal.read(request.runs / "folds.csv")
     deal.check(folds, competition.train.labels)
@@ -154,7 +155,7 @@ def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
     identity = {"folds_digest": folds.digest, "data_digest": competition.digest}
     siblings.refuse_others(resolved, identity)
     weights = None
-    if resolved.discards_old or not (folder / LAST).exists():  # a resumed run has its weights in last.pt
+    if resolved.discards_old or not (folder / LAST).exists():  # a resumed training has its weights in last.pt
         path = None if resolved.weights is None else resolved.weights.path
         weights = start.prepare(config, path, request.fold, identity)
     torch.backends.cudnn.benchmark = not request.deterministic
@@ -186,9 +187,9 @@ def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
 def refuse_single_image_batches(config: TrainConfig, rows: int) -> None:
     """Refuse a run in which some batch would hold a single image: BatchNorm cannot normalise one value per channel.
 
-    Only batch_size=2 can leave one, see `batches.epoch`; without this check the last batch of the epoch would fail.
+    This is possible only for batch_size=2, see `batches.epoch`. Without this check the last batch of the epoch fails.
     """
-    if rows // batches.count(rows, config.batch_size) > 1:
+    if rows // count(rows, config.batch_size) > 1:
         return
     with torch.device("meta"), torch.no_grad():
         net = models.build(config).train()
@@ -196,37 +197,42 @@ def refuse_single_image_batches(config: TrainConfig, rows: int) -> None:
             net(torch.empty(1, 1, SIDE_PX, SIDE_PX))
         except ValueError:
             raise FerKitError(
-                f"batch_size={config.batch_size} cuts {rows:,} rows so that one image is a batch by itself, which "
-                f"batch norm in {config.model} cannot take; give --set batch_size={config.batch_size + 1} or more"
+                f"batch_size={config.batch_size} divides {rows:,} rows so that one batch is a single image, which "
+                f"batch norm in {config.model} cannot normalise; give --set batch_size={config.batch_size + 1} or more"
             ) from None
 
 
 def seeds_of(config: TrainConfig, fold: int, epoch: int) -> tuple[int, int]:
-    """Seeds of an epoch: of torch's own generator (initial weights, dropout, mixup), and of rows and augmentation."""
+    """Two seeds of an epoch: for torch's global generator (initial weights, dropout, mixup), and for row order and
+    augmentation.
+    """
     first, second = np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64) >> np.uint64(1)
     return int(first), int(second)
 
 
 def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.device) -> torch.Generator:
-    """Seed torch from (seed, fold, epoch) and give the generator of this epoch's rows and augmentation."""
+    """Seed torch from (seed, fold, epoch) and return the generator for this epoch's row order and augmentation."""
     first, second = seeds_of(config, fold, epoch)
     torch.manual_seed(first)
     return torch.Generator(device).manual_seed(second)
 
 
 def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of epoch `epoch` (from 1), with torch seeded for it. `config` replaces the job's, for trials."""
+    """Seed torch for epoch `epoch` (from 1) and return its batches: images float32 (B, 1, H, W), and labels int64 (B,)
+    or class probabilities float32 (B, 7). `config` replaces the job's, for trials of a batch size.
+    """
     rng = seed_everything(job.config, job.seed_number, epoch, job.images.device)
     rows = job.rows
     return job.batch_source(images_of(job, epoch), rows.labels, config or job.config, rng, rows.targets)
 
 
 def images_of(job: Job, epoch: int) -> Tensor:
-    """The training images of epoch `epoch` (from 1), uint8 (N, side, side), in the size of the epoch.
+    """The training images of epoch `epoch` (from 1): uint8 (N, side, side), with the side of that epoch.
 
-    A pure function of the epoch, so that a resumed run goes on as it would have. With `alternate_flip` one image in
-    two, drawn once for the run, is mirrored in odd epochs and the others in even ones: over two epochs each image is
-    seen both ways, which chance gives to half of them. Source: Jordan, arXiv 2404.00498.
+    This is a pure function of the epoch, so that a resumed training repeats an uninterrupted one. With
+    `alternate_flip` a random half of the images, drawn once per run, is mirrored in odd epochs and the other half in
+    even epochs: in two epochs each image is seen both ways, whereas random flips do so for half of the images.
+    Source: Jordan, arXiv 2404.00498.
     """
     config, images = job.config, job.rows.images
     if config.progressive_px and fine_tuning.grows(config):

@@ -34,14 +34,14 @@ class Log:
 
 
 def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Replace metrics.jsonl as a whole, one line an epoch: there is never half a line, nor an epoch twice."""
+    """Write metrics.jsonl, one line per epoch. The file is replaced as a whole, so no line is partial or repeated."""
     atomic.write_text(path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history))
 
 
 class Progress:
     """A progress bar over one epoch: loss, accuracy, images per second, time left; hidden if stderr is no terminal."""
 
-    REFRESH_SECONDS = 1.0  # reading the sums waits for the device, so not at every step
+    REFRESH_SECONDS = 1.0  # reading the sums waits for the device
 
     def __init__(self, title: str, images: int) -> None:
         self.bar = tqdm(total=images, desc=title, unit=" images", unit_scale=True, leave=False, disable=None)

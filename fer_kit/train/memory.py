@@ -1,4 +1,4 @@
-"""Out of memory: recognised among other errors, and answered by a batch size that fits, which is found by trials."""
+"""Out of memory: recognise the error, and find by trials a batch size that fits, for the error message."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ WORDS = (
     "std::bad_alloc",
     "out of memory",
     "STATUS_ALLOC_FAILED",
-    "unable to find an engine",  # cuDNN: no algorithm got the scratch space that it needs
+    "unable to find an engine",  # cuDNN: not enough scratch space for any algorithm
 )
-# Whole messages of oneDNN, which computes convolutions on CPUs, if it gets no memory for code or scratch space.
+# Whole messages of oneDNN, which computes convolutions on CPUs, without memory for its code or scratch space.
 ONEDNN_WORDS = ("could not create a primitive", "could not create a memory object")
-TRIED_STEPS = 2  # in the second step the optimizer has allocated its state
+TRIED_STEPS = 2  # in the second step the optimizer state is allocated
 
 
 def caused(error: BaseException) -> bool:
-    """Whether `error` means that memory ran out."""
+    """Whether `error` is an out-of-memory error."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     message = str(error).strip()
@@ -55,19 +55,19 @@ def oom_as_user_error(folder: Path) -> Iterator[None]:
             raise
         raise FerKitError(
             f"{folder}: out of memory before or after the training steps ({first_line(error)}); free memory, "
-            "or choose another device with --device, and go on with --resume"
+            "or choose another device with --device, and continue with --resume"
         ) from None
 
 
 def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
-    """The error line for batches that are too large, with the largest even part of a batch that survives two steps.
+    """The error message for batches that are too large, with the largest equal part of a batch that fits.
 
-    Call it outside the `except` block: the traceback keeps the tensors of the failed step alive. `state` cannot be
-    used afterwards; saved epochs stay.
+    Each candidate is tried for two training steps. Call this function outside the `except` block, because the
+    traceback keeps the tensors of the failed step alive. `state` is unusable afterwards; saved epochs remain.
     """
     config = job.config
     device = device_name(job.precision.device)
-    saved = f"epochs 1 to {state.epoch} are saved" if state.epoch else "nothing was trained yet"
+    saved = f"epochs 1 to {state.epoch} are saved" if state.epoch else "no epoch is saved yet"
     failed = f"{job.folder}: out of memory on {device} in epoch {state.epoch + 1} with batches of {config.batch_size}"
     images = config.batch_size * config.accumulate
     for parts in cuts(images, config.accumulate):
@@ -75,14 +75,15 @@ def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
         if fits(job, state, smaller, loss_of):
             settings = f"--set batch_size={smaller.batch_size} accumulate={parts}"
             return (
-                f"{failed}; batches of {smaller.batch_size} fit{peak(job.precision.device)}: train anew with {settings}"
-                f" --tag NAME (or --accumulate {parts} --tag NAME), still {images} images a step; {saved}"
+                f"{failed}; batches of {smaller.batch_size} fit{peak(job.precision.device)}: train a new run with "
+                f"{settings} --tag NAME (or --accumulate {parts} --tag NAME), still {images} images per step; {saved}"
             )
-    return f"{failed}, and fewer do not fit either; choose another device with --device, or a smaller network; {saved}"
+    ways = "choose another device with --device, or a smaller network"
+    return f"{failed}, and smaller batches do not fit either; {ways}; {saved}"
 
 
 def cuts(images: int, parts: int) -> Iterator[int]:
-    """Numbers of even batches above `parts` to split a step of `images` into: each at least twice the one before."""
+    """Numbers of equal batches above `parts` that a step of `images` can be split into; each at least doubles."""
     for more in range(2 * parts, images // int((TABLE["batch_size"].limits or (2, 0))[0]) + 1):
         if images % more == 0 and more >= 2 * parts:
             parts = more
@@ -90,12 +91,13 @@ def cuts(images: int, parts: int) -> Iterator[int]:
 
 
 def fits(job: Job, state: loop.State, config: TrainConfig, loss_of: Loss) -> bool:
-    """Whether a few training steps with `config` fit into memory, in the last epoch, which needs most memory.
+    """Whether `TRIED_STEPS` training steps with `config` fit into memory.
 
-    By then nothing is frozen, and growing images have their full size.
+    The steps are those of the last epoch, which needs most memory: no layer is frozen, and growing images have their
+    full size.
     """
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler = job.precision.scaler()  # the failed step may have left the old one in the middle of an update
+    state.scaler = job.precision.scaler()  # the failed step may have interrupted an update of the old one
     gc.collect()
     if job.precision.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -104,7 +106,7 @@ def fits(job: Job, state: loop.State, config: TrainConfig, loss_of: Loss) -> boo
     batches = islice(batches_of(job, config.epochs, config), TRIED_STEPS * config.accumulate)
     try:
         loop.train_epoch(state, batches, loss_of, config, job.precision)
-    except loop.NotFiniteError:  # not a matter of memory
+    except loop.NotFiniteError:  # an error of the numbers, so memory was sufficient
         return True
     except (RuntimeError, MemoryError) as error:
         if not caused(error):
@@ -114,7 +116,7 @@ def fits(job: Job, state: loop.State, config: TrainConfig, loss_of: Loss) -> boo
 
 
 def peak(device: torch.device) -> str:
-    """The memory that the last trial took, in words; empty on CPUs, where torch does not count it."""
+    """The peak memory of the last trial in words; "" on CPUs, where torch does not measure memory."""
     if device.type != "cuda":
         return ""
     used, total = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory

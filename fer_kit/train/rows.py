@@ -1,4 +1,4 @@
-"""The rows that a network is trained on, on the device: train rows, and test rows if soft targets have some."""
+"""The rows that a network is trained on: rows of train.csv, and test rows if the soft targets have some."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class TrainingRows:
     """The rows that a network is trained on.
 
     Attributes:
-        images: uint8 (B, 48, 48).
-        labels: int64 (B,); of test rows the likeliest class.
-        targets: float32 (B, 7), the class probabilities to train on; None to train on the labels.
+        images: uint8 (N, 48, 48), on the device.
+        labels: int64 (N,), on the device; of test rows the most probable class.
+        targets: float32 (N, 7), the class probabilities to train on; None to train on the labels.
         test_rows: number of test rows, which come last.
-        constant: number of train rows left out because all their pixels are equal.
-        softened: number of rows whose copies have other labels, and which get the mean label.
+        constant: number of training rows left out because all pixels of the image are equal.
+        softened: number of rows that get the mean label, because identical images have different labels.
     """
 
     images: Tensor
@@ -60,13 +60,14 @@ def gather(
     soft: SoftTargets | None,
     device: torch.device,
 ) -> TrainingRows:
-    """The rows of `split`, and what each is trained on: its label, mixed with soft targets by `config.targets_share`.
+    """Select the training rows of `split` and their targets: labels, mixed with soft targets by `targets_share`.
 
-    With `drop_constant`, images of one grey value are left out. With `soft_copies`, identical images get the mean of
-    their labels, over the training rows alone: watched and held-out rows have no part in the mean.
+    With `drop_constant`, images of a single grey value are left out. With `soft_copies`, identical images get the mean
+    of their labels; only training rows count for the mean, not watched or held-out rows.
 
     Raises:
-        FerKitError: soft targets of other folds or data, or without a row that is trained on; too few rows are left.
+        FerKitError: the soft targets were made with other folds or data, or lack a training row; fewer rows than one
+            batch are left.
     """
     train_rows = split.train
     images = np.array(competition.train.images[train_rows])
@@ -88,8 +89,8 @@ def gather(
     for key, digest, what in (("folds_digest", table.digest, "folds"), ("data_digest", competition.digest, "data")):
         if soft.meta[key] != digest:
             raise FerKitError(
-                f"targets {config.targets}: made with {what} {soft.meta[key][:12]}, these are {digest[:12]}; make them "
-                "again with python -m ensembles.targets"
+                f"targets {config.targets}: made with {what} {soft.meta[key][:12]}, not {digest[:12]}; make new "
+                "targets with python -m ensembles.targets"
             )
     train, test = soft.of(fold)
     targets: NDArray[np.float32] = shares
@@ -98,8 +99,8 @@ def gather(
         lacking = np.flatnonzero(np.isnan(taught).any(axis=1))
         if len(lacking):
             raise FerKitError(
-                f"targets {config.targets}: none for train row {train_rows[lacking[0]]} ({len(lacking):,} such rows); "
-                "make them again with python -m ensembles.targets"
+                f"targets {config.targets}: no target for row {train_rows[lacking[0]]} of train.csv ({len(lacking):,} "
+                "such rows); make new targets with python -m ensembles.targets"
             )
         targets = ((1 - config.targets_share) * shares + config.targets_share * taught).astype(np.float32)
     given = np.empty(0, np.int64)
@@ -128,6 +129,6 @@ def on_device(
     device: torch.device,
     **counts: int,
 ) -> TrainingRows:
-    """The arrays as tensors on `device`."""
+    """Copy the arrays to `device`."""
     shares = None if targets is None else torch.from_numpy(targets).to(device)
     return TrainingRows(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device), shares, **counts)

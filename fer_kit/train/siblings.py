@@ -1,4 +1,4 @@
-"""The other folds of a run: a fold that does not fit to them is refused before its first step."""
+"""The other folds of a run: a fold that does not match them is refused before its first step."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from fer_kit.runs import folders
 from fer_kit.train.request import ResolvedRequest
 
 CONFIG = "config.json"
-WAY_OUT = "train with the same, or name a new run with --tag"
+WAY_OUT = "use the same, or name a new run with --tag"
 
 
 def refuse_others(resolved: ResolvedRequest, identity: Mapping[str, str]) -> None:
-    """Refuse a fold whose finished siblings have other settings, folds or data: no command could read such a run.
+    """Refuse a fold whose finished siblings have other settings, folds or data: no command reads such a run.
 
-    identity: digests of the folds and of the data.
+    identity: digests of folds and data.
+
+    Raises:
+        FerKitError: the message names the settings or digests that differ.
     """
     for folder, result in _finished(resolved):
         try:
             config = from_json(atomic.read_json(folder / CONFIG), str(folder / CONFIG))
-        except FerKitError:  # damaged: whoever reads the run says so
+        except FerKitError:  # damaged; the commands that read the run report the fault
             continue
         if others := differing(config, resolved.config):
             theirs = " ".join(f"{name}={getattr(config, name)}" for name in others)
             ours = " ".join(f"{name}={getattr(resolved.config, name)}" for name in others)
-            raise FerKitError(f"{folder} was trained with {theirs}, this fold would have {ours}; {WAY_OUT}")
+            raise FerKitError(f"{folder} was trained with {theirs}, this command has {ours}; {WAY_OUT}")
         for key, what in (("folds_digest", "other folds"), ("data_digest", "other data")):
             if result.get(key) not in (None, identity[key]):
                 digests = f"digest {str(result[key])[:12]}, now {identity[key][:12]}"
@@ -38,16 +41,19 @@ def refuse_others(resolved: ResolvedRequest, identity: Mapping[str, str]) -> Non
 
 
 def refuse_other_network(resolved: ResolvedRequest, parameters: int) -> None:
-    """Refuse a fold whose network has another number of parameters than that of its finished siblings.
+    """Refuse a fold whose network has another number of parameters than the networks of its finished siblings.
 
     The code of a network can change while its name stays the same.
+
+    Raises:
+        FerKitError: the message gives both numbers.
     """
     for folder, result in _finished(resolved):
         theirs = result.get("parameters")
         if isinstance(theirs, int) and theirs != parameters:
             raise FerKitError(
                 f"{folder} has a network of {theirs:,} parameters, {resolved.config.model} now has {parameters:,}; "
-                "bring the old code back, or name a new run with --tag"
+                "restore the old code, or name a new run with --tag"
             )
 
 
@@ -57,7 +63,7 @@ def differing(one: TrainConfig, other: TrainConfig) -> list[str]:
 
 
 def _finished(resolved: ResolvedRequest) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folder and result.json of the finished siblings; none for a trial, which nobody blends."""
+    """Folder and result.json of the finished siblings; none for a smoke run, which is never blended."""
     if resolved.request.smoke:
         return
     for path in sorted(resolved.folder.parent.glob(f"fold*/{folders.RESULT}")):

@@ -53,7 +53,7 @@ def detect() -> Found:
     """Detect the devices of this machine; imports torch and takes some memory on each GPU."""
     import torch
 
-    from fer_kit.engine import device as precision
+    from fer_kit.engine.device import choose_precision
 
     gpus = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
@@ -64,11 +64,11 @@ def detect() -> Found:
             torch.ones(8, device=device).sum().item()
         except RuntimeError as error:
             fault = first_line(error)
-        chosen = precision.choose("auto", device).name
+        chosen = choose_precision("auto", device).name
         gpus.append(Gpu(properties.name, properties.total_memory / 2**30, chosen, fault))
     cpu = torch.device("cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Found(tuple(gpus), device_name(cpu), precision.choose("auto", cpu).name, cores, str(torch.__version__))
+    return Found(tuple(gpus), device_name(cpu), choose_precision("auto", cpu).name, cores, str(torch.__version__))
 
 
 def probe(environ: Mapping[str, str]) -> Found:

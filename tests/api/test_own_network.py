@@ -46,7 +46,7 @@ def test_an_own_network_goes_all_the_way(module, competition_dir, runs_dir, caps
     stopped = fer_kit.train("baseline_v1", fold=0, limit_minutes=1e-6, **options)
     assert not stopped.finished and stopped.accuracy is None and len(stopped.history) == 1
     trained = [fer_kit.train("baseline_v1", fold=fold, resume=True, **options) for fold in range(3)]
-    assert all(one.finished for one in trained) and "going on after epoch 1 of 2" in capsys.readouterr().out
+    assert all(one.finished for one in trained) and "after epoch 1 of 2" in capsys.readouterr().out
     name, _, digest = trained[0].config.model.partition("@")
     assert name == "tiny_net_for_test:Tiny" and len(digest) == 16
 
@@ -75,7 +75,7 @@ def test_the_command_line_records_the_digest_and_refuses_another_file_on_resume(
     assert train.main([*words, "--limit-minutes", "1e-6"]) == 0
     (runs_dir.parent / "tiny_net_for_test.py").write_text(CODE + "\n")
     assert train.main([*words, "--resume"]) == 2
-    assert "was begun with model=tiny_net_for_test:Tiny@" in capsys.readouterr().err
+    assert "with model=tiny_net_for_test:Tiny@" in capsys.readouterr().err
 
 
 def test_an_own_network_stays_at_home(capsys):

@@ -46,7 +46,7 @@ def test_the_command_trains_and_resumes_bit_for_bit_with_any_number_of_workers(c
     assert train.main([*interrupted, "--limit-minutes", "1e-9"]) == 0
     path.write_text(pipeline_file.text_of(V3, True) + "\n")
     assert train.main([*interrupted, "--resume"]) == 2
-    assert f"deep_v3-b/fold1 was begun with augment={name}, now it is augment=mine@" in capsys.readouterr().err
+    assert f"deep_v3-b/fold1 was started with augment={name}, this command has augment=mine@" in capsys.readouterr().err
     path.write_text(pipeline_file.text_of(V3, True))
     assert train.main([*interrupted, "--resume"]) == 0
     from safetensors import safe_open

@@ -220,13 +220,13 @@ def test_devices_and_formats_that_are_not_there_are_refused(monkeypatch):
     with pytest.raises(FerKitError, match="--device cuda: this machine has cpu; choose one of them or auto"):
         device.choose_device("cuda")
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: False)
-    assert device.choose("auto", CPU).name == "fp32"
+    assert device.choose_precision("auto", CPU).name == "fp32"
     with pytest.raises(FerKitError, match="precision=bf16: cpu computes in fp32; choose one of them or auto"):
-        device.choose("bf16", CPU)
+        device.choose_precision("bf16", CPU)
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: True)
-    assert device.choose("auto", CPU).name == "bf16"
+    assert device.choose_precision("auto", CPU).name == "bf16"
     with pytest.raises(FerKitError, match="precision=fp16: cpu computes in bf16, fp32"):
-        device.choose("fp16", CPU)
+        device.choose_precision("fp16", CPU)
 
 
 @pytest.mark.parametrize(("gpu", "name"), [(0, "fp16"), (1, "bf16")])
@@ -234,5 +234,5 @@ def test_a_gpu_takes_bf16_where_it_has_it_and_else_fp16(monkeypatch, gpu, name):
     """A T4 beside an H200: each is asked for itself, not the one that is current."""
     capabilities = {torch.device("cuda:0"): (7, 5), torch.device("cuda:1"): (9, 0)}
     monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
-    chosen = device.choose("auto", torch.device(f"cuda:{gpu}"))
+    chosen = device.choose_precision("auto", torch.device(f"cuda:{gpu}"))
     assert chosen.name == name

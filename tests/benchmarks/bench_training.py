@@ -31,7 +31,7 @@ from fer_kit.batches.augment import augment
 from fer_kit.config import recipes
 from fer_kit.engine import environment as run_environment
 from fer_kit.engine import loop as engine
-from fer_kit.engine.device import choose, choose_device
+from fer_kit.engine.device import choose_device, choose_precision
 from fer_kit.engine.losses import make_loss
 from fer_kit.files import atomic
 from tests.benchmarks import bench_record, loaders
@@ -46,7 +46,7 @@ def arms(
     images = rng.integers(0, 256, (rows, 48, 48), dtype=np.uint8)
     labels = rng.integers(0, 7, rows)
     config = recipes.get(recipe)
-    fast = choose("auto", device)
+    fast = choose_precision("auto", device)
     on_device, targets = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
     loss_of = make_loss(config, labels, device)
     torch.backends.cudnn.benchmark = True  # as in training
@@ -141,7 +141,7 @@ def body(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     found = measure(args.recipe, args.rows, args.rounds, device, args.workers)
     env = run_environment.environment(
-        choose("auto", device), "python -m tests.benchmarks.bench_training", revision.commit()
+        choose_precision("auto", device), "python -m tests.benchmarks.bench_training", revision.commit()
     )
     print(f"{env['device']}, {env['precision']}, network and augmentation of {args.recipe}")
     for name, speed in found["images_per_second"].items():

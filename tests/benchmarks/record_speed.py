@@ -36,14 +36,14 @@ def one(recipe: str, device_name: str, seconds: float, ready: Path, go: Path) ->
     from fer_kit.batches import epoch
     from fer_kit.config import recipes
     from fer_kit.engine import loop
-    from fer_kit.engine.device import Precision, choose, choose_device
+    from fer_kit.engine.device import Precision, choose_device, choose_precision
     from fer_kit.engine.losses import make_loss
 
     torch.manual_seed(0)
     # as most epochs are: nothing frozen any more, images of full size
     config = dataclasses.replace(recipes.get(recipe), freeze_epochs=0, progressive_px=0)
     device = choose_device(device_name)
-    fast = choose(config.precision, device)
+    fast = choose_precision(config.precision, device)
     images = torch.randint(0, 256, (ROWS, 48, 48), dtype=torch.uint8).to(device)
     labels = torch.randint(0, 7, (ROWS,)).to(device)
     rng = torch.Generator(device).manual_seed(0)

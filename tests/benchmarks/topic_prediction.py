@@ -12,7 +12,7 @@ from fer_kit import models
 from fer_kit.config import recipes
 from fer_kit.config.networks import known_cost
 from fer_kit.engine import loop, views
-from fer_kit.engine.device import DTYPES, choose, choose_device
+from fer_kit.engine.device import DTYPES, choose_device, choose_precision
 from fer_kit.engine.environment import device_name
 from tests.benchmarks import limits
 from tests.benchmarks.bench_training import peak_memory_mb
@@ -25,7 +25,7 @@ BARE = "as many forward passes on one fixed batch"
 
 def measure(plan: Plan) -> Found:
     device = choose_device(plan.device)
-    fast, config = choose("auto", device), recipes.get(plan.recipe)
+    fast, config = choose_precision("auto", device), recipes.get(plan.recipe)
     now = CLOCKS[plan.clock]
     torch.backends.cudnn.benchmark = True  # as in training
     batches, size = min(plan.steps, MOST_BATCHES), min(loop.PREDICT_BATCH, plan.rows // 10)

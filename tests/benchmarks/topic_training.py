@@ -7,7 +7,7 @@ import torch
 from fer_kit.batches import epoch
 from fer_kit.config import recipes
 from fer_kit.config.networks import known_cost
-from fer_kit.engine.device import DTYPES, choose, choose_device
+from fer_kit.engine.device import DTYPES, choose_device, choose_precision
 from fer_kit.engine.environment import device_name
 from tests.benchmarks import bench_training, limits, loaders
 from tests.benchmarks.rows import Found, Plan, Row
@@ -27,7 +27,7 @@ NO_GPU = "training and prediction on a GPU: there is none here (the same command
 
 def measure(plan: Plan) -> Found:
     device = choose_device(plan.device)
-    fast, config = choose("auto", device), recipes.get(plan.recipe)
+    fast, config = choose_precision("auto", device), recipes.get(plan.recipe)
     rows = plan.steps * config.batch_size
     found = bench_training.measure(plan.recipe, rows, plan.rounds, device, WORKERS, plan.clock)
     speeds = found["images_per_second"]

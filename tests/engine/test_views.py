@@ -14,7 +14,7 @@ from fer_kit.config import recipes, settings
 from fer_kit.engine import device, loop, views
 
 CPU = torch.device("cpu")
-EXACT = device.choose("fp32", CPU)
+EXACT = device.choose_precision("fp32", CPU)
 COUNTS = {"none": 1, "flip": 2, "flip_shifts": 10, "ten_crops": 10, "rotations": 6}
 
 

@@ -104,7 +104,7 @@ def test_from_push_to_a_checked_submission(evening, competition_dir, capsys):
     told = capsys.readouterr().out
     second = ran(evening, 2)
     assert f"earlier  {earlier}: finished 0, stopped 1" in second.stdout, second.stdout + second.stderr
-    assert "fold 0: finished already" in second.stdout and "going on after epoch 1 of 2" in second.stdout
+    assert "fold 0: finished already" in second.stdout and "after epoch 1 of 2" in second.stdout
     assert "folds-0-1-on-2 version 1: queued" in told and "version 1: running" in told
     assert evening.sleeps and min(evening.sleeps) >= 30
     for fold in range(2):

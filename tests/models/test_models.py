@@ -14,7 +14,7 @@ from fer_kit.config import recipes
 from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
-from fer_kit.engine.device import Precision, choose
+from fer_kit.engine.device import Precision, choose_precision
 from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError
 from fer_kit.models import weights
@@ -76,7 +76,7 @@ def test_every_recipe_learns_a_toy_and_its_weights_round_trip(name, tmp_path):
     torch.manual_seed(0)
     labels = torch.arange(24) % 2 * 3
     images = (labels[:, None, None] * 60 + torch.randint(0, 60, (24, 48, 48))).to(torch.uint8)
-    precision = choose("auto", CPU)
+    precision = choose_precision("auto", CPU)
     state = loop.start(config, precision, batches.count(len(images), config.batch_size))
     loss_of = make_loss(config, labels.numpy(), CPU)
     losses = []

@@ -96,7 +96,7 @@ def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_
     weights.load_weights(folder / "model.safetensors", net)
     oof = predictions.read(folder / "oof.npz")
     images = loading.load(competition_dir, tmp_path / "runs" / "cache").train.images[oof.ids]
-    exact = device.choose("fp32", torch.device("cpu"))
+    exact = device.choose_precision("fp32", torch.device("cpu"))
     expected = loop.predict(net, torch.from_numpy(np.array(images)), "none", exact)
     np.testing.assert_allclose(oof.logits, expected, rtol=1e-4, atol=1e-5)
 

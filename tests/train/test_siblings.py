@@ -40,7 +40,7 @@ def begun(competition_dir, runs_dir, capsys):
 
 def test_other_settings_are_named(begun):
     told = begun("epochs=7", "lr=0.5")
-    assert "fold0 was trained with epochs=20 lr=0.001" in told and "this fold would have epochs=7 lr=0.5" in told
+    assert "fold0 was trained with epochs=20 lr=0.001" in told and "has epochs=7 lr=0.5" in told
     assert "--tag" in told
 
 

@@ -158,7 +158,9 @@ def test_each_student_gets_its_own_and_test_rows_join_in(made, runs_dir, competi
 def test_what_does_not_fit_is_refused(made, runs_dir, competition_dir):
     gaps = shares(360)
     gaps[0, 5] = np.nan
-    with pytest.raises(FerKitError, match=r"targets soft@0123456789abcdef: none for train row 5 \(1 such rows\)"):
+    with pytest.raises(
+        FerKitError, match=r"targets soft@0123456789abcdef: no target for row 5 of train.csv \(1 such rows\)"
+    ):
         rows_of(runs_dir, competition_dir, soft_targets.read(made(train=gaps)), fold=())
     with pytest.raises(FerKitError, match="made with folds another, these are"):
         rows_of(runs_dir, competition_dir, soft_targets.read(made(folds_digest="another")))
@@ -190,7 +192,7 @@ def test_the_command_trains_on_them_and_resumes_with_the_same_alone(made, runs_d
     assert "90 test rows with pseudo-labels" in capsys.readouterr().out
     made(train=shares(360))
     assert train.main([*command, "--resume"]) == 2
-    assert "baseline_v1-student/fold0 was begun with targets=soft@" in capsys.readouterr().err
+    assert "baseline_v1-student/fold0 was started with targets=soft@" in capsys.readouterr().err
     made(train=neutral, test=shares(90, students=4))
     assert train.main([*command, "--resume"]) == 0
     folder = folders.fold_folder(runs_dir, "baseline_v1-student", 0)

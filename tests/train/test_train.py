@@ -55,7 +55,7 @@ def test_a_finished_run_is_never_written_again(command, runs_dir, capsys):
     assert "is finished already; nothing to do" in capsys.readouterr().out
     for flags in ([], ["--restart"]):
         assert train.main([*command, *flags]) == 2
-        assert "is finished and stays as it is; name a new run with --tag" in capsys.readouterr().err
+        assert "is finished and will not be overwritten; name a new run with --tag" in capsys.readouterr().err
     assert products(runs_dir / "deep_v3-t" / "fold1") == before
 
 
@@ -63,13 +63,14 @@ def test_a_finished_run_is_never_written_again(command, runs_dir, capsys):
 def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(command, runs_dir, uninterrupted, capsys):
     assert train.main([*command, "--limit-minutes", "0.0001"]) == 0
     out = capsys.readouterr().out
-    assert "time limit of 0.0001 minutes: stopped after epoch 1, saved; go on with --resume" in out
+    assert "time limit of 0.0001 minutes: stopped after epoch 1, saved; continue with --resume" in out
     folder = runs_dir / "deep_v3-t" / "fold1"
     assert not folders.is_finished(folder) and (folder / "last.pt").exists()
     assert train.main(command) == 2
-    assert "holds an unfinished run; go on with --resume, or throw it away with --restart" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "holds an unfinished training" in error and "--resume" in error and "--restart" in error
     assert train.main([*command, "--resume"]) == 0
-    assert "going on after epoch 1 of 3" in capsys.readouterr().out
+    assert "after epoch 1 of 3" in capsys.readouterr().out
     assert products(folder) == uninterrupted
 
 
@@ -91,7 +92,7 @@ def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypat
 
     monkeypatch.setattr(loop, "train_epoch", interrupted)
     assert train.main(command) == 130
-    assert "interrupted; epochs 1 to 2 are saved, go on with --resume" in capsys.readouterr().out
+    assert "interrupted; epochs 1 to 2 are saved; continue with --resume" in capsys.readouterr().out
     monkeypatch.setattr(loop, "train_epoch", whole)
     assert train.main([*command, "--resume"]) == 0
     assert products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
@@ -101,10 +102,10 @@ def test_ctrl_c_is_130_and_resumable(command, runs_dir, uninterrupted, monkeypat
 @pytest.mark.parametrize(
     ("before", "words"),
     [
-        (0, "interrupted; no epoch is saved yet, --resume begins with the first"),  # the watched rows of epoch 1
-        (1, "interrupted; no epoch is saved yet, --resume begins with the first"),  # the sample of epoch 1
-        (2, "interrupted; epoch 1 is saved, go on with --resume"),
-        (6, "interrupted; epochs 1 to 3 are saved, go on with --resume"),  # the predictions at the end
+        (0, "interrupted; no epoch is saved yet; --resume"),  # the watched rows of epoch 1
+        (1, "interrupted; no epoch is saved yet; --resume"),  # the sample of epoch 1
+        (2, "interrupted; epoch 1 is saved; continue with --resume"),
+        (6, "interrupted; epochs 1 to 3 are saved; continue with --resume"),  # the predictions at the end
     ],
 )
 def test_ctrl_c_tells_what_is_saved_and_not_what_was_trained(
@@ -181,7 +182,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_way_out(command, runs_dir, monke
     assert train.main(command) == 2
     error = capsys.readouterr().err
     assert "the loss of epoch 2 is nan, not finite since step " in error
-    assert "the epoch before is saved in last.pt; train anew as a run of its own with a lower rate" in error
+    assert "the previous epoch is saved in last.pt" in error and "--set lr=0.0001 " in error and "--tag" in error
     saved = torch.load(runs_dir / "deep_v3-t" / "fold1" / "last.pt", weights_only=True)
     assert saved["epoch"] == 1  # the last good state is kept
 
@@ -192,11 +193,11 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
     changed = [word if word != "epochs=3" else "epochs=4" for word in command]
     assert train.main([*changed, "--resume"]) == 2
     error = capsys.readouterr().err
-    assert "fold1 was begun with epochs=3, now it is epochs=4; give --resume the same settings, start anew" in error
+    assert "fold1 was started with epochs=3, this command has epochs=4" in error and "--restart" in error
     assert json.loads((runs_dir / "deep_v3-t" / "fold1" / "config.json").read_text())["epochs"] == 3
     (runs_dir / "deep_v3-t" / "fold1" / "last.pt").write_bytes(b"half a file")
     assert train.main([*command, "--resume"]) == 2
-    assert "last.pt: not a checkpoint that can be read" in capsys.readouterr().err
+    assert "last.pt: not a readable checkpoint" in capsys.readouterr().err
     assert train.main([*command, "--restart"]) == 0
 
 
@@ -210,8 +211,7 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
         (["--set", "limit_rows=1", "--tag", "t"], "fold 0 leaves 1 rows of limit_rows=1 to train on, fewer than one"),
         (
             ["--recipe", "deep_v1", "--set", "limit_rows=99", "batch_size=2", "--tag", "t"],
-            "batch_size=2 cuts 99 rows so that one image is a batch by itself, which batch norm in deep_v1 cannot take;"
-            " give --set batch_size=3",
+            "batch norm in deep_v1 cannot normalise; give --set batch_size=3",
         ),
         (["--recipe", "residul"], "no recipe 'residul' (did you mean 'residual'?)"),
         (["--recipe", "resnet50"], "no recipe 'resnet50' (did you mean 'timm/resnet50'?)"),

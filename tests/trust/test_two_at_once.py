@@ -329,7 +329,7 @@ train.main({training!r})
         first.kill()
         first.communicate()
     assert train.main([*training, "--resume"]) == 0  # the killed one's lock is nobody's
-    assert "going on after epoch 1 of 2" in capsys.readouterr().out
+    assert "after epoch 1 of 2" in capsys.readouterr().out
     assert folders.is_finished(folder)
     assert json.loads((folder / "result.json").read_text())["epochs_trained"] == 2
     assert not (folder.parent / ".fold1.lock").exists()
