@@ -1,4 +1,4 @@
-"""What all command lines share: a strict parser, exit codes for errors and interrupts, tables of text."""
+"""Shared by all commands: a strict argument parser, exit codes for errors and interrupts, and text tables."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Store(argparse.Action):
-    """Stores a value as argparse does, but refuses a list that is given twice: the first list would be lost.
+    """Stores a value as argparse does, but refuses a list option given twice, whose first list would be lost.
 
-    Of a single value the last one counts, so that --runs of a shell alias can be overridden.
+    A single value may be given again, so that --runs of a shell alias can be overridden: the last value counts.
     """
 
     list_of: argparse.Namespace | None = None
@@ -41,10 +41,10 @@ class Store(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Keep `values`."""
+        """Store `values`."""
         if option_string is not None and isinstance(values, list):
             if self.list_of is namespace:
-                raise argparse.ArgumentError(self, "given twice; give all values after one")
+                raise argparse.ArgumentError(self, "given twice; give all values after a single option")
             self.list_of = namespace
         setattr(namespace, self.dest, values)
 
@@ -133,7 +133,7 @@ def confirmed(question: str, yes: bool) -> bool:
     """Whether the user agrees; `yes`: the option --yes was given.
 
     Raises:
-        FerKitError: nobody is there to answer.
+        FerKitError: the standard input is not a terminal, so that nobody can answer.
     """
     if yes:
         return True
@@ -141,7 +141,7 @@ def confirmed(question: str, yes: bool) -> bool:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         print()
-        raise FerKitError("there is no terminal to ask; give --yes") from None
+        raise FerKitError("nobody can answer without a terminal; give --yes") from None
 
 
 def exit_code_of(command: Callable[[], int | None]) -> int:
@@ -167,7 +167,7 @@ def exit_code_of(command: Callable[[], int | None]) -> int:
 
 
 def _in_words(error: OSError) -> str:
-    """One line for an error of the operating system; errors in `atomic.replacing` are FerKitErrors already."""
+    """One line for an error of the operating system. Errors in `atomic.replacing` are FerKitErrors already."""
     what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "the output"
     try:
         sys.stdout.flush()

@@ -15,7 +15,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock, unzip
 from fer_kit.kaggle.client import COMPETITION, RULES_URL, Client
 
-# the same as in torchvision.datasets.FER2013
+# Source: torchvision.datasets.FER2013, which has the same sums.
 MD5 = {
     "train.csv": "3f0dfb3d3fd99c811a1299cb947e3131",
     "test.csv": "b02c2298636a634e8c2faabbf3ea9a23",
@@ -23,7 +23,7 @@ MD5 = {
     "icml_face_data.csv": "b114b9e04e6949e5fe8b6a98b3892b1d",
 }
 
-# Kaggle does not tell the sizes in advance. The zip contains train.csv (240 MB), test.csv (60 MB), icml_face_data.csv
+# Kaggle does not announce the sizes. The zip contains train.csv (240 MB), test.csv (60 MB), icml_face_data.csv
 # (300 MB) and an archive of the same rows (100 MB); digits compress to a little less than a third. Rounded up.
 ZIP_BYTES, UNPACKED_BYTES = 320_000_000, 720_000_000
 _WORKSHOP = ".download"
@@ -78,7 +78,7 @@ def _verdict(name: str, source: places.Source) -> str:
         while block := file.read(1 << 20):
             as_it_is.update(block)
             block = held + block
-            held = b"\r" if block.endswith(b"\r") else b""  # its \n may begin the next block
+            held = b"\r" if block.endswith(b"\r") else b""  # the next block may start with its \n
             lines = block.removesuffix(held).replace(b"\r\n", b"\n")
             unix.update(lines)
             windows.update(lines.replace(b"\n", b"\r\n"))
@@ -93,7 +93,7 @@ def _verdict(name: str, source: places.Source) -> str:
 
 
 def _is_complete(out: Path) -> bool:
-    """Whether `out` has the files that `fer_kit.data` reads."""
+    """Whether `out` holds the files that `fer_kit.data` reads."""
     if not out.is_dir():
         return False
     try:
@@ -105,14 +105,16 @@ def _is_complete(out: Path) -> bool:
 
 
 def _fetch(out: Path, *, again: bool, keep_zip: bool) -> None:
-    """Download into a hidden folder below `out`; after a failure the folder stays, so that the next try continues."""
+    """Download into a hidden folder below `out`; it remains after a failure, and the next call continues there."""
     workshop = out / _WORKSHOP
     if again and not workshop.is_symlink():
         shutil.rmtree(workshop, ignore_errors=True)
     part = workshop / f"{COMPETITION}.zip"
     for place in (workshop, part):
         if place.is_symlink():
-            raise FerKitError(f"{place}: is a symbolic link, and a download would be written where it leads; remove it")
+            raise FerKitError(
+                f"{place} is a symbolic link, and the download would be written to its target; remove the link"
+            )
     here = part.stat().st_size if part.exists() else 0
     need_space(out, ZIP_BYTES - min(here, ZIP_BYTES) + UNPACKED_BYTES, "the zip and its files need about")
     print(
@@ -142,7 +144,7 @@ def need_space(folder: Path, needed_bytes: int, what: str) -> None:
 
 
 def _show(part: Path, end: str = "") -> None:
-    """Show the number of bytes so far, on a terminal."""
+    """Show the number of bytes downloaded so far, if stderr is a terminal."""
     if sys.stderr.isatty() and part.exists():
         print(f"\r  {part.stat().st_size // _MEGABYTE:,} MB ", end=end, file=sys.stderr, flush=True)
 

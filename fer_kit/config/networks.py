@@ -10,15 +10,15 @@ TIMM_NAME = re.compile(r"timm/[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 # package.module:Class; a config adds @ and the first 16 digits of the sha256 of its source file
 OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(@[0-9a-f]{16})?", re.ASCII)
 OWN_EXAMPLE = "package.module:Class"
-GROWTH_STRIDE_PX = 8  # growing faces have sides in multiples of it: each of three poolings halves them
+GROWTH_STRIDE_PX = 8  # sides of growing faces are multiples of 8, because three poolings halve them
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, and the work of one forward pass of one image as one view.
+    """Number of parameters, and FLOPs of the forward pass of one image in one view.
 
-    flops: 2 for each multiply-add of the convolutions and matrix products; norms, activations and pooling are left out.
-    Where papers give "FLOPs" they often mean multiply-adds, which are half of these.
+    flops: 2 for each multiply-add of convolutions and matrix products, without norms, activations and pooling. Papers
+    often call multiply-adds FLOPs, which are half of these.
     """
 
     parameters: int
@@ -34,9 +34,12 @@ class Cost:
 class Network:
     """One network for faces of 48 pixels.
 
-    path: module and class or function that builds the network, imported when it is built. costs: by width_mult, for
-    the widths that recipes use. has_width, has_drop_path: `path` takes width_mult, drop_path_prob as keyword argument.
-    grows: the network takes faces of fewer than 48 pixels, so that `progressive_px` can be used.
+    Attributes:
+        path: "module:name" of the class or function that builds the network, imported when the network is built.
+        costs: cost by width_mult, for the widths that recipes use.
+        has_width: the class takes the keyword argument width_mult.
+        has_drop_path: the class takes the keyword argument drop_path_prob.
+        grows: the network takes faces smaller than 48 pixels, as `progressive_px` needs.
     """
 
     path: str
@@ -46,7 +49,7 @@ class Network:
     grows: bool = False
 
 
-# Costs are kept true by tests/models/test_cost.py, which counts them with models.cost.measure.
+# tests/models/test_cost.py compares the costs with models.cost.measure.
 NETWORKS: dict[str, Network] = {
     "baseline_v1": Network("fer_kit.models.networks.baseline:BaselineV1", {1.0: Cost(1_232_775, 65_029_888)}),
     "baseline_v2": Network("fer_kit.models.networks.baseline:BaselineV2", {1.0: Cost(1_397_575, 65_357_568)}),
@@ -84,6 +87,6 @@ NETWORKS: dict[str, Network] = {
 
 
 def known_cost(model: str, width_mult: float) -> Cost | None:
-    """The cost in the table; None for other widths, timm's networks and your own."""
+    """The cost in the table; None for other widths, networks of timm and own networks."""
     network = NETWORKS.get(model)
     return None if network is None else network.costs.get(width_mult)

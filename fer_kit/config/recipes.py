@@ -1,4 +1,4 @@
-"""Recipes: named configs. The first six repeat the study; the others are modern, and `residual` is the default."""
+"""Recipes: named configs. The first six repeat the study of docs/recipes.md; `residual` is the default."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fer_kit.errors import FerKitError, did_you_mean
 
 DEFAULT = "residual"
 
-# The study gives augmentation strengths for deep_v3 but for three, which are chosen here: shear 5°, brightness and
-# contrast ±0.2. Where the study says "early stop" or "plateau" without a patience, it is 5 and 3 epochs.
+# The study gives all augmentation strengths of deep_v3 but three, which are chosen here: shear 5°, brightness ±0.2 and
+# contrast ±0.2. If the study gives no patience, early stopping has 5 epochs and the plateau schedule 3.
 DEEP_V2 = TrainConfig(
     recipe="deep_v2",
     model="deep_v2",
@@ -132,10 +132,10 @@ RECIPES: dict[str, TrainConfig] = {
 
 
 def get(name: str) -> TrainConfig:
-    """The recipe called `name`, or `timm/<name>` for a network of timm.
+    """The recipe `name`, or the recipe for a network of timm if `name` is `timm/NAME`.
 
     Raises:
-        FerKitError: no such recipe; lists all.
+        FerKitError: there is no such recipe; the message lists all recipes.
     """
     if name.startswith(recipes_timm.PREFIX):
         return recipes_timm.get(name)

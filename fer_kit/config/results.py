@@ -1,4 +1,4 @@
-"""What trainings of the recipes on the real faces gave, for listings; kept true by tests/config/test_results.py."""
+"""Results of the recipes on FER2013, for listings. tests/config/test_results.py compares them with the records."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Result:
-    """A recipe on FER2013, of which `tests/benchmarks/records/real_faces` has the records.
+    """The result of a recipe on FER2013; the records are in tests/benchmarks/records/real_faces.
 
-    oof_accuracy: on all out-of-fold rows of `folds` of the five folds, each twin group in one fold.
-    minutes_an_epoch: mean over these folds, on `device`. epochs: that were trained, with early stopping on average.
+    Attributes:
+        folds: number of folds trained, of five; each group of twins is in one fold.
+        oof_accuracy: accuracy on the out-of-fold rows of these folds, 0 to 1.
+        minutes_an_epoch: mean over these folds, on `device`.
+        epochs: number of epochs trained; with early stopping the mean over these folds.
     """
 
     folds: int

@@ -19,7 +19,7 @@ from fer_kit.files.atomic import digest_of
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Everything that decides a run's numbers. Device, folders and tracking are options beside it.
+    """The settings of a run, checked. Device, folders and tracking are options and not part of the config.
 
     Raises:
         FerKitError: a value outside its range or choices, or two settings that contradict each other.
@@ -34,7 +34,7 @@ class TrainConfig(Settings):
         self.check_network()
 
     def check_pairs(self) -> None:
-        """Refuse settings that contradict each other, or mean nothing without another."""
+        """Refuse settings that contradict each other, or that have no effect without another setting."""
         if self.loss_weights != "none" and self.sampler == "balanced":
             raise FerKitError(
                 f"loss_weights={self.loss_weights} with sampler=balanced corrects the class imbalance twice, so that "
@@ -74,9 +74,9 @@ class TrainConfig(Settings):
             )
 
     def check_network(self) -> None:
-        """Refuse settings that the network, or what it starts from, cannot use.
+        """Refuse settings that the network or its initial weights cannot use.
 
-        What a network of timm or one of your own takes is known only when it is built.
+        Networks of timm and own networks are checked when they are built.
         """
         if self.freeze_epochs and not self.weights:
             raise FerKitError(
@@ -88,8 +88,8 @@ class TrainConfig(Settings):
         if self.width_mult != 1.0 and not (own or (network and network.has_width)):
             widths = [name for name, row in NETWORKS.items() if row.has_width]
             raise FerKitError(
-                f"width_mult={self.width_mult}: {self.model} has one width; set width_mult=1, or take one of "
-                f"{', '.join(widths)}"
+                f"width_mult={self.width_mult}: the width of {self.model} is fixed; set width_mult=1, or model to "
+                f"one of {', '.join(widths)}"
             )
         if self.image_px and not of_timm:
             raise FerKitError(
@@ -110,7 +110,7 @@ class TrainConfig(Settings):
 
     @property
     def watches(self) -> bool:
-        """Whether a part of the training rows is held out and watched."""
+        """Whether a fraction of the training rows is held out to watch (early stopping, plateau schedule)."""
         return TABLE["watch_frac"].is_used(self)
 
     @property
@@ -120,7 +120,7 @@ class TrainConfig(Settings):
 
     @property
     def digest(self) -> str:
-        """sha256 of the JSON form; runs with the same digest differ in fold, data and device only."""
+        """sha256 of the JSON form. Runs with the same digest can differ only in fold, data and device."""
         return digest_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def check_value(setting: Setting, value: Any) -> None:
         raise FerKitError(f"{name}={value!r} is not one of {allowed}{did_you_mean(value, setting.choices)}")
     if setting.limits is not None:
         low, high = setting.limits
-        if not low <= value <= high:  # true of NaN
+        if not low <= value <= high:  # refuses NaN, too
             raise FerKitError(f"{name}={value!r} is out of range; give {setting.allowed()}")
     if setting.file_option and value not in ("", "hub") and not NAMED_FILE.fullmatch(value):
         raise FerKitError(
@@ -177,10 +177,11 @@ def parse_value(setting: Setting, text: str) -> Any:
 
 
 def override(config: TrainConfig, settings: Iterable[str], weights: str | None = None) -> TrainConfig:
-    """`config` with `key=value` settings applied, and with `weights` if given, all at once.
+    """`config` with the changes `name=value`, and with `weights` if given. All changes are checked together.
 
     Raises:
-        FerKitError: no `=`, an unknown or fixed key, a repeated key, a value of the wrong type or range.
+        FerKitError: a setting without `=`, an unknown or repeated name, the name `recipe`, or a value of the wrong type
+            or outside its range.
     """
     changes: dict[str, Any] = {}
     for setting in settings:
@@ -194,7 +195,7 @@ def override(config: TrainConfig, settings: Iterable[str], weights: str | None =
             hint = suggest.did_you_mean(name)
             raise FerKitError(f"--set {name}: no such setting{hint}; `fer-kit settings` lists all {len(TABLE)}")
         if name in changes:
-            raise FerKitError(f"--set {name} is given twice; keep one")
+            raise FerKitError(f"--set {name} is given twice; drop one of them")
         changes[name] = parse_value(TABLE[name], text.strip())
     if weights is not None:
         changes["weights"] = weights
@@ -202,10 +203,10 @@ def override(config: TrainConfig, settings: Iterable[str], weights: str | None =
 
 
 def from_json(record: Any, where: str) -> TrainConfig:
-    """The config in a JSON record as `to_json` made it; `where` names the file in errors.
+    """The config of a JSON record made by `to_json`. `where` names the file in errors.
 
     Raises:
-        FerKitError: not an object, an unknown or missing key, a bad value.
+        FerKitError: the record is not an object, has unknown or missing settings, or a value outside its range.
     """
     if not isinstance(record, Mapping):
         raise FerKitError(f"{where}: a config is a JSON object, not {type(record).__name__}; was the file edited?")
@@ -222,10 +223,10 @@ def from_json(record: Any, where: str) -> TrainConfig:
 
 
 def refuse_unused(recipe: TrainConfig, config: TrainConfig, names: Iterable[str]) -> None:
-    """Refuse changes without effect, which would only give the run another name.
+    """Refuse changes without effect, with which the run would repeat the recipe under another name.
 
     Raises:
-        FerKitError: one of the settings `names` differs from the recipe's, and `config` does not use it.
+        FerKitError: one of the settings `names` differs from the recipe's value, and `config` does not use the setting.
     """
     for name in names:
         row, value = TABLE[name], getattr(config, name)
@@ -237,9 +238,9 @@ def refuse_unused(recipe: TrainConfig, config: TrainConfig, names: Iterable[str]
 
 
 def used(config: TrainConfig, recipe: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Name, value and the recipe's value of each setting that has an effect on the run or differs from the recipe.
+    """Yield name, value and the recipe's value of each setting that affects the run or differs from the recipe.
 
-    A setting has none if another one switches it off, and at its neutral value.
+    A setting has no effect at its neutral value, or if another setting switches it off.
     """
     for name, row in TABLE.items():
         value, before = getattr(config, name), getattr(recipe, name)
@@ -248,5 +249,5 @@ def used(config: TrainConfig, recipe: TrainConfig) -> Iterator[tuple[str, Any, A
 
 
 def shown(value: Any) -> str:
-    """A value as one types it: `false`, `0.1`, `1`."""
+    """A value as written on the command line: `false`, `0.1`, `1`."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)

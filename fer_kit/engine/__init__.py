@@ -1,1 +1,1 @@
-"""The training loop and its parts: loss, optimizer, weight average, views, precision."""
+"""The training loop and its parts: loss, optimizer, weight average, test-time views, device and precision."""

@@ -1,4 +1,4 @@
-"""Which device, in which number format the network runs there, and whether it gives the same bits every time."""
+"""Choice of the device and its precision, deterministic algorithms, and torch.compile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from fer_kit.errors import FerKitError, first_line
 
-# Where cuBLAS keeps its scratch space, in the two ways in which its sums repeat; torch refuses any other.
+# The two settings of cuBLAS's workspace with deterministic sums; torch refuses other settings in deterministic mode.
 CUBLAS_WORKSPACES = (":4096:8", ":16:8")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -20,25 +20,27 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class Precision:
-    """The number format of a run: `name` is bf16, fp16 or fp32."""
+    """The precision of a run's arithmetic: `name` is bf16, fp16 or fp32."""
 
     name: str
     device: torch.device
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The context in which the network runs; does nothing for fp32."""
+        """The autocast context for forward passes; a no-op for fp32."""
         return torch.autocast(self.device.type, DTYPES[self.name], enabled=self.name != "fp32")
 
     def scaler(self) -> torch.amp.GradScaler:
-        """The gradient scaler, which fp16 needs and the others pass through."""
+        """The gradient scaler for fp16; disabled for bf16 and fp32, which need none."""
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU; also `cpu`, `cuda`, `cuda:1`.
+    """The torch device for the option --device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    `auto` is the first GPU, or the CPU if torch finds no GPU; `cuda` is `cuda:0`.
 
     Raises:
-        FerKitError: another name, or a device that this machine lacks.
+        FerKitError: the name is unknown, or this machine has no such device.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
@@ -51,10 +53,12 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def choose_precision(wanted: str, device: torch.device) -> Precision:
-    """`auto` is the fastest format that the device computes in: bf16, else fp16 on a GPU, else fp32.
+    """The precision for the setting `precision` on `device`.
+
+    `auto` is the fastest precision with hardware support: bf16; without bf16, fp16 on a GPU and fp32 on a CPU.
 
     Raises:
-        FerKitError: the wanted format is emulated or missing on the device.
+        FerKitError: the device emulates the wanted precision or does not have it.
     """
     if device.type == "cuda":
         native = ["bf16", "fp16", "fp32"] if gpu_has_bf16(device) else ["fp16", "fp32"]
@@ -68,21 +72,21 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
 
 
 def gpu_has_bf16(device: torch.device) -> bool:
-    """Whether this GPU multiplies bfloat16 itself: since compute capability 8.0. A T4 has 7.5 and emulates it, slowly.
+    """Whether the GPU has hardware support for bfloat16, as from compute capability 8.0. A T4 (7.5) emulates bfloat16.
 
-    torch.cuda.is_bf16_supported is asked of the current device, which may be another.
+    torch.cuda.is_bf16_supported is not used: it reports the current device, which may be another GPU.
     """
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself (avx512_bf16 or amx): elsewhere it is slower than float32."""
+    """Whether the CPU has bfloat16 instructions (avx512_bf16 or amx); without them bfloat16 is slower than float32."""
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else cpuinfo_flags()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("amx_tile"))
 
 
 def cpuinfo_flags() -> dict[str, bool]:
-    """CPU features as Linux lists them, for torch builds that do not tell; empty on other systems."""
+    """CPU features from Linux's /proc/cpuinfo, for torch builds without `get_capabilities`; empty elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             flags = next((line for line in file if line.startswith("flags")), "")
@@ -92,9 +96,9 @@ def cpuinfo_flags() -> dict[str, bool]:
 
 
 def repeat_exactly() -> None:
-    """Make torch compute the same bits every time on a GPU, too; to be called before anything was multiplied there.
+    """Make torch use deterministic algorithms on GPUs, too. Call it before the first matrix product on a GPU.
 
-    What has no such form raises a RuntimeError when it is used, see `not_repeatable`.
+    Operations without a deterministic algorithm then raise a RuntimeError, see `not_repeatable`.
     """
     torch.use_deterministic_algorithms(True)
     if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in CUBLAS_WORKSPACES:
@@ -102,30 +106,30 @@ def repeat_exactly() -> None:
 
 
 def not_repeatable(error: BaseException) -> str:
-    """The operation that has no form with the same bits every time, where `error` says so, else ""."""
-    name, told, _ = str(error).partition(" does not have a deterministic implementation")
-    return name if told else ""
+    """The operation without a deterministic algorithm that `error` reports; "" for other errors."""
+    name, found, _ = str(error).partition(" does not have a deterministic implementation")
+    return name if found else ""
 
 
 MOST_COMPILATIONS = 64
 
 
 def compiled(net: nn.Module, device: torch.device) -> Any:
-    """`net` as torch.compile runs it, sharing its weights; compiled at the first batch of each size and mode.
+    """`net` wrapped by torch.compile, with shared weights; compilation takes place at the first batch of each size.
 
     Raises:
-        FerKitError: nothing can be compiled here, which a function of one line shows before the network is tried.
+        FerKitError: torch.compile does not work here, tested on a function of one line.
     """
     try:
         torch.compile(lambda x: x * 2 + 1)(torch.ones(8, device=device))
-    except Exception as error:  # each missing part (compiler, Triton, headers, Python version) raises a kind of its own
+    except Exception as error:  # its type depends on what is missing (compiler, Triton, headers)
         needs = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler such as g++"
         raise FerKitError(
-            f"--compile: nothing can be compiled for {device} here ({first_line(error)}); install {needs}, or leave "
-            "--compile away"
+            f"--compile: torch.compile does not work for {device} on this machine ({first_line(error)}); install "
+            f"{needs}, or drop --compile"
         ) from None
-    # An epoch has batches of two sizes at most; but growing images, frozen parts and SAM's passes multiply them, and
-    # past its limit, 8 by default, torch goes on without compiling.
+    # An epoch has batches of at most two sizes, but growing images, frozen layers and SAM's two passes multiply the
+    # number of compilations. Above its limit, 8 by default, torch silently runs uncompiled code.
     limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
     setattr(torch._dynamo.config, limit, MOST_COMPILATIONS)
     return torch.compile(net, dynamic=False)

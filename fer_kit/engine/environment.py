@@ -1,4 +1,4 @@
-"""Where a number came from: command, commit, versions, device, threads."""
+"""The content of env.json: command, commit, versions, device and threads of a run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PACKAGES = ("fer_kit", "torch", "torchvision", "timm", "numpy", "albumentations"
 
 
 def utc_now() -> str:
-    """The time as 2026-01-31T12:00:00Z."""
+    """The current time as 2026-01-31T12:00:00Z."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def environment(precision: Precision, command: str, code: str) -> dict[str, Any]:
-    """Where a number came from: command, commit, versions, device, threads."""
+    """The content of env.json. command: the command line. code: the commit of fer_kit's source code."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # run from a checkout or a bundle
+        except importlib.metadata.PackageNotFoundError:  # fer_kit runs from a checkout or a kernel bundle
             versions[package] = "not installed"
     return {
         "started": utc_now(),
@@ -41,7 +41,7 @@ def environment(precision: Precision, command: str, code: str) -> dict[str, Any]
 
 
 def device_name(device: torch.device) -> str:
-    """`NVIDIA H200`, or the CPU's name and how many cores this process may use."""
+    """`NVIDIA H200`, or the CPU's name and the number of cores that this process may use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = torch.cpu.get_capabilities().get("cpu_name") if hasattr(torch.cpu, "get_capabilities") else None

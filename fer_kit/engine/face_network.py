@@ -1,4 +1,4 @@
-"""A network together with what its input needs: normalisation of the grey values, and the test-time views."""
+"""`FaceNetwork`: a network together with normalisation of the grey values and test-time views."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fer_kit.engine import views
 
 
 class FaceNetwork(nn.Module):
-    """uint8 faces (N, 48, 48) → logits float32 (N, 7): normalised, seen in the views of a set, averaged over them.
+    """Maps uint8 faces (N, 48, 48) to logits float32 (N, 7): normalises, makes test-time views, averages their logits.
 
     Args:
-        net: normalised faces float32 (N, 1, 48, 48) → logits (N, 7).
-        view_set: one of `engine.views.VIEWS`.
+        net: a network that maps normalised faces float32 (N, 1, 48, 48) to logits (N, 7).
+        view_set: a key of `engine.views.VIEWS`.
     """
 
     def __init__(self, net: nn.Module, view_set: str) -> None:
@@ -22,7 +22,7 @@ class FaceNetwork(nn.Module):
         self.net, self.view_set = net, view_set
 
     def forward(self, faces: Tensor) -> Tensor:
-        """faces: uint8 (N, 48, 48), on the network's device."""
+        """Logits float32 (N, 7) of uint8 faces (N, 48, 48), which must be on the network's device."""
         x = normalise(faces[:, None].float().div_(255.0)).contiguous(memory_format=torch.channels_last)
         logits = torch.stack([self.net(view).float() for view in views.seen(x, self.view_set)])  # (V, N, 7)
         return logits.mean(0)

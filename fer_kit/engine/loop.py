@@ -1,4 +1,4 @@
-"""The loop: one epoch of training, and prediction. Both read top to bottom; neither knows files or arguments."""
+"""The loop: one epoch of training, and prediction. Neither reads files or command-line options."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
 from fer_kit.pretrained.start import Start
 
-PREDICT_BATCH = 256  # images that the network holds at a time, however many views there are
-PREDICT_PX = 112  # side up to which it holds so many; of larger images as many pixels in all: 64 of 224 px, 0.7 GB of
-# memory by timm's resnet50 in fp32, where 256 took more than 3 GB
+PREDICT_BATCH = 256  # images per batch in predictions, for any number of views
+PREDICT_PX = 112  # largest side with full batches; batches of larger images have the same number of pixels: 64 images
+# of 224 px, which take 0.7 GB with timm's resnet50 in fp32, whereas 256 took more than 3 GB
 
 
 @dataclass
 class State:
-    """All that a run carries from epoch to epoch, and that `checkpoints` saves and restores."""
+    """The state of a training, which `checkpoints` saves and restores."""
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
@@ -45,20 +45,20 @@ class State:
     epoch: int = 0  # finished epochs
     step: int = 0  # finished optimizer steps
     best_epoch: int = 0  # of the best watched accuracy so far, from 1
-    best_weights: dict[str, Tensor] | None = None  # of that epoch, kept where a recipe stops early
+    best_weights: dict[str, Tensor] | None = None  # of that epoch, for recipes with early stopping
     seconds: float = 0.0  # spent in finished epochs
     history: list[dict[str, Any]] = field(default_factory=list)  # one record an epoch, as in metrics.jsonl
-    compiled: Callable[[Tensor], Tensor] | None = None  # `net` as torch.compile runs it, for steps alone; not saved
+    compiled: Callable[[Tensor], Tensor] | None = None  # `net` compiled, for training steps only; not saved
 
     @property
     def averaged_net(self) -> nn.Module:
-        """The network to predict with: the weight average where there is one."""
+        """The network to predict with: the average of the weights if `config` sets one, otherwise `net`."""
         network: nn.Module = self.net if self.average is None else self.average.module
         return network
 
 
 class NotFiniteError(FerKitError):
-    """Loss or weights became infinite or NaN; the message says in which step."""
+    """Loss or weights became infinite or NaN; the message names the step."""
 
 
 def start(
@@ -69,7 +69,10 @@ def start(
     weights: Start | None = None,
     compile_net: bool = False,
 ) -> State:
-    """A fresh network, from `weights` where given, with its optimizer; draws from torch's global generator."""
+    """The state before the first epoch: network, optimizer, schedule and average.
+
+    weights: initial weights; None draws random weights from torch's global generator.
+    """
     net = models.build(config)
     if weights is not None:
         weights.put_into(net)
@@ -89,21 +92,23 @@ def train_epoch(
     precision: Precision,
     on_step: Callable[[int, Tensor, Tensor], None] = lambda images, loss, hits: None,
 ) -> tuple[float, float]:
-    """One epoch; mean loss and accuracy over its images, as the network was at each step.
+    """Train one epoch; return mean loss and accuracy over its images, each measured before the image's own step.
 
-    batches: images float32 (B, 1, 48, 48) and labels int64 (B,) or shares of classes float32 (B, 7). `on_step` gets,
-    after each step, the images so far and the sums of loss and hits as tensors on the device: reading them waits for
-    the device, so not every step.
-    The accuracy of mixed images (see `batches.epoch.make_mix`) counts the label of the heavier of the two.
+    The accuracy on mixed images (see `batches.epoch.make_mix`) counts the label with the larger weight.
+
+    Args:
+        batches: images float32 (B, 1, 48, 48) with labels int64 (B,) or class probabilities float32 (B, 7).
+        on_step: called after each step with the number of images so far, and the sums of loss and hits as tensors on
+            the device. Reading a tensor waits for the device, so do not read them at every step.
 
     Raises:
-        NotFiniteError: the loss was not finite in some step, or the weights are not after the last one.
+        NotFiniteError: the loss of a step is not finite, or the weights after the last step are not.
     """
     state.net.train()
     fine_tuning.begin_epoch(state.net, state.epoch, config)
     mix = make_mix(config)
     images, first = 0, state.step + 1
-    sound = torch.zeros((), dtype=torch.int64, device=precision.device)  # steps before the first without a finite loss
+    sound = torch.zeros((), dtype=torch.int64, device=precision.device)  # steps with a finite loss_sum
     loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
     hits = torch.zeros((), dtype=torch.int64, device=precision.device)
     for group in in_groups(batches, config.accumulate):
@@ -123,7 +128,7 @@ def train_epoch(
             images += len(targets)
             loss_sum += loss * len(targets)
             hits += (logits.argmax(1) == (targets.argmax(1) if targets.ndim == 2 else targets)).sum()
-        sound += loss_sum.isfinite()  # a sum stays what it is once it is not; counted on the device, where none waits
+        sound += loss_sum.isfinite()  # a sum stays infinite or NaN; counted on the device, without waiting
         on_step(images, loss_sum, hits)
     state.epoch += 1
     averaging.after_epoch(state.average, state.net, config, state.epoch)
@@ -132,10 +137,11 @@ def train_epoch(
 
 
 def refuse_not_finite(state: State, loss: float, first: int, sound: int) -> None:
-    """Raise NotFiniteError unless mean loss and weights are finite after an epoch from step `first` on.
+    """Raise NotFiniteError unless mean loss and weights are finite after an epoch that began with step `first`.
 
-    sound: how many of its steps came before the first whose loss was not. The weights count, too: what the last step
-    did to them no loss of this epoch has seen, and they would be saved.
+    The weights are checked because no loss of this epoch depends on the last update.
+
+    sound: number of steps before the first loss that is not finite.
     """
     steps = f"of its {state.step - first + 1}"
     if not math.isfinite(loss):
@@ -148,7 +154,7 @@ def refuse_not_finite(state: State, loss: float, first: int, sound: int) -> None
 
 
 def in_groups(batches: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """The batches of each step: `size` of them, the last step maybe fewer."""
+    """Group batches into steps of `size` batches; the last step may have fewer."""
     remaining = iter(batches)
     while group := list(islice(remaining, size)):
         yield group
@@ -157,7 +163,9 @@ def in_groups(batches: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[l
 def backward(
     state: State, batches: Sequence[tuple[Tensor, Tensor]], loss_of: Loss, precision: Precision
 ) -> list[tuple[Tensor, Tensor]]:
-    """Add the gradient of the mean loss over all images of a step's batches; loss and logits (B, 7) of each batch."""
+    """Add the gradient of the mean loss over the images of all batches of a step; return each batch's loss and logits
+    (B, 7).
+    """
     net = state.net if state.compiled is None else state.compiled
     weight_sums = [loss_of.weight_sum(targets) for _, targets in batches]
     passed = []
@@ -178,9 +186,11 @@ def predict(
     precision: Precision,
     on_batch: Callable[[int], object] = lambda images: None,
 ) -> NDArray[np.float32]:
-    """Logits (N, 7) of uint8 images (N, 48, 48) on the device, mean over the test-time views of a set.
+    """Predict logits (N, 7) of uint8 images (N, 48, 48) on the device, averaged over test-time views.
 
-    `on_batch` gets the number of images of each batch once it is predicted.
+    Args:
+        view_set: a key of `engine.views.VIEWS`.
+        on_batch: called after each batch with its number of images.
     """
     network = FaceNetwork(net, view_set).eval()
     logits = []
@@ -193,6 +203,6 @@ def predict(
 
 
 def predict_batch(net: nn.Module) -> int:
-    """How many images `net` holds at a time in `predict`: fewer where it sees them larger than `PREDICT_PX`."""
+    """Number of images per batch in `predict`: fewer for networks with inputs larger than `PREDICT_PX`."""
     side = net.image_px if isinstance(net, Backbone) else SIDE_PX
     return max(1, min(PREDICT_BATCH, PREDICT_BATCH * PREDICT_PX**2 // side**2))

@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedule of a config, both timm's and torch's own."""
+"""The optimizer and the learning-rate schedule of a config, built from timm and torch."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from fer_kit.config.train_config import TrainConfig
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone
 
-WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-up starts and the cosine ends
+WARMUP_FROM, COSINE_TO = 0.01, 0.001  # as fractions of the full rate
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD with Nesterov's correction, in the fused form; or Muon with Nesterov's, which has none.
+    """Adam, AdamW or SGD with Nesterov momentum, in torch's fused form; or Muon with Nesterov momentum, not fused.
 
-    Muon makes the update of each weight matrix and convolution (out × in·3·3) orthogonal. Biases, norms and depthwise
-    convolutions go by NAdamW at the same rate, as timm decides by shape. The weight decay of both is decoupled from the
-    gradient, as in AdamW.
+    Muon orthogonalises the update of each weight matrix and of each convolution, as a matrix (out, in·3·3). Biases,
+    norms and depthwise convolutions are trained by NAdamW with the same rate; timm decides this by shape. The weight
+    decay of both is decoupled from the gradient, as in AdamW.
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon,
     with the scale of Liu et al., "Muon is Scalable for LLM Training", arXiv 2502.16982.
     """
     kind, extra = config.optimizer, dict[str, Any]()
     if kind == "sgd":
         extra["momentum"] = config.momentum
-        kind = "sgd" if config.momentum else "momentum"  # timm's name without Nesterov's, which needs some momentum
+        kind = "sgd" if config.momentum else "momentum"  # timm's name for SGD without Nesterov
     if kind != "nmuon":
         extra["fused"] = True
-    # A frozen part stays out of the classifier's groups: torch's fused SGD takes no group in which some have momentum.
+    # If other layers are frozen at first, the classifier gets its own groups: torch's fused SGD fails on a group in
+    # which only some parameters have a momentum buffer.
     if config.head_lr_mult != 1.0 or config.layer_decay != 1.0 or config.freeze_epochs:
         extra["param_group_fn"] = lambda trunk: list(scaled_groups(net, trunk, config))
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        net.body if isinstance(net, Backbone) else net,  # timm's own knows which of its weights must not decay
+        net.body if isinstance(net, Backbone) else net,  # timm's network lists weights without decay
         opt=kind,
         lr=config.lr,
         weight_decay=config.weight_decay,
@@ -50,21 +51,23 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         **extra,
     )
     if config.optimizer == "sgd" and config.momentum:
-        # Fused SGD makes its buffers without filling them, and a first step that the scaler skips never does.
+        # Fused SGD allocates momentum buffers uninitialised; if the scaler skips the first step, they are never filled.
         for group in optimizer.param_groups:
             for weight in group["params"]:
                 optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-    if config.schedule != "cosine":  # timm's cosine multiplies by lr_scale itself, at every step
+    if config.schedule != "cosine":  # timm's cosine applies lr_scale at every step
         for group in optimizer.param_groups:
             group["lr"] *= group.get("lr_scale", 1.0)
     return optimizer
 
 
 def scaled_groups(net: nn.Module, trunk: nn.Module, config: TrainConfig) -> Iterator[dict[str, Any]]:
-    """Parameter groups with `lr_scale`: each layer's rate is `layer_decay` of that of the next, the classifier's is
-    `head_lr_mult` times the last layer's. trunk: what of `net` holds its parameters.
+    """Parameter groups with `lr_scale`, for `layer_decay` and `head_lr_mult`.
 
-    Layers are timm's. Source of the decay: Bao et al., "BEiT", ICLR 2022.
+    The rate of each layer is `layer_decay` times the rate of the next layer; the classifier's rate is `head_lr_mult`
+    times the rate of the last layer. timm defines the layers. Source of the layer decay: Bao et al., "BEiT", ICLR 2022.
+
+    trunk: the module that holds the parameters of `net`.
     """
     kept: set[str] = getattr(trunk, "no_weight_decay", set)()  # tokens and position embeddings of transformers
     options: dict[str, Any] = {"weight_decay": config.weight_decay, "no_weight_decay_list": kept}
@@ -88,42 +91,42 @@ def scaled_groups(net: nn.Module, trunk: nn.Module, config: TrainConfig) -> Iter
 
 @dataclass
 class Schedule:
-    """Sets the rate before each step (cosine: a pure function of the step) or after each epoch (plateau)."""
+    """Sets the learning rate: before each step (cosine, a pure function of the step) or after each epoch (plateau)."""
 
     optimizer: torch.optim.Optimizer
     cosine: CosineLRScheduler | None
     plateau: ReduceLROnPlateau | None
 
     def before_step(self, step: int) -> None:
-        """step: from 0, over the whole run."""
+        """Set the rate of step `step`, counted from 0 over the whole run."""
         if self.cosine is not None:
             self.cosine.step_update(step)
 
     def after_epoch(self, watched_accuracy: float | None) -> None:
-        """watched_accuracy: of this epoch; None where nothing is watched."""
+        """Report the epoch's accuracy on the watched rows to the plateau schedule; None if no rows are watched."""
         if self.plateau is not None and watched_accuracy is not None:
             self.plateau.step(watched_accuracy)
 
     @property
     def lr(self) -> float:
-        """The rate in force, before layers and classifier scale it."""
+        """The current rate, before `layer_decay` and `head_lr_mult` scale it."""
         group = self.optimizer.param_groups[0]
         return float(group["lr"]) / float(group.get("lr_scale", 1.0))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the plateau remembers; cosine remembers nothing."""
+        """The state of the plateau schedule; empty for the others, which have no state."""
         return {} if self.plateau is None else self.plateau.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The counterpart of `state_dict`."""
+        """Restore what `state_dict` returned."""
         if self.plateau is not None:
             self.plateau.load_state_dict(state)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, steps_an_epoch: int) -> Schedule:
-    """The schedule of `config`; cosine (Loshchilov & Hutter, ICLR 2017) warms up linearly and ends near 0.
+    """The schedule of `config`. Cosine (Loshchilov & Hutter, ICLR 2017) has a linear warm-up and ends near 0.
 
-    The warm-up takes half of the steps at most: else a short trial would end at its highest rate.
+    The warm-up takes at most half of the steps: otherwise a short trial would end at the highest rate.
     """
     if config.schedule == "plateau":
         patience = config.plateau_patience_epochs

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization: Foret et al., ICLR 2021. The gradient is taken where the loss is highest nearby."""
+"""Sharpness-aware minimization (Foret et al., ICLR 2021): the gradient at a nearby point of higher loss."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-TINY = 1e-12  # keeps a gradient of zeros at zero
+TINY = 1e-12  # avoids 0/0 for a gradient of zeros
 
 T = TypeVar("T")
 
 
 def backward_nearby(net: nn.Module, rho: float, backward: Callable[[], T]) -> T:
-    """Leave in the parameters' `grad` the gradient at w + rho · g / |g|, where g is the one at their present values w.
+    """Compute the gradient at w + rho · g / |g|, where g is the gradient at the present weights w.
 
-    backward: computes the loss of the step's batches and adds its gradient to every `grad`, which are empty at the
-        start. It is called twice; what the first call gave is returned. A gradient scaled by a constant, as for fp16,
-        gives the same place. Both calls draw the same numbers from torch's global generator (they drop the same units),
-        and only the first moves batch norm's running statistics, since only it sees the network that is kept.
+    The gradient is left in `grad` of the parameters; the weights are unchanged. Both passes draw the same numbers from
+    torch's global generator, so that dropout drops the same units. Only the first pass updates batch norm's running
+    statistics, because only that pass uses the present weights.
+
+    Args:
+        backward: computes the loss of the step's batches and adds its gradient to each `grad`; called twice, with
+            empty `grad`. The gradient may be scaled by a constant, as for fp16.
+
+    Returns:
+        The result of the first call of `backward`.
     """
     device = next(net.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -42,7 +48,7 @@ def backward_nearby(net: nn.Module, rho: float, backward: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def unmoved_statistics(net: nn.Module) -> Iterator[None]:
-    """Batch norm goes on normalising by its batch, and keeps its running statistics and counters as they are."""
+    """Keep batch norm's running statistics and counters unchanged, while it still normalises by the batch."""
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False

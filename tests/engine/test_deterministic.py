@@ -72,7 +72,7 @@ def test_what_cannot_repeat_is_one_line(competition_dir, runs_dir, monkeypatch, 
     assert train.main([*COMMAND, *place, "--deterministic"]) == 2
     error = capsys.readouterr().err
     assert "fold0: --deterministic: put_ " in error
-    assert error.endswith("; leave the option out, or choose another recipe\n") and error.count("\n") == 1
+    assert "choose another recipe" in error and error.count("\n") == 1
 
 
 def test_no_network_of_ours_has_a_layer_that_cannot_repeat_on_a_gpu():

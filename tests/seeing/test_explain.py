@@ -248,7 +248,7 @@ def test_a_face_without_light_says_why(trained, competition_dir, monkeypatch):
         ),
         (["--fold", "2"], "fold2 is not a finished fold; finished are: fold1"),
         (["--fold", "all"], "foldall is not a finished fold; finished are: fold1"),
-        (["--rows", "1", "--rows", "2"], "argument --rows: given twice; give all values after one; see python -m"),
+        (["--rows", "1", "--rows", "2"], "argument --rows: given twice"),
         (["--faces", "0"], "--faces 0: give a number of 1 or more"),
     ],
 )
