@@ -1,4 +1,4 @@
-"""The client's printed answers as types."""
+"""Parse the output of the kaggle client into types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_kit.kaggle.faults import last_line
 _PUSHED = re.compile(r"Kernel version ?(\d*) successfully pushed\.\s+Please check progress at (\S+)")
 _STATUS = re.compile(r'has status "(?:\w+\.)?(\w+)"')
 _FAILURE = re.compile(r'Failure message: "(.*)"', re.DOTALL)
-# up to kaggle 2.2.4 the last line of a traceback, from 2.2.5 on the only one
+# The last line of a traceback up to kaggle 2.2.4, the only line from 2.2.5 on.
 _UNREADABLE_WORD = re.compile(r"(?:kagglesdk.*|\A\s*)^KeyError: '(\w+)'\s*\Z", re.DOTALL | re.MULTILINE)
 _SOURCES = re.compile(r"not valid (\w+ sources?) and could not be added to the kernel: (\[.*\])")
 
@@ -32,7 +32,7 @@ _SUBMISSION_WORDS = {"PENDING": "pending", "COMPLETE": "complete", "ERROR": "err
 
 @dataclass(frozen=True)
 class Pushed:
-    """A kernel version that Kaggle took, as its answer names it; version is 0 where the answer does not say."""
+    """A kernel version that Kaggle accepted; version is 0 if the answer does not contain the number."""
 
     owner: str
     slug: str
@@ -41,16 +41,16 @@ class Pushed:
 
     @property
     def ref(self) -> str:
-        """What the other commands call it: "owner/slug"."""
+        """The kernel as "owner/slug", for other commands."""
         return f"{self.owner}/{self.slug}"
 
 
 @dataclass(frozen=True)
 class KernelState:
-    """State of a kernel's latest session, which just after a push can be that of the run before.
+    """State of the latest session of a kernel; shortly after a push this can be the session before.
 
-    word is "queued", "running", "complete", "error", "cancelled" or "unknown" (go on asking, within a deadline); raw is
-    Kaggle's word; failure its message, "" where there is none.
+    word: "queued", "running", "complete", "error", "cancelled" or "unknown" (query again, within a deadline). raw:
+    Kaggle's word. failure: Kaggle's failure message, or "".
     """
 
     word: str
@@ -60,10 +60,11 @@ class KernelState:
 
 @dataclass(frozen=True)
 class Submission:
-    """An entry of the competition. status is "pending", "complete", "error" or "unknown".
+    """An entry of the competition.
 
-    Scores are accuracies in 0..1, None while there is none; date is ISO 8601 in UTC; error, where the entry could not
-    be scored, says where the reason can be read, since the client does not print it.
+    date: ISO 8601 in UTC. status: "pending", "complete", "error" or "unknown". public, private: accuracies from 0 to 1,
+    None before the entry is scored. error: the page that shows the reason if the entry could not be scored, since the
+    client does not print the reason; else "".
     """
 
     ref: str
@@ -78,9 +79,9 @@ class Submission:
 
 @dataclass(frozen=True)
 class Limits:
-    """Entries made today and in all (None: not said), and how many may be made now.
+    """Number of entries made today and in total (None if unknown), and number of entries that are allowed now.
 
-    All are zero for somebody who has not joined the competition yet.
+    All are 0 if the account has not joined the competition.
     """
 
     today: int | None
@@ -89,7 +90,7 @@ class Limits:
 
 
 def pushed(text: str) -> Pushed | None:
-    """What was pushed, None where `text` does not say that anything was."""
+    """Parse the output of a push; None if `text` does not report a successful push."""
     found = _PUSHED.search(text)
     if found is None:
         return None
@@ -100,15 +101,15 @@ def pushed(text: str) -> Pushed | None:
 
 
 def dropped_sources(text: str) -> str:
-    """The inputs that a push left out because Kaggle did not take them, "" where there are none."""
+    """Inputs of a pushed kernel that Kaggle did not accept, or ""."""
     return ", ".join(f"{kind} {names}" for kind, names in _SOURCES.findall(text))
 
 
 def kernel_state(text: str) -> KernelState:
-    """The state that `kernels status` printed.
+    """Parse the output of `kernels status`.
 
     Raises:
-        UnknownAnswer: no state in it.
+        UnknownAnswer: the output has no state.
     """
     found = _STATUS.search(text) or _UNREADABLE_WORD.search(text)
     if found is None:
@@ -118,16 +119,16 @@ def kernel_state(text: str) -> KernelState:
 
 
 def unreadable_word(text: str) -> str:
-    """A status word that the client itself does not know (it then stops with a KeyError), else ""."""
+    """A status word that the client does not know (the client stops with a KeyError), else ""."""
     found = _UNREADABLE_WORD.search(text)
     return found[1] if found else ""
 
 
 def submissions(text: str, slug: str) -> list[Submission]:
-    """The entries that `competitions submissions --format json` printed, newest first.
+    """Parse the output of `competitions submissions --format json`; newest entries first.
 
     Raises:
-        UnknownAnswer: neither JSON nor the words for an empty list.
+        UnknownAnswer: the output is neither JSON nor the message for an empty list.
     """
     if "No submissions found" in text:
         return []
@@ -137,10 +138,10 @@ def submissions(text: str, slug: str) -> list[Submission]:
 
 
 def limits(text: str) -> Limits:
-    """What `competitions submission-limits --json` printed. The client leaves zeros out, so what is missing is 0.
+    """Parse the output of `competitions submission-limits --json`; the client omits zeros, so missing values are 0.
 
     Raises:
-        UnknownAnswer: not a JSON object.
+        UnknownAnswer: the output is not a JSON object.
     """
     value = _json(text, dict, "competitions submission-limits")
     today, total, left = (int(value.get(name) or 0) for name in ("numToday", "numTotal", "numAllowedNow"))
@@ -166,12 +167,12 @@ def _submission(row: dict[str, Any], slug: str) -> Submission:
 def _score(value: Any) -> float | None:
     try:
         return float(value)
-    except (TypeError, ValueError):  # None, "" and "None" all mean: no score
+    except (TypeError, ValueError):  # None, "" and "None" mean that there is no score
         return None
 
 
 def _date(value: Any) -> str:
-    """Time in UTC without an offset, which the client prints for some times, and only from 2.2.5 on."""
+    """Time in UTC without an offset; the client prints offsets for some times, and only from 2.2.5 on."""
     text = str(value or "")
     try:
         time = datetime.fromisoformat(text)
@@ -181,7 +182,7 @@ def _date(value: Any) -> str:
 
 
 def _json(text: str, kind: type, command: str) -> Any:
-    """The JSON value in `text`; warnings of the client may stand before it."""
+    """Parse the JSON value in `text`; warnings of the client may come before it."""
     start = re.search(r"^[\[{]", text, re.MULTILINE)
     try:
         value = json.loads(text[start.start() :]) if start else None

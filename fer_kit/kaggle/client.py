@@ -1,6 +1,6 @@
-"""The only access to Kaggle: the `kaggle` program as a subprocess, with typed answers and errors.
+"""Access to Kaggle through the `kaggle` program as a subprocess, with typed answers and errors.
 
-An exit code of 0 does not mean success: the text is parsed, and downloaded files are checked.
+An exit code of 0 does not mean success, so the output is parsed and downloaded files are checked.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 from fer_kit.competition import COMPETITION
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.kaggle import answers, faults, output
-from fer_kit.kaggle import credentials as kaggle_credentials
+from fer_kit.kaggle import answers, credentials, faults, output
 from fer_kit.kaggle.answers import KernelState, Limits, Pushed, Submission
 from fer_kit.kaggle.errors import AnswerLost, OutputIncomplete, PushRefused, TimedOut, UploadFailed
 from fer_kit.kaggle.faults import TRANSIENT, Subject, rules_url
@@ -27,8 +26,8 @@ __all__ = ["COMPETITION", "RULES_URL", "Client", "KernelState", "Limits", "Pushe
 
 RULES_URL = rules_url(COMPETITION)
 
-_PAGE_SIZE = "200"  # the server's largest
-_sleep = time.sleep  # one place for tests that run whole commands
+_PAGE_SIZE = "200"  # the largest that the server allows
+_sleep = time.sleep  # tests that run whole commands replace this function
 
 
 class Client:
@@ -38,10 +37,10 @@ class Client:
     connections), but not after refusals; a push only if Kaggle certainly did not receive it; a submission never.
 
     Args:
-        environ: the environment with the credentials; os.environ where not given.
-        sleep: called with seconds between attempts.
-        random: gives numbers in 0..1 for the jitter of pauses.
-        timeouts: patience.
+        environ: the environment with the credentials; default: os.environ.
+        sleep: called with the seconds of a pause between attempts.
+        random: returns numbers from 0 to 1 for random differences of pauses.
+        timeouts: time limits and number of attempts.
     """
 
     def __init__(
@@ -56,18 +55,18 @@ class Client:
         self._program = Program(os.environ if environ is None else environ, sleep or _sleep, random, self._timeouts)
 
     def user(self) -> str:
-        """The account name that belongs to the credentials; Kaggle is asked only if they are a token.
+        """The account name of the credentials; a request is sent only if the credentials are a token.
 
         Raises:
-            NoCredentials: none are set, or Kaggle refuses them.
+            NoCredentials: no credentials are set, or Kaggle refuses them.
         """
-        credentials = kaggle_credentials.find(self._program.environ)
-        if credentials.username:
-            return credentials.username
-        answer = self._program.run(Subject("account", credentials.source), "config", "view")
+        given = credentials.find(self._program.environ)
+        if given.username:
+            return given.username
+        answer = self._program.run(Subject("account", given.source), "config", "view")
         found = re.search(r"^- username: (\S+)$", answer.out, re.MULTILINE)
         if found is None or found[1] == "None":
-            raise self._program.fault(Subject("account", credentials.source), answer)
+            raise self._program.fault(Subject("account", given.source), answer)
         return found[1]
 
     def download_competition(
@@ -77,12 +76,12 @@ class Client:
 
         Args:
             slug: the competition.
-            folder: is made where missing.
-            timeout_s: for one attempt; `timeouts.transfer_seconds` where not given.
-            tick: called about twice a second meanwhile.
+            folder: created if missing.
+            timeout_s: time limit of one attempt, in seconds; default: `timeouts.transfer_seconds`.
+            tick: called about twice a second during the download.
 
         Raises:
-            OutputIncomplete: what arrived is not a zip; it is removed.
+            OutputIncomplete: the downloaded file is not a zip and was removed.
         """
         subject = Subject("competition", slug)
         words = ("competitions", "download", slug, "-p", str(folder), "-q")
@@ -90,14 +89,15 @@ class Client:
         path = folder / f"{slug}.zip"
         if not path.is_file():
             raise OutputIncomplete(
-                f"the kaggle client says that it fetched {subject}, but there is no {path}; run this command again"
+                f"the kaggle client reported the download of {subject}, but {path} does not exist; run this command "
+                "again"
             )
         if not zipfile.is_zipfile(path):
             size, page = path.stat().st_size, output.error_page(path)
             path.unlink()
             raise OutputIncomplete(
-                f"what Kaggle sent for {subject} is {page or 'not a zip, or the beginning of one'} ({size:,} bytes; "
-                "removed); run this command again"
+                f"the file that Kaggle sent for {subject} is {page or 'not a complete zip'} ({size:,} bytes; removed); "
+                "run this command again"
             )
         return path
 
@@ -105,7 +105,7 @@ class Client:
         """Push the kernel in `folder` (with its kernel-metadata.json), which starts a run.
 
         Raises:
-            PushRefused: Kaggle did not take it, or took it without its inputs.
+            PushRefused: Kaggle did not accept the kernel, or accepted it without its inputs.
             SessionCapReached: too many sessions are running.
             AnswerLost: it is unknown whether a run started; check `kernel_state` before another push.
         """
@@ -120,7 +120,7 @@ class Client:
             if not error.may_have_arrived:
                 raise
             raise AnswerLost(
-                f"{subject}: may or may not have been pushed, and a run may have started; look at "
+                f"{subject}: may have been pushed, and a run may have started; check "
                 f"https://www.kaggle.com/code/{subject.name} before pushing again (cause: {str(error).split(';')[0]})"
             ) from None
         done, dropped = answers.pushed(answer.out), answers.dropped_sources(answer.out)
@@ -128,34 +128,34 @@ class Client:
             return done
         if done is not None:
             raise PushRefused(
-                f"{done.ref} version {done.version} was pushed and runs, but Kaggle left out its {dropped}: it will "
-                f"find no data; accept the rules at {RULES_URL}, check the names, and push again"
+                f"{done.ref} version {done.version} was pushed and runs, but Kaggle left out its {dropped}, so the run "
+                f"will fail; accept the rules at {RULES_URL}, check the names, and push again"
             )
         said = faults.last_line(answer.text)
         kind = faults.kind_of(answer.text, subject)
         if kind is None:
             raise PushRefused(
-                f"Kaggle did not take {subject}, nothing runs: {said.removeprefix('Kernel push error: ')}"
+                f"Kaggle did not accept {subject}, so no session runs: {said.removeprefix('Kernel push error: ')}"
             )
         raise faults.sentence(kind, subject, said)
 
     def kernel_state(self, ref: str) -> KernelState:
-        """State of the latest session of kernel "owner/slug"; just after a push possibly of the run before."""
+        """State of the latest session of kernel "owner/slug"; shortly after a push possibly of the run before."""
         subject = Subject("kernel", ref)
         answer = self._program.run(subject, "kernels", "status", ref, accept=_is_unreadable_word)
         return answers.kernel_state(answer.text)
 
     def kernel_output(self, ref: str, folder: Path) -> list[Path]:
-        """Fetch a kernel's output files and its log, `<slug>.log`, into `folder`, which is new or empty.
+        """Download the output files of a kernel and its log, `<slug>.log`, into `folder`, which is new or empty.
 
-        The client checks nothing: names that lead out of the folder never do, and pages of errors that were saved as
-        files are refused. Whether the files are the right ones is for the caller to check (manifest, run id).
+        The client does not check the files, so this method refuses names that lead out of the folder, and error pages
+        that were saved as files. The caller must check that the files belong to the right run (manifest, run id).
 
         Returns:
             The files, sorted.
 
         Raises:
-            OutputIncomplete: a name leads out of the folder, or a file is an error page; `folder` is left as it was.
+            OutputIncomplete: a name leads out of the folder, or a file is an error page; `folder` is unchanged.
         """
         subject = Subject("kernel", ref)
 
@@ -167,15 +167,15 @@ class Client:
         return output.fetch_into(folder, ref, fetch)
 
     def submit(self, slug: str, file: Path, message: str) -> None:
-        """Upload `file` as an entry described by `message`. Never tried twice.
+        """Upload `file` as an entry with description `message`, in a single attempt.
 
         Raises:
             UploadFailed, DailyLimitReached, CompetitionClosed, RulesNotAccepted, UnknownSlug, RateLimited,
             NoCredentials, NetworkGone: nothing was submitted.
-            AnswerLost: it is unknown whether the file was submitted; look in `submissions` for the message first.
+            AnswerLost: it is unknown whether the file was submitted; search `submissions` for the message first.
         """
         subject = Subject("competition", slug)
-        kaggle_credentials.find(self._program.environ)
+        credentials.find(self._program.environ)
         words = ("competitions", "submit", slug, "-f", str(file), "-m", message, "-q")
         try:
             answer = self._program.once(subject, *words, timeout_s=self._timeouts.transfer_seconds)
@@ -184,26 +184,26 @@ class Client:
         if answer.code == 0 and "successfully submitted" in answer.out.lower():
             return
         if "Could not submit to competition" in answer.text:
-            raise UploadFailed(f"{file}: the upload did not arrive, nothing was submitted; run this command again")
+            raise UploadFailed(f"{file}: the upload failed, and nothing was submitted; run this command again")
         fault = self._program.fault(subject, answer)
-        # the client names the call that failed; before the last one nothing can have been submitted
+        # The client names the call that failed. Before the last call nothing can have been submitted.
         early = "/StartSubmissionUpload" in answer.text
         raise _answer_lost(file, slug, answer.said) if fault.may_have_arrived and not early else fault
 
     def submissions(self, slug: str) -> list[Submission]:
-        """The account's latest 200 entries, newest first; the client cannot list more."""
+        """The latest 200 entries of the account, newest first; the client cannot list more."""
         subject = Subject("competition", slug)
         words = ("competitions", "submissions", slug, "--format", "json", "--page-size", _PAGE_SIZE)
         return answers.submissions(self._program.run(subject, *words).out, slug)
 
     def submission_limits(self, slug: str) -> Limits:
-        """How many entries were made and may be made now."""
+        """Number of entries made today and in total, and number of entries allowed now."""
         subject = Subject("competition", slug)
         return answers.limits(self._program.run(subject, "competitions", "submission-limits", slug, "--json").out)
 
 
 def _kernel_id(folder: Path) -> str:
-    """The id in a folder's kernel-metadata.json."""
+    """The id in kernel-metadata.json of a folder."""
     path = folder / "kernel-metadata.json"
     found = atomic.read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("id"), str):
@@ -218,6 +218,6 @@ def _is_unreadable_word(answer: Answer) -> bool:
 def _answer_lost(file: Path, slug: str, said: str) -> AnswerLost:
     page = f"https://www.kaggle.com/competitions/{slug}/submissions"
     return AnswerLost(
-        f"{file}: may or may not have been submitted; look at {page} before trying again, it may have used one of "
-        f'today\'s entries (Kaggle says "{said}")'
+        f"{file}: may have been submitted, which would use one of today's entries; check {page} before trying again "
+        f'(Kaggle says "{said}")'
     )

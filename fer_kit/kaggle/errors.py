@@ -1,47 +1,47 @@
-"""What can go wrong between here and Kaggle: one class for each fault that a caller may want to treat differently."""
+"""Errors of the access to Kaggle: a class for each fault that callers may handle differently."""
 
 from __future__ import annotations
 
 from fer_kit.errors import FerKitError
 
-# ruff: noqa: N818 (the names say what happened; all end up after "except", where "Error" adds nothing)
+# ruff: noqa: N818 (the names describe the fault; "Error" at the end would add nothing)
 
 
 class KaggleError(FerKitError):
-    """A command of the kaggle client did not do what it was asked to. The message is one line, secrets masked.
+    """A command of the kaggle client failed. The message is one line without secrets.
 
-    `may_have_arrived` is False where Kaggle surely did nothing: it refused, or the connection never came about.
+    `may_have_arrived` is False if Kaggle certainly did nothing: it refused the request, or there was no connection.
     """
 
     may_have_arrived = True
 
 
 class NoCredentials(KaggleError):
-    """No credentials are set, or Kaggle refuses those that are."""
+    """No credentials are set, or Kaggle refuses the credentials."""
 
 
 class RulesNotAccepted(KaggleError):
-    """The competition's rules were not accepted in the browser; no program can do it."""
+    """The rules of the competition were not accepted in the browser; a program cannot accept them."""
 
 
 class UnknownSlug(KaggleError):
-    """No competition, kernel, dataset or model of that name, or it is another's private one."""
+    """There is no competition, kernel, dataset or model of this name, or it is private to another account."""
 
 
 class CompetitionClosed(KaggleError):
-    """The competition takes no submissions any more."""
+    """The competition does not accept submissions any more."""
 
 
 class RateLimited(KaggleError):
-    """Kaggle asks to come back later, still after all attempts."""
+    """Kaggle still limits the rate of requests after all attempts."""
 
 
 class SessionCapReached(KaggleError):
-    """As many sessions as the account may have run at once are running; nothing was started."""
+    """The account has the maximal number of running sessions; no session was started."""
 
 
 class PushRefused(KaggleError):
-    """Kaggle did not take the kernel, although the client may have exited with 0; nothing runs."""
+    """Kaggle did not accept the kernel, although the client may have exited with 0; no session runs."""
 
 
 class KernelFailed(KaggleError):
@@ -49,15 +49,15 @@ class KernelFailed(KaggleError):
 
 
 class OutputIncomplete(KaggleError):
-    """A kernel's output lacks files, holds files that are not what they say, or belongs to another run."""
+    """The output of a kernel lacks files, has damaged files, or belongs to another run."""
 
 
 class UploadFailed(KaggleError):
-    """The file did not arrive; nothing was submitted."""
+    """The upload of the file failed; nothing was submitted."""
 
 
 class AnswerLost(KaggleError):
-    """A submission or a push may or may not have arrived. Look (`submissions`, `kernel_state`) before trying again."""
+    """It is unknown whether a submission or push arrived; check `submissions` or `kernel_state` before another try."""
 
 
 class DailyLimitReached(KaggleError):
@@ -65,20 +65,20 @@ class DailyLimitReached(KaggleError):
 
 
 class NotJson(KaggleError):
-    """A web page came where data was due, still after all attempts."""
+    """Kaggle still sends a web page instead of data after all attempts."""
 
 
 class NetworkGone(KaggleError):
-    """Kaggle could not be reached, or the connection broke, still after all attempts."""
+    """Kaggle still cannot be reached, or the connection still breaks, after all attempts."""
 
 
 class ServerTrouble(KaggleError):
-    """Kaggle answered with a fault of its own (5xx), still after all attempts."""
+    """Kaggle still answers with a server error (5xx) after all attempts."""
 
 
 class TimedOut(KaggleError):
-    """No answer within the time allowed."""
+    """There was no answer within the time limit."""
 
 
 class UnknownAnswer(KaggleError):
-    """The client printed something that this version does not know; the message shows its last line."""
+    """The client printed output that fer_kit does not know; the message shows the last line."""

@@ -1,4 +1,4 @@
-"""Classify the client's messages about failures, and say what the user can do."""
+"""Classify the failure messages of the client, and say what the user can do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fer_kit.kaggle.errors import KaggleError
 
 TRANSIENT = (errors.RateLimited, errors.NotJson, errors.NetworkGone, errors.ServerTrouble)
 
-# The client prints Kaggle's message, or requests' where there is none; the status code is often lost. The first
-# pattern that is found decides, so connection errors, whose text holds addresses, come before words of refusal.
+# The client prints Kaggle's message, else that of the requests library; the status code is often missing. The first
+# pattern that matches decides. Connection errors, whose text has addresses, come before words of refusal.
 _PATTERNS: list[tuple[type[KaggleError], str]] = [
     (errors.OutputIncomplete, r"^Refusing to download '"),
     (errors.NoCredentials, r"Authentication required to call the Kaggle API|\b401 Client Error|^unauth|invalid cred"),
@@ -31,7 +31,7 @@ _PATTERNS: list[tuple[type[KaggleError], str]] = [
     (errors.UnknownSlug, r"\b404\b|\bnot ?found\b|Cannot access kernel|permission '?[\w.]+'? was (denied|not)"),
     (errors.UnknownSlug, r"could not find competition"),
 ]
-# What the client adds of its own from 2.2.5 on, below what Kaggle said: advice by status code, whatever the cause.
+# From 2.2.5 on the client adds advice below Kaggle's message; the advice depends on the status code alone.
 _ADVICE = re.compile(
     r"\n\s*\n(You don't have access to this resource|The resource was not found|You have been rate limited|"
     r"This is a problem on Kaggle's side|If this is unexpected, you can re-run).*\Z",
@@ -43,7 +43,7 @@ _RETRY_AFTER = r"(?:retry|try again)[- ](?:after|in)\W{0,3}(\d+(?:\.\d+)?) ?(s\b
 
 @dataclass(frozen=True)
 class Subject:
-    """What a command is about: `kind` is "competition", "kernel" or "account"; `name` a slug or "owner/slug"."""
+    """The object of a command. kind: "competition", "kernel" or "account". name: a slug or "owner/slug"."""
 
     kind: str
     name: str
@@ -53,34 +53,34 @@ class Subject:
 
 
 def rules_url(slug: str) -> str:
-    """The page where a competition's rules are accepted."""
+    """The page on which the user accepts the rules of a competition."""
     return f"https://www.kaggle.com/competitions/{slug}/rules"
 
 
 def kind_of(text: str, subject: Subject) -> type[KaggleError] | None:
-    """The class of the fault that `text`, all that the client printed, tells of; None where no pattern is found."""
+    """Class of the fault in `text`, the whole output of the client; None if no pattern matches."""
     for kind, pattern in _PATTERNS:
         if re.search(pattern, text, re.IGNORECASE | re.MULTILINE):
             return kind
     if re.search(r"\b403\b|forbidden", text, re.IGNORECASE):
         if "for url" in text and "/v1/" not in text:
-            return errors.ServerTrouble  # the signed address of a file, not the API: it was out of date
+            return errors.ServerTrouble  # the signed address of a file had expired; the API did not refuse
         return errors.RulesNotAccepted if subject.kind == "competition" else errors.UnknownSlug
     return None
 
 
 def without_advice(text: str) -> str:
-    """`text`, all that the client printed on stderr, less its own advice: its words would be taken for Kaggle's."""
+    """Remove the client's advice from its stderr `text`, since its words could match patterns for Kaggle's messages."""
     return _ADVICE.sub("\n", text)
 
 
 def never_sent(text: str) -> bool:
-    """Whether the connection failed before anything could have been asked."""
+    """True if the connection failed before the request was sent."""
     return re.search(_NEVER_SENT, text) is not None
 
 
 def retry_after_seconds(text: str) -> float | None:
-    """The pause that Kaggle's message asks for, where it names one."""
+    """The pause in seconds that Kaggle's message names, or None."""
     found = re.search(_RETRY_AFTER, text, re.IGNORECASE)
     if found is None:
         return None
@@ -88,7 +88,7 @@ def retry_after_seconds(text: str) -> float | None:
 
 
 def last_line(text: str, longest: int = 160) -> str:
-    """What the last line of `text` that is not empty says: its cause, or its first sentence, where it is long."""
+    """The last line of `text` that is not empty; of a long line the cause, else the first sentence."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = lines[-1] if lines else "nothing"
     if len(line) > longest:
@@ -99,41 +99,42 @@ def last_line(text: str, longest: int = 160) -> str:
 
 
 def sentence(kind: type[KaggleError], subject: Subject, said: str, source: str = "", attempts: int = 1) -> KaggleError:
-    """The error to raise: what was found and what to do, in one line.
+    """Make the error to raise: the fault and what to do, in one line.
 
     Args:
-        kind: from `kind_of`.
-        subject: what the command was about.
-        said: the client's last line, secrets masked.
+        kind: result of `kind_of`.
+        subject: the object of the command.
+        said: the last line of the client, without secrets.
         source: where the credentials come from.
-        attempts: how often it was tried.
+        attempts: number of attempts.
     """
     tried = f" ({attempts} attempts)" if attempts > 1 else ""
     slug = subject.name if subject.kind == "competition" else COMPETITION
     if kind is errors.NoCredentials:
         return kind(f"Kaggle refuses the credentials from {source or 'this environment'}; {HOW_TO_SET}")
     if kind is errors.UnknownSlug and subject.kind == "competition":
-        text = f"Kaggle knows no {subject}, or you have not joined it; check the name (this project's is {COMPETITION})"
-        return kind(f'{text} and that its rules are accepted: {rules_url(slug)} (Kaggle says "{said}")')
+        text = f"Kaggle has no {subject}, or you have not joined it; check the name (fer_kit uses {COMPETITION})"
+        return kind(f'{text} and accept its rules at {rules_url(slug)} (Kaggle says "{said}")')
     texts: dict[type[KaggleError], str] = {
         errors.RulesNotAccepted: f"the competition's rules are not accepted yet; open {rules_url(slug)} in a browser, "
-        "accept them there (no program can), then run this command again",
-        errors.UnknownSlug: f"Kaggle knows no {subject}, or it is private to another account, or the credentials "
-        f"{f'from {source} ' if source else ''}are refused (the client tells these apart for no one); check owner and "
-        f"slug in the address kaggle.com/code/OWNER/SLUG, and the key at {SETTINGS_URL}",
-        errors.OutputIncomplete: f"the output of {subject} holds names that lead out of its folder; nothing of it is "
-        "kept, see what that kernel runs",
-        errors.CompetitionClosed: "the competition takes no submissions now; look at its page "
+        "accept them there (a program cannot), then run this command again",
+        errors.UnknownSlug: f"Kaggle has no {subject}, or it is private to another account, or the credentials "
+        f"{f'from {source} ' if source else ''}are refused (the client does not distinguish these cases); check owner "
+        f"and slug in the address kaggle.com/code/OWNER/SLUG, and the key at {SETTINGS_URL}",
+        errors.OutputIncomplete: f"the output of {subject} has names that lead out of its folder, so no file was kept; "
+        "check the code of the kernel",
+        errors.CompetitionClosed: "the competition does not accept submissions now; see "
         f"https://www.kaggle.com/competitions/{slug}",
         errors.DailyLimitReached: "no entries are left today; Kaggle counts days in UTC, so try again after 00:00 UTC",
-        errors.SessionCapReached: "as many sessions are running as the account may have at once, so nothing was "
-        "started; wait until one ends (https://www.kaggle.com/code lists them), then push again",
-        errors.RateLimited: f"Kaggle is asked too often{tried}; wait some minutes, then run this command again",
-        errors.NotJson: f"a web page came instead of data about {subject}{tried}; look whether kaggle.com works in a "
-        "browser (maintenance, a login page of this network), then run this command again",
+        errors.SessionCapReached: "the account has the maximal number of running sessions, so no session was "
+        "started; wait until a session ends (see https://www.kaggle.com/code), then push again",
+        errors.RateLimited: f"Kaggle limits the rate of requests{tried}; wait some minutes, then run this command "
+        "again",
+        errors.NotJson: f"Kaggle sent a web page instead of data about {subject}{tried}; check that kaggle.com works "
+        "in a browser (maintenance, a login page of this network), then run this command again",
         errors.NetworkGone: f"Kaggle cannot be reached{tried}; check the network (proxy, name server), then run this "
         "command again",
-        errors.ServerTrouble: f"Kaggle has trouble of its own{tried}; run this command again later",
+        errors.ServerTrouble: f"Kaggle reports a server error{tried}; run this command again later",
     }
-    text = texts.get(kind, f"the kaggle client failed for {subject} in a way unknown to fer_kit")
+    text = texts.get(kind, f"the kaggle client failed for {subject} with a message that fer_kit does not know")
     return kind(f'{text} (Kaggle says "{said}")')

@@ -58,7 +58,7 @@ def fetch_into(folder: Path, ref: str, fetch: Callable[[Path], None]) -> list[Pa
 
 
 def error_page(path: Path) -> str:
-    """ "an error page (…)" where `path` begins like one, else ""."""
+    """ "an error page (…)" if `path` begins like an error page, else ""."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.lstrip().lower().startswith(_PAGES) or head.startswith((b'{"code":', b'{"error":')):
@@ -71,8 +71,8 @@ def _refuse_strays(outer: Path, target: Path, ref: str) -> None:
     if strays:
         names = ", ".join(sorted(os.path.relpath(path, target) for path in strays))
         raise OutputIncomplete(
-            f"the output of kernel '{ref}' holds names that lead out of its folder ({names}); nothing of it is kept, "
-            "see what that kernel runs"
+            f"the output of kernel '{ref}' has names that lead out of its folder ({names}), so no file was kept; "
+            "check the code of the kernel"
         )
 
 
@@ -80,6 +80,4 @@ def _refuse_pages(target: Path, names: list[Path], ref: str) -> None:
     for name in names:
         page = "" if name.suffix.lower() in _PAGE_SUFFIXES else error_page(target / name)
         if page:
-            raise OutputIncomplete(
-                f"what came as '{name}' of kernel '{ref}' is {page}; nothing of it is kept, fetch again"
-            )
+            raise OutputIncomplete(f"the file '{name}' of kernel '{ref}' is {page}, so no file was kept; fetch again")

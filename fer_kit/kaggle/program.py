@@ -1,4 +1,4 @@
-"""Running the kaggle program: scrubbed environment, deadline, attempts with growing pauses."""
+"""Run the kaggle program with a cleaned environment, a time limit, and repeated attempts with growing pauses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fer_kit.kaggle.credentials import Mask, client_environ, find
 from fer_kit.kaggle.errors import KaggleError, NoCredentials, RateLimited, TimedOut, UnknownAnswer
 from fer_kit.kaggle.faults import TRANSIENT, Subject
 
-# -P: a kaggle.py or six.py in the folder where the user stands must not be imported instead
+# -P: Python must not import a kaggle.py or six.py from the current folder.
 _COMMAND = (sys.executable, "-P", "-W", "ignore", "-m", "kaggle", "-W")
 _TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Patience with the client, and the pauses between attempts."""
+    """Time limits of the client, number of attempts, and pauses between attempts."""
 
     call_seconds: float = 180.0
     transfer_seconds: float = 3600.0
@@ -32,7 +32,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the client printed, secrets masked, and how it exited. An exit code of 0 does not mean success."""
+    """Output of the client without secrets, and its exit code. An exit code of 0 does not mean success."""
 
     out: str
     err: str
@@ -40,12 +40,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All of it; what matters most comes last."""
+        """stdout and stderr; the most important lines come last."""
         return f"{self.out}\n{self.err}"
 
     @property
     def said(self) -> str:
-        """The line that tells most: the last one on stderr, else on stdout."""
+        """The last line of stderr, else of stdout, which usually has the cause."""
         return faults.last_line(self.err if self.err.strip() else self.out)
 
 
@@ -71,18 +71,18 @@ class Program:
         accept: Callable[[Answer], bool] | None = None,
         tick: Callable[[], None] | None = None,
     ) -> Answer:
-        """The answer to `kaggle <words>`, tried again after transient failures.
+        """Run `kaggle <words>`, with more attempts after transient failures.
 
         Args:
-            subject: what it is about, for the words of errors.
+            subject: the object of the command, for messages.
             words: the command.
-            timeout_s: for one attempt.
-            again: whether to try again after this transient failure; always, where not given.
-            accept: whether to take this answer although the exit code is not 0; never, where not given.
-            tick: called about twice a second while the client works.
+            timeout_s: time limit of one attempt, in seconds.
+            again: decides whether a transient failure is followed by another attempt; default: always.
+            accept: decides whether an answer is accepted although the exit code is not 0; default: never.
+            tick: called about twice a second while the client runs.
 
         Raises:
-            KaggleError: the client exited with another code than 0.
+            KaggleError: the client exited with a code other than 0.
         """
         source = find(self.environ).source
         pause = self.timeouts.pause_seconds
@@ -95,20 +95,20 @@ class Program:
                 raise error
             if again is not None and not again(error):
                 raise error
-            asked = faults.retry_after_seconds(answer.text) if isinstance(error, RateLimited) else None
-            if asked is not None and asked > self.timeouts.longest_pause_seconds:
+            requested = faults.retry_after_seconds(answer.text) if isinstance(error, RateLimited) else None
+            if requested is not None and requested > self.timeouts.longest_pause_seconds:
                 raise error
-            self._sleep(asked if asked is not None else pause * (0.5 + self._random()))
+            self._sleep(requested if requested is not None else pause * (0.5 + self._random()))
             pause = min(2 * pause, self.timeouts.longest_pause_seconds)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def once(
         self, subject: Subject, *words: str, timeout_s: float | None = None, tick: Callable[[], None] | None = None
     ) -> Answer:
-        """One attempt, whatever its exit code.
+        """Run `kaggle <words>` once; the exit code is not checked.
 
         Raises:
-            TimedOut: it took longer than `timeout_s`, and was ended.
+            TimedOut: the client took longer than `timeout_s` and was killed.
         """
         limit = timeout_s or self.timeouts.call_seconds
         pipe = subprocess.PIPE
@@ -130,12 +130,12 @@ class Program:
                     "command again"
                 ) from None
             finally:
-                process.kill()  # does nothing where it has ended; after Ctrl-C it must not go on alone
+                process.kill()  # no effect if the process has ended; after Ctrl-C the process must not keep running
         mask = Mask(self.environ)
         return Answer(mask(out), mask(faults.without_advice(err)), process.returncode)
 
     def fault(self, subject: Subject, answer: Answer, source: str = "", attempts: int = 1) -> KaggleError:
-        """The error that `answer` tells of."""
+        """Convert a failed answer to an error."""
         missing = re.search(r"No module named '?(\w+)", answer.err)
         if missing:
             return UnknownAnswer(
@@ -151,7 +151,7 @@ class Program:
 
 
 def _communicate(process: subprocess.Popen[str], limit_s: float, tick: Callable[[], None] | None) -> tuple[str, str]:
-    """stdout and stderr of `process` once it has ended; TimeoutExpired after `limit_s`."""
+    """Wait for `process` and return its stdout and stderr; raises TimeoutExpired after `limit_s` seconds."""
     deadline = time.monotonic() + limit_s
     while True:
         left = max(0.0, deadline - time.monotonic())

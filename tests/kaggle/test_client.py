@@ -118,7 +118,7 @@ def test_pauses_grow_and_jitter_and_end(monkeypatch):
     pauses: list[float] = []
     environ = {"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted"}
     with pytest.raises(
-        ServerTrouble, match=r"Kaggle has trouble of its own \(5 attempts\); run this command again later"
+        ServerTrouble, match=r"Kaggle reports a server error \(5 attempts\); run this command again later"
     ):
         Client(environ=environ, sleep=pauses.append).submission_limits(COMPETITION)
     assert all(0.5 <= pause / mean <= 1.5 for pause, mean in zip(pauses, (2, 4, 8, 16), strict=True))
@@ -128,7 +128,7 @@ def test_pauses_grow_and_jitter_and_end(monkeypatch):
 def test_nobody_waits_an_hour_in_silence(monkeypatch):
     monkeypatch.setattr(Program, "once", lambda *words, **named: Answer("", "rate limit, retry after 3600 seconds", 1))
     environ = {"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted"}
-    with pytest.raises(RateLimited, match=r"Kaggle is asked too often; wait .* retry after 3600 seconds"):
+    with pytest.raises(RateLimited, match=r"Kaggle limits the rate of requests; wait .* retry after 3600 seconds"):
         Client(environ=environ, sleep=pytest.fail).submission_limits(COMPETITION)
 
 

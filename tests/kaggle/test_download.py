@@ -150,7 +150,7 @@ def test_what_is_not_a_zip_is_not_kept(kaggle, capsys):
     ):
         client.download_competition(COMPETITION, Path("data"))
     kaggle.zip_bytes = whole[: len(whole) // 2]
-    assert f"is not a zip, or the beginning of one ({len(whole) // 2:,} bytes; removed)" in failure(capsys)
+    assert f"is not a complete zip ({len(whole) // 2:,} bytes; removed)" in failure(capsys)
     kaggle.zip_bytes = whole[:-2000] + whole[-1000:]
     assert "the zip was removed and nothing unpacked, download it again" in failure(capsys)
     assert not [path for path in Path("data").rglob("*") if path.is_file()]
