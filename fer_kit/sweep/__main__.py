@@ -194,6 +194,7 @@ def sweep(trainings: Sequence[Training], args: argparse.Namespace, name: str | N
 def check_worker(args: argparse.Namespace) -> None:
     """Refuse options of a worker that are out of range."""
     slots.check(args.at_once)
+    slots.check_device(args.device)
     if args.limit_minutes is not None and not args.limit_minutes > 0:
         raise FerKitError(f"--limit-minutes {args.limit_minutes:g}: give a number above 0")
 

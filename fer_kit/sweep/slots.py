@@ -87,3 +87,16 @@ def check(at_once: int | None) -> None:
     """Refuse a number of trainings side by side that cannot be."""
     if at_once is not None and not 1 <= at_once <= MOST:
         raise FerKitError(f"--at-once {at_once}: give 1 to {MOST}, or auto")
+
+
+def check_device(device: str) -> None:
+    """Refuse a --device that this machine lacks, once and in place of a failure of each training.
+
+    Raises:
+        FerKitError: the message lists the devices of this machine.
+    """
+    if device in ("auto", "cpu"):
+        return
+    allowed = ["cpu", *(f"cuda:{gpu}" for gpu in range(gpus()))]
+    if ("cuda:0" if device == "cuda" else device) not in allowed:
+        raise FerKitError(f"--device {device}: this machine has {', '.join(allowed)}; choose one of them or auto")

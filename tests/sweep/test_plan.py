@@ -163,6 +163,8 @@ def test_a_dry_run_shows_every_training_and_writes_nothing(competition_dir, runs
         (["--at-once", "0"], "--at-once 0: give 1 to 256, or auto"),
         (["--at-once", "few"], "'few' is not a number; give 1 or more, or auto"),
         (["--limit-minutes", "0"], "--limit-minutes 0: give a number above 0"),
+        (["--device", "gpu"], "--device gpu: this machine has cpu"),
+        (["--device", "cuda:99", "--dry-run"], "--device cuda:99: this machine has cpu"),
         (["--settings", "a=1"], "--settings a=1: give a new name and settings"),
         (["--plan", "p.toml", "--folds", "0"], "--plan p.toml with --folds"),
         (["--plan", "p.txt"], "a plan is a .toml, .yaml or .yml file"),
