@@ -1,4 +1,4 @@
-"""Pieces of an HTML page in one file: light or dark as the reader has set, readable on a phone, without network."""
+"""Parts of an HTML page in a single file: light or dark by the reader's setting, for phones too, without network."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: 0; list-sty
 nav a { display: inline-block; padding: .25rem 0; }
 """
 )
-# the browser refuses everything that would use the network
+# With this policy the browser refuses all access to the network.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
@@ -61,7 +61,7 @@ def page(title: str, *parts: str, contents: Sequence[tuple[str, str]] = (), styl
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'  # else a browser asks a server for one
+        '<link rel="icon" href="data:,">\n'  # without an icon a browser requests one from a server
         f"<title>{text(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
     )
     links = "".join(f'<li><a href="#{anchor}">{text(name)}</a></li>' for anchor, name in contents)
@@ -96,7 +96,7 @@ def as_number(value: object) -> float | None:
 
 
 def cards(items: Sequence[tuple[str, str]]) -> str:
-    """Large numbers: (number, what it is)."""
+    """Large numbers with their names: (number, name)."""
     return (
         '<ul class="cards">'
         + "".join(f"<li><b>{text(number)}</b> {text(what)}</li>" for number, what in items)
@@ -133,7 +133,7 @@ def caption_of(caption: str) -> str:
 
 
 def figure(light: bytes, dark: bytes, alt: str, caption: str) -> str:
-    """A PNG in light and dark colours, embedded and scaled to the screen; alt: what it shows, in words."""
+    """A PNG in light and dark colours, embedded and scaled to the screen. alt: description of the picture."""
     width, height = struct.unpack(">II", light[16:24])  # of the PNG header
     return (
         f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">'

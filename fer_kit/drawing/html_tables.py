@@ -1,4 +1,4 @@
-"""Two kinds of HTML tables: one that its headers sort, by mouse or keyboard, and one with shaded cells."""
+"""Two kinds of HTML tables: tables that the reader sorts by their headers, and tables with shaded cells."""
 
 from __future__ import annotations
 
@@ -67,9 +67,10 @@ for (const table of document.querySelectorAll("table.board")) {
 
 @dataclass(frozen=True)
 class Column:
-    """A column; kind: NUMBER or WORDS to sort by it, else "". first: the order of the first click, best on top.
+    """A column of `board`.
 
-    html: what the header shows instead of the name. wide_only: hidden on a phone.
+    kind: NUMBER or WORDS, how rows are sorted by this column; "" if they cannot be. first: the order after the first
+    click, best on top. html: shown in the header in place of the name. wide_only: hidden on a phone.
     """
 
     name: str
@@ -81,23 +82,23 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """html: what is shown. value: what it is sorted by, "" if not known."""
+    """A cell. html: its content. value: the value to sort by, "" if unknown."""
 
     html: str
     value: str | float = ""
 
 
 def number(shown: str, value: float | None) -> Cell:
-    """A number in the words `shown`; `–` where there is none."""
+    """A cell with a number and its text `shown`; `–` if `value` is None or NaN."""
     return Cell("–") if value is None or value != value else Cell(text(shown), value)
 
 
 def board(
     caption: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], by: str, details: Sequence[str] = ()
 ) -> str:
-    """A table that its headers sort; `rows` come sorted by the column called `by`, in its first order.
+    """A table that the reader sorts by its headers; `rows` are sorted by the column `by`, in its first order.
 
-    details: HTML for a second row below each row, over all columns, which moves with it.
+    details: HTML of a second row below each row, over all columns; both rows move together.
     """
     heads = []
     wide_only = [' class="roomy"' if column.wide_only else "" for column in columns]
@@ -135,7 +136,7 @@ def heat(
     shades: Sequence[Sequence[float]],
     shown: Sequence[Sequence[tuple[str, str]]],
 ) -> str:
-    """A table with cells as dark as `shades`, 0 to 1; shown: in each cell what stands large and, below, small."""
+    """A table with cells shaded by `shades`, 0 to 1. shown: text of each cell, (large, small below)."""
     heads = "".join(f'<th scope="col"><span>{text(name)}</span></th>' for name in across)
     lines = []
     for row, name in enumerate(down):

@@ -101,7 +101,7 @@ def face_sheet(
 
 
 def _fitted(title: str, room: float) -> tuple[list[str], float]:
-    """A title in lines of at most `room`, in faces (a longer word has its own line), and the width of the widest."""
+    """Wrap a title to lines of width `room`, in faces; returns the lines and the width of the widest line."""
     from matplotlib.textpath import TextPath
 
     def width_of(text: str) -> float:
@@ -138,7 +138,7 @@ def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -
         ("rows", "share of the true class"),
         strict=True,
     ):
-        axes.imshow(shares, cmap=colours.heat, vmin=0, vmax=1)  # both by share: else the large classes hide the rest
+        axes.imshow(shares, cmap=colours.heat, vmin=0, vmax=1)  # both by share, so that large classes do not dominate
         for place, text in enumerate(texts):
             row, column = divmod(place, len(CLASSES))
             colour = _readable(shares[row, column], colours)
@@ -149,7 +149,7 @@ def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -
         _plain(axes, colours)
         axes.spines[:].set_visible(False)
         axes.set_title(name, fontsize=10, color=colours.ink)
-        axes.set_xlabel("answer", color=colours.ink)
+        axes.set_xlabel("predicted class", color=colours.ink)
     figure.axes[0].set_ylabel("true class", color=colours.ink)
     figure.suptitle(title, fontsize=11, color=colours.ink)
     return figure
@@ -173,12 +173,12 @@ def reliability(found: Calibration, title: str, colours: Colours = LIGHT) -> Fig
         clip_on=False,
     )
     upper.set(ylim=(0, 1), xlim=(0, 1))
-    upper.set_ylabel("share of right answers", color=colours.ink)
+    upper.set_ylabel("accuracy", color=colours.ink)
     upper.legend(loc="upper left", frameon=False, labelcolor=colours.ink)
     upper.set_title(title, fontsize=10, color=colours.ink)
     lower.bar((np.arange(bins) + 0.5) / bins, found.rows, 0.9 / bins, color=colours.bar)
     lower.set_ylabel("rows", color=colours.ink)
-    lower.set_xlabel("probability of the answer", color=colours.ink)
+    lower.set_xlabel("probability of the predicted class", color=colours.ink)
     for axes in (upper, lower):
         _plain(axes, colours)
     return figure

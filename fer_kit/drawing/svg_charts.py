@@ -18,7 +18,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 16, 20, 30
 STRIP = 180, 24  # the size of a line of dots
 SHORT_NAME = 6  # letters that fit below the other axis, left of the numbers
 STOPS = 60  # most places with values under the pointer
-COLOURED = 8  # lines told apart by colour, `c1` to `c8`
+COLOURED = 8  # number of line colours, `c1` to `c8`
 
 STYLE = """
 .chart { width: 100%; height: auto; display: block; font: 11px system-ui, sans-serif; }
@@ -84,14 +84,14 @@ class Axis:
 
 
 def axis_of(name: str, values: Sequence[float], share: bool = False, from_zero: bool = False) -> Axis:
-    """An axis that holds all `values`, with a margin."""
+    """An axis that covers all `values`, with a margin."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     return Axis(name, 0.0 if from_zero else low - room, high + room, share)
 
 
 def lines(series: Sequence[Line], x: Axis, y: Axis, alt: str, hover: bool = True) -> str:
-    """A line chart. alt: what it shows, in words. hover: show values under the pointer."""
+    """A line chart. alt: description of the chart. hover: show values under the pointer."""
     across = _scale(x.low, x.high, LEFT, WIDTH - RIGHT)
     down = _scale(y.low, y.high, HEIGHT - BOTTOM, TOP)
     drawn = [_frame(x, y, across, down)]

@@ -1,4 +1,4 @@
-"""Show where a network looks: class activation maps on held-out faces, and its attention where it has some.
+"""Show where a network looks: class activation maps on held-out faces, and attention maps of networks with attention.
 
 python -m fer_kit.explain attention --fold 0
 """
@@ -20,26 +20,28 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `python -m fer_kit.explain`."""
     parser = cli.parser(
         "python -m fer_kit.explain",
-        "Show where a network looks: sheets of held-out faces with their class activation maps, right and wrong "
-        "answers apart, the average map of each class, and attention maps where the network has them.",
+        "Show where a network looks: sheets of held-out faces with class activation maps, separately for correct and "
+        "wrong predictions, the average map of each class, and attention maps of networks with attention.",
     )
     parser.add_argument("run", metavar="RUN", help="a run by name")
-    parser.add_argument("--fold", type=fold_spec.parse, default=0, metavar="K", help="whose network and held-out rows")
+    parser.add_argument(
+        "--fold", type=fold_spec.parse, default=0, metavar="K", help="fold of the network and the held-out rows"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     parser.add_argument("--data", help="folder with the competition's files; searched for if not given")
     parser.add_argument("--out", type=Path, help="folder to write into; by default RUNS/explain/<run>-fold<k>")
     parser.add_argument(
-        "--rows", type=int, nargs="+", metavar="ID", help="show these rows of train.csv as well, held out by the fold"
+        "--rows", type=int, nargs="+", metavar="ID", help="also show these rows of train.csv, which the fold holds out"
     )
-    parser.add_argument("--faces", type=int, default=4, metavar="N", help="faces of each class on a sheet")
+    parser.add_argument("--faces", type=int, default=4, metavar="N", help="number of faces of each class on a sheet")
     parser.add_argument(
-        "--average", type=int, default=100, metavar="N", help="faces of each class in the average maps, at most"
+        "--average", type=int, default=100, metavar="N", help="maximal number of faces of each class in average maps"
     )
     parser.add_argument(
         "--method",
         choices=METHODS,
         default=METHODS[0],
-        help="hirescam: each place is weighted by its own gradient, exact if the head weighs places differently; "
+        help="hirescam: each place is weighted by its own gradient, exact if the head weights places differently; "
         "gradcam: each channel is weighted by its mean gradient, as in most papers",
     )
     parser.add_argument(

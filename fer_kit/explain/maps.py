@@ -20,9 +20,9 @@ from fer_kit.engine.views import VIEWS
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.models.backbone import Backbone
 
-SMALLEST_PX = 5  # of a map side, for the layer chosen by itself: 3×3 fields on a face tell nothing
-BATCH, LARGE_BATCH = 64, 8  # faces at a time; of networks that see them enlarged, whose maps are larger too
-STRONGEST = 8  # channels whose activation stands for what the channel attention lets through
+SMALLEST_PX = 5  # least side of a map for the default layer; a map of 3×3 fields is too coarse
+BATCH, LARGE_BATCH = 64, 8  # faces at a time; 8 for networks that enlarge the faces, whose maps are larger
+STRONGEST = 8  # channels with the largest attention, whose mean activation is shown
 
 Maps = NDArray[np.float32]  # (N, 48, 48)
 
@@ -66,7 +66,7 @@ def inputs_of(images: NDArray[np.uint8]) -> Tensor:
 
 
 def layers_with_maps(net: nn.Module) -> list[Layer]:
-    """Every module whose output is one map of at least 2×2, in the order of their outputs."""
+    """All modules whose output is a square map of at least 2×2 fields, in the order of execution."""
     found: list[Layer] = []
     skip = getattr(net.body, "num_prefix_tokens", None) if isinstance(net, Backbone) else None
 
@@ -136,22 +136,32 @@ def class_maps(
     method: str = "hirescam",
     on_batch: Callable[[int], object] = lambda images: None,
 ) -> Maps:
-    """Which places speak for class `classes[i]` in face i: float32 (N, 48, 48), in units of the logit, at least 0.
+    """Class activation maps: the contribution of each place in face i to the logit of class `classes[i]`.
 
-    images: uint8 (N, 48, 48). classes: int64 (N,). The maps of the test-time `views` are undone and averaged, as the
-    predictions are. Places that speak against the class are 0.
+    Negative contributions are set to 0. The maps of the test-time `views` are transformed back and averaged, like the
+    predictions.
 
-    Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Draelos and Carin, "HiResCAM", arXiv 2011.08891: with one
-    dense layer behind a global average both are the same. Gradients and activations by captum.
+    Args:
+        images: uint8 (N, 48, 48).
+        classes: int64 (N,).
+        views: name of the test-time views.
+        method: "hirescam" or "gradcam".
+        on_batch: called with the number of faces of each finished batch.
+
+    Returns:
+        float32 (N, 48, 48), in units of the logit.
+
+    Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Draelos and Carin, "HiResCAM", arXiv 2011.08891. For a network
+    with global average pooling and one dense layer both methods are equal. captum computes gradients and activations.
 
     Raises:
-        FerKitError: "gradcam" for a layer whose channels do not come first: captum's averages over the wrong axes.
+        FerKitError: "gradcam" is used for a layer whose output is not "BCHW"; captum would average over wrong axes.
     """
     from captum.attr import LayerGradCam, LayerGradientXActivation
 
     if method == "gradcam" and layer.form != "BCHW":
         raise FerKitError(
-            f"--method gradcam: the output of layer {layer.name} lies as {layer.form}, and gradcam needs BCHW; use "
+            f"--method gradcam: the output of layer {layer.name} has layout {layer.form}, and gradcam needs BCHW; use "
             "--method hirescam"
         )
     module = net.get_submodule(layer.name)
@@ -184,7 +194,7 @@ def has_attention(net: nn.Module) -> bool:
 
 @torch.inference_mode()
 def attention(net: nn.Module, images: NDArray[np.uint8]) -> list[Attention]:
-    """The attention of each CBAM stage for uint8 faces (N, 48, 48), first stage first."""
+    """The attention of each CBAM stage for uint8 faces (N, 48, 48), in the order of the stages."""
     seen: dict[str, list[Tensor]] = {}
 
     def keep(key: str, squash: bool, given_too: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

@@ -75,7 +75,7 @@ def channels(
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
         axes.set_title(
-            f"{name}: {values.shape[1]} channels, the most open first; weights {mean.min():.2f} to {mean.max():.2f}",
+            f"{name}: {values.shape[1]} channels, largest weight first; weights {mean.min():.2f} to {mean.max():.2f}",
             fontsize=9,
             color=colours.ink,
         )
@@ -88,7 +88,7 @@ def channels(
 def shares(maps: Floats) -> dict[str, float]:
     """The share of a map (48, 48) on each band of the face, and on the rim of the image.
 
-    The bands are those of the brows, eyes and mouth of the mean training face; a single face may lie elsewhere.
+    The bands are the places of brows, eyes, nose and mouth in the mean training face; a single face may differ.
     """
     total = float(maps.sum()) or 1.0
     inside = slice(RIM_PX, -RIM_PX)
@@ -109,7 +109,7 @@ def even_shares() -> dict[str, float]:
 
 
 def _enlarged(maps: Floats) -> NDArray[np.float64]:
-    """(N, h, w) on the pixels of a sheet, (N, 96, 96), bilinear with the fields' centres where they lie on the face."""
+    """Resize maps (N, h, w) to a sheet's pixels (N, 96, 96), bilinear, with the centres of the fields in place."""
     side = 48 * ZOOM
     out = np.asarray(maps, np.float64)
     for axis in (1, 2):

@@ -14,17 +14,16 @@ from tqdm import tqdm
 
 from fer_kit import metrics, models
 from fer_kit.competition import CLASSES
-from fer_kit.config import train_config as config
+from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError
-from fer_kit.explain import maps as explain_maps
-from fer_kit.explain import overlay as draw
+from fer_kit.explain import overlay
+from fer_kit.explain.maps import Layer, Maps, attention, choose_layer, class_maps, has_attention
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.models import weights
-from fer_kit.runs import folders as run_folders
-from fer_kit.runs import lookup, predictions
+from fer_kit.runs import folders, lookup, predictions
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
@@ -41,7 +40,7 @@ class Subject:
 
     name: str
     net: nn.Module
-    config: config.TrainConfig
+    config: TrainConfig
     ids: NDArray[np.int64]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -53,8 +52,8 @@ class Subject:
 class ExplainOptions:
     """The options of the command.
 
-    rows: ids of further rows to show. faces: of each class on a sheet. average: faces of each class in its average
-    map, at most.
+    rows: ids of further rows to show. faces: number of faces of each class on a sheet. average: maximal number of faces
+    of each class in its average map. method, layer: see `maps.class_maps` and `maps.choose_layer`.
     """
 
     rows: Sequence[int] = field(default_factory=list)
@@ -65,25 +64,28 @@ class ExplainOptions:
 
 
 def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None) -> Subject:
-    """The network of a finished fold and the rows that it was not trained on.
+    """Load the network of a finished fold and its held-out rows.
 
     Raises:
-        FerKitError: no such run or fold, not finished, without held-out rows, or trained on other data.
+        FerKitError: there is no such run or fold, or the fold is not finished, has no held-out rows, or was trained on
+            other data.
     """
     found = lookup.find_run(runs_dir, run)
-    folder = run_folders.fold_folder(runs_dir, run, fold)
-    if not run_folders.is_finished(folder):
+    folder = folders.fold_folder(runs_dir, run, fold)
+    if not folders.is_finished(folder):
         there = [one.folder.name for one in found.folds() if one.finished]
         raise FerKitError(f"{folder} is not a finished fold; finished are: {', '.join(there) or 'none'}")
     if not fold_spec.left_out(fold):
-        raise FerKitError(f"{folder} was trained on every row, so there is no face it never saw; explain a fold")
-    settings = config.from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
+        raise FerKitError(
+            f"{folder} was trained on all rows and has no held-out faces; give the fold of a run as --fold"
+        )
+    settings = from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
     net = models.build(settings)
     weights.load_weights(folder / "model.safetensors", net)
     net.eval()
-    oof = predictions.read(folder / run_folders.OOF)
+    oof = predictions.read(folder / folders.OOF)
     competition = loading.load(
-        loading.find(data_folder), runs_dir / run_folders.CACHE, oof.meta["data_digest"], f"{folder}"
+        loading.find(data_folder), runs_dir / folders.CACHE, oof.meta["data_digest"], f"{folder}"
     )
     return Subject(
         name=f"{run} {fold_spec.in_words(fold)}",
@@ -98,8 +100,8 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
 
 
 def write(subject: Subject, out: Path, options: ExplainOptions) -> Iterator[str]:
-    """Write every sheet into `out`, replacing the files of an earlier call; yields the lines to print."""
-    layer = explain_maps.choose_layer(subject.net, options.layer)
+    """Write all sheets into `out`, in place of the files of an earlier call; yields the lines to print."""
+    layer = choose_layer(subject.net, options.layer)
     maker = Maker(subject, layer, options.method)
     requested = _positions(subject, options.rows)
     for name in FILES:  # sheets of other rows or another method would look like those of this call
@@ -117,28 +119,28 @@ def write(subject: Subject, out: Path, options: ExplainOptions) -> Iterator[str]
     pairs = sum(map(len, right)) + 2 * sum(map(len, wrong)) + sum(map(len, average)) + 2 * len(requested)
     with tqdm(total=pairs, unit=" maps", leave=False, disable=None) as bar:
         maker.on_batch = bar.update
-        titles = {RIGHT: "right answers", WRONG: "wrong answers: what spoke for the answer, and what for the truth"}
+        titles = {RIGHT: "correct predictions", WRONG: "wrong predictions: maps of the predicted and the true class"}
         for name, rows in ((RIGHT, right), (WRONG, wrong)):
             about[name] = {CLASSES[k]: subject.ids[rows[k]].tolist() for k in range(len(CLASSES))}
             if not any(map(len, rows)):
                 yield f"no {name}: there are no {titles[name].partition(':')[0]}"
                 continue
-            pictures.save(answer_sheet(maker, rows, titles[name]), out / name)
+            pictures.save(prediction_sheet(maker, rows, titles[name]), out / name)
             yield f"wrote {out / name}"
         if len(requested):
             cells = [("", maker.cells(row)) for row in requested]
-            pictures.save(draw.sheet(cells, f"{subject.name}, rows of --rows"), out / ROWS)
+            pictures.save(overlay.sheet(cells, f"{subject.name}, rows of --rows"), out / ROWS)
             yield f"wrote {out / ROWS}"
         means, faces = maker.averages(average)
-    about["light"] = {CLASSES[k]: draw.shares(means[k]) for k in range(len(CLASSES)) if len(average[k])}
-    about["light_if_even"] = draw.even_shares()
+    about["light"] = {CLASSES[k]: overlay.shares(means[k]) for k in range(len(CLASSES)) if len(average[k])}
+    about["light_if_even"] = overlay.even_shares()
     about["averaged"] = {CLASSES[k]: len(average[k]) for k in range(len(CLASSES))}
     if any(map(len, average)):
         pictures.save(average_sheet(subject, means, faces, [len(rows) for rows in average]), out / AVERAGE)
         yield f"wrote {out / AVERAGE}"
     else:
-        yield "no average maps: no held-out row is answered right"
-    if explain_maps.has_attention(subject.net):
+        yield "no average maps: no held-out row is predicted correctly"
+    if has_attention(subject.net):
         yield from write_attention(subject, right, average, out)
     atomic.write_json(out / JSON, about)
     if about["light"]:
@@ -146,33 +148,33 @@ def write(subject: Subject, out: Path, options: ExplainOptions) -> Iterator[str]
 
 
 class Maker:
-    """Makes the maps of one network, and the pictures of a face on a sheet."""
+    """Computes the maps of a network, and the pictures of a face for a sheet."""
 
-    def __init__(self, subject: Subject, layer: explain_maps.Layer, method: str) -> None:
+    def __init__(self, subject: Subject, layer: Layer, method: str) -> None:
         self.subject, self.layer, self.method = subject, layer, method
         self.on_batch: Any = lambda images: None
 
-    def maps(self, rows: NDArray[np.int64], classes: NDArray[np.int64]) -> explain_maps.Maps:
-        """Maps (N, 48, 48) of held-out rows for one class each."""
+    def maps(self, rows: NDArray[np.int64], classes: NDArray[np.int64]) -> Maps:
+        """Maps float32 (N, 48, 48) of held-out rows int64 (N,) for classes int64 (N,)."""
         views, net = self.subject.config.views, self.subject.net
         images = self.subject.images[rows]
-        return explain_maps.class_maps(net, self.layer, images, classes, views, self.method, self.on_batch)
+        return class_maps(net, self.layer, images, classes, views, self.method, self.on_batch)
 
     def cells(self, row: int) -> list[tuple[NDArray[np.uint8], str]]:
-        """The face, and its map for the predicted class; for a wrong prediction also the map for the true class."""
-        subject, truth, answer = self.subject, int(self.subject.labels[row]), int(self.subject.predicted[row])
-        classes = np.array([answer] if answer == truth else [answer, truth])
+        """The face and the map of the predicted class; for a wrong prediction also the map of the true class."""
+        subject, truth, predicted = self.subject, int(self.subject.labels[row]), int(self.subject.predicted[row])
+        classes = np.array([predicted] if predicted == truth else [predicted, truth])
         rows = np.full(len(classes), row)
         maps = self.maps(rows, classes)
-        lit = draw.lit(subject.images[rows], maps)
+        lit = overlay.lit(subject.images[rows], maps)
         shares = [f"{subject.probability[row, k]:.0%}" for k in classes]
-        below = ["" if answer == truth else "for the answer", "for the truth"]
-        below = [words if found.any() else "nothing for it" for words, found in zip(below, maps, strict=False)]
-        notes = [f"→ {CLASSES[answer]} {shares[0]}\n{below[0]}"]
+        below = ["" if predicted == truth else "predicted class", "true class"]
+        below = [words if found.any() else "empty map" for words, found in zip(below, maps, strict=False)]
+        notes = [f"→ {CLASSES[predicted]} {shares[0]}\n{below[0]}"]
         notes += [f"{CLASSES[truth]} {share}\n{below[1]}" for share in shares[1:]]
         first = f"{CLASSES[truth]}\nrow {subject.ids[row]}"
         shown = list(zip(lit, notes, strict=True))
-        return [(draw.bare(subject.images[[row]])[0], first), *shown]
+        return [(overlay.bare(subject.images[[row]])[0], first), *shown]
 
     def averages(self, rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Mean map and mean face of each class, both (7, 48, 48). The map of each face is scaled to sum to 1."""
@@ -187,7 +189,7 @@ class Maker:
 
 
 def chosen(subject: Subject, right: bool, count: int) -> list[NDArray[np.int64]]:
-    """Of each true class, `count` rows predicted right or wrong, evenly spaced by confidence, highest first."""
+    """For each true class, `count` correct or wrong predictions, evenly spaced in confidence, highest first."""
     hit = subject.predicted == subject.labels
     return [
         spread_out(_by_confidence(subject, np.flatnonzero((subject.labels == k) & (hit == right))), count)
@@ -196,18 +198,18 @@ def chosen(subject: Subject, right: bool, count: int) -> list[NDArray[np.int64]]
 
 
 def spread_out(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """`count` of the rows, evenly spaced and with the first; all of them if there are fewer."""
+    """`count` of the rows, evenly spaced and including the first; all rows if there are fewer."""
     if len(rows) <= count:
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
 
 
-def answer_sheet(maker: Maker, rows: Sequence[NDArray[np.int64]], title: str) -> Any:
-    """One line for each class with any of these rows; the title names the classes without."""
+def prediction_sheet(maker: Maker, rows: Sequence[NDArray[np.int64]], title: str) -> Any:
+    """A line for each class that has rows; the title names the other classes."""
     cells = [(CLASSES[k], [cell for row in rows[k] for cell in maker.cells(row)]) for k in range(len(CLASSES))]
     none = ", ".join(name for name, found in cells if not found)
     named = f"{maker.subject.name}, {title}" + (f"; none of {none}" if none else "")
-    return draw.sheet([line for line in cells if line[1]], named)
+    return overlay.sheet([line for line in cells if line[1]], named)
 
 
 def average_sheet(subject: Subject, means: NDArray[np.float64], faces: NDArray[np.uint8], counts: Sequence[int]) -> Any:
@@ -216,59 +218,59 @@ def average_sheet(subject: Subject, means: NDArray[np.float64], faces: NDArray[n
     top = float(means[there].max())
     overall = means[there].mean(axis=0)
     more = np.maximum(means - overall, 0)
-    lit = draw.lit(faces, means, top)
-    special = draw.lit(faces, more, float(more[there].max()))
+    lit = overlay.lit(faces, means, top)
+    special = overlay.lit(faces, more, float(more[there].max()))
     rows = [
         (
             "mean face",
-            [(draw.bare(faces[[k]])[0], f"{CLASSES[k]}\n{counts[k]} face{'s' * (counts[k] != 1)}") for k in there],
+            [(overlay.bare(faces[[k]])[0], f"{CLASSES[k]}\n{counts[k]} face{'s' * (counts[k] != 1)}") for k in there],
         ),
-        ("mean map", [(lit[k], draw.strongest_band(means[k])) for k in there]),
+        ("mean map", [(lit[k], overlay.strongest_band(means[k])) for k in there]),
         ("above others", [(special[k], "") for k in there]),
     ]
-    return draw.sheet(rows, f"{subject.name}, average map of the right answers of each class")
+    return overlay.sheet(rows, f"{subject.name}, average map of the correct predictions of each class")
 
 
 def write_attention(
     subject: Subject, right: Sequence[NDArray[np.int64]], average: Sequence[NDArray[np.int64]], out: Path
 ) -> Iterator[str]:
-    """Spatial and channel attention for faces of the sheet of right answers; channel attention by class."""
+    """Spatial and channel attention for faces of the sheet of correct predictions; channel attention by class."""
     rows = np.array([group[0] for group in right if len(group)], np.int64)
     if not len(rows):
         return
     faces = subject.images[rows]
-    stages = explain_maps.attention(subject.net, faces)
+    stages = attention(subject.net, faces)
     names = [f"{CLASSES[subject.labels[row]]}\nrow {subject.ids[row]}" for row in rows]
-    first = ("face", [(face, name) for face, name in zip(draw.bare(faces), names, strict=True)])
+    first = ("face", [(face, name) for face, name in zip(overlay.bare(faces), names, strict=True)])
     for name, title, kind in (
         (
             SPATIAL,
             "spatial attention, each map from its lowest to its highest weight",
             "spatial",
         ),
-        (CHANNEL, "channel attention: what the most opened channels of each stage see", "strongest"),
+        (CHANNEL, "channel attention: activation of the channels with the largest weights in each stage", "strongest"),
     ):
         sheet = [first]
         for number, stage in enumerate(stages):
             maps = getattr(stage, kind)
             if maps is not None:
                 low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2))
-                lit = draw.lit(faces, maps - low, high - low[:, 0, 0])
+                lit = overlay.lit(faces, maps - low, high - low[:, 0, 0])
                 texts = [f"{a:.2f} to {b:.2f}" for a, b in zip(low[:, 0, 0], high, strict=True)]
                 sheet.append((f"stage {number + 1}", list(zip(lit, texts, strict=True))))
         if len(sheet) > 1:
-            pictures.save(draw.sheet(sheet, f"{subject.name}, {title}"), out / name)
+            pictures.save(overlay.sheet(sheet, f"{subject.name}, {title}"), out / name)
             yield f"wrote {out / name}"
     there = [k for k in range(len(CLASSES)) if len(average[k])]
-    if len(there) > 1:  # classes that are never predicted right have no faces to average
-        by_class = [explain_maps.attention(subject.net, subject.images[average[k]]) for k in there]
+    if len(there) > 1:  # classes without correct predictions have no faces to average
+        by_class = [attention(subject.net, subject.images[average[k]]) for k in there]
         weights = [
             (f"stage {n + 1}", np.stack([of[n].channel.mean(axis=0) for of in by_class]))  # type: ignore[union-attr]
             for n in range(len(stages))
             if stages[n].channel is not None
         ]
-        title = f"{subject.name}, channel attention of each class against the mean of those shown"
-        pictures.save(draw.channels(weights, [CLASSES[k] for k in there], title), out / CHANNELS)
+        title = f"{subject.name}, channel attention of each class minus the mean of the classes shown"
+        pictures.save(overlay.channels(weights, [CLASSES[k] for k in there], title), out / CHANNELS)
         yield f"wrote {out / CHANNELS}"
 
 
@@ -286,8 +288,8 @@ def _positions(subject: Subject, ids: Sequence[int]) -> NDArray[np.int64]:
     for wanted in ids:
         if wanted not in subject.ids:
             raise FerKitError(
-                f"--rows {wanted}: not held out by {subject.name}, whose network was trained on it or never predicted "
-                f"it; held out are {len(subject.ids):,} rows such as {', '.join(map(str, subject.ids[:3]))}"
+                f"--rows {wanted}: not a held-out row of {subject.name}; allowed are its {len(subject.ids):,} held-out "
+                f"rows, e.g. {', '.join(map(str, subject.ids[:3]))}"
             )
     return np.searchsorted(subject.ids, np.array(ids, np.int64))
 

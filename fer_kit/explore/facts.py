@@ -36,17 +36,17 @@ class Groups:
 
     @property
     def in_words(self) -> str:
-        """What counts as a twin."""
+        """Definition of a twin, in words."""
         if self.folds is None:
             return "exact copies only, since there is no folds.csv"
         return f"rows that share a source photo, as the folds have them (method {self.method})"
 
 
 def groups_of(competition: Competition, runs_dir: Path) -> Groups:
-    """The twin groups in `runs_dir` where folds were made there, else exact copies (flat images stand alone).
+    """The twin groups of folds.csv in `runs_dir`; without folds groups of exact copies (flat images are not grouped).
 
     Raises:
-        FerKitError: folds of other data, or damaged ones.
+        FerKitError: the folds are damaged or belong to other data.
     """
     train, test = competition.train, competition.test
     path, record = runs_dir / "folds.csv", runs_dir / "folds.json"
@@ -60,7 +60,7 @@ def groups_of(competition: Competition, runs_dir: Path) -> Groups:
 
 
 def facts(competition: Competition, groups: Groups) -> dict[str, Any]:
-    """Everything that `explore` counts, as JSON."""
+    """All numbers of `explore`, as a JSON object."""
     train, test = competition.train, competition.test
     counts = np.bincount(train.labels, minlength=NUM_CLASSES)
     present = np.flatnonzero(counts)
@@ -70,7 +70,7 @@ def facts(competition: Competition, groups: Groups) -> dict[str, Any]:
         "data_digest": competition.digest,
         "rows": {"train": len(train.ids), "test": len(test.ids)},
         "image_px": [SIDE_PX, SIDE_PX],
-        "missing_values": 0,  # the reader refuses a file with one and names row and column
+        "missing_values": 0,  # the reader refuses files with missing values and names row and column
         "classes": {name: int(count) for name, count in zip(CLASSES, counts, strict=True)},
         "imbalance": {"ratio": float(counts[most] / counts[least]), "most": CLASSES[most], "least": CLASSES[least]},
         "pixels": {"train": _pixels(train.images), "test": _pixels(test.images)},
@@ -91,7 +91,7 @@ def grey_level_shares(images: Images) -> NDArray[np.float64]:
 
 
 def conflicting(groups: Ints, labels: Ints) -> Ints:
-    """Numbers of the groups whose rows have more than one label, ascending. groups, labels: (N,)."""
+    """Numbers of the groups whose rows have different labels, ascending. groups, labels: int64 (N,)."""
     pairs = np.unique(np.stack([groups, labels]), axis=1)[0]
     numbers, kinds = np.unique(pairs, return_counts=True)
     return np.asarray(numbers[kinds > 1], np.int64)
@@ -105,13 +105,13 @@ def _pixels(images: Images) -> dict[str, float]:
 
 
 def _constant(images: Images) -> int:
-    """Images whose pixels all have one value."""
+    """Number of images whose pixels are all equal."""
     rows = images.reshape(len(images), PIXELS)
     return int((rows == rows[:, :1]).all(axis=1).sum())
 
 
 def _copies(competition: Competition) -> dict[str, int]:
-    """Identical images, constant ones included."""
+    """Numbers of identical images, including constant images."""
     train, test = twins.content_keys(competition.train.images), twins.content_keys(competition.test.images)
     kinds, number, counts = np.unique(train, return_inverse=True, return_counts=True)
     number = number.reshape(-1)

@@ -33,7 +33,7 @@ def summary(facts: dict[str, Any]) -> list[tuple[str, str]]:
     train, test = pixels["train"], pixels["test"]
     return [
         ("images", f"{width[0]}×{width[1]} px, grey, 0 to 255"),
-        ("missing values", f"{facts['missing_values']} (files with one are refused)"),
+        ("missing values", f"{facts['missing_values']} (files with missing values are refused)"),
         ("imbalance", f"{imbalance['ratio']:.2f} {imbalance['most']} to one {imbalance['least']}"),
         (
             "pixels",
@@ -84,7 +84,7 @@ def class_table(facts: dict[str, Any]) -> list[list[str]]:
 def fold_table(facts: dict[str, Any]) -> list[list[str]]:
     """Rows of each fold: to train on, held out, and held out of each class."""
     folds = facts["folds"]
-    table = [["fold", "learn from", "held out", *CLASSES]]
+    table = [["fold", "train", "held out", *CLASSES]]
     for number, (train, out) in enumerate(zip(folds["train_rows"], folds["held_out_rows"], strict=True)):
         classes = [f"{count:,}" for count in folds["held_out_classes"][number].values()]
         table.append([str(number), f"{train:,}", f"{out:,}", *classes])
@@ -109,7 +109,7 @@ def page(facts: dict[str, Any], drawn: Sequence[tuple[Picture, bytes, bytes]]) -
                 ),
                 (f"{copies['redundant_train_rows']:,}", "redundant train rows"),
                 (f"{twins['train_rows_in_them'] / rows['train']:.1%}", "of train rows have a twin in train"),
-                (f"{twins['test_rows_with_a_train_twin'] / rows['test']:.1%}", "of test rows have one in train"),
+                (f"{twins['test_rows_with_a_train_twin'] / rows['test']:.1%}", "of test rows have a twin in train"),
             ]
         ),
         html.heading("Facts"),
@@ -124,8 +124,9 @@ def page(facts: dict[str, Any], drawn: Sequence[tuple[Picture, bytes, bytes]]) -
         shown["grey-levels.png"],
         html.heading("The same photo twice"),
         html.paragraph(
-            "Rows of the same photo (twins) must be in the same fold: a network trained on one knows the other. "
-            "Test rows have train twins too, so leaderboard scores are higher than out-of-fold scores."
+            "Rows of the same photo (twins) must be in the same fold, since a network that was trained on a row "
+            "recognises its twin. Test rows have twins in train too, so leaderboard scores are higher than out-of-fold "
+            "scores."
         ),
         clash,
         html.heading("Folds"),

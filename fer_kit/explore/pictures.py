@@ -34,7 +34,7 @@ class Picture:
 
 
 def all_of(competition: Competition, groups: Groups) -> list[Picture]:
-    """Every picture, not yet drawn; the one of twins only if some twins have different labels."""
+    """All pictures, not yet drawn; the picture of twins only if some twins have different labels."""
     found = [class_counts(competition), samples(competition), mean_faces(competition), levels(competition)]
     twins = different_labels(competition, groups)
     return found if twins is None else [*found, twins]

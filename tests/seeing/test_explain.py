@@ -215,16 +215,16 @@ def test_classes_that_are_never_answered_right_are_named_and_the_others_shown(
 
     lines, drawn = written(trained, competition_dir, tmp_path, monkeypatch, said)
     right, wrong = drawn[:2]
-    assert right == ("attention-t fold 1, right answers; none of Angry, Disgust", list(CLASSES[2:]))
-    assert wrong[0].endswith("for the truth; none of Fear, Happy, Sad, Surprise, Neutral")
+    assert right == ("attention-t fold 1, correct predictions; none of Angry, Disgust", list(CLASSES[2:]))
+    assert wrong[0].endswith("true class; none of Fear, Happy, Sad, Surprise, Neutral")
     assert wrong[1] == ["Angry", "Disgust"]
     assert f"wrote {tmp_path / 'attention-channels-by-class.png'}" in lines
 
 
 def test_without_one_right_answer_it_says_so(trained, competition_dir, tmp_path, monkeypatch):
     lines, _ = written(trained, competition_dir, tmp_path, monkeypatch, lambda labels: (labels + 1) % 7)
-    assert "no right.png: there are no right answers" in lines and not (tmp_path / "right.png").exists()
-    assert "no average maps: no held-out row is answered right" in lines and (tmp_path / "wrong.png").exists()
+    assert "no right.png: there are no correct predictions" in lines and not (tmp_path / "right.png").exists()
+    assert "no average maps: no held-out row is predicted correctly" in lines and (tmp_path / "wrong.png").exists()
 
 
 def test_a_face_without_light_says_why(trained, competition_dir, monkeypatch):
@@ -234,14 +234,14 @@ def test_a_face_without_light_says_why(trained, competition_dir, monkeypatch):
         maker, "maps", lambda rows, classes: np.eye(48)[None] * np.arange(1, -1, -1)[: len(rows), None, None]
     )
     wrong = int(np.flatnonzero(subject.predicted != subject.labels)[0])
-    _, answer, truth = (words.split("\n")[1] for _, words in maker.cells(wrong))
-    assert (answer, truth) == ("for the answer", "nothing for it")
+    _, predicted, truth = (words.split("\n")[1] for _, words in maker.cells(wrong))
+    assert (predicted, truth) == ("predicted class", "empty map")
 
 
 @pytest.mark.parametrize(
     "more, told",
     [
-        (["--rows", "999999"], "--rows 999999: not held out by attention-t fold 1, whose network was trained on it"),
+        (["--rows", "999999"], "--rows 999999: not a held-out row of attention-t fold 1; allowed are"),
         (
             ["--layer", "stage"],
             "--layer stage: no layer of Attention of that name gives a map of the face (did you mean",

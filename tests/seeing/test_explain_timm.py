@@ -45,7 +45,7 @@ def test_the_last_map_that_the_answer_rests_on_is_explained(name, px, expected):
 def test_gradcam_is_refused_where_channels_do_not_come_first(name):
     net = network(name, image_px=96)
     layer = explain_maps.choose_layer(net)
-    with pytest.raises(FerKitError, match=f"lies as {layer.form}, and gradcam needs BCHW; use --method hirescam"):
+    with pytest.raises(FerKitError, match=f"has layout {layer.form}, and gradcam needs BCHW; use --method hirescam"):
         explain_maps.class_maps(net, layer, FACES, CLASSES, method="gradcam")
 
 

@@ -20,11 +20,11 @@ FOLDER, JSON = "explain", "explain.json"
 QUALITY = 80  # of WebP: a sheet takes about a seventh of its PNG and its captions stay sharp
 AVERAGE = "classes.png"
 SHEETS = {
-    AVERAGE: "Average activation map of the right answers of each class",
-    "right.png": "Right answers: what spoke for the answer",
-    "wrong.png": "Wrong answers: what spoke for the answer, and what for the truth",
+    AVERAGE: "Average activation map of the correct predictions of each class",
+    "right.png": "Correct predictions: map of the predicted class",
+    "wrong.png": "Wrong predictions: maps of the predicted and the true class",
     "attention-spatial.png": "Spatial attention of each stage",
-    "attention-channel.png": "What the most opened channels of each stage see",
+    "attention-channel.png": "Activation of the channels with the largest weights in each stage",
     "attention-channels-by-class.png": "Channel attention of each class against the mean of all",
 }
 
@@ -129,7 +129,7 @@ def _light(maps: Maps) -> str:
     bands = list(even)
     lines = [*light.items(), ("(an even map)", even)]
     rows = [[name, *(_share(shares, band) for band in bands)] for name, shares in lines if isinstance(shares, dict)]
-    caption = "Share of the map on each part of the face, average over right answers"
+    caption = "Share of the map on each part of the face, average over correct predictions"
     return html.table(caption, ["class", *bands], rows)
 
 
