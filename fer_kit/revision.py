@@ -21,8 +21,8 @@ def commit(of: Sequence[str] = ()) -> str:
 
     of: git patterns, from the repository's root, of the files whose changes count; all files if empty.
     """
-    if told := os.environ.get("FER_KIT_COMMIT"):
-        return told
+    if given := os.environ.get("FER_KIT_COMMIT"):
+        return given
     try:
         top = _git("rev-parse", "--show-toplevel", "HEAD")
         if top.returncode:

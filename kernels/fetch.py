@@ -56,24 +56,24 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
         output.mkdir()
         unpacked.mkdir()
         client.kernel_output(push.ref, output)
-        told = examine(push, state, output, partial)
+        described = examine(push, state, output, partial)
         try:
-            archive.unpack(manifest.check_archive(output, told), unpacked, told.run)
+            archive.unpack(manifest.check_archive(output, described), unpacked, described.run)
         except FerKitError as error:
             raise OutputIncomplete(f"{push.name}: {error}; fetch again") from None
-        check_runs(unpacked, told)
+        check_runs(unpacked, described)
         with contextlib.ExitStack() as locks:
             locks.enter_context(lock.held(runs_dir / "folds.csv", "another process makes folds or fetches here"))
-            for fold in fold_folders(unpacked, told.run):
-                target = runs_dir / told.run / fold.name
+            for fold in fold_folders(unpacked, described.run):
+                target = runs_dir / described.run / fold.name
                 locks.enter_context(lock.held(target, "another process trains or fetches this fold"))
-            moves, kept = plan_moves(unpacked, runs_dir, told.run, replace)
+            moves, kept = plan_moves(unpacked, runs_dir, described.run, replace)
             bring_folds(unpacked, runs_dir)
             for source, target in moves:
                 atomic.sweep(target.parent, target.name)
                 atomic.move_folder(source, target)
     push_log.put(runs_dir, dataclasses.replace(push, state=push_log.FETCHED, seen=True))
-    return Fetched(tuple(_number(target) for _, target in moves), kept, told)
+    return Fetched(tuple(_number(target) for _, target in moves), kept, described)
 
 
 @contextlib.contextmanager
@@ -102,46 +102,47 @@ def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Mani
     """
     log = log_lines(output)
     if not (output / manifest.NAME).is_file():
-        told_ids = re.findall(r"run id\s+(\S+)", "\n".join(log))
-        if told_ids and push.run_id not in told_ids:
+        log_ids = re.findall(r"run id\s+(\S+)", "\n".join(log))
+        if log_ids and push.run_id not in log_ids:
             raise OlderOutput(f"{push.ref}: its log is that of an older version; fetch again in a minute")
         if state.word != "complete":
             raise failed(push, state, log)
         names = ", ".join(sorted(path.name for path in output.iterdir())) or "nothing"
         raise OutputIncomplete(f"{push.name}: no {manifest.NAME} in its output ({names}); was the script changed?")
     try:
-        told = manifest.read(output)
+        described = manifest.read(output)
     except FerKitError as error:
         raise OutputIncomplete(f"{push.name}: {error}") from None
-    if told.run_id != push.run_id:
+    if described.run_id != push.run_id:
         raise OlderOutput(
-            f"{push.ref}: its output is of run id {told.run_id} ({told.written}), this push has {push.run_id}: that of"
-            " an older version, or of somebody else's push; if this one was only just pushed, fetch again in a minute"
+            f"{push.ref}: its output is of run id {described.run_id} ({described.written}), this push has "
+            f"{push.run_id}; the output belongs to an older version or to another push; if the push is recent, "
+            "fetch again in a minute"
         )
     if partial:
-        return told
-    hint = f"; folds that it finished: {_list(told.finished)}; take what there is with --partial"
+        return described
+    hint = f"; folds that it finished: {_list(described.finished)}; take what there is with --partial"
     if state.word != "complete":
         raise KernelFailed(f"{failed(push, state, log)}{hint}")
-    if not told.final:
-        raise OutputIncomplete(f"{push.name}: its output was saved at {told.written}, while it still trained{hint}")
-    return told
+    if not described.final:
+        raise OutputIncomplete(f"{push.name}: its output was saved at {described.written}, during the training{hint}")
+    return described
 
 
-def check_runs(unpacked: Path, told: Manifest) -> None:
+def check_runs(unpacked: Path, described: Manifest) -> None:
     """Raise OutputIncomplete unless the folds are whole, of one configuration, on the folds.csv beside them."""
-    where = f"the output of run id {told.run_id}"
+    where = f"the output of run id {described.run_id}"
     try:
         digest = table.read(unpacked / "folds.csv").digest
-        finished = folders.status(unpacked, told.run).finished if (unpacked / told.run).is_dir() else ()
-        missing = sorted({*told.finished} - {*finished})
+        finished = folders.status(unpacked, described.run).finished if (unpacked / described.run).is_dir() else ()
+        missing = sorted({*described.finished} - {*finished})
         if missing:
             raise OutputIncomplete(f"{where}: fold {missing[0]} is listed as finished, but is not")
         if finished:
-            run = folders.load(unpacked, told.run, allow_partial=True)  # every score computed again from its rows
+            run = folders.load(unpacked, described.run, allow_partial=True)  # every score computed again from its rows
             if run.oof.meta["folds_digest"] != digest:
                 raise OutputIncomplete(f"{where}: trained on other folds than its folds.csv")
-        for folder in fold_folders(unpacked, told.run):
+        for folder in fold_folders(unpacked, described.run):
             atomic.read_json(folder / "config.json")
     except OutputIncomplete:
         raise

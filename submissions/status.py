@@ -52,7 +52,9 @@ def body(args: argparse.Namespace) -> None:
         gap_plot.draw(picture, known, PUBLIC_ROWS if _all_of_the_competition(known) else None)
         print(f"drawn in {picture}")
     if trouble is not None:
-        raise FerKitError(f"{path}: shown as it was, for Kaggle could not be asked for new scores: {trouble}")
+        raise FerKitError(
+            f"{path}: the ledger is shown without new scores, since the request to Kaggle failed: {trouble}"
+        )
 
 
 def table(known: Sequence[Entry]) -> list[str]:

@@ -162,32 +162,32 @@ def updated_test(learned: Lookup, test: NDArray[np.float32], pairs: Pairs) -> ND
 
 def lines(found: Twins, name: str) -> list[str]:
     """The lines of the report: the forecast, and the gain and forecast of the lookup."""
-    told = [found.why_none] if found.plain is None else [found.plain.sentence()]
+    report = [found.why_none] if found.plain is None else [found.plain.sentence()]
     if found.twinned is None:
         if found.with_lookup is not None:
             low, high = found.with_lookup.interval
-            told.append(
+            report.append(
                 f"with twin lookup (--twins {NEAR}) the forecast would be {found.with_lookup.accuracy:.2%}, "
                 f"{LEVEL:.0%} interval {low:.2%} to {high:.2%}"
             )
-        return told
+        return report
     twins = found.twinned
-    told.append(
+    report.append(
         f"twin lookup ({twins.mode}) on out-of-fold rows, whose networks were not trained on their twins: "
         f"{lookup.gain_line(twins.gain)}; strength {twins.strength:.2f}"
     )
     if found.with_lookup is not None and found.plain is not None:
-        told.append(found.with_lookup.sentence("leaderboard forecast with twin lookup"))
+        report.append(found.with_lookup.sentence("leaderboard forecast with twin lookup"))
         points = 100 * (found.with_lookup.accuracy - found.plain.accuracy)
-        told.append(
+        report.append(
             f"expected gain of twin lookup on the leaderboard: {points:+.2f} percentage points (the networks were "
             "trained on most twins of test rows)"
         )
-    told.append(
+    report.append(
         f"blend '{name}{SUFFIX}': twin lookup changes {twins.rows_changed:,} of {len(twins.test):,} test predictions; "
         f"{twins.rows_with_twins:,} test rows have twins; blend '{name}' has no twin lookup"
     )
-    return told
+    return report
 
 
 def forecast_record(found: Twins, *, with_lookup: bool) -> ForecastRecord | None:

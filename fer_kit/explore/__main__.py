@@ -29,32 +29,31 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _body(args: argparse.Namespace) -> None:
     from fer_kit.data import loading
-    from fer_kit.explore.facts import facts as count
-    from fer_kit.explore.facts import groups_of
+    from fer_kit.explore import facts
     from fer_kit.explore.page import JSON, PAGE, page, summary_lines
 
     folder = loading.find(args.data)
     if sys.stderr.isatty():  # a first read of the csv files takes seconds
         print(f"reading {folder} …", file=sys.stderr)
     competition = loading.load(folder, args.runs / "cache")
-    groups = groups_of(competition, args.runs)
-    facts = count(competition, groups)
-    print("\n".join(summary_lines(facts)))
+    groups = facts.groups_of(competition, args.runs)
+    counted = facts.facts(competition, groups)
+    print("\n".join(summary_lines(counted)))
     out: Path = args.out or args.runs / "explore"
-    atomic.write_json(out / JSON, facts)
+    atomic.write_json(out / JSON, counted)
 
     from tqdm import tqdm
 
-    from fer_kit.drawing import pictures
-    from fer_kit.explore import pictures as explore_pictures
+    from fer_kit.drawing.pictures import DARK, LIGHT, png
+    from fer_kit.explore.pictures import all_of
 
     drawn = []
-    for picture in tqdm(explore_pictures.all_of(competition, groups), desc="drawing", unit="picture", disable=None):
-        light, dark = (pictures.png(picture.draw(colours)) for colours in (pictures.LIGHT, pictures.DARK))
+    for picture in tqdm(all_of(competition, groups), desc="drawing", unit="picture", disable=None):
+        light, dark = (png(picture.draw(colours)) for colours in (LIGHT, DARK))
         with atomic.replacing(out / picture.file) as file:
             file.write(light)
         drawn.append((picture, light, dark))
-    atomic.write_text(out / PAGE, page(facts, drawn))
+    atomic.write_text(out / PAGE, page(counted, drawn))
     print(f"\nwrote {out / PAGE}, {JSON} and {len(drawn)} pictures beside it")
 
 

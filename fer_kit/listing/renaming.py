@@ -23,7 +23,7 @@ from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
 from fer_kit.runs import folders, ledger, predictions, soft_targets
 from fer_kit.runs.folders import HASHED, RESULT
-from kernels import push_log as push_log
+from kernels import push_log
 
 WEIGHTS, ENVIRONMENT, LOG = "model.safetensors", "env.json", "log.txt"
 _MOST_HEADER_BYTES = 100 << 20  # safetensors' own limit

@@ -108,7 +108,7 @@ def _of_one_kind(runs_dir: Path, loaded: list[ScoredSource]) -> tuple[list[Score
         return [], []
     try:
         own = table.read(runs_dir / FOLDS).digest
-    except FerKitError:  # told by `_groups`
+    except FerKitError:  # `_groups` reports the error
         own = ""
     counted = Counter(_kind(source) for source in loaded)
     kind = max(counted, key=lambda kind: (kind[0] == own, counted[kind]))

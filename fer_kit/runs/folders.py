@@ -241,8 +241,8 @@ def _train_command(folder: Path, state: Status, fold: int) -> str:
     resume = " --resume" if (folder / f"fold{fold}").exists() else ""
     for sister in (fold, *state.finished):
         env = folder / f"fold{sister}" / "env.json"
-        told = atomic.read_json(env) if env.is_file() else None
-        command = told.get("command") if isinstance(told, dict) else None
+        record = atomic.read_json(env) if env.is_file() else None
+        command = record.get("command") if isinstance(record, dict) else None
         if isinstance(command, str) and re.search(_FOLD_OPTION, command):
             command = re.sub(r" --(resume|restart)\b", "", command)
             return re.sub(_FOLD_OPTION, f" --fold {fold}", command) + resume

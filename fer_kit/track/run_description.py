@@ -211,7 +211,7 @@ def log_results(run: Run, description: RunDescription, data_folder: str | None) 
 
 
 def _samples(oof: Predictions, description: RunDescription, data_folder: str | None) -> Any:
-    """A table of faces with what the network says of them; None, told, where the faces are not at hand."""
+    """A table of faces with their predictions; None, with a warning, if the faces cannot be loaded."""
     import wandb
 
     try:
@@ -223,15 +223,15 @@ def _samples(oof: Predictions, description: RunDescription, data_folder: str | N
         wandb.termwarn(f"no pictures of samples: {error}")
         return None
     probabilities = metrics.softmax(oof.logits)
-    said = metrics.predicted(oof.logits)
+    predicted = metrics.predicted(oof.logits)
     table = wandb.Table(columns=["row", "why", "face", "true", "predicted", "right", "probability", *CLASSES])
     for row, why in choose(oof):
         truth = CLASSES[int(competition.train.labels[oof.ids[row]])]
-        answer = CLASSES[said[row]]
+        answer = CLASSES[predicted[row]]
         face = wandb.Image(competition.train.images[oof.ids[row]], caption=f"{truth} → {answer}")
-        odds = [round(float(p), 4) for p in probabilities[row]]
+        shares = [round(float(p), 4) for p in probabilities[row]]
         table.add_data(
-            int(oof.ids[row]), why, face, truth, answer, truth == answer, float(probabilities[row].max()), *odds
+            int(oof.ids[row]), why, face, truth, answer, truth == answer, float(probabilities[row].max()), *shares
         )
     return table
 

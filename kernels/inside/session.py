@@ -20,9 +20,8 @@ from typing import Any
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
-from fer_kit.sweep import slots as sweep_slots
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner
-from fer_kit.sweep.slots import Slot
+from fer_kit.sweep.slots import Slot, on_cpu, on_gpus
 from fer_kit.sweep.training import Training
 from fer_kit.train import request
 from kernels.inside import archive, devices, earlier, fold_table, manifest, pipeline, weights
@@ -253,8 +252,8 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
 def slots_for(found: devices.Found, environ: Mapping[str, str]) -> list[Slot]:
     """One slot for each GPU, whose process sees only this GPU, or one slot on the CPU; the cores are divided."""
     if not found.gpus:
-        return sweep_slots.on_cpu(1, environ, found.cores)
-    return sweep_slots.on_gpus([gpu.name for gpu in found.gpus], len(found.gpus), environ, found.cores)
+        return on_cpu(1, environ, found.cores)
+    return on_gpus([gpu.name for gpu in found.gpus], len(found.gpus), environ, found.cores)
 
 
 def save_output(settings: Settings, places: Places, name: str, device: str, outcome: Outcome, final: bool) -> None:

@@ -74,7 +74,7 @@ def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
         (lambda e: e.serve(bytes=17), "manifest.json says 17"),
         (lambda e: e.serve(archive="../evil.tar"), "'archive' is '../evil.tar'; the file is truncated or was edited"),
         (lambda e: e.serve(finished=(0, 1, 2, 3)), "fold 3 is listed as finished, but is not"),
-        (lambda e: e.serve(final=False), "while it still trained; folds that it finished: 0, 1, 2; take what there"),
+        (lambda e: e.serve(final=False), "during the training; folds that it finished: 0, 1, 2; take what there"),
         (lambda e: e.serve_tar(tarfile.TarInfo("../evil")), "holds '../evil'"),
         (lambda e: e.serve_tar(tarfile.TarInfo("/etc/evil")), "holds '/etc/evil'"),
         (lambda e: e.serve_tar(tarfile.TarInfo(f"{RUN}/fold0/../../x")), "which is not a file of a run"),

@@ -112,7 +112,7 @@ def test_without_credentials_the_ledger_is_shown(scored, kaggle_site, monkeypatc
     before = LEDGER.read_bytes()
     code, out, err = run(capsys, "status", "--plot", "gap.png")
     assert code == 2 and "2030-01-04-blend.csv" in out and out.endswith("drawn in gap.png\n")
-    assert err.startswith(f"error: {LEDGER}: shown as it was, for Kaggle could not be asked for new scores: ")
+    assert err.startswith(f"error: {LEDGER}: the ledger is shown without new scores, ")
     assert err.count("\n") == 1 and LEDGER.read_bytes() == before and not kaggle_site.requests
 
 
@@ -121,7 +121,7 @@ def test_without_a_network_the_ledger_is_shown(scored, kaggle_site, capsys):
     kaggle_site.fail("ListSubmissions", DROP, times=9)
     code, out, err = run(capsys, "status")
     assert code == 2 and "2030-01-04-blend.csv" in out
-    assert "could not be asked for new scores: Kaggle cannot be reached" in err
+    assert "without new scores, since the request to Kaggle failed: Kaggle cannot be reached" in err
 
 
 def test_a_line_that_an_upload_adds_meanwhile_stays(scored, kaggle_site, capsys):

@@ -61,10 +61,10 @@ def _sentence(a: Ranked, b: Ranked, found: dict[str, Any]) -> str:
     if not found:
         return f"{a.name} and {b.name} share no out-of-fold rows."
     points, error = 100 * found["difference"], 100 * found["standard_error"]
-    told = "more than chance" if found["p"] < SIGNIFICANCE else "within chance"
+    verdict = "more than chance" if found["p"] < SIGNIFICANCE else "within chance"
     return (
         f"{a.name} minus {b.name}: {points:+.2f} ± {error:.2f} points on {found['rows']:,} common rows, "
-        f"p = {found['p']:.2g}: {told}. Only {a.name} is right on {found['won']:,} rows, only {b.name} on "
+        f"p = {found['p']:.2g}: {verdict}. Only {a.name} is right on {found['won']:,} rows, only {b.name} on "
         f"{found['lost']:,}."
     )
 
