@@ -1,1 +1,1 @@
-"""Submission files: build, check, upload; the ledger of entries."""
+"""Build, check and upload submission files; the ledger of entries."""

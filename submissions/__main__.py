@@ -16,15 +16,15 @@ from submissions import build, check, status, upload
 
 COMMANDS = {
     "build": (build, "Write the submission file of a run, a blend or a test.npz, and check it."),
-    "check": (check, "Check a submission file; exit 2 with the first fault and its line."),
-    "upload": (upload, "Upload a submission file to Kaggle, once, and keep it in the ledger."),
-    "status": (status, "Fetch new scores from Kaggle; show the ledger and the gap to cross-validation."),
+    "check": (check, "Check a submission file; print the first fault with its line number and exit with code 2."),
+    "upload": (upload, "Upload a submission file to Kaggle, at most once, and record the entry in the ledger."),
+    "status": (status, "Fetch new scores from Kaggle; print all entries and their gap to cross-validation."),
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m submissions`."""
-    parser = cli.parser("python -m submissions", "Build, check and upload submission files, and keep their scores.")
+    parser = cli.parser("python -m submissions", "Build, check and upload submission files, and record their scores.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (module, description) in COMMANDS.items():
         command = commands.add_parser(
@@ -40,13 +40,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def body(args: argparse.Namespace) -> int | None:
-    """Run the subcommand; its exit code, None for 0."""
+    """Run the subcommand; returns its exit code, None for 0."""
     code: int | None = args.body(args)
     return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line; returns the exit code."""
     return cli.run(build_parser, body, argv)
 
 

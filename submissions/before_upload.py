@@ -1,4 +1,4 @@
-"""A file on its way to Kaggle: what must hold before it goes, and its line in the ledger."""
+"""The checks of a submission file before its upload, and its line in the ledger."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MESSAGE_CHARACTERS = 300
 
 
 def one_line(message: str) -> str:
-    """The message without blanks around it.
+    """`message` without leading and trailing spaces.
 
     Raises:
-        FerKitError: empty, too long or more than a line.
+        FerKitError: the message is empty, too long or has more than one line.
     """
     message = message.strip()
     if not message or len(message) > MESSAGE_CHARACTERS or not message.isprintable():
@@ -36,26 +36,26 @@ def one_line(message: str) -> str:
 
 
 def checked_file(file: Path, args: argparse.Namespace) -> Checked:
-    """What `check` finds in `file`.
+    """The result of `submissions check` for `file`.
 
     Raises:
-        FerKitError: a fault, or another number of rows than the competition's.
+        FerKitError: the file has a fault, or another number of rows than the competition's test set.
     """
     due = check.expected(args)
     checked = check.check_file(file, due.form, due.rows, due.origin)
     if args.slug == COMPETITION and checked.rows != check.COMPETITION_ROWS:
         raise FerKitError(
-            f"{file}: {checked.rows:,} rows, allowed are {check.COMPETITION_ROWS:,} in {COMPETITION}; build it from "
-            "the competition's own files"
+            f"{file}: {checked.rows:,} rows, allowed are {check.COMPETITION_ROWS:,} in {COMPETITION}; build the file "
+            "with the competition's own data"
         )
     return checked
 
 
 def source_of(file: Path, checked: Checked, anyway: bool) -> SourceRecord | None:
-    """What `file` was made from; None if that is unknown or not finished, and `anyway` allows it.
+    """The source of `file`; None if the source is unknown or unfinished and `anyway` is True.
 
     Raises:
-        FerKitError: unknown or not finished.
+        FerKitError: the source is unknown or unfinished, and `anyway` is False.
     """
     try:
         source = source_record.read(file, checked.sha256)
@@ -69,53 +69,56 @@ def source_of(file: Path, checked: Checked, anyway: bool) -> SourceRecord | None
 
 
 def refuse_uploaded(file: Path, known: list[Entry], checked: Checked, competition: str) -> Entry | None:
-    """Raise FerKitError for what Kaggle has already.
+    """Refuse a file whose content Kaggle has already.
 
     Returns:
-        The entry of this content that was begun and never seen, if there is one.
+        The entry of this content whose upload began but was not confirmed; None if there is none.
+
+    Raises:
+        FerKitError: Kaggle has an entry with this content.
     """
     there, begun = entries.of_content(known, checked.sha256, competition)
     if there is not None:
         score = "" if there.public is None else f", public {there.public:.5f}"
         raise FerKitError(
             f"{file}: uploaded already, at {there.utc} as {entries.named(there)} ({there.status}{score}) from "
-            f"{there.file}; upload another file, or see 'python -m submissions status'"
+            f"{there.file}; upload another file, or list the entries with 'python -m submissions status'"
         )
     return begun
 
 
 def entries_left(client: Client, competition: str) -> str:
-    """How many entries were made today and are left, in words.
+    """The numbers of entries made and left today, in words.
 
     Raises:
-        DailyLimitReached: none are left; it says when to come back.
-        KaggleError: Kaggle could not be asked.
+        DailyLimitReached: no entries are left; the message says when the limit is reset.
+        KaggleError: the request to Kaggle failed.
     """
     try:
         limits = client.submission_limits(competition)
     except UnknownAnswer as error:
-        return f"unknown, so Kaggle decides ({error})"
+        return f"unknown; Kaggle refuses the upload if none are left ({error})"
     made = "" if limits.today is None else f"{limits.today} made today, "
     if limits.left_now > 0:
         return f"{made}{limits.left_now} left"
-    if not limits.today and not limits.total:  # all zero is said to somebody who never entered: no limit was reached
-        return "none made yet, so Kaggle decides"
+    if not limits.today and not limits.total:  # Kaggle reports zeros to accounts without entries: no limit was reached
+        return "none made yet; the daily limit is unknown"
     now = ledger.now()
     midnight = datetime.datetime.combine(now.date() + datetime.timedelta(days=1), datetime.time(), datetime.UTC)
     hours, minutes = divmod(int((midnight - now).total_seconds() / 60), 60)
     total = "" if limits.total is None else f"{limits.total} in all, "
     raise DailyLimitReached(
-        f"no entries are left today ({made}{total}none left); Kaggle counts anew at 00:00 UTC, in {hours} h "
-        f"{minutes:02} min: come back then"
+        f"no entries are left today ({made}{total}none left); Kaggle resets the count at 00:00 UTC, in {hours} h "
+        f"{minutes:02} min: upload again then"
     )
 
 
 def refuse_changed(file: Path, path: Path, known: list[Entry], checked: Checked) -> None:
-    """Raise FerKitError unless what was checked before the question still holds; the ledger's lock is held."""
+    """Raise FerKitError if file or ledger changed since the checks; the caller holds the ledger's lock."""
     if atomic.sha256_of(file) != checked.sha256:
-        raise FerKitError(f"{file}: was changed while the question stood; start again")
+        raise FerKitError(f"{file}: changed while the command waited for an answer; upload again")
     if ledger.read(path) != known:
-        raise FerKitError(f"{path}: changed while the question stood; start again")
+        raise FerKitError(f"{path}: changed while the command waited for an answer; upload again")
 
 
 def new_entry(
@@ -127,7 +130,7 @@ def new_entry(
     competition: str,
     message: str,
 ) -> Entry:
-    """The line for `file` in the ledger at `path`, which holds `known`; its tag is new."""
+    """The entry of `file` for the ledger at `path`, which holds `known`, with a new tag."""
     return Entry(
         utc=ledger.now().strftime(ledger.UTC),
         file=os.path.relpath(file, path.parent),
@@ -153,7 +156,7 @@ def _members(source: SourceRecord) -> str:
 
 
 def _rows_changed(file: Path, path: Path, known: list[Entry], competition: str) -> int | None:
-    """Rows that differ from the entry before; None where there is none, or its file is gone or has another form."""
+    """The number of rows that differ from the previous entry; None if its file is missing or has another format."""
     before = [entry for entry in known if entry.competition == competition and entry.status != UPLOADING]
     if not before:
         return None

@@ -24,14 +24,16 @@ FOLDER = "submissions"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m submissions build`."""
-    parser.add_argument("source", metavar="SOURCE", help="a run, a blend, or the path of a test.npz or its folder")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a run or blend by name, or the path of a test.npz or of its folder"
+    )
     check.add_data_arguments(parser)
-    parser.add_argument("--out", metavar="FILE", help=f"default: {FOLDER}/<date>-<name>.csv")
-    parser.add_argument("--force", action="store_true", help="replace a file with other content")
+    parser.add_argument("--out", metavar="FILE", help=f"file to write; by default {FOLDER}/<date>-<name>.csv")
+    parser.add_argument("--force", action="store_true", help="replace an existing file that has other content")
 
 
 def body(args: argparse.Namespace) -> None:
-    """Resolve the source, write the file, check it, report."""
+    """Read the predictions, write the file, check it and print a summary."""
     source = sources.resolve(Path(args.runs), args.source)
     place, why = file_format.find_data(args.data)
     rows = len(source.test)
@@ -40,7 +42,7 @@ def body(args: argparse.Namespace) -> None:
             f"{source.origin}: predicts {rows:,} test rows with ids up to {source.test.ids[-1]}, allowed are all rows "
             "from 0 without a gap; predict every test row"
         )
-    origin = "the rows predicted; no data was found to compare with"
+    origin = "the number of predictions (not compared with test.csv: no data found)"
     if place is not None:
         origin = f"the test rows of {place}"
         _refuse_other_data(source, place, args.runs)
@@ -59,7 +61,7 @@ def body(args: argparse.Namespace) -> None:
         ("source", source.origin),
         *([("note", source.note)] if source.note else []),
         ("accuracy", source.accuracy_text),
-        ("form", form.text),
+        ("format", form.text),
         ("rows", f"{rows:,}, {origin}"),
     ]
     for name, value in (*lines, *check.summary(checked), ("wrote" if changed else "unchanged", f"{out}")):
@@ -70,24 +72,24 @@ def body(args: argparse.Namespace) -> None:
 
 
 def render(form: FileFormat, classes: NDArray[np.int64]) -> str:
-    """The submission file for `classes`, int64 (M,) in test.csv order."""
+    """The text of the submission file. classes: predicted classes in the order of test.csv, int64 (M,)."""
     ordered = classes if form.test_rows is None else classes[form.test_rows]
     lines = [form.line(index, prediction) for index, prediction in enumerate(ordered.tolist())]
     return "\n".join([*([] if form.header is None else [form.header]), *lines, ""])
 
 
 def write(out: Path, text: str, force: bool) -> bool:
-    """Write `text` to `out`; False where it is there already.
+    """Write `text` to `out`; returns False if `out` already holds this text.
 
     Raises:
-        FerKitError: `out` holds something else and `force` is not given, or cannot be written.
+        FerKitError: `out` holds something else and `force` is False, or `out` cannot be written.
     """
     if out.exists():
         if out.read_bytes() == text.encode():
             return False
         if not force:
             raise FerKitError(
-                f"{out}: holds another submission; give another name with --out, or replace it with --force"
+                f"{out}: holds another submission; choose another file with --out, or replace this file with --force"
             )
     atomic.write_text(out, text)
     return True

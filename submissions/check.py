@@ -1,4 +1,4 @@
-"""Check a submission file, byte by byte, against the form it should have."""
+"""Check every byte of a submission file against its required format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_kit.runs import folders
 from submissions import file_format
 from submissions.file_format import FileFormat
 
-COMPETITION_ROWS = 7_178  # test.csv of the competition
+COMPETITION_ROWS = 7_178  # rows of the competition's test.csv
 
 _DIGIT = re.compile(r"[0-6]")
 _SHOWN_CHARACTERS = 40
@@ -24,7 +24,7 @@ _SHOWN_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Checked:
-    """A file without fault: how often each class is predicted, in label order, and what is odd about it."""
+    """A valid file. counts: predictions of each class, in label order. warnings: oddities that are no faults."""
 
     counts: tuple[int, ...]
     sha256: str
@@ -32,13 +32,13 @@ class Checked:
 
     @property
     def rows(self) -> int:
-        """Rows, a header not counted."""
+        """The number of rows without the header."""
         return sum(self.counts)
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What a submission file must be; `origin` says where `rows` comes from, `note` what could not be found."""
+    """The requirements of a submission file. origin: where `rows` comes from. note: which data are missing, or ""."""
 
     form: FileFormat
     rows: int
@@ -53,35 +53,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that `check` and `build` share: where row count and form come from."""
-    parser.add_argument("--data", metavar="D", help="the competition's files; without it they are looked for")
-    parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of runs; the data's cache is kept in it")
+    """Options that `check`, `build` and `upload` share: the data that give the row count and the format."""
+    parser.add_argument("--data", metavar="D", help="folder with the competition's files; searched for if not given")
     parser.add_argument(
-        "--plain", action="store_true", help=f"the organiser's form, whatever {file_format.EXAMPLE} looks like"
+        "--runs", metavar="DIR", default="runs", help="folder of runs, which also holds the cache of the data"
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help=f"one integer per line without header and ids, even if the data have an {file_format.EXAMPLE} of another "
+        "format",
     )
 
 
 def body(args: argparse.Namespace) -> None:
-    """Find out what the file should be, check it, report."""
+    """Find the required format and row count, check the file and print a summary."""
     path, due = Path(args.file), expected(args)
     if due.note:
         print(f"note: {due.note}")
     checked = check_file(path, due.form, due.rows, due.origin)
-    for name, value in (("form", due.form.text), ("rows", f"{due.rows:,}, {due.origin}"), *summary(checked)):
+    for name, value in (("format", due.form.text), ("rows", f"{due.rows:,}, {due.origin}"), *summary(checked)):
         print(f"{name:<8}  {value}")
     print(f"{path}: OK")
 
 
 def expected(args: argparse.Namespace) -> Expected:
-    """What a submission file must be, by the options of `add_data_arguments`.
+    """The requirements of a submission file, by the options of `add_data_arguments`.
 
     Raises:
-        FerKitError: a place named without data; an example whose form is unclear or that has other rows.
+        FerKitError: the folder of `--data` has no competition files; the example file has an unclear format, or
+            another number of rows than the test set.
     """
     place, why = file_format.find_data(args.data)
     form = file_format.choose(place, args.plain)
     if place is None:
-        return Expected(form, COMPETITION_ROWS, "the competition's test.csv, as no data was found", why)
+        return Expected(form, COMPETITION_ROWS, "as in the competition's test.csv (no data found)", why)
     competition = loading.load(place, Path(args.runs) / folders.CACHE)
     rows, origin = len(competition.test.ids), f"the test rows of {place}"
     refuse_other_rows(form, rows, origin)
@@ -89,16 +95,18 @@ def expected(args: argparse.Namespace) -> Expected:
 
 
 def refuse_other_rows(form: FileFormat, rows: int, origin: str) -> None:
-    """Raise FerKitError if the example asks for another number of rows than `rows`, which `origin` has."""
+    """Raise FerKitError if the example file has another number of rows than `rows`, the number of `origin`."""
     if form.rows is not None and form.rows != rows:
-        raise FerKitError(f"{file_format.EXAMPLE} has {form.rows:,} rows, {origin} are {rows:,}; {file_format.MOVE_IT}")
+        raise FerKitError(
+            f"{file_format.EXAMPLE} has {form.rows:,} rows, but {origin} are {rows:,}; {file_format.MOVE_IT}"
+        )
 
 
 def check_file(path: Path, form: FileFormat, rows: int, origin: str) -> Checked:
-    """Check that `path` holds `rows` predictions in `form`; `origin` says where `rows` comes from.
+    """Check that `path` holds `rows` predictions in the format `form`. origin: where `rows` comes from, for errors.
 
     Raises:
-        FerKitError: the first fault, with its line number.
+        FerKitError: the file has a fault; the message names the line of the first one.
     """
     try:
         content = atomic.read_bytes(path, file_format.MOST_BYTES)
@@ -111,24 +119,26 @@ def check_file(path: Path, form: FileFormat, rows: int, origin: str) -> Checked:
         if lines[0] != form.header:
             raise FerKitError(f"{path}, line 1: {_shown(lines[0])}, allowed is the header '{form.header}'")
     elif form.ids is None and re.match("[a-z]", lines[0], re.IGNORECASE):
-        raise FerKitError(f"{path}, line 1: {_shown(lines[0])} is a header, allowed is none: remove this line")
+        raise FerKitError(f"{path}, line 1: {_shown(lines[0])} is a header, but this format has none; remove this line")
     counts = [0] * NUM_CLASSES
     for number, line in enumerate(lines[skip:], start=1 + skip):
         index = number - 1 - skip
         if index >= rows:
-            raise FerKitError(f"{path}, line {number}: {_shown(line)} after the last of {rows:,} rows ({origin})")
+            raise FerKitError(
+                f"{path}, line {number}: {_shown(line)} is one row too many, allowed are {rows:,} ({origin})"
+            )
         counts[_prediction(path, number, line, form, index)] += 1
     if sum(counts) < rows:
         raise FerKitError(
             f"{path}, line {len(lines)}: the file ends after {sum(counts):,} rows, allowed are {rows:,} ({origin})"
         )
     if max(counts) == rows:
-        warnings.append(f"every row says {CLASSES[counts.index(rows)]}")
+        warnings.append(f"all rows have the same prediction, {CLASSES[counts.index(rows)]}")
     return Checked(tuple(counts), hashlib.sha256(content).hexdigest(), tuple(warnings))
 
 
 def summary(checked: Checked) -> list[tuple[str, str]]:
-    """Lines of a report, as (name, value)."""
+    """The lines of the summary, as (name, value)."""
     counts = "  ".join(f"{name} {count:,}" for name, count in zip(CLASSES, checked.counts, strict=True))
     return [
         ("classes", counts),
@@ -138,26 +148,26 @@ def summary(checked: Checked) -> list[tuple[str, str]]:
 
 
 def _lines(path: Path, content: bytes) -> tuple[list[str], list[str]]:
-    """The lines without their ends, and warnings about these."""
+    """The lines without their line ends, and warnings about line ends."""
     if not content:
         raise FerKitError(f"{path}, line 1: the file is empty")
     if content.startswith(b"\xef\xbb\xbf"):
-        raise FerKitError(f"{path}, line 1: begins with a byte order mark; save it as plain UTF-8")
+        raise FerKitError(f"{path}, line 1: begins with a byte order mark; save the file as UTF-8 without it")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
-        raise FerKitError(f"{path}, line {number}: not UTF-8; save it as plain UTF-8") from None
+        raise FerKitError(f"{path}, line {number}: not UTF-8; save the file as UTF-8") from None
     lines = text.removesuffix("\n").split("\n")
     if all(line.endswith("\r") for line in lines[:-1]) and "\r" in text:
-        return [line.removesuffix("\r") for line in lines], ["lines end in CR LF, as on Windows"]
+        return [line.removesuffix("\r") for line in lines], ["lines end with CR LF, as on Windows"]
     return lines, []
 
 
 def _prediction(path: Path, number: int, line: str, form: FileFormat, index: int) -> int:
-    """The prediction in one line."""
+    """The prediction in line `number`."""
     if not line.strip():
-        raise FerKitError(f"{path}, line {number}: blank; remove it")
+        raise FerKitError(f"{path}, line {number}: blank; remove this line")
     before, after = form.line(index, "\0").split("\0")
     value = line.removeprefix(before).removesuffix(after)
     if line != f"{before}{value}{after}" or not _DIGIT.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Entries at Kaggle and their lines in the ledger: make one, find it again, wait for its score."""
+"""Entries at Kaggle and their lines in the ledger: upload an entry, find it again, wait for its score."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from fer_kit.kaggle.errors import AnswerLost, KaggleError, UploadFailed
 from fer_kit.runs import ledger
 from fer_kit.runs.ledger import PENDING, UNKNOWN, UPLOADING, Entry
 
-# An upload that lost its process or its answer can still be on its way for that long, and must not get a twin.
+# An upload without an answer can still arrive for this time; until then the file is not uploaded a second time.
 GRACE = datetime.timedelta(minutes=10)
-LOOK_AFTER_SECONDS = (0.0, 10.0)  # an entry can be listed a moment late
+LOOK_AFTER_SECONDS = (0.0, 10.0)  # Kaggle may list a new entry with a short delay
 POLL_SECONDS = 30.0
 
 Sleep = Callable[[float], None]
 
 
 def send(client: Client, path: Path, entry: Entry, file: Path, sleep: Sleep = time.sleep) -> Entry:
-    """Upload `file` as `entry`, which is in the ledger at `path` before; the caller holds the ledger's lock.
+    """Write `entry` to the ledger at `path`, then upload `file`; the caller holds the ledger's lock.
 
-    The upload is tried once. Where its answer gets lost, the entry is looked for by its tag.
+    The upload is tried once. If its answer is lost, the list of entries is searched for the tag.
 
     Returns:
-        The entry as it is in the ledger now: with ref, status and scores where Kaggle lists it already.
+        The entry as in the ledger, with ref, status and scores if Kaggle lists it already.
 
     Raises:
-        KaggleError: refused; the ledger is as before.
-        FerKitError: nobody knows whether it arrived; it stays in the ledger as "uploading".
+        KaggleError: Kaggle refused the upload; the ledger is as before.
+        FerKitError: whether the upload arrived is unknown; the entry stays in the ledger as "uploading".
     """
     entry = dataclasses.replace(entry, utc=ledger.now().strftime(ledger.UTC))
     ledger.change(path, entry)
@@ -42,14 +42,14 @@ def send(client: Client, path: Path, entry: Entry, file: Path, sleep: Sleep = ti
         try:
             found = find(client, entry, sleep)
         except KaggleError as blind:
-            raise _lost(entry, error, f"could not look for it ({blind})") from None
+            raise _lost(entry, error, f"could not list the entries ({blind})") from None
         if found is None and isinstance(error, AnswerLost):
-            raise _lost(entry, error, f"looked, and no entry is tagged {entry.tag}") from None
+            raise _lost(entry, error, f"Kaggle lists no entry with the tag {entry.tag}") from None
         if found is None:
             ledger.remove(path, entry.tag)
             raise
-        print(f"note: the answer got lost, but {named(entry)} is there ({error})")
-    except KaggleError:  # refused: nothing was made
+        print(f"note: the answer was lost, but Kaggle lists {named(entry)} ({error})")
+    except KaggleError:  # refused, so Kaggle has no entry
         ledger.remove(path, entry.tag)
         raise
     else:
@@ -58,7 +58,7 @@ def send(client: Client, path: Path, entry: Entry, file: Path, sleep: Sleep = ti
         try:
             found = find(client, entry, sleep)
         except KaggleError as error:
-            print(f"note: uploaded, but not found again yet ({error})")
+            print(f"note: uploaded, but the list of entries could not be read ({error})")
             return entry
     if found is not None:
         entry = updated(entry, found)
@@ -69,7 +69,7 @@ def send(client: Client, path: Path, entry: Entry, file: Path, sleep: Sleep = ti
 def find(
     client: Client, entry: Entry, sleep: Sleep = time.sleep, after_seconds: Sequence[float] = LOOK_AFTER_SECONDS
 ) -> Submission | None:
-    """The entry as Kaggle lists it, by ref or tag; None if it is not listed in any of several looks."""
+    """The entry in Kaggle's list, found by ref or tag; None if it is not listed at any time of `after_seconds`."""
     for pause in after_seconds:
         if pause:
             sleep(pause)
@@ -80,11 +80,11 @@ def find(
 
 
 def wait_for_score(client: Client, path: Path, entry: Entry, minutes: float, sleep: Sleep = time.sleep) -> Entry:
-    """Look every 30 s, for `minutes` at most, until `entry` is scored or refused; the ledger is kept up.
+    """Ask Kaggle every 30 s, for at most `minutes`, until `entry` is scored or refused, and update the ledger.
 
     Raises:
-        FerKitError: there is no score by then.
-        KaggleError: Kaggle could not be asked.
+        FerKitError: the entry has no score after this time.
+        KaggleError: a request to Kaggle failed.
     """
     looks = max(1, round(minutes * 60 / POLL_SECONDS))
     for _ in range(looks):
@@ -95,17 +95,17 @@ def wait_for_score(client: Client, path: Path, entry: Entry, minutes: float, sle
         with ledger.locked(path):
             ledger.change(path, entry)
     if entry.status in (PENDING, UNKNOWN):
-        raise FerKitError(f"no score after {minutes:g} minutes; see later with: python -m submissions status")
+        raise FerKitError(f"no score after {minutes:g} minutes; ask again with: python -m submissions status")
     return entry
 
 
 def listings(client: Client, entries: Iterable[Entry]) -> dict[str, list[Submission]]:
-    """What Kaggle lists, by competition, for all competitions of `entries`."""
+    """Kaggle's list of submissions for each competition of `entries`, by its slug."""
     return {name: client.submissions(name) for name in dict.fromkeys(entry.competition for entry in entries)}
 
 
 def refreshed(entries: Sequence[Entry], listed: Mapping[str, Sequence[Submission]]) -> list[Entry]:
-    """`entries` with what Kaggle says of them; one that is not listed stays as it is."""
+    """`entries` with status and scores from `listed`; entries that are not listed do not change."""
     fresh = []
     for entry in entries:
         found = next((one for one in listed.get(entry.competition, ()) if is_of(one, entry)), None)
@@ -119,7 +119,7 @@ def is_of(submission: Submission, entry: Entry) -> bool:
 
 
 def updated(entry: Entry, submission: Submission) -> Entry:
-    """`entry` with ref, status and scores of `submission`; a score once known is not forgotten."""
+    """`entry` with ref, status and scores of `submission`; known scores stay if `submission` has none."""
     return dataclasses.replace(
         entry,
         ref=submission.ref,
@@ -130,7 +130,7 @@ def updated(entry: Entry, submission: Submission) -> Entry:
 
 
 def of_content(entries: Iterable[Entry], sha256: str, competition: str) -> tuple[Entry | None, Entry | None]:
-    """Of this content: the entry that Kaggle has, and the one that was begun and never seen."""
+    """The last entry with this content that Kaggle has, and the last whose upload is not confirmed; None if none."""
     same = [entry for entry in entries if (entry.sha256, entry.competition) == (sha256, competition)]
     there = [entry for entry in same if entry.status != UPLOADING]
     begun = [entry for entry in same if entry.status == UPLOADING]
@@ -138,23 +138,23 @@ def of_content(entries: Iterable[Entry], sha256: str, competition: str) -> tuple
 
 
 def named(entry: Entry) -> str:
-    """What reports call it."""
+    """The name of `entry` in printed lines."""
     return f"entry {entry.ref}" if entry.ref else f"the entry tagged {entry.tag}"
 
 
 def refuse_early(entry: Entry) -> None:
-    """Raise FerKitError while the upload of `entry`, which nobody saw arrive, can still be on its way."""
+    """Raise FerKitError while the unconfirmed upload of `entry` can still arrive."""
     end = ledger.begun(entry) + GRACE
     if ledger.now() < end:
         raise FerKitError(
-            f"{entry.file}: its upload began at {entry.utc} and may still be on its way, though Kaggle lists no entry "
-            f"with its tag {entry.tag}; try again after {end:%H:%M:%S} UTC"
+            f"{entry.file}: its upload began at {entry.utc} and may still arrive, though Kaggle lists no entry with "
+            f"its tag {entry.tag}; try again after {end:%H:%M:%S} UTC"
         )
 
 
 def _lost(entry: Entry, error: KaggleError, look: str) -> FerKitError:
     end = ledger.begun(entry) + GRACE
     return FerKitError(
-        f"{error}; {look}; it is not sent again: 'python -m submissions status' looks for it later, and 'upload' takes "
-        f"the file again after {end:%H:%M:%S} UTC"
+        f"{error}; {look}; the file is not sent again: 'python -m submissions status' searches for the entry later, "
+        f"and 'upload' accepts the file again after {end:%H:%M:%S} UTC"
     )

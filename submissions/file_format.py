@@ -1,7 +1,7 @@
-"""The form of a submission file: the organiser's, or that of example_submission.csv where the data hold one.
+"""The format of a submission file: the organiser's, or that of example_submission.csv if the data include this file.
 
-The organiser's script writes one integer a line in the order of test.csv, no header, no id. An example may ask for
-a header and for ids; header, ids and row count are then taken from it.
+The organiser's script writes one integer per line in the order of test.csv, without header and ids. An example file may
+have a header and ids; header, ids and row count are then taken from it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, unzip
 
 EXAMPLE = "example_submission.csv"
-ORGANISERS = "the organiser's: one integer a line, no header, no id"
-MOST_BYTES = 8 << 20  # the competition's 7,178 rows take 100 kB at most
-MOVE_IT = "write the organiser's form with --plain if you know better"
+ORGANISERS = "the organiser's: one integer per line, no header, no id"
+MOST_BYTES = 8 << 20  # the competition's 7,178 rows have at most 100 kB
+MOVE_IT = "to ignore this file and write one integer per line, add --plain"
 
 _PREDICTION_NAMES = {
     "answer",
@@ -46,12 +46,11 @@ _INTEGER = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, eq=False)
 class FileFormat:
-    """What a submission file must look like.
+    """The format of a submission file.
 
-    header: its first line, or None. ids: the id cell of each line, or None where lines have no id.
-    test_rows: int64, the row of test.csv that each line is about; None where line k is about row k.
-    prediction_first: the prediction stands before the id. rows: lines below the header, None if nobody says.
-    text: the form in words.
+    header: first line, or None. ids: id of each line, or None if lines have no id. test_rows: row of test.csv that each
+    line predicts, int64; None if line k predicts row k. prediction_first: the prediction comes before the id. rows:
+    lines below the header; None if unknown. text: the format in words.
     """
 
     text: str = ORGANISERS
@@ -62,7 +61,7 @@ class FileFormat:
     rows: int | None = None
 
     def line(self, index: int, prediction: object) -> str:
-        """Line `index` (from 0, below the header) with `prediction` in its place."""
+        """Line `index` (from 0, below the header) with this prediction."""
         if self.ids is None:
             return f"{prediction}"
         cells = (f"{prediction}", self.ids[index])
@@ -70,10 +69,12 @@ class FileFormat:
 
 
 def find_data(explicit: str | None) -> tuple[Path | None, str]:
-    """Where the competition's files are, or None and why, if the user named no place and none has them.
+    """The folder of the competition's files and ""; or None and the reason if they were not found.
+
+    explicit: the value of --data, or None.
 
     Raises:
-        FerKitError: the user named a place (--data, FER_KIT_DATA) that has none.
+        FerKitError: --data or FER_KIT_DATA names a folder without these files.
     """
     try:
         return loading.find(explicit), ""
@@ -84,15 +85,15 @@ def find_data(explicit: str | None) -> tuple[Path | None, str]:
 
 
 def choose(place: Path | None, plain: bool) -> FileFormat:
-    """The form to use with the data at `place` (a folder, or one file of it).
+    """The format for the data at `place` (a folder, or a file in it). plain: ignore an example file.
 
     Raises:
-        FerKitError: there is an example whose form cannot be understood.
+        FerKitError: the format of the example file is unclear.
     """
     if plain:
         return FileFormat(f"{ORGANISERS} (--plain)")
     if place is None:
-        return FileFormat(f"{ORGANISERS} (no data found, so no {EXAMPLE} to follow)")
+        return FileFormat(f"{ORGANISERS} (no data found, so no {EXAMPLE})")
     found = _read_example(place)
     if found is None:
         return FileFormat(f"{ORGANISERS} (no {EXAMPLE} in {place})")
@@ -100,15 +101,17 @@ def choose(place: Path | None, plain: bool) -> FileFormat:
 
 
 def parse_example(where: str, content: bytes) -> FileFormat:
-    """The form of an example file with this content.
+    """The format of an example file with this content.
 
     Raises:
-        FerKitError: not UTF-8, empty, more than two columns, no column of integers 0 to 6 that can be
-            told from the ids, ids that are repeated or out of order.
+        FerKitError: the content is empty, not UTF-8 or not CSV, or has more than two columns; the column of predictions
+            (integers 0 to 6) is unclear; ids are repeated or out of order.
     """
     try:
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\n").split("\n")
-        table = [next(csv.reader([line]), []) for line in lines]  # a line at a time: a stray quote spoils one line
+        table = [
+            next(csv.reader([line]), []) for line in lines
+        ]  # line by line, so that a stray quote affects only its line
     except UnicodeDecodeError as error:
         raise _not_understood(where, f"it is not UTF-8 ({error})") from None
     except csv.Error as error:
@@ -117,7 +120,7 @@ def parse_example(where: str, content: bytes) -> FileFormat:
     for number, cells in enumerate(table, start=1):
         if len(cells) != width or width not in (1, 2):
             raise _not_understood(
-                where, f"line {number} has {len(cells)} columns, allowed are 1 or 2, everywhere as many"
+                where, f"line {number} has {len(cells)} columns, allowed are 1 or 2, the same in every line"
             )
     has_header = not any(_INTEGER.fullmatch(cell) for cell in table[0])
     header, rows = (lines[0], table[1:]) if has_header else (None, table)
@@ -129,7 +132,7 @@ def parse_example(where: str, content: bytes) -> FileFormat:
             raise _not_understood(where, f"line {number} has {cells[column]!r} where an integer 0 to 6 was expected")
     ids = tuple(cells[1 - column] for cells in rows) if width == 2 else None
     shape = f"header '{header}'" if header is not None else "no header"
-    text = f"that of {where}: {shape}, {'an id and ' if ids else ''}one integer a line"
+    text = f"that of {where}: {shape}, {'an id and ' if ids else ''}one integer per line"
     test_rows = None if ids is None else _test_rows(where, ids)
     return FileFormat(text, header, ids, test_rows, width == 2 and column == 0, len(rows))
 
@@ -142,7 +145,7 @@ def _prediction_column(where: str, names: Sequence[str] | None, rows: Sequence[S
         repeated = [column for column in (0, 1) if len({cells[column] for cells in rows}) < len(rows)]
         if len(repeated) == 1:
             return repeated[0]
-        raise _not_understood(where, "it has no header and two columns of which either could be the id")
+        raise _not_understood(where, "it has no header, and either of its two columns could be the id")
     plain = [name.strip().lower() for name in names]
     predictions = [column for column in range(width) if plain[column] in _PREDICTION_NAMES]
     if len(predictions) == 1:
@@ -150,14 +153,18 @@ def _prediction_column(where: str, names: Sequence[str] | None, rows: Sequence[S
     others = [column for column in range(width) if plain[column] not in _ID_NAMES]
     if len(others) == 1 and not predictions:
         return others[0]
-    raise _not_understood(where, f"which of its columns {', '.join(map(repr, names))} is the prediction cannot be told")
+    raise _not_understood(where, f"it is unclear which of its columns {', '.join(map(repr, names))} is the prediction")
 
 
 def _test_rows(where: str, ids: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """Numbers without a gap, in any order, count test rows from the lowest; other ids stand in test.csv order."""
+    """The test row of each id.
+
+    Consecutive numbers, in any order, count test rows from the lowest number. Other ids are in the order of test.csv:
+    None.
+    """
     if len(set(ids)) < len(ids):
         [(repeated, _)] = Counter(ids).most_common(1)
-        raise _not_understood(where, f"id {repeated!r} is there twice")
+        raise _not_understood(where, f"id {repeated!r} occurs more than once")
     if any(not text or not text.isprintable() or re.search(r'[",\s]', text) for text in ids):
         raise _not_understood(where, "an id is empty or holds a quote, comma or space, or an unprintable character")
     if not all(_INTEGER.fullmatch(text) for text in ids):
@@ -168,13 +175,13 @@ def _test_rows(where: str, ids: tuple[str, ...]) -> NDArray[np.int64] | None:
         return np.array([number - lowest for number in numbers], dtype=np.int64)
     if all(before < after for before, after in itertools.pairwise(numbers)):
         return None
-    raise _not_understood(where, "its ids are numbers in no order, with gaps: which test row each means cannot be told")
+    raise _not_understood(where, "its ids are unordered numbers with gaps, so the test row of each id is unclear")
 
 
 def _read_example(place: Path) -> tuple[str, bytes] | None:
-    """Name and content of the example at `place`; None if there is none.
+    """Name and content of the example file for `place`; None if there is none.
 
-    A zip file that was named is looked into first. Then the folder: the plain file, then its zip files.
+    Searched in this order: `place` itself if it is a zip file, the file in the folder, the folder's zip files.
     """
     folder = place if place.is_dir() else place.parent
     if place.is_file():
@@ -207,4 +214,4 @@ def _example_in_zip(path: Path) -> tuple[str, bytes] | None:
 
 
 def _not_understood(where: str, why: str) -> FerKitError:
-    return FerKitError(f"{where}: its form cannot be understood: {why}; {MOVE_IT}")
+    return FerKitError(f"{where}: unclear format: {why}; {MOVE_IT}")

@@ -1,4 +1,4 @@
-"""Draw leaderboard scores over cross-validated accuracies: how far the one foretells the other."""
+"""Draw leaderboard scores over cross-validated accuracies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.runs.ledger import Entry
 
-FEWEST = 3  # entries below which a picture shows nothing
+FEWEST = 3  # with fewer entries no picture is drawn
 SIZE_PX = (1200, 900)
 
 _DPI = 150
@@ -22,9 +22,9 @@ def scored(known: Sequence[Entry]) -> list[tuple[float, float]]:
 
 
 def draw(path: Path, known: Sequence[Entry], public_rows: int | None) -> None:
-    """Write a PNG of SIZE_PX; a point is marked with its entry's number in the ledger, from 1.
+    """Write a PNG of SIZE_PX; each point is marked with the number of its entry in the ledger, from 1.
 
-    public_rows: how many rows a public score rests on, for bars of one standard error; None where that is unknown.
+    public_rows: number of rows of a public score, for bars of one standard error; None if unknown.
     """
     from matplotlib.figure import Figure
 

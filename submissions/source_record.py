@@ -1,4 +1,4 @@
-"""What a submission file was made from: `<file>.source.json`, written beside it when it is built."""
+"""The record of a submission file's source, `<file>.source.json`, written when the file is built."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ANYWAY = "--any-source"
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """Read back: fields as in `TestSource`.
+    """A record; fields as in `TestSource`.
 
-    source: e.g. "blend best", with the source's note in brackets. text: the accuracy in words.
+    source: for example "blend best", with the source's note in brackets. text: the accuracy in words.
     """
 
     source: str
@@ -36,7 +36,7 @@ class SourceRecord:
 
 
 def path_of(file: Path) -> Path:
-    """Where the record of submission `file` lies."""
+    """The path of the record of submission `file`."""
     return file.with_name(file.name + SUFFIX)
 
 
@@ -69,44 +69,44 @@ def read(file: Path, sha256: str) -> SourceRecord:
     path = path_of(file)
     if not path.exists():
         raise FerKitError(
-            f"{file}: nothing says what it was made from (no {path.name} beside it); make it with 'python -m "
-            f"submissions build SOURCE --out {file}', or upload it all the same with {ANYWAY}"
+            f"{file}: its source is unknown, because {path.name} is missing; build the file with 'python -m "
+            f"submissions build SOURCE --out {file}', or upload it nevertheless with {ANYWAY}"
         )
     value = atomic.read_json(path)
     try:
         if value["schema"] != SCHEMA:
-            raise FerKitError(f"{path}: schema {value['schema']!r}, known is {SCHEMA}; build the file again")
+            raise FerKitError(f"{path}: schema {value['schema']!r}, allowed is {SCHEMA}; build the file again")
         record = SourceRecord(
             source=_typed(value["source"], str),
             kind=_typed(value["kind"], str),
             folder=Path(os.path.relpath((file.parent / _typed(value["folder"], str)).resolve())),
             accuracy=_number(value["accuracy"]),
-            forecast=_number(value.get("forecast")),  # absent in files that were built before there were forecasts
+            forecast=_number(value.get("forecast")),  # missing in records of older versions
             text=_typed(value["accuracy_text"], str),
             members={name: _number(weight) for name, weight in value["members"].items()},
             sha256={name: _typed(digest, str) for name, digest in value["predictions"].items()},
         )
         written_for = _typed(value["sha256"], str)
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:  # the last two from odd paths
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:  # the last two: invalid paths
         raise FerKitError(f"{path}: damaged ({error!r}); build the file again") from None
     if written_for != sha256:
         raise FerKitError(
-            f"{file}: is not the file that {path.name} was written for: it was changed after it was built; build it "
-            f"again with --force, or upload it all the same with {ANYWAY}"
+            f"{file}: changed since it was built with {path.name}; build the file again with --force, or upload it "
+            f"nevertheless with {ANYWAY}"
         )
     return record
 
 
 def refuse_unfinished(file: Path, record: SourceRecord) -> None:
-    """Raise FerKitError if the source is not finished, or is another one now than when `file` was built.
+    """Raise FerKitError if the source is not finished, or has changed since `file` was built.
 
-    A source that is not here any more (built on another machine, moved away) was finished when the file was built.
+    A missing source (built on another machine, moved away) is accepted: it was finished when the file was built.
     """
-    all_the_same = f"or upload it all the same with {ANYWAY}"
+    nevertheless = f"or upload it nevertheless with {ANYWAY}"
     if record.kind not in (RUN, BLENDED, FOLD):
         raise FerKitError(
-            f"{file}: made from {record.source}, which no {RESULT} or {BLEND} marks as finished; build it from a "
-            f"finished run or blend, {all_the_same}"
+            f"{file}: built from {record.source}, which no {RESULT} or {BLEND} marks as finished; build it from a "
+            f"finished run or blend, {nevertheless}"
         )
     if not record.folder.is_dir():
         return
@@ -115,17 +115,17 @@ def refuse_unfinished(file: Path, record: SourceRecord) -> None:
         if not state.complete:
             raise FerKitError(
                 f"{file}: its source is not finished: {folders.unfinished_message(record.folder.parent, state)}; "
-                f"{all_the_same}"
+                f"{nevertheless}"
             )
     elif not (record.folder / (BLEND if record.kind == BLENDED else RESULT)).is_file():
         raise FerKitError(
-            f"{file}: its source {record.folder} is not finished; finish it and build the file again, {all_the_same}"
+            f"{file}: its source {record.folder} is not finished; finish it and build the file again, {nevertheless}"
         )
     for name, digest in record.sha256.items():
         path = record.folder / name
         if not path.is_file() or atomic.sha256_of(path) != digest:
             raise FerKitError(
-                f"{file}: {path} has changed since the file was built; build it again with --force, {all_the_same}"
+                f"{file}: {path} has changed since the file was built; build it again with --force, {nevertheless}"
             )
 
 

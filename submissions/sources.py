@@ -1,4 +1,4 @@
-"""Where test predictions come from: a run, a blend or a prediction file, found by what a person types."""
+"""The source of test predictions: a run, a blend or a prediction file, found by name or path."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ RUN, BLENDED, FOLD, FILE = "run", "blend", "fold", "file"  # kinds of source
 
 @dataclass(frozen=True, eq=False)
 class TestSource:
-    """Test predictions and what is known of them.
+    """Test predictions with their origin and accuracy.
 
-    kind: "run", "blend", "fold" (one fold of a run), or "file" (a prediction file that nothing marks as finished).
-    origin: what reports call it. folder: of the run, blend, fold or file. sha256: of the files read, by their path
-    below `folder`. accuracy: out-of-fold, None where no out-of-fold predictions are known; accuracy_text: in words.
-    members: run → weight, None where the method has no weights; the run itself where nothing was blended.
-    forecast: what the leaderboard will show, by the blend's own forecast; None where it made none.
-    note: what a reader must know beside the name, e.g. that twins were looked up; mostly empty.
+    kind: "run", "blend", "fold" (a finished fold of a run) or "file" (a prediction file without a finished mark).
+    origin: the name in printed lines. folder: of the run, blend, fold or file. sha256: of the files read, by their
+    path below `folder`. accuracy, accuracy_text: out-of-fold accuracy, None if unknown, and in words. members: weight
+    of each run, None if the method has no weights; a run alone has weight 1. note: a remark for readers, such as that
+    twins were looked up, or "". forecast: the blend's leaderboard forecast, or None.
     """
 
     name: str
@@ -44,14 +43,14 @@ class TestSource:
 
 
 def resolve(runs_dir: Path, name: str) -> TestSource:
-    """The test predictions that `name` names: a run, blend or fold in `runs_dir`, or a path.
+    """The test predictions of a run, blend or fold in `runs_dir`, or of a path.
 
     Raises:
-        FerKitError: nothing, or two things, of that name; unfinished or damaged predictions.
+        FerKitError: `name` is unknown, or both a run and a blend; the predictions are unfinished or damaged.
     """
     if name in folders.list_runs(runs_dir) and name in folders.list_blends(runs_dir):
         raise FerKitError(
-            f"'{name}' is a run and a blend in {runs_dir}; say {runs_dir / name} or {runs_dir / BLENDS / name}"
+            f"'{name}' is both a run and a blend in {runs_dir}; give {runs_dir / name} or {runs_dir / BLENDS / name}"
         )
     found = lookup.look(runs_dir, name)
     if isinstance(found, RunFolder):
@@ -97,22 +96,22 @@ def _from_folder(path: Path) -> TestSource:
         return _from_run(RunFolder(path.absolute().parent, path.absolute().name))
     if (path / TEST).is_file():
         return _from_file(path / TEST)
-    raise FerKitError(f"{path}: no run, no blend and no {TEST} in it; name a run, a blend or a {TEST}")
+    raise FerKitError(f"{path}: not a run or blend, and it has no {TEST}; give a run, a blend or a {TEST}")
 
 
 def _from_file(path: Path) -> TestSource:
-    """One prediction file; where it lies in a fold folder, a whole one."""
+    """The predictions of one file; a file in a finished fold folder counts as a fold."""
     if path.name == TEST and (path.parent / BLEND).is_file():
         return _from_folder(path.parent)
     marked = (path.parent / RESULT).exists()
     if marked and not folders.is_finished(path.parent):
-        raise FerKitError(f"{path}: not the file that {RESULT} beside it was written for; train this fold again")
+        raise FerKitError(f"{path}: not the file that {RESULT} in its folder was written for; train this fold again")
     test, sha256 = predictions.read(path), {path.name: atomic.sha256_of(path)}
     if test.labels is not None:
-        raise FerKitError(f"{path}: has labels, so it predicts train rows; give a {TEST}")
+        raise FerKitError(f"{path}: has labels, so its rows are train rows; give a {TEST}")
     run, fold = test.meta["run"], test.meta["fold"]
     name = folders.safe_name(run + (f"-fold{fold}" if isinstance(fold, int) else ""), "run")
-    accuracy, text = None, f"unknown: no {OOF} beside it"
+    accuracy, text = None, f"unknown: no {OOF} in the same folder"
     if (path.parent / OOF).is_file():
         oof = predictions.read(path.parent / OOF)
         if oof.labels is not None and all(oof.meta[key] == test.meta[key] for key in ("run", "fold", "config_digest")):

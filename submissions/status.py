@@ -1,4 +1,4 @@
-"""Fetch new scores from Kaggle, and show the ledger with the gap between cross-validation and leaderboard."""
+"""Fetch new scores from Kaggle, and print the ledger with the gap between cross-validation and leaderboard."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ _MESSAGE_CHARACTERS = 48
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m submissions status`."""
-    parser.add_argument("--ledger", metavar="CSV", default=ledger.LEDGER, help="where the entries are listed")
-    parser.add_argument("--plot", metavar="PNG", help="where to draw the gap; default: beside the ledger, as .png")
+    parser.add_argument("--ledger", metavar="CSV", default=ledger.LEDGER, help="the ledger of entries")
+    parser.add_argument(
+        "--plot", metavar="PNG", help="file for the picture of the gap; by default CSV with the suffix .png"
+    )
 
 
 def body(args: argparse.Namespace) -> None:
-    """Refresh, print, draw; a ledger that could not be refreshed is shown all the same.
+    """Update the ledger from Kaggle, print it and draw the gap. If the update fails, the old ledger is shown.
 
     Raises:
-        FerKitError: Kaggle could not be asked; a broken ledger.
+        FerKitError: a request to Kaggle failed, or the ledger is damaged.
     """
     path = Path(args.ledger)
     known = ledger.read(path)
@@ -50,7 +52,7 @@ def body(args: argparse.Namespace) -> None:
     if len(pairs) >= gap_plot.FEWEST:
         picture = Path(args.plot) if args.plot else path.with_suffix(".png")
         gap_plot.draw(picture, known, PUBLIC_ROWS if _all_of_the_competition(known) else None)
-        print(f"drawn in {picture}")
+        print(f"wrote {picture}")
     if trouble is not None:
         raise FerKitError(
             f"{path}: the ledger is shown without new scores, since the request to Kaggle failed: {trouble}"
@@ -98,7 +100,7 @@ def table(known: Sequence[Entry]) -> list[str]:
 
 
 def gap_lines(known: Sequence[Entry]) -> list[str]:
-    """What the entries with a public score say about cross-validation, as sentences; none without such entries."""
+    """Sentences that compare public scores with cross-validation and forecast; empty without public scores."""
     pairs = gap_plot.scored(known)
     if not pairs:
         return []
@@ -115,16 +117,16 @@ def gap_lines(known: Sequence[Entry]) -> list[str]:
         )
     if _all_of_the_competition(known):
         error = 100 * metrics.standard_error(sum(public for _, public in pairs) / len(pairs), PUBLIC_ROWS)
-        lines.append(f"a public score rests on {PUBLIC_ROWS:,} rows and is uncertain by ±{error:.2f} points")
+        lines.append(f"standard error of a public score, which has {PUBLIC_ROWS:,} rows: {error:.2f} points")
     ordered = [(a, b) for a, b in itertools.combinations(pairs, 2) if a[0] != b[0] and a[1] != b[1]]
     if len(pairs) >= gap_plot.FEWEST and ordered:
         agree = sum((a[0] < b[0]) == (a[1] < b[1]) for a, b in ordered)
-        lines.append(f"cross-validation and public score order {agree} of {len(ordered)} pairs alike")
+        lines.append(f"cross-validation and public score agree on the better entry in {agree} of {len(ordered)} pairs")
     return lines
 
 
 def _refresh(client: Client, path: Path, known: Sequence[Entry]) -> list[Entry]:
-    """Bring the ledger up to date, say what is new; the entries."""
+    """Update the ledger, print what is new and return the entries."""
     listed = entries.listings(client, known)
     with ledger.locked(path):
         before = ledger.read(path)  # again: an upload may have added a line
@@ -135,10 +137,10 @@ def _refresh(client: Client, path: Path, known: Sequence[Entry]) -> list[Entry]:
         if old.status != new.status:
             print(f"new: {Path(new.file).name}, {entries.named(new)}, is {new.status}")
         if new.status == UPLOADING:
-            print(f"note: the upload of {new.file} began at {new.utc}, but Kaggle lists no such entry; upload it again")
+            print(f"note: the upload of {new.file} began at {new.utc}, but Kaggle has no such entry; upload it again")
     own = sum(not any(entries.is_of(one, entry) for entry in fresh) for found in listed.values() for one in found)
     if own:
-        print(f"note: not in the ledger, for not made with 'python -m submissions upload': {_entries(own)} at Kaggle")
+        print(f"note: Kaggle has {_entries(own)} not made with 'python -m submissions upload', so not in the ledger")
     return fresh
 
 

@@ -1,4 +1,4 @@
-"""Upload a submission file: check it, ask, send it once, find the entry again, keep it in the ledger."""
+"""Upload a submission file: check the file, ask the user, upload once, find the entry, record it in the ledger."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _sleep = time.sleep
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m submissions upload`."""
-    parser.add_argument("file", metavar="FILE", help="the submission file, as 'build' wrote it")
+    parser.add_argument("file", metavar="FILE", help="the submission file, as written by 'build'")
     parser.add_argument(
-        "-m", "--message", metavar="TEXT", required=True, help="what Kaggle and the ledger shall say about it"
+        "-m", "--message", metavar="TEXT", required=True, help="description of the entry, at Kaggle and in the ledger"
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask before uploading")
+    parser.add_argument("--yes", action="store_true", help="upload without asking")
     parser.add_argument(
         "--wait",
         metavar="MINUTES",
         type=_minutes,
         nargs="?",
         const=WAIT_MINUTES,
-        help=f"wait for the score, {WAIT_MINUTES:g} minutes if no number is given",
+        help=f"wait for the score at most MINUTES, {WAIT_MINUTES:g} if no number is given",
     )
-    parser.add_argument(ANYWAY, action="store_true", help="also a file from an unknown or an unfinished source")
+    parser.add_argument(ANYWAY, action="store_true", help="upload the file even if its source is unknown or unfinished")
     parser.add_argument("--slug", default=COMPETITION, help="the competition, as in its address")
-    parser.add_argument("--ledger", metavar="CSV", default=ledger.LEDGER, help="where the entries are listed")
+    parser.add_argument("--ledger", metavar="CSV", default=ledger.LEDGER, help="the ledger of entries")
     check.add_data_arguments(parser)
 
 
 def body(args: argparse.Namespace) -> int:
-    """Refuse what must not go out, report, ask, upload, wait."""
+    """Check the file, print a summary, ask, upload and wait for the score."""
     file, path, message = Path(args.file), Path(args.ledger), before_upload.one_line(args.message)
     if not args.yes and not sys.stdin.isatty():
-        raise FerKitError("there is no terminal to ask for a yes; say it with --yes")
+        raise FerKitError("no terminal to ask for confirmation; to upload without asking, add --yes")
     checked = before_upload.checked_file(file, args)
     known = ledger.read(path)
     begun = before_upload.refuse_uploaded(file, known, checked, args.slug)
@@ -60,7 +60,7 @@ def body(args: argparse.Namespace) -> int:
     left = before_upload.entries_left(client, args.slug)
     entry = before_upload.new_entry(file, path, known, checked, source, args.slug, message)
     if begun is not None:
-        entry = dataclasses.replace(entry, tag=begun.tag)  # should the first one turn up late, it is known
+        entry = dataclasses.replace(entry, tag=begun.tag)  # so that the first upload is recognised if it arrives late
 
     _report(file, entry, checked, source, left)
     if not args.yes and not _agreed(args.slug):
@@ -86,10 +86,10 @@ def _minutes(text: str) -> float:
 
 
 def _arrived_after_all(client: Client, path: Path, begun: Entry, wait: float | None) -> bool:
-    """Look for an entry whose upload was begun by a process that is gone, or whose answer was lost.
+    """Search Kaggle for an entry whose upload was interrupted or lost its answer; returns whether it is there.
 
     Raises:
-        FerKitError: it is not there, and began so lately that it can still be on its way.
+        FerKitError: the entry is not listed, but the upload can still arrive.
     """
     found = entries.find(client, begun, after_seconds=(0,))
     if found is None:
@@ -98,15 +98,15 @@ def _arrived_after_all(client: Client, path: Path, begun: Entry, wait: float | N
     entry = entries.updated(begun, found)
     with ledger.locked(path):
         ledger.change(path, entry)
-    print(f"arrived   the upload of this file that began at {begun.utc}, as {entries.named(entry)}; nothing sent now")
+    print(f"arrived   the upload of this file that began at {begun.utc}, as {entries.named(entry)}; not uploaded again")
     _score(client, path, entry, wait)
     return True
 
 
 def _report(file: Path, entry: Entry, checked: Checked, source: SourceRecord | None, left: str) -> None:
-    changed = "unknown: no entry before it in the ledger, or its file is gone"
+    changed = "unknown: the ledger has no previous entry, or its file is missing"
     if entry.rows_changed is not None:
-        changed = f"{entry.rows_changed:,} rows differ from the entry before"
+        changed = f"{entry.rows_changed:,} rows differ from the previous entry"
     for name, value in (
         ("file", f"{file}: OK, {checked.rows:,} rows"),
         ("source", entry.source or "unknown"),
@@ -128,14 +128,14 @@ def _agreed(competition: str) -> bool:
 
 
 def _score(client: Client, path: Path, entry: Entry, wait: float | None) -> None:
-    """Print the score, after waiting for it if asked."""
+    """Print the score. wait: minutes to wait for it, or None."""
     if wait is not None and entry.status not in (COMPLETE, ERROR):
         print(f"waiting   for the score, {wait:g} minutes at most", flush=True)
         try:
             entry = entries.wait_for_score(client, path, entry, wait, _sleep)
         except KaggleError as error:
             raise FerKitError(
-                f"{entries.named(entry)} is uploaded, but its score could not be asked for: {error}; see later with: "
+                f"{entries.named(entry)} is uploaded, but asking for its score failed: {error}; ask again with: "
                 "python -m submissions status"
             ) from None
     if entry.status == ERROR:
@@ -144,7 +144,7 @@ def _score(client: Client, path: Path, entry: Entry, wait: float | None) -> None
             f"https://www.kaggle.com/competitions/{entry.competition}/submissions"
         )
     if entry.public is None:
-        print(f"score     {entry.status}; see later with: python -m submissions status")
+        print(f"score     {entry.status}; ask again with: python -m submissions status")
         return
     private = "" if entry.private is None else f", private {entry.private:.5f}"
     print(f"score     public {entry.public:.5f}{private}")

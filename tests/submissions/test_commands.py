@@ -36,8 +36,8 @@ def test_the_organisers_form_of_a_run(here, capsys):
     assert lines[:-2] == [
         "source     run runs/a",
         f"accuracy   {accuracy:.2%} out-of-fold on 90 rows ± {spread:.2%} over 3 folds",
-        f"form       {ORGANISERS} (no data found, so no example_submission.csv to follow)",
-        "rows       40, the rows predicted; no data was found to compare with",
+        f"format     {ORGANISERS} (no data found, so no example_submission.csv)",
+        "rows       40, the number of predictions (not compared with test.csv: no data found)",
         f"classes    Angry {counts[0]}  Disgust {counts[1]}  Fear {counts[2]}  Happy {counts[3]}  "
         f"Sad {counts[4]}  Surprise {counts[5]}  Neutral {counts[6]}",
         f"sha256     {hashlib.sha256(path.read_bytes()).hexdigest()}",
@@ -87,7 +87,7 @@ def test_a_lone_file_has_no_known_accuracy(here, capsys):
     fake_runs.save_run(here / "runs", "a", seed=1)
     (here / "runs/a/fold0/test.npz").rename(here / "friend.npz")
     out = run(capsys, "build", "friend.npz")[1]
-    assert "accuracy   unknown: no oof.npz beside it\n" in out
+    assert "accuracy   unknown: no oof.npz in the same folder\n" in out
     assert (here / "submissions/2030-01-02-a-fold0.csv").exists()
 
 
@@ -100,9 +100,9 @@ def test_sources_that_are_none(here, capsys):
         "build",
         "atention",
     )
-    refused(capsys, "runs/attention/fold0/oof.npz: has labels, so it predicts train rows; give a test.npz", "build",
+    refused(capsys, "runs/attention/fold0/oof.npz: has labels, so its rows are train rows; give a test.npz", "build",
             "runs/attention/fold0/oof.npz")  # fmt: skip
-    refused(capsys, ".: no run, no blend and no test.npz in it; name a run, a blend or a test.npz", "build", ".")
+    refused(capsys, ".: not a run or blend, and it has no test.npz; ", "build", ".")
     fake_runs.unfinish(here / "runs", "attention", 2)
     refused(capsys, "runs/attention: fold 2 of 3 not finished; finish with: python -m ", "build", "attention")
 
@@ -110,7 +110,7 @@ def test_sources_that_are_none(here, capsys):
 def test_a_file_that_is_not_the_finished_one(here, capsys):
     folder = fake_runs.save_run(here / "runs", "a", seed=1)
     predictions.write(folder / "fold0/test.npz", predictions.read(folder / "fold1/test.npz"))
-    message = "runs/a/fold0/test.npz: not the file that result.json beside it was written for"
+    message = "runs/a/fold0/test.npz: not the file that result.json in its folder was written for"
     refused(capsys, message, "build", "runs/a/fold0/test.npz")
 
 
@@ -118,7 +118,7 @@ def test_a_name_that_is_a_run_and_a_blend(here, capsys):
     fake_runs.save_run(here / "runs", "a", seed=1)
     blend.main(["b", *PLAIN])
     fake_runs.save_run(here / "runs", "b", seed=2)
-    refused(capsys, "'b' is a run and a blend in runs; say runs/b or runs/blends/b", "build", "b")
+    refused(capsys, "'b' is both a run and a blend in runs; give runs/b or runs/blends/b", "build", "b")
     assert run(capsys, "build", "runs/blends/b")[0] == 0
 
 
@@ -135,7 +135,7 @@ def test_an_existing_file(here, capsys):
     run(capsys, "build", "a", "--out", "x.csv")
     before = (here / "x.csv").stat().st_mtime_ns
     assert "unchanged  x.csv\n" in run(capsys, "build", "a", "--out", "x.csv")[1]
-    message = "x.csv: holds another submission; give another name with --out, or replace it with --force"
+    message = "x.csv: holds another submission; "
     refused(capsys, message, "build", "b", "--out", "x.csv")
     assert (here / "x.csv").stat().st_mtime_ns == before
     assert run(capsys, "build", "b", "--out", "x.csv", "--force")[0] == 0
@@ -159,7 +159,7 @@ def test_fewer_test_rows_than_the_data(here, capsys, digest, monkeypatch):
 def test_with_data_but_no_example(here, capsys, digest):
     fake_runs.save_run(here / "runs", "a", seed=1, data_digest=digest)
     out = run(capsys, "build", "a")[1]
-    assert f"form       {ORGANISERS} (no example_submission.csv in data)\n" in out
+    assert f"format     {ORGANISERS} (no example_submission.csv in data)\n" in out
     assert "rows       40, the test rows of data\n" in out
     assert "note" not in out
 

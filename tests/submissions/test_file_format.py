@@ -25,12 +25,12 @@ def example(digest, here):
 
 ROWS = range(TEST_ROWS)
 EXAMPLES = {
-    "no header": ("".join("0\n" for _ in ROWS), "{0}", "no header, one integer a line"),
-    "emotion": ("emotion\n" + "3\n" * TEST_ROWS, "{0}", "header 'emotion', one integer a line"),
+    "no header": ("".join("0\n" for _ in ROWS), "{0}", "no header, one integer per line"),
+    "emotion": ("emotion\n" + "3\n" * TEST_ROWS, "{0}", "header 'emotion', one integer per line"),
     "id,emotion": (
         "id,emotion\n" + "".join(f"{row},0\n" for row in ROWS),
         "{1},{0}",
-        "header 'id,emotion', an id and one integer a line",
+        "header 'id,emotion', an id and one integer per line",
     ),
     "no end of line": ("id,label\n" + "\n".join(f"{row},0" for row in ROWS), "{1},{0}", "header 'id,label'"),
     "CR LF": ("Id,Emotion\r\n" + "".join(f"{row},0\r\n" for row in ROWS), "{1},{0}", "header 'Id,Emotion'"),
@@ -38,7 +38,7 @@ EXAMPLES = {
     "from 1": ("id,emotion\n" + "".join(f"{row + 1},0\n" for row in ROWS), "{2},{0}", "header 'id,emotion'"),
     "prediction first": ("Class,Id\n" + "".join(f"0,{row}\n" for row in ROWS), "{0},{1}", "header 'Class,Id'"),
     "quoted": ('"id","whatever"\n' + "".join(f'"{row}",0\n' for row in ROWS), "{1},{0}", 'header \'"id","whatever"\''),
-    "two, no header": ("".join(f"{row},0\n" for row in ROWS), "{1},{0}", "no header, an id and one integer a line"),
+    "two, no header": ("".join(f"{row},0\n" for row in ROWS), "{1},{0}", "no header, an id and one integer per line"),
     "names": ("file,y\n" + "".join(f"im{row:04}.png,1\n" for row in ROWS), "im{1:04}.png,{0}", "header 'file,y'"),
     "with gaps": ("id,emotion\n" + "".join(f"{row * 3},0\n" for row in ROWS), "{3},{0}", "header 'id,emotion'"),
 }
@@ -50,7 +50,7 @@ def test_the_form_of_an_example(here, capsys, digest, example, text, line, shape
     fake_runs.save_run(here / "runs", "a", seed=1, data_digest=digest)
     code, out, error = run(capsys, "build", "a", "--out", "x.csv")
     assert (code, error) == (0, "")
-    assert f"form       that of data/example_submission.csv: {shape}" in out
+    assert f"format     that of data/example_submission.csv: {shape}" in out
     wrote = (here / "x.csv").read_text().splitlines()
     header = text.lstrip("\ufeff").splitlines()[0]
     if not header[0].isdigit():
@@ -75,7 +75,7 @@ def test_an_example_in_a_zip_and_plain_all_the_same(here, capsys, digest):
     out = run(capsys, "build", "a", "--out", "x.csv")[1]
     assert "that of data/all.zip:inner/example_submission.csv: header 'emotion'" in out
     out = run(capsys, "build", "a", "--out", "y.csv", "--plain")[1]
-    assert f"form       {ORGANISERS} (--plain)\n" in out
+    assert f"format     {ORGANISERS} (--plain)\n" in out
     assert numbers(here / "y.csv") == expected()
     refused(capsys, "y.csv, line 1: '", "check", "y.csv")
     assert run(capsys, "check", "y.csv", "--plain")[0] == 0
@@ -84,14 +84,14 @@ def test_an_example_in_a_zip_and_plain_all_the_same(here, capsys, digest):
 def test_an_example_of_other_length(here, capsys, digest, example):
     fake_runs.save_run(here / "runs", "a", seed=1, data_digest=digest)
     example("0\n" * 7)
-    message = "example_submission.csv has 7 rows, the test rows of data are 40; write the organiser's form with --plain"
+    message = "example_submission.csv has 7 rows, but the test rows of data are 40; "
     refused(capsys, message, "build", "a")
     (here / "x.csv").write_text("0\n" * 7)
     refused(capsys, message, "check", "x.csv")
 
 
 NOT_UNDERSTOOD = {
-    "empty": (b"", "line 1 has 0 columns, allowed are 1 or 2, everywhere as many"),
+    "empty": (b"", "line 1 has 0 columns, allowed are 1 or 2, the same in every line"),
     "header only": (b"id,emotion\n", "it has no rows"),
     "three columns": (b"id,emotion,Usage\n0,1,Public\n", "line 1 has 3 columns, allowed are 1 or 2"),
     "uneven": (b"id,emotion\n0,1\n2\n", "line 3 has 1 columns, allowed are 1 or 2"),
@@ -99,13 +99,13 @@ NOT_UNDERSTOOD = {
     "class names": (b"id,emotion\n0,Happy\n", "line 2 has 'Happy' where an integer 0 to 6 was expected"),
     "seven": (b"7\n", "line 1 has '7' where an integer 0 to 6 was expected"),
     "probabilities": (b"id,emotion\n0,0.5\n", "line 2 has '0.5'"),
-    "unknown names": (b"a,b\n0,1\n", "which of its columns 'a', 'b' is the prediction cannot be told"),
+    "unknown names": (b"a,b\n0,1\n", "which of its columns 'a', 'b' is the prediction"),
     "two predictions": (b"label,emotion\n0,1\n", "which of its columns 'label', 'emotion' is the prediction"),
-    "id alone": (b"id\n0\n", "which of its columns 'id' is the prediction cannot be told"),
-    "two, no header": (b"0,1\n1,2\n", "it has no header and two columns of which either could be the id"),
-    "repeated id": (b"id,emotion\n4,1\n4,1\n", "id '4' is there twice"),
+    "id alone": (b"id\n0\n", "which of its columns 'id' is the prediction"),
+    "two, no header": (b"0,1\n1,2\n", "it has no header, and either of its two columns"),
+    "repeated id": (b"id,emotion\n4,1\n4,1\n", "id '4' "),
     "empty id": (b"id,emotion\n,1\n", "an id is empty or holds a quote, comma or space"),
-    "random ids": (b"id,emotion\n9,1\n2,1\n", "its ids are numbers in no order, with gaps"),
+    "random ids": (b"id,emotion\n9,1\n2,1\n", "its ids are unordered numbers with gaps"),
     "latin 1": (b"id,\xe9motion\n9,1\n2,1\n", "it is not UTF-8"),
 }
 
@@ -114,8 +114,8 @@ NOT_UNDERSTOOD = {
 def test_forms_that_cannot_be_understood(content, message):
     with pytest.raises(FerKitError) as error:
         file_format.parse_example("example", content)
-    assert str(error.value).startswith(f"example: its form cannot be understood: {message}")
-    assert str(error.value).endswith("; write the organiser's form with --plain if you know better")
+    assert str(error.value).startswith("example: unclear format: ") and message in str(error.value)
+    assert "--plain" in str(error.value)
 
 
 @QUICK

@@ -76,8 +76,8 @@ def test_a_file_of_unknown_making(built, capsys):
     source_record.path_of(built).unlink()
     not_uploaded(
         capsys,
-        f"{FILE}: nothing says what it was made from (no 2030-01-02-a.csv.source.json beside it); make it with 'python "
-        f"-m submissions build SOURCE --out {FILE}', or upload it all the same with --any-source\n",
+        f"{FILE}: its source is unknown, because 2030-01-02-a.csv.source.json is missing; build the file with 'python "
+        f"-m submissions build SOURCE --out {FILE}', or upload it nevertheless with --any-source\n",
     )
 
 
@@ -85,7 +85,7 @@ def test_a_file_changed_by_hand(built, capsys):
     lines = built.read_text().splitlines()
     lines[0] = f"{(int(lines[0]) + 1) % 7}"
     built.write_text("\n".join([*lines, ""]))
-    not_uploaded(capsys, f"{FILE}: is not the file that 2030-01-02-a.csv.source.json was written for: it was changed ")
+    not_uploaded(capsys, f"{FILE}: changed since it was built with 2030-01-02-a.csv.source.json")
 
 
 def test_a_source_that_is_not_finished_any_more(here, built, capsys):
@@ -114,7 +114,7 @@ def test_a_blend_whose_mark_is_gone(here, built, capsys):
 def test_predictions_that_nothing_marks_as_finished(here, built, capsys):
     fake_runs.unfinish(here / "runs", "a", 1)
     run(capsys, "build", "runs/a/fold1/test.npz", "--out", FILE, "--force")
-    not_uploaded(capsys, f"{FILE}: made from file a-fold1, which no result.json or blend.json marks as finished")
+    not_uploaded(capsys, f"{FILE}: built from file a-fold1, which no result.json or blend.json marks as finished")
 
 
 DAMAGE = {
@@ -124,7 +124,7 @@ DAMAGE = {
     "no members": (lambda value: with_(value, members=None), "source.json: damaged (AttributeError("),
     "no accuracy": (lambda value: json.dumps({"schema": 1, **value["members"]}), "source.json: damaged (KeyError("),
     "odd weight": (lambda value: with_(value, members={"a": "all"}), "source.json: damaged (TypeError("),
-    "newer": (lambda value: with_(value, schema=2), "source.json: schema 2, known is 1; build the file again"),
+    "newer": (lambda value: with_(value, schema=2), "source.json: schema 2, allowed is 1; "),
 }
 
 

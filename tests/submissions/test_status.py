@@ -61,8 +61,8 @@ def test_scores_that_arrived_since(scored, kaggle_site, capsys):
     assert out.splitlines()[:5] == [
         "new: 2030-01-04-blend.csv, entry 50000004, is complete",
         "new: x.csv, entry 50000008, is error",
-        "note: the upload of ../x.csv began at 2030-01-01T18:00:00Z, but Kaggle lists no such entry; upload it again",
-        "note: not in the ledger, for not made with 'python -m submissions upload': 1 entry at Kaggle",
+        "note: the upload of ../x.csv began at 2030-01-01T18:00:00Z, but Kaggle has no such entry; upload it again",
+        "note: Kaggle has 1 entry not made with 'python -m submissions upload', so not in the ledger",
         "#  uploaded (UTC)    file                      cv  forecast  public    gap  private    gap  changed  status "
         "    message",
     ]
@@ -79,8 +79,8 @@ def test_the_table_and_what_it_says(scored):
     assert status.gap_lines(known) == [
         "public − cv: +3.87 points on average (+2.90 to +4.50), 3 entries",
         "public − forecast: +0.40 points on average (+0.40 to +0.40), 1 entry",
-        "a public score rests on 3,589 rows and is uncertain by ±0.72 points",
-        "cross-validation and public score order 2 of 3 pairs alike",
+        "standard error of a public score, which has 3,589 rows: 0.72 points",
+        "cross-validation and public score agree on the better entry in 2 of 3 pairs",
     ]
     elsewhere = [dataclasses.replace(entry, competition="another") for entry in known]
     assert not any("3,589" in line for line in status.gap_lines(elsewhere))
@@ -90,7 +90,7 @@ def test_the_table_and_what_it_says(scored):
 @pytest.mark.slow
 def test_the_picture(scored, capsys):
     code, out, _ = run(capsys, "status")  # Kaggle lists nothing: nothing is forgotten, and the picture is drawn
-    assert code == 0 and out.endswith(f"drawn in {PICTURE}\n")
+    assert code == 0 and out.endswith(f"wrote {PICTURE}\n")
     assert [entry.public for entry in ledger.read(LEDGER)] == [public for _, public, _ in SCORES]
     with Image.open(PICTURE) as picture:
         assert (picture.format, picture.size) == ("PNG", gap_plot.SIZE_PX)
@@ -111,7 +111,7 @@ def test_without_credentials_the_ledger_is_shown(scored, kaggle_site, monkeypatc
     monkeypatch.delenv("KAGGLE_KEY")
     before = LEDGER.read_bytes()
     code, out, err = run(capsys, "status", "--plot", "gap.png")
-    assert code == 2 and "2030-01-04-blend.csv" in out and out.endswith("drawn in gap.png\n")
+    assert code == 2 and "2030-01-04-blend.csv" in out and out.endswith("wrote gap.png\n")
     assert err.startswith(f"error: {LEDGER}: the ledger is shown without new scores, ")
     assert err.count("\n") == 1 and LEDGER.read_bytes() == before and not kaggle_site.requests
 

@@ -240,8 +240,12 @@ sys.exit(__main__.main(["upload", "submissions/2030-01-02-a.csv", "-m", "a try",
     uploads = [start("-c", program, cwd=here, **kaggle_site.environ) for _ in range(2)]
     won, lost = ends(*uploads)
     assert "uploaded  entry 50000001" in won
-    allowed = ("changed while the question stood; start again", "uploaded already, at ", "another upload is under way")
-    assert any(words in lost for words in (*allowed, "may still be on its way")), lost
+    allowed = (
+        "changed while the command waited for an answer; ",
+        "uploaded already, at ",
+        "another upload is under way",
+    )
+    assert any(words in lost for words in (*allowed, "may still arrive")), lost
     assert len(kaggle_site.submissions) == 1
     [entry] = ledger.read(here / "submissions/ledger.csv")
     assert entry.ref == "50000001"
