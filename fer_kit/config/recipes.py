@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from fer_kit.config import recipes_timm
+from fer_kit.config.settings import TABLE
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, did_you_mean
 
@@ -146,3 +147,14 @@ def get(name: str) -> TrainConfig:
         ready = [f"{recipes_timm.PREFIX}{network}" for network in recipes_timm.READY]
         raise FerKitError(f"no recipe '{name}'{did_you_mean(name, [*RECIPES, *ready])}; there are: {there}")
     return RECIPES[name]
+
+
+def changed(config: TrainConfig) -> list[tuple[str, Any, Any]]:
+    """Name, value and the recipe's value of each setting of `config` that differs from its recipe.
+
+    Raises:
+        FerKitError: the recipe is unknown.
+    """
+    recipe = get(config.recipe)
+    pairs = [(name, getattr(config, name), getattr(recipe, name)) for name in TABLE]
+    return [pair for pair in pairs if pair[1] != pair[2]]

@@ -16,7 +16,6 @@ from typing import Any
 
 from fer_kit import cli
 from fer_kit.config import recipes
-from fer_kit.config.settings import TABLE
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
@@ -135,10 +134,9 @@ def result_of(fold: Path) -> dict[str, Any]:
 def changed(config: TrainConfig) -> dict[str, Any]:
     """The settings in which `config` differs from its recipe; empty if the recipe is no longer there."""
     try:
-        recipe = recipes.get(config.recipe)
+        return {name: value for name, value, _ in recipes.changed(config)}
     except FerKitError:
         return {}
-    return {name: getattr(config, name) for name in TABLE if getattr(config, name) != getattr(recipe, name)}
 
 
 def disk(folder: Path) -> dict[str, Any]:

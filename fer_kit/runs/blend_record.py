@@ -1,6 +1,6 @@
-"""blend.json: how a blend was made and what its scores are. `read` and `write` keep every key and its order.
+"""blend.json: the members, options and scores of a blend. `read` and `write` keep every key and the order of keys.
 
-Only the keys that every version wrote are required; the others are None in blends of older versions.
+Only keys that every version has written are required; other keys are None in blends of older versions.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
 SCHEMA = 2
-NOT_AFTER_LOOKUP = ("standard_error", "fitted", "optimism", "methods", "comparisons", "drop")  # of NAME-twins
+NOT_AFTER_LOOKUP = ("standard_error", "fitted", "optimism", "methods", "comparisons", "drop")  # not in NAME-twins
 AGAIN = "make this blend again with --force"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRecord:
-    """Where predictions of a member came from. path: relative to the folder of runs. sha256: by path below it.
+    """The source of a member's predictions.
 
-    kind: "run", "blend" or "files".
+    kind: "run", "blend" or "files". path: folder, relative to the folder of runs. sha256: of each file, by its path
+    below this folder.
     """
 
     kind: str = "run"
@@ -34,7 +35,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRecord:
-    """Scores on out-of-fold rows; oof_spread: standard deviation over folds; interval: at 95%."""
+    """Scores on out-of-fold rows. oof_spread: standard deviation of the accuracy over folds. interval: at 95%."""
 
     oof_accuracy: float | None = None
     oof_spread: float | None = None
@@ -45,7 +46,7 @@ class ScoreRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberRecord:
-    """One member: its weight (None where the method has none), temperature, value to the blend and scores alone."""
+    """A member: its weight (None if the method has none), temperature, value to the blend, and its own scores."""
 
     run: str
     kind: str | None = None
@@ -66,7 +67,7 @@ class MemberRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedRecord:
-    """Scores on the rows that the blend was fitted to."""
+    """Scores on the rows of the fit."""
 
     accuracy: float
     log_loss: float
@@ -74,7 +75,7 @@ class FittedRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRecord:
-    """A method that was tried: fitted and cross-fitted scores, accuracy that the leaderboard forecast expects."""
+    """A method that was tried: fitted and cross-fitted scores, and its leaderboard forecast."""
 
     method: str
     fitted_accuracy: float | None = None
@@ -85,7 +86,7 @@ class MethodRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRecord:
-    """The blend against the best member or the mean, as in `metrics.Comparison`."""
+    """A comparison of the blend with the best member or the plain mean, as in `metrics.Comparison`."""
 
     against: str
     difference: float | None = None
@@ -119,7 +120,7 @@ class ForecastRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class GainRecord:
-    """What the lookup of twins gains on train rows, as in `ensembles.twins.lookup.Gain`."""
+    """The gain of the twin lookup on train rows, as in `ensembles.twins.lookup.Gain`."""
 
     rows: int
     with_twins: int
@@ -136,7 +137,7 @@ class GainRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class WithoutRecord:
-    """Scores of the blend before its twins were looked up."""
+    """Scores of the blend without twin lookup."""
 
     oof_accuracy: float
     interval: tuple[float, ...] | None = None
@@ -144,7 +145,7 @@ class WithoutRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TwinsRecord:
-    """The lookup of twins. mode: "exact" or "near". blend: the blend without it. rows: test rows in all."""
+    """The twin lookup. mode: "exact" or "near". blend: name of the blend without lookup. rows: number of test rows."""
 
     mode: str
     blend: str
@@ -158,11 +159,11 @@ class TwinsRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class BlendRecord:
-    """blend.json. members: best first. drop: names of members that the blend does without.
+    """The content of blend.json. members: best first. drop: names of members that can be dropped.
 
-    oof_accuracy, fold_accuracies, interval and log_loss are cross-fitted; `fitted` is on rows that the fit has seen.
-    learned: whether anything was fitted to out-of-fold rows, None where an old blend does not say.
-    full_fit, twins: None, and not written, for blends without them.
+    oof_accuracy, fold_accuracies, interval and log_loss are cross-fitted; `fitted` is on the rows of the fit. learned:
+    whether anything was fitted to out-of-fold rows; None in blends of older versions. full_fit, twins: None, and not
+    written, for blends without them.
     """
 
     schema: int | None = None
@@ -199,11 +200,11 @@ class BlendRecord:
 
     @property
     def files(self) -> dict[str, str]:
-        """sha256 of the two prediction files, by name."""
+        """The sha256 of the two prediction files, by name."""
         return {"oof.npz": self.oof_sha256, "test.npz": self.test_sha256}
 
     def to_json(self) -> dict[str, Any]:
-        """The keys and values of blend.json, in its order."""
+        """The keys and values of blend.json, in the order of the file."""
         left_out = {key for key in ("full_fit", "twins") if getattr(self, key) is None}
         left_out |= set(NOT_AFTER_LOOKUP) if self.twins is not None else set()
         return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
@@ -213,7 +214,7 @@ def read(path: Path) -> BlendRecord:
     """The record in `path`.
 
     Raises:
-        FerKitError: missing, no JSON object, a required key missing, or a value of the wrong type.
+        FerKitError: the file is missing or not a JSON object, a required key is missing, or a value has the wrong type.
     """
     return from_json(path, atomic.read_json(path))
 
@@ -224,32 +225,32 @@ def write(path: Path, record: BlendRecord) -> None:
 
 
 def from_json(path: Path, value: Any) -> BlendRecord:
-    """The record that `value`, the JSON in `path`, holds.
+    """The record in `value`, the JSON value of the file `path`.
 
     Raises:
-        FerKitError: a required key is missing, or a value is of the wrong type.
+        FerKitError: a required key is missing, or a value has the wrong type.
     """
     if not isinstance(value, dict):
         raise FerKitError(f"{path}: not a JSON object; {AGAIN}")
     try:
         record: BlendRecord = _decode(BlendRecord, value, "")
-        if record.learned:  # its fit must be repeatable inside another blend
+        if record.learned:  # then the fit must be repeatable, for blends that have this blend as a member
             for key in ("asked", "pool", "tempered"):
                 if getattr(record, key) is None:
                     raise _WrongTypeError(key)
             if not all(member.sources for member in record.members):
                 raise _WrongTypeError("sources")
     except _WrongTypeError as error:
-        raise FerKitError(f"{path}: '{error}' is missing or of another kind; {AGAIN}") from None
+        raise FerKitError(f"{path}: '{error}' is missing or has the wrong type; {AGAIN}") from None
     return record
 
 
 class _WrongTypeError(Exception):
-    """Carries the key whose value is missing or of the wrong type."""
+    """The key whose value is missing or has the wrong type."""
 
 
 def _decode(kind: Any, value: Any, key: str) -> Any:
-    """`value` as `kind`: a dataclass, a tuple, a dict of texts, a union or a plain type."""
+    """`value` converted to `kind`: a dataclass, a tuple, a dict with text keys, a union or a plain type."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _decode_object(kind, value, key)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)

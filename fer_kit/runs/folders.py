@@ -1,10 +1,11 @@
-"""Run folders: their names, what is finished, and a whole run read back and checked.
+"""Run folders: their names, which folds are finished, and reading and checking a whole run or blend.
 
     runs/<run>/fold<k>/{config.json, env.json, metrics.jsonl, log.txt, last.pt, model.safetensors,
-                        oof.npz, test.npz, result.json}        also foldall, without oof.npz: see `fold_names`
+                        oof.npz, test.npz, result.json}        foldall has no oof.npz; see `fold_spec`
     runs/blends/<name>/{oof.npz, test.npz, blend.json}
 
-result.json (blend.json) is written last and holds the sha256 of the two prediction files: it is the finished mark.
+result.json (blend.json) is written last and holds the sha256 of the two prediction files. It marks the folder as
+finished.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from fer_kit.runs import blend_record, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
 
-BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders beside the runs that are no runs
+BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders in the folder of runs that are no runs
 RESERVED = (BLENDS, CACHE, SWEEPS)
-TRIAL = "-smoke"  # ends the name of a run made by `train --smoke`
+TRIAL = "-smoke"  # end of the names of runs made by `train --smoke`
 MOST_FOLDS = 10_000
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -39,10 +40,7 @@ _FOLD_FOLDER = re.compile(r"fold(0|[1-9][0-9]*)")
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is: `count` folds in all (None while no fold has finished), which are finished, which are not.
-
-    begun: folds that have a folder.
-    """
+    """The progress of a run. count: number of folds, None until a fold has finished. begun: folds with a folder."""
 
     name: str
     count: int | None
@@ -52,22 +50,22 @@ class Status:
 
     @property
     def complete(self) -> bool:
-        """All folds are finished."""
+        """Whether all folds are finished."""
         return self.count is not None and not self.missing
 
     @property
     def is_one_fold_try(self) -> bool:
-        """A single finished fold of several; no other fold was begun."""
+        """Whether a single fold of several is finished and no other fold was begun."""
         return len(self.finished) == 1 < (self.count or 0) and self.begun == self.finished
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run read back: N out-of-fold rows, M test rows.
+    """The predictions of a run: N out-of-fold rows, M test rows.
 
-    oof: all finished folds joined by id, with labels. fold_of_row: int64 (N,), which fold held out each row.
-    test: mean over folds of the probabilities, as logits. accuracies: out-of-fold accuracy of each of `folds`.
-    sha256: of each prediction file, by its path below `folder`.
+    folds, count: the finished folds, and the number of all folds. oof: the rows of all finished folds, sorted by id,
+    with labels. fold_of_row: fold that held out each row, int64 (N,). accuracies: out-of-fold accuracy of each of
+    `folds`. test: mean probabilities over `folds`, as logits. sha256: of each prediction file, by path below `folder`.
     """
 
     name: str
@@ -83,7 +81,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """A blend read back: out-of-fold and test predictions, and blend.json."""
+    """The predictions of a blend, out of fold and on test rows, and its blend.json."""
 
     name: str
     folder: Path
@@ -93,10 +91,10 @@ class Blend:
 
 
 def safe_name(name: str, what: str) -> str:
-    """`name` if it can be a folder on every system.
+    """`name`, if `is_safe_name`. what: "tag", "blend" and so on, for the error text.
 
     Raises:
-        FerKitError: it cannot; `what` says whose name it is ("tag", "blend").
+        FerKitError: the name is not allowed.
     """
     if not is_safe_name(name):
         raise FerKitError(
@@ -107,27 +105,27 @@ def safe_name(name: str, what: str) -> str:
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether `name` can be a folder on every system and is no name of ours."""
+    """Whether `name` can name a folder on every operating system and is not reserved."""
     return bool(_SAFE_NAME.fullmatch(name)) and not name.endswith(".") and name not in RESERVED
 
 
 def run_name(recipe: str, tag: str | None = None) -> str:
-    """The folder name of a run: 'timm/resnet50' tagged 'big' is 'timm_resnet50-big'.
+    """The name of a run: 'timm_resnet50-big' for the recipe 'timm/resnet50' and the tag 'big'.
 
     Raises:
-        FerKitError: recipe or tag hold characters that no folder should have.
+        FerKitError: recipe or tag have characters that are not allowed in folder names.
     """
     name = safe_name(recipe.replace("/", "_"), "recipe")
     return name if tag is None else safe_name(f"{name}-{safe_name(tag, 'tag')}", "run")
 
 
 def fold_folder(runs_dir: Path | str, run: str, fold: fold_spec.Fold) -> Path:
-    """Where fold `fold` of `run` lives."""
+    """The folder of fold `fold` of `run`."""
     return Path(runs_dir) / run / fold_spec.folder_name(fold)
 
 
 def list_runs(runs_dir: Path | str) -> list[str]:
-    """Names of all runs, finished or not, in alphabetical order; blends are none."""
+    """Names of all runs, finished or not, without blends, in alphabetical order."""
     folder = Path(runs_dir)
     if not folder.is_dir():
         return []
@@ -140,12 +138,12 @@ def list_blends(runs_dir: Path | str) -> list[str]:
 
 
 def is_trial(name: str) -> bool:
-    """Whether run `name` was made by `train --smoke`: it is never unfinished work, nor part of a blend unasked."""
+    """Whether run `name` is a trial by `train --smoke`, which counts neither as unfinished nor as a default member."""
     return name.endswith(TRIAL)
 
 
 def is_finished(folder: Path | str) -> bool:
-    """Whether a fold folder holds result.json and the very prediction files it was written for."""
+    """Whether a fold folder holds result.json and the prediction files that it was written for."""
     try:
         return read(Path(folder), RESULT) is not None
     except FerKitError:
@@ -153,36 +151,40 @@ def is_finished(folder: Path | str) -> bool:
 
 
 def status(runs_dir: Path | str, name: str) -> Status:
-    """How far run `name` is.
+    """The progress of run `name`.
 
     Raises:
-        FerKitError: no such run, a damaged fold, folds that disagree on how many there are.
+        FerKitError: the run does not exist, a fold is damaged, or the folds have different numbers of folds.
     """
     folder, results = _results(Path(runs_dir), name)
     counts = sorted({field(folder / f"fold{k}" / RESULT, results[k], "folds", int) for k in results})
     if len(counts) > 1:
-        raise FerKitError(f"{folder}: some folds are of {counts[0]} and some of {counts[1]}; keep one set of folds")
+        raise FerKitError(
+            f"{folder}: some folds are of {counts[0]} folds, some of {counts[1]}; keep the folds of one folds.csv"
+        )
     if not counts:
         return Status(name, None, (), ())
     if not 1 <= counts[0] <= MOST_FOLDS:
-        raise FerKitError(f"{folder}: says it has {counts[0]} folds, allowed are 1 to {MOST_FOLDS:,}; train it again")
+        raise FerKitError(
+            f"{folder}: {RESULT} says {counts[0]} folds, allowed are 1 to {MOST_FOLDS:,}; train this run again"
+        )
     beyond = [fold for fold in results if fold >= counts[0]]
     if beyond:
         raise FerKitError(
-            f"{folder}: fold {beyond[0]} is beyond its {counts[0]} folds, 0 to {counts[0] - 1}; remove it"
+            f"{folder}: fold {beyond[0]} is outside its {counts[0]} folds, 0 to {counts[0] - 1}; remove this fold"
         )
     missing = tuple(fold for fold in range(counts[0]) if fold not in results)
     return Status(name, counts[0], tuple(results), missing, tuple(_fold_folders(folder)))
 
 
 def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
-    """Read all folds of run `name`, join them by id and recompute every stored score.
+    """Read the folds of run `name`, join them by id and check every stored score.
 
-    allow_partial: take the finished folds and leave the others.
+    allow_partial: read the finished folds even if others are missing.
 
     Raises:
-        FerKitError: no such run; a fold missing, unfinished, damaged or of another configuration, other folds
-            or other data than its neighbours; a stored accuracy that its rows do not give.
+        FerKitError: the run does not exist; a fold is missing, unfinished or damaged, or differs from the others in
+            config, folds or data; a stored accuracy is not that of the rows.
     """
     state = status(runs_dir, name)
     if not state.finished or (state.missing and not allow_partial):
@@ -193,8 +195,8 @@ def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
     oof = predictions.join(oofs, f"{folder}", partial=allow_partial)
     predictions.same_meta([oof, *tests], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
     if oof.labels is None:
-        raise FerKitError(f"{folder}: oof.npz files carry no labels; predict these folds again")
-    fold_of_row = np.empty(len(oof), dtype=np.int64)  # every row is in exactly one part: join has checked
+        raise FerKitError(f"{folder}: the oof.npz files have no labels; predict these folds again")
+    fold_of_row = np.empty(len(oof), dtype=np.int64)  # `join` has checked that every row is in exactly one part
     for fold, part in zip(results, oofs, strict=True):
         fold_of_row[np.searchsorted(oof.ids, part.ids)] = fold
     accuracies = []
@@ -209,10 +211,10 @@ def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
 
 
 def load_blend(runs_dir: Path | str, name: str) -> Blend:
-    """Read blend `name` and recompute its stored score.
+    """Read blend `name` and check its stored score.
 
     Raises:
-        FerKitError: no such blend, or its files are not the ones that blend.json was written for.
+        FerKitError: the blend does not exist, or its files are not those that blend.json was written for.
     """
     folder = Path(runs_dir) / BLENDS / name
     value = read(folder, BLEND)
@@ -227,7 +229,7 @@ def load_blend(runs_dir: Path | str, name: str) -> Blend:
 
 
 def unfinished_message(runs_dir: Path | str, state: Status) -> str:
-    """One sentence: which folds of a run are missing, and the command that trains the first of them."""
+    """A sentence with the missing folds of a run and the command that trains the first of them."""
     folder = Path(runs_dir) / state.name
     folds = state.missing if state.finished else tuple(_fold_folders(folder)) or (0,)
     what = ("fold " if len(folds) == 1 else "folds ") + ", ".join(map(str, folds))
@@ -237,7 +239,7 @@ def unfinished_message(runs_dir: Path | str, state: Status) -> str:
 
 
 def _train_command(folder: Path, state: Status, fold: int) -> str:
-    """The command that trains `fold`, after the one that env.json of a sister fold keeps."""
+    """The command that trains `fold`, made from the command in env.json of another fold."""
     resume = " --resume" if (folder / f"fold{fold}").exists() else ""
     for sister in (fold, *state.finished):
         env = folder / f"fold{sister}" / "env.json"
@@ -250,7 +252,7 @@ def _train_command(folder: Path, state: Status, fold: int) -> str:
 
 
 def _fold_folders(folder: Path) -> dict[int, Path]:
-    """Fold number and folder of each fold, in fold order."""
+    """The folder of each fold, by fold number, in order."""
     if not folder.is_dir():
         return {}
     found = ((_FOLD_FOLDER.fullmatch(path.name), path) for path in folder.iterdir() if path.is_dir())
@@ -261,7 +263,7 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
     """The folder of a run, and result.json of each finished fold in fold order."""
     folder = runs_dir / name
     if not runs_dir.is_dir():
-        raise FerKitError(f"{runs_dir}: no such folder; train a run first, or give the folder of runs with --runs")
+        raise FerKitError(f"{runs_dir}: no such folder; train a run first, or name the folder of runs with --runs")
     folds = {} if name in RESERVED else _fold_folders(folder)
     if not folds:
         raise unknown(f"{runs_dir}", "run", name, list_runs(runs_dir))
@@ -270,30 +272,30 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
 
 
 def _read_part(folder: Path, file: str, result: dict[str, Any], fold: int) -> Predictions:
-    """A prediction file of one fold that agrees with its folder and with result.json."""
+    """Read a prediction file of a fold and check that its meta matches the folder and result.json."""
     part = predictions.read(folder / file)
     if part.meta["fold"] != fold:
-        raise FerKitError(f"{folder / file}: holds fold {part.meta['fold']}; put it back into its own folder")
+        raise FerKitError(f"{folder / file}: holds fold {part.meta['fold']}; move this file to the folder of its fold")
     for key in ("config_digest", "folds_digest", "data_digest"):
         if result.get(key) != part.meta[key]:
-            raise FerKitError(f"{folder / file}: {key} is not the one of {RESULT}; train this fold again")
+            raise FerKitError(f"{folder / file}: {key} differs from that in {RESULT}; train this fold again")
     return part
 
 
 def _average(tests: list[Predictions], meta: dict[str, Any], where: str) -> Predictions:
-    """Test predictions of the folds of a run: the mean of their probabilities, as logits."""
+    """The mean probabilities of the folds of a run on the test rows, as logits (M, 7)."""
     for part in tests:
         if part.labels is not None or not np.array_equal(part.ids, tests[0].ids):
             raise FerKitError(
                 f"{where}: {TEST} of fold {part.meta['fold']} has other rows than that of fold "
-                f"{tests[0].meta['fold']}; predict it again"
+                f"{tests[0].meta['fold']}; predict this fold again"
             )
     logits = metrics.mean_of_probabilities([part.logits for part in tests])
     return Predictions(tests[0].ids, logits.astype(np.float32), meta)
 
 
 def unknown(where: str, what: str, name: str, known: Sequence[str], aliases: Sequence[str] = ()) -> FerKitError:
-    """The error that `where` has no `what` called `name`; aliases: allowed names that the list does not repeat."""
+    """The error that `where` has no `what` called `name`. aliases: further allowed names, not in the printed list."""
     return FerKitError(f"{where}: no {what} '{name}'{did_you_mean(name, [*known, *aliases])}; {list_of(known, what)}")
 
 
@@ -303,30 +305,35 @@ def list_of(known: Sequence[str], what: str) -> str:
 
 
 RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"
-STORED_SCORE_TOLERANCE = 1e-6  # a mix-up of rows moves an accuracy by more than rounding ever does
+STORED_SCORE_TOLERANCE = 1e-6  # rounding changes an accuracy by less, mixed-up rows by more
 
 HASHED = {OOF: "oof_sha256", TEST: "test_sha256"}
 
 
 def read(folder: Path, name: str) -> dict[str, Any] | None:
-    """result.json or blend.json, once the two prediction files beside it are the ones it names; None without it."""
+    """result.json or blend.json in `folder`, after a check of the prediction files' hashes; None if missing.
+
+    Raises:
+        FerKitError: the record is not a JSON object, or a prediction file is missing or has changed.
+    """
     path = folder / name
     if not path.is_file():
         return None
     record = atomic.read_json(path)
     if not isinstance(record, dict):
         raise FerKitError(f"{path}: not a JSON object; make this folder again")
+    # a full fit has no oof.npz
     for file, key in HASHED.items():
         full = file == OOF and record.get("fold") == fold_spec.FULL
         if not full and not (folder / file).is_file():
-            raise FerKitError(f"{folder / file}: missing, though {name} says it was written; make this folder again")
+            raise FerKitError(f"{folder / file}: missing, but {name} has its hash; make this folder again")
         if not full and atomic.sha256_of(folder / file) != field(path, record, key, str):
             raise FerKitError(f"{folder / file}: changed since {name} was written; make this folder again")
     return record
 
 
 def field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
-    """`record[key]`, or FerKitError where it is not of `kind`."""
+    """`record[key]`, or a FerKitError if the value is not of type `kind`. path: of the record, for the error text."""
     value = record.get(key)
     if type(value) is not kind:
         raise FerKitError(f"{path}: '{key}' is {value!r}, allowed is {kind.__name__}; make this folder again")
@@ -334,9 +341,9 @@ def field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
 
 
 def check_accuracy(path: Path, stored: float, accuracy: float) -> None:
-    """Raise FerKitError unless the accuracy `stored` in the record at `path` is the one that its rows give."""
+    """Raise FerKitError unless `stored`, from the record at `path`, equals the accuracy computed from the rows."""
     if not abs(stored - accuracy) <= STORED_SCORE_TOLERANCE:  # `not <=`, so that NaN is refused too
         raise FerKitError(
-            f"{path}: oof_accuracy is {stored:.6f}, the rows of {OOF} give {accuracy:.6f}; "
+            f"{path}: oof_accuracy is {stored:.6f}, but the rows of {OOF} give {accuracy:.6f}; "
             "rows, labels or files were mixed up: make this folder again"
         )

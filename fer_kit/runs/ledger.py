@@ -1,7 +1,7 @@
-"""The ledger: one line for each entry made, in a CSV file that a person can read, sort and keep in git.
+"""The ledger: a CSV file with a line for each entry at Kaggle, to be read, sorted and kept in git.
 
-A line is written *before* its upload, with status "uploading" and a tag that is part of the entry's description. So
-whatever happens then, a lost answer or a killed process, the entry can be found again and is never made twice.
+A line is written *before* the upload, with status "uploading" and a tag that is part of the entry's description. Thus
+the entry can be found after a lost answer or a killed process, and is never uploaded twice.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _MOST_BYTES = 16 << 20  # an entry has some 500
 
 @dataclass(frozen=True)
 class Entry:
-    """One line. Empty text and None mean: not known.
+    """A line of the ledger. Empty text and None mean: unknown.
 
-    utc: when the upload began. file: relative to the ledger. members: "run weight; …". cv_accuracy: cross-validated,
-    a fraction. forecast: of the leaderboard, as the blend made it. tag: in the entry's description at Kaggle. ref:
-    Kaggle's number of the entry. public, private: leaderboard scores. class_counts: rows of each class, in label
-    order. rows_changed: rows that differ from the entry before. competition: its slug.
+    utc: start of the upload. file: path relative to the ledger. members: "run weight; …". cv_accuracy: cross-validated
+    accuracy, 0 to 1. forecast: the blend's leaderboard forecast, 0 to 1. tag: part of the entry's description at
+    Kaggle. ref: Kaggle's number of the entry. public, private: leaderboard scores. class_counts: predictions of each
+    class, in label order. rows_changed: rows that differ from the previous entry. competition: the slug.
     """
 
     utc: str
@@ -59,7 +59,7 @@ class Entry:
 
 
 def now() -> datetime.datetime:
-    """The time, in UTC."""
+    """The current time, in UTC."""
     return datetime.datetime.now(datetime.UTC)
 
 
@@ -72,42 +72,44 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Entry))
 
 
 def read(path: Path) -> list[Entry]:
-    """The entries, oldest first; none where there is no ledger yet.
+    """The entries, oldest first; an empty list if there is no ledger.
 
     Raises:
-        FerKitError: a line that is not an entry; it names file, line and fault.
+        FerKitError: a line is not an entry; the message names file, line and fault.
     """
     try:
         text = atomic.read_bytes(path, _MOST_BYTES).decode("utf-8")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise FerKitError(f"{path}: cannot be read ({error}); restore it from your last copy") from None
+        raise FerKitError(f"{path}: cannot be read ({error}); restore this file from a copy") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     entries: list[Entry] = []
     tags: set[str] = set()
     try:
         header = next(reader, [])
         if tuple(header) != COLUMNS:
-            raise FerKitError(f"{path}, line 1: {','.join(header)!r}, allowed is '{','.join(COLUMNS)}'; restore it")
+            raise FerKitError(
+                f"{path}, line 1: {','.join(header)!r}, allowed is '{','.join(COLUMNS)}'; correct this line"
+            )
         for cells in reader:
             entry = _entry(cells, f"{path}, line {reader.line_num}")
             if entry.tag in tags:
-                raise FerKitError(f"{path}, line {reader.line_num}: tag {entry.tag!r} is there twice; remove one line")
+                raise FerKitError(f"{path}, line {reader.line_num}: tag {entry.tag!r} occurs twice; remove one line")
             entries.append(entry)
             tags.add(entry.tag)
     except csv.Error as error:
-        raise FerKitError(f"{path}, line {reader.line_num}: not CSV ({error}); mend or remove this line") from None
+        raise FerKitError(f"{path}, line {reader.line_num}: not CSV ({error}); correct or remove this line") from None
     return entries
 
 
 def cells(entry: Entry) -> dict[str, str]:
-    """The text of each cell of its line, by column."""
+    """The text of each cell of the line of `entry`, by column."""
     return {name: "" if value is None else f"{value}" for name, value in dataclasses.asdict(entry).items()}
 
 
 def write(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace the ledger at `path`, which is whole at any moment."""
+    """Replace the ledger at `path` in one step, so that readers never see a part of it."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -118,17 +120,17 @@ def write(path: Path, entries: Sequence[Entry]) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, patience_seconds: float = _LOCK_PATIENCE_SECONDS) -> Iterator[None]:
-    """Keep other processes from changing the ledger at `path`; the system lets go when a process ends or is killed.
+    """Lock the ledger at `path` against changes by other processes; the lock ends with the process, even if killed.
 
     Raises:
-        FerKitError: another process keeps it longer than `patience_seconds`.
+        FerKitError: another process holds the lock for longer than `patience_seconds`.
     """
     with lock.held(path, "another upload is under way and holds the ledger", patience_seconds):
         yield
 
 
 def change(path: Path, entry: Entry) -> None:
-    """Put `entry` in the place of the one with its tag, or at the end; the caller holds the lock."""
+    """Replace the entry that has the tag of `entry`, or append `entry`; the caller holds the lock."""
     entries = read(path)
     tags = [other.tag for other in entries]
     if entry.tag in tags:
@@ -139,20 +141,22 @@ def change(path: Path, entry: Entry) -> None:
 
 
 def remove(path: Path, tag: str) -> None:
-    """Take the entry with `tag` out; the caller holds the lock."""
+    """Remove the entry with `tag`; the caller holds the lock."""
     write(path, [entry for entry in read(path) if entry.tag != tag])
 
 
 def _entry(cells: Sequence[str], where: str) -> Entry:
     if len(cells) != len(COLUMNS):
-        raise FerKitError(f"{where}: {len(cells)} cells, allowed are {len(COLUMNS)}; mend or remove this line")
+        raise FerKitError(f"{where}: {len(cells)} cells, allowed are {len(COLUMNS)}; correct or remove this line")
     values: dict[str, Any] = {}
     for name, cell in zip(COLUMNS, cells, strict=True):
         parse, allowed = _PARSERS.get(name, (str, ""))
         try:
             values[name] = parse(cell)
         except ValueError:
-            raise FerKitError(f"{where}: {name} is {cell!r}, allowed is {allowed}; mend or remove this line") from None
+            raise FerKitError(
+                f"{where}: {name} is {cell!r}, allowed is {allowed}; correct or remove this line"
+            ) from None
     return Entry(**values)
 
 

@@ -1,6 +1,6 @@
-"""Runs, blends and folds by the name that a user types.
+"""Find runs, blends and folds by name.
 
-| typed | found |
+| name | found |
 | --- | --- |
 | `attention` | the run; a blend of that name only if no run has it |
 | `blends/first`, `first` | the blend |
@@ -22,7 +22,7 @@ from fer_kit.runs.folders import BLENDS, Blend, Run, Status
 
 @dataclass(frozen=True)
 class FoldFolder:
-    """One fold of a run: `fold` is its number, or the folds left out by a full fit or a network for nested targets."""
+    """A fold of a run. fold: its number, () for the full fit, or the held-out folds of a teacher (nested targets)."""
 
     run: RunFolder
     fold: Fold
@@ -39,7 +39,7 @@ class FoldFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether result.json is there, with the prediction files it was written for."""
+        """Whether result.json exists, with the prediction files that it was written for."""
         return folders.is_finished(self.folder)
 
 
@@ -56,7 +56,7 @@ class RunFolder:
         return self.runs_dir / self.name
 
     def load(self, allow_partial: bool = False) -> Run:
-        """Read and check the predictions of its folds, see `folders.load`."""
+        """Read and check the predictions of the folds, see `folders.load`."""
         return folders.load(self.runs_dir, self.name, allow_partial)
 
     def status(self) -> Status:
@@ -64,7 +64,7 @@ class RunFolder:
         return folders.status(self.runs_dir, self.name)
 
     def folds(self) -> list[FoldFolder]:
-        """Every fold folder: folds by number, then pairs of folds left out, then the full fit."""
+        """All fold folders: folds by number, then those with several held-out folds, then the full fit."""
         found = [FoldFolder(self, fold) for path in self.folder.glob("fold*") if (fold := _fold(path.name)) is not None]
         return sorted(found, key=lambda one: (isinstance(one.fold, tuple), one.fold == fold_spec.ALL, one.fold))
 
@@ -87,12 +87,12 @@ class BlendFolder:
 
 
 def known(runs_dir: Path) -> list[str]:
-    """Everything in `runs_dir` that can be named: runs, then blends as `blends/NAME`."""
+    """All names in `runs_dir`: runs, then blends as `blends/NAME`."""
     return [*folders.list_runs(runs_dir), *(f"{BLENDS}/{name}" for name in folders.list_blends(runs_dir))]
 
 
 def look(runs_dir: Path, name: str) -> RunFolder | BlendFolder | FoldFolder | None:
-    """What `name` names; None if there is no such run, blend or fold."""
+    """The run, blend or fold called `name`; None if there is none."""
     there = known(runs_dir)
     blend = name.removeprefix(f"{BLENDS}/")
     if name in there and name != f"{BLENDS}/{blend}":
@@ -107,10 +107,10 @@ def look(runs_dir: Path, name: str) -> RunFolder | BlendFolder | FoldFolder | No
 
 
 def find(runs_dir: Path, name: str, option: str | None = None) -> RunFolder | BlendFolder | FoldFolder:
-    """What `name` names. option: the option that it was given to, for the error.
+    """The run, blend or fold called `name`. option: the command line option of the name, for the error text.
 
     Raises:
-        FerKitError: there is no such run, blend or fold.
+        FerKitError: no run, blend or fold has this name.
     """
     found = look(runs_dir, name)
     if found is None:
@@ -122,7 +122,7 @@ def find_whole(runs_dir: Path, name: str, option: str | None = None) -> RunFolde
     """The run or blend called `name`.
 
     Raises:
-        FerKitError: there is none, or `name` is one fold of a run.
+        FerKitError: no run or blend has this name, or `name` is a fold.
     """
     found = find(runs_dir, name, option)
     if isinstance(found, FoldFolder):
@@ -131,10 +131,10 @@ def find_whole(runs_dir: Path, name: str, option: str | None = None) -> RunFolde
 
 
 def find_run(runs_dir: Path, name: str) -> RunFolder:
-    """The run called `name`, for commands that need its networks.
+    """The run called `name`, for commands that need networks.
 
     Raises:
-        FerKitError: there is none, or `name` is a blend or one fold of a run.
+        FerKitError: no run has this name, or `name` is a blend or a fold.
     """
     found = look(runs_dir, name)
     if isinstance(found, RunFolder):
@@ -149,7 +149,7 @@ def find_run(runs_dir: Path, name: str) -> RunFolder:
 
 
 def unknown(runs_dir: Path, name: str, what: str, option: str | None = None) -> FerKitError:
-    """The error that there is no `what` ("run or blend") called `name`, with a suggestion and a list of all."""
+    """The error for an unknown `name`, with a suggestion and a list of all names. what: such as "run or blend"."""
     where = f"{runs_dir}" if option is None else f"{option}: {runs_dir}"
     there = known(runs_dir)
     head, slash, rest = name.partition("/")
@@ -160,7 +160,7 @@ def unknown(runs_dir: Path, name: str, what: str, option: str | None = None) -> 
 
 
 def _fold(folder: str) -> Fold | None:
-    """The fold of a folder name such as `fold0`, `foldall` or `fold0+1`; None for others."""
+    """The fold of a folder name such as `fold0`, `foldall` or `fold0+1`; None for other names."""
     try:
         fold = fold_spec.parse(folder.removeprefix("fold"))
     except argparse.ArgumentTypeError:

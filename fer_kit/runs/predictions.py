@@ -1,14 +1,14 @@
-"""The prediction file, the contract between training, blending and submitting: rows that carry their ids.
+"""The prediction file, the interface between training, blending and submissions: logits of rows with their ids.
 
-| key | what | rule |
+| key | type | rule |
 | --- | --- | --- |
 | ids | int64 (N,) | row numbers of train.csv or test.csv, unique, ascending |
 | logits | float32 (N, 7) | before softmax, finite, mean over test-time views, columns in label order |
 | labels | int64 (N,) | only in oof.npz |
 | meta | one JSON string | the keys of `META_KEYS` |
 
-An uncompressed .npz, read without pickle. float32 and nothing else: float16 moves some argmaxes and overflows
-at 65,504, float64 only doubles the file.
+The file is an uncompressed .npz, read without pickle. Logits are float32: float16 changes some argmaxes and overflows
+at 65,504, and float64 doubles the size without benefit.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ META_KEYS = (
     "classes",  # the seven names in column order
     "recipe",
     "run",
-    "fold",  # an int, or a list of them once folds are joined or averaged
+    "fold",  # a fold number; a list of fold numbers if folds are joined or averaged
     "epoch",
-    "views",  # the test-time views that the logits are the mean of
+    "views",  # the test-time views over which the logits are averaged
     "config_digest",
     "folds_digest",
     "data_digest",
@@ -43,14 +43,17 @@ META_KEYS = (
 _TEXT_KEYS = ("recipe", "run", "config_digest", "folds_digest", "data_digest")
 _SAME_IN_A_RUN = ("recipe", "run", "config_digest", "folds_digest", "data_digest", "views")
 _AGAIN = "predict these rows again"
-_ARRAYS = {"ids": True, "logits": True, "meta": True, "labels": False}  # name: must be there
+_ARRAYS = {"ids": True, "logits": True, "meta": True, "labels": False}  # name: required
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Logits of some rows by one fold of a run, a whole run or a blend; `validate`d when made.
+    """Logits of N rows by a fold, a run or a blend.
 
-    ids: int64 (N,); logits: float32 (N, 7); meta: JSON values under `META_KEYS`; labels: int64 (N,) or None.
+    ids: int64 (N,). logits: float32 (N, 7). meta: JSON values with the keys `META_KEYS`. labels: int64 (N,) or None.
+
+    Raises:
+        FerKitError: as `validate`.
     """
 
     ids: NDArray[np.int64]
@@ -77,16 +80,16 @@ def build_meta(
     data_digest: str,
     commit: Any,
 ) -> dict[str, Any]:
-    """The meta of predictions made by this version, with schema and classes filled in."""
+    """The meta of new predictions, with schema and classes of this version."""
     values = (recipe, run, fold, epoch, views, config_digest, folds_digest, data_digest, commit)
     return dict(zip(META_KEYS, (SCHEMA, list(CLASSES), *values), strict=True))
 
 
 def validate(ids: Any, logits: Any, meta: Any, labels: Any = None) -> None:
-    """Check the four parts against the contract (table at the top of the module).
+    """Check the parts of a prediction file against the rules in the table at the top of this module.
 
     Raises:
-        FerKitError: the first rule that is broken, with what was found.
+        FerKitError: a rule is broken; the message has the value found.
     """
     _check_array("ids", ids, np.int64, None)
     rows = len(ids)
@@ -114,7 +117,7 @@ def validate(ids: Any, logits: Any, meta: Any, labels: Any = None) -> None:
 
 
 def write(path: Path | str, predictions: Predictions) -> None:
-    """Write `predictions` to `path`, whole or not at all; the same predictions give the same bytes.
+    """Write `predictions` to `path`, as a whole or not at all. The same predictions give the same bytes.
 
     Raises:
         FerKitError: the file cannot be written.
@@ -128,10 +131,10 @@ def write(path: Path | str, predictions: Predictions) -> None:
 
 
 def read(path: Path | str) -> Predictions:
-    """The predictions in `path`.
+    """Read the predictions in `path`.
 
     Raises:
-        FerKitError: missing, cut short, not an .npz, or against the contract; never any other error.
+        FerKitError: the file is missing, truncated or not an .npz, or breaks a rule. No other error is raised.
     """
     try:
         arrays = read_arrays(Path(path))
@@ -141,20 +144,20 @@ def read(path: Path | str) -> Predictions:
 
 
 def join(parts: Sequence[Predictions], where: str, *, rows: int | None = None, partial: bool = False) -> Predictions:
-    """The folds of one run as one, rows sorted by id; only ids decide which row goes where.
+    """Join the folds of a run, with rows sorted by id.
 
     Args:
-        parts: one or more folds of one run, in any order; their rows do not overlap.
-        where: what the parts are, to begin an error with ("runs/attention").
-        rows: how many rows there are in all, ids 0 to rows − 1; without it the largest id decides.
-        partial: let ids be missing.
+        parts: one or more folds of a run, in any order, without common rows.
+        where: start of error texts, such as "runs/attention".
+        rows: number of all rows, with ids 0 to rows − 1; None for the largest id + 1.
+        partial: allow missing ids.
 
     Returns:
-        Predictions with `fold` the sorted list of folds, `epoch` the list that goes with it.
+        Predictions whose meta has the sorted list of folds as `fold`, and the list of their epochs as `epoch`.
 
     Raises:
-        FerKitError: parts of different runs (config, folds or data digest, recipe, views), a fold given twice,
-            ids missing or repeated, labels on some parts only.
+        FerKitError: parts differ in config, folds, data, recipe or views; a fold is given twice; ids are missing or
+            repeated; only some parts have labels.
     """
     if not parts:
         raise FerKitError(f"{where}: no predictions to join; train at least one fold")
@@ -169,7 +172,9 @@ def join(parts: Sequence[Predictions], where: str, *, rows: int | None = None, p
     _check_cover(ids[order], where, rows, partial)
     labels = [part.labels for part in parts if part.labels is not None]
     if labels and len(labels) < len(parts):
-        raise FerKitError(f"{where}: some folds carry labels and some do not; join oof.npz files, or test.npz files")
+        raise FerKitError(
+            f"{where}: some folds have labels and some have none; join either oof.npz files or test.npz files"
+        )
     commits = [part.meta["commit"] for part in parts]
     meta = {
         **parts[0].meta,
@@ -186,10 +191,10 @@ def join(parts: Sequence[Predictions], where: str, *, rows: int | None = None, p
 
 
 def same_meta(parts: Sequence[Predictions], keys: Sequence[str], where: str) -> None:
-    """Refuse parts whose meta differ in one of `keys`.
+    """Check that the meta of all parts have the same values of `keys`. where: start of the error text.
 
     Raises:
-        FerKitError: names the key, both values and whose they are.
+        FerKitError: a value differs; the message names the key and both values with their runs.
     """
     first = parts[0].meta
     for part in parts[1:]:
@@ -197,7 +202,7 @@ def same_meta(parts: Sequence[Predictions], keys: Sequence[str], where: str) -> 
             if part.meta[key] != first[key]:
                 raise FerKitError(
                     f"{where}: {key} differs: {_short(first[key])} in {_who(first)}, "
-                    f"{_short(part.meta[key])} in {_who(part.meta)}; only predictions that share it go together"
+                    f"{_short(part.meta[key])} in {_who(part.meta)}; use only predictions with the same {key}"
                 )
 
 
@@ -220,15 +225,15 @@ def _check_meta(meta: Any) -> None:
         raise FerKitError(f"meta has schema {meta['schema']!r}, this version reads {SCHEMA}; update fer_kit")
     for key in META_KEYS:
         if key not in meta:
-            raise FerKitError(f"meta lacks '{key}'; allowed is a JSON object with {', '.join(META_KEYS)}")
+            raise FerKitError(f"meta has no '{key}'; allowed is a JSON object with {', '.join(META_KEYS)}")
     if meta["classes"] != list(CLASSES):
         raise FerKitError(f"classes are {meta['classes']!r}, allowed is the order {', '.join(CLASSES)}")
     for key in _TEXT_KEYS:
         if not isinstance(meta[key], str) or not meta[key]:
-            raise FerKitError(f"meta '{key}' is {meta[key]!r}, allowed is a text that is not empty")
+            raise FerKitError(f"meta '{key}' is {meta[key]!r}, allowed is a non-empty text")
     folds = meta["fold"] if isinstance(meta["fold"], list) else [meta["fold"]]
     if not folds or any(type(fold) is not int for fold in folds):  # `type`, because True is an int to isinstance
-        raise FerKitError(f"meta 'fold' is {meta['fold']!r}, allowed is a fold number or a list of them")
+        raise FerKitError(f"meta 'fold' is {meta['fold']!r}, allowed is a fold number or a list of fold numbers")
     try:
         json.dumps(meta, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -238,15 +243,16 @@ def _check_meta(meta: Any) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a prediction file by name, before their values are checked.
+    """The arrays of a prediction file by name, without a check of their values.
 
     Raises:
-        FerKitError: missing, cut short, not an .npz of plain arrays, other names; the message does not name the file.
+        FerKitError: the file is missing, truncated or not an .npz of plain arrays, or has other names. The message does
+            not name the file.
     """
     arrays = npz.read(path, _ARRAYS, _AGAIN)
     for name, required in _ARRAYS.items():
         if required and name not in arrays:
-            raise FerKitError(f"lacks '{name}', allowed are {', '.join(_ARRAYS)}; {_AGAIN}")
+            raise FerKitError(f"has no '{name}', allowed are {', '.join(_ARRAYS)}; {_AGAIN}")
     return arrays
 
 
@@ -260,13 +266,13 @@ def _parse_meta(value: NDArray[Any]) -> Any:
 
 
 def _check_cover(ids: NDArray[np.int64], where: str, rows: int | None, partial: bool) -> None:
-    """Of sorted ids: no repeats, none beyond `rows`, and without `partial` no gaps."""
+    """Check sorted ids: no repeats, none outside `rows`, and no gaps unless `partial`."""
     repeats = np.flatnonzero(ids[1:] == ids[:-1])
     if len(repeats):
         raise FerKitError(f"{where}: id {ids[repeats[0]]} is predicted by two folds; use folds made by one folds.csv")
     rows = int(ids[-1]) + 1 if rows is None else rows
     if ids[-1] >= rows:
-        raise FerKitError(f"{where}: id {ids[-1]} is predicted, but there are only {rows:,} rows")
+        raise FerKitError(f"{where}: id {ids[-1]} is predicted, allowed are ids 0 to {rows - 1:,}")
     if len(ids) < rows and not partial:
         first = np.setdiff1d(np.arange(rows), ids, assume_unique=True)[0]
         raise FerKitError(f"{where}: {rows - len(ids):,} ids are missing, the first is {first}; finish every fold")
@@ -282,6 +288,6 @@ def _who(meta: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    """A digest by its first 12 digits, anything else as it is."""
+    """The first 12 digits of a digest; other values as text."""
     text = str(value)
     return text[:12] if len(text) == 64 else text

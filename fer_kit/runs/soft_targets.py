@@ -1,13 +1,14 @@
-"""Soft targets: class shares to train on beside or instead of labels, made by teachers (see `ensembles.targets`).
+"""Soft targets: class probabilities to train on, with or instead of labels, made by teachers (see `ensembles.targets`).
 
-| key | what |
+| key | content |
 | --- | --- |
-| train | float32 (S, N, 7), each row of shares sums to 1, or is NaN where this student may not have it; may be absent |
-| test | float32 (S, M, 7), likewise for test rows, which are then trained on too (pseudo-labels); may be absent |
-| meta | one JSON string: schema, name, scheme, teachers, folds (how many), folds_digest, data_digest |
+| train | float32 (S, N, 7), probabilities of each train row, NaN if the row has no target for this student; optional |
+| test | float32 (S, M, 7), likewise of each test row, which is then trained on too (pseudo-labels); optional |
+| meta | a JSON string: schema, name, scheme, teachers, folds (their number), folds_digest, data_digest |
 
-S is 1 where all students get the same, else folds + 1: a set for the student of each fold, the full fit's last. A run
-names its targets by NAME@ and the first 16 digits of the file's sha256, so that its config does not hang on a path.
+S is 1 if all students have the same targets, else folds + 1: a set for the student of each fold, then one for the full
+fit. The config of a run names its targets by NAME@ and the first 16 digits of the file's sha256, so that it does not
+depend on a path.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ _AGAIN = "make it again with python -m ensembles.targets"
 
 @dataclass(frozen=True, eq=False)
 class SoftTargets:
-    """What the file holds, checked."""
+    """The content of a file of soft targets.
+
+    Raises:
+        FerKitError: the content breaks a rule of the table at the top of this module.
+    """
 
     train: Shares | None
     test: Shares | None
@@ -47,25 +52,28 @@ class SoftTargets:
             raise FerKitError(f"meta is a {type(self.meta).__name__}, allowed is a JSON object; {_AGAIN}")
         missing = [key for key in META_KEYS if key not in self.meta]
         if missing or self.meta["schema"] != SCHEMA:
-            raise FerKitError(f"meta lacks {', '.join(missing) or f'schema {SCHEMA}'}; {_AGAIN}")
+            raise FerKitError(f"meta has no {', '.join(missing) or f'schema {SCHEMA}'}; {_AGAIN}")
         if type(self.meta["folds"]) is not int or self.meta["folds"] < 2:
             raise FerKitError(f"meta 'folds' is {self.meta['folds']!r}, allowed is a whole number from 2; {_AGAIN}")
         if not isinstance(self.meta["name"], str):
             raise FerKitError(f"meta 'name' is {self.meta['name']!r}, allowed is a text; {_AGAIN}")
         if self.train is None and self.test is None:
-            raise FerKitError(f"holds neither train nor test rows; {_AGAIN}")
+            raise FerKitError(f"has neither train nor test rows; {_AGAIN}")
         for what, shares in (("train", self.train), ("test", self.test)):
             if shares is not None:
                 _check(what, shares, self.meta["folds"])
 
     def of(self, fold: Fold) -> tuple[Shares | None, Shares | None]:
-        """Train shares (N, 7) and test shares (M, 7) for the student of `fold`.
+        """Targets of train rows (N, 7) and of test rows (M, 7) for the student of `fold`; None if absent.
 
         Raises:
-            FerKitError: `fold` leaves out two folds: such a network is a teacher, and would need teachers of its own.
+            FerKitError: `fold` has several held-out folds. Such a network is a teacher, for which there are no targets.
         """
         if isinstance(fold, tuple) and fold:
-            raise FerKitError("--set targets=… with two folds left out: a teacher has no teachers; leave one out")
+            raise FerKitError(
+                "--set targets=… with several held-out folds: these networks are teachers, which have no targets; give "
+                "a single fold with --fold"
+            )
         student = fold if isinstance(fold, int) else int(self.meta["folds"])
         train, test = (
             None if shares is None else shares[0 if len(shares) == 1 else student] for shares in (self.train, self.test)
@@ -74,7 +82,7 @@ class SoftTargets:
 
 
 def write(path: Path, targets: SoftTargets) -> None:
-    """Write `targets` to `path`, whole or not at all; the same give the same bytes."""
+    """Write `targets` to `path`, as a whole or not at all. The same targets give the same bytes."""
     arrays: dict[str, Any] = {"meta": np.array(json.dumps(targets.meta, sort_keys=True, allow_nan=False))}
     for name, shares in (("train", targets.train), ("test", targets.test)):
         if shares is not None:
@@ -84,10 +92,10 @@ def write(path: Path, targets: SoftTargets) -> None:
 
 
 def read(path: Path) -> SoftTargets:
-    """The targets in `path`.
+    """Read the targets in `path`.
 
     Raises:
-        FerKitError: no such file, not such a file, or against the table at the top of the module.
+        FerKitError: the file is missing, is not a file of targets, or breaks a rule.
     """
     if not path.is_file():
         raise FerKitError(f"{path}: no such file; make targets with python -m ensembles.targets")
@@ -95,9 +103,9 @@ def read(path: Path) -> SoftTargets:
         arrays = npz.read(path, ("train", "test", "meta"), _AGAIN)
         meta = atomic.parse_json(arrays["meta"].item())
     except FerKitError as error:
-        raise FerKitError(f"{path}: no targets file: {error}") from None
+        raise FerKitError(f"{path}: not a file of targets: {error}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FerKitError(f"{path}: no targets file (no meta that can be read: {error}); {_AGAIN}") from None
+        raise FerKitError(f"{path}: not a file of targets (unreadable meta: {error}); {_AGAIN}") from None
     try:
         return SoftTargets(arrays.get("train"), arrays.get("test"), meta)
     except FerKitError as error:
@@ -105,11 +113,13 @@ def read(path: Path) -> SoftTargets:
 
 
 def named(setting: str) -> tuple[str, SoftTargets | None]:
-    """`targets=FILE` as the setting that a config keeps, `targets=NAME@digest`, and what FILE holds; other settings as
-    they are.
+    """Convert the setting `targets=FILE` to `targets=NAME@digest`, as in a config, and read FILE.
+
+    Returns:
+        The converted setting and the targets; other settings unchanged, with None.
 
     Raises:
-        FerKitError: no such file, or none of targets.
+        FerKitError: as `read`.
     """
     key, _, text = setting.partition("=")
     if key.strip() != SETTING[:-1] or not text.strip():
@@ -123,10 +133,10 @@ def open_named(path: Path | None, name: str) -> SoftTargets:
     """Read the targets that a config calls `name` from `path`.
 
     Raises:
-        FerKitError: another file than the config was made for.
+        FerKitError: `path` is None or a file with another content than the config names.
     """
     if path is None or atomic.sha256_of(path)[:16] != re.sub(".*@", "", name):
-        raise FerKitError(f"{path}: not the targets {name} that the run was begun with; put that file back")
+        raise FerKitError(f"{path}: not the targets {name} of this run; restore that file")
     return read(path)
 
 
@@ -140,4 +150,4 @@ def _check(what: str, shares: Any, folds: int) -> None:
         not ((shares[given] >= 0) & (shares[given] <= 1.001)).all()
         or (np.abs(shares[given].sum(axis=1) - 1) >= 1e-3).any()
     ):
-        raise FerKitError(f"{what} holds rows that are no shares: they must be 0 or more and sum to 1; {_AGAIN}")
+        raise FerKitError(f"{what} has rows that are not probabilities (0 or more, sum 1); {_AGAIN}")

@@ -1,1 +1,1 @@
-"""Weights & Biases beside a run, in a process of its own."""
+"""Logging to Weights & Biases, in a separate process."""

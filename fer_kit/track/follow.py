@@ -1,10 +1,10 @@
-"""Weights & Biases beside a run: a process of its own reads the run folder and logs what it finds there.
+"""Log to Weights & Biases (W&B) during a run: a separate process, the tracker, reads the run folder and logs the files.
 
-    with wandb_log.following(folder, "offline", data, facts):
-        ...  # train; metrics.jsonl grows, at last result.json appears
+    with follow.following(folder, "offline", data, facts):
+        ...  # train: metrics.jsonl grows, and result.json is written at the end
 
-The tracker shares nothing with the training process but files and the end of a pipe. So it draws no random number
-there, takes no time from the loop, and neither its crash nor a dead network can stop the run or move a bit of it.
+The tracker shares only files and a pipe with the training process. It draws no random numbers there and takes no time
+from the loop. Neither a crash of the tracker nor a lost network can stop the run or change its results.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
 OFF, OFFLINE, ONLINE = MODES = ("off", "offline", "online")
-PLACE = "wandb"  # below the run folder: what wandb writes, and what follows
-FACTS, IDENTITY = "facts.json", "identity.json"  # told by the run; the id of its W&B run
+PLACE = "wandb"  # folder below the run folder, for the files of W&B and the two below
+FACTS, IDENTITY = "facts.json", "identity.json"  # facts given by the training; the id of the W&B run
 STOPPED = "W&B: stopped"
 
-UPLOAD_SECONDS = 600.0  # for what is still to be sent when the run ends; the rest stays on disk
+UPLOAD_SECONDS = 600.0  # limit of the upload after the end of a run; the rest stays on disk
 WAIT_SECONDS = UPLOAD_SECONDS + 60
-WAIT_AFTER_FAULT_SECONDS = 30.0  # after Ctrl-C nobody wants to wait for an upload
+WAIT_AFTER_FAULT_SECONDS = 30.0  # shorter after an error or Ctrl-C
 
-PASSING = ("TMPDIR", "WANDB_CACHE_DIR")  # thrown away at the end
+PASSING = ("TMPDIR", "WANDB_CACHE_DIR")  # folders that are deleted at the end
 FOLDERS = {"TMPDIR": "tmp", "WANDB_CACHE_DIR": "cache", "WANDB_DATA_DIR": "data"}
 
 
 def add_option(parser: ArgumentParser) -> None:
-    """`--wandb off|offline|online`."""
+    """Add the option `--wandb off|offline|online`."""
     parser.add_argument(
         "--wandb",
         choices=MODES,
         default=OFF,
-        help="log to Weights & Biases; offline keeps everything in the run folder, without login or network, "
-        "until `wandb sync`",
+        help="log to Weights & Biases; offline: only write files into the run folder, without login or network, for "
+        "`wandb sync` later",
     )
 
 
@@ -51,14 +51,14 @@ def add_option(parser: ArgumentParser) -> None:
 def following(
     folder: Path, mode: str, data: str | Path | None = None, facts: dict[str, Any] | None = None
 ) -> Iterator[None]:
-    """Log the fold or blend in `folder` while the body runs and makes it; at the end wait for the last bytes.
+    """Log the fold or blend in `folder` while the body makes it; at the end, wait for the upload.
 
     Args:
         mode: one of `MODES`; "off" starts nothing.
-        data: where the competition's files are, for pictures of samples; found by itself where not given.
-        facts: JSON values known from the start that no other file of the folder tells.
+        data: folder with the competition's files, for sample pictures; searched for if None.
+        facts: JSON values known from the start that are in no other file of the folder.
 
-    A tracker that cannot be started, stops or hangs is told of on stderr, and that is all it does.
+    If the tracker cannot be started, stops or hangs, a line on stderr says so; no error is raised.
     """
     if mode == OFF:
         yield
@@ -73,7 +73,7 @@ def following(
 
 
 def send(folder: Path, mode: str, data: str | Path | None = None) -> bool:
-    """Log a fold or blend that is there already; whether the tracker came to its end."""
+    """Log a finished fold or blend; returns whether the tracker logged everything."""
     return mode == OFF or _end(_start(folder, mode, data, None), folder, WAIT_SECONDS)
 
 
@@ -90,20 +90,20 @@ def _start(
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env=_environment(folder),
-            start_new_session=True,  # Ctrl-C is for the training; and so one kill reaches all of it
+            start_new_session=True,  # so that Ctrl-C does not reach the tracker, and one kill ends all its processes
         )
     except (OSError, FerKitError) as error:
-        _tell(f"{STOPPED}, since it could not be started ({error}); the run goes on without")
+        _tell(f"{STOPPED}, because the tracker could not be started ({error}); the run continues without W&B")
         return None
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The tracker's environment: this code, and folders of its own for all that wandb drops."""
+    """The tracker's environment variables: the path of this code, and folders for the files of wandb."""
     place = folder.absolute() / PLACE
     code = str(Path(__file__).resolve().parents[2])
     paths = [code, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "WANDB_DIR": str(folder.absolute())}
-    environment.pop("WANDB_SERVICE", None)  # the tracker of whoever started us
+    environment.pop("WANDB_SERVICE", None)  # the service of a parent process
     environment.setdefault("WANDB_ERROR_REPORTING", "false")
     for name, inside in FOLDERS.items():
         (place / inside).mkdir(parents=True, exist_ok=True)
@@ -112,18 +112,18 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _end(tracker: subprocess.Popen[bytes] | None, folder: Path, seconds: float) -> bool:
-    """Tell the tracker that nothing more will come, wait for it, clear up behind it; whether it logged everything."""
+    """End the tracker, wait for it and delete its temporary folders; returns whether it logged everything."""
     if tracker is None:
         return False
     try:
-        with contextlib.suppress(OSError):  # it may be gone
+        with contextlib.suppress(OSError):  # the tracker may have ended
             if tracker.stdin is not None:
                 os.set_blocking(tracker.stdin.fileno(), False)
-                tracker.stdin.write(b"end\n")  # said and not only closed: a forked loader could hold the pipe open
+                tracker.stdin.write(b"end\n")  # closing is not enough: a forked data loader can hold the pipe open
                 tracker.stdin.close()
         return tracker.wait(seconds) == 0
     except subprocess.TimeoutExpired:
-        _tell(f"{STOPPED}, since it was not done after {seconds:.0f} s; send what it wrote with: {sync_line(folder)}")
+        _tell(f"{STOPPED}, because the upload took over {seconds:.0f} s; send the files with: {sync_line(folder)}")
         return False
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -134,7 +134,7 @@ def _end(tracker: subprocess.Popen[bytes] | None, folder: Path, seconds: float) 
 
 
 def sync_line(folder: Path) -> str:
-    """The command that sends what lies in `folder`."""
+    """The command that uploads the W&B files in `folder`."""
     return f"wandb sync {folder / PLACE}/*run-*"
 
 

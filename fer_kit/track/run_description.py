@@ -1,4 +1,4 @@
-"""What Weights & Biases is told of a fold or a blend: name, tags, config, history, pictures, artifacts."""
+"""The W&B run of a fold or blend: name, tags, config, history, pictures, artifacts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wandb import Artifact, Run
 
 SAMPLES_A_CLASS, MISTAKES = 4, 12
-HISTORY = {  # metrics.jsonl: W&B. What is watched was cut from the training folds; the fold left out comes at the end
+HISTORY = {  # names in metrics.jsonl and in W&B; watched rows are part of the training folds, not of the held-out fold
     "epoch": "epoch",
     "lr": "lr",
     "train_loss": "train/loss",
@@ -47,7 +47,7 @@ PICTURES = ("correlation.png", "weights.png")  # of a blend
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """Files that make one artifact. The same files under the same name are one version of it, whoever logs them."""
+    """The files of an artifact. The same files with the same name are the same version of the artifact."""
 
     name: str
     kind: str  # "model" or "predictions"
@@ -57,7 +57,7 @@ class ArtifactSpec:
 
 @dataclass(frozen=True)
 class RunDescription:
-    """A fold or a blend as W&B shall know it. tags: model type, dataset version, experiment type."""
+    """The description of a fold or blend for W&B. tags: model type, dataset version, experiment type."""
 
     folder: Path
     name: str
@@ -65,18 +65,18 @@ class RunDescription:
     job_type: str
     tags: tuple[str, str, str]
     config: dict[str, Any]
-    result: dict[str, Any]  # result.json or blend.json, empty before it is there
+    result: dict[str, Any]  # result.json or blend.json; empty if not finished
     uses: tuple[ArtifactSpec, ...] = ()
     makes: tuple[ArtifactSpec, ...] = ()
 
 
 def is_blend(folder: Path) -> bool:
-    """Blends lie in a folder of their own."""
+    """Whether `folder` is a blend's: whether its parent folder is `blends`."""
     return folder.absolute().parent.name == folders.BLENDS
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the mark that is written last lies there."""
+    """Whether the finished mark, result.json or blend.json, exists."""
     return (folder / (folders.BLEND if is_blend(folder) else folders.RESULT)).is_file()
 
 
@@ -84,7 +84,7 @@ def describe(folder: Path) -> RunDescription:
     """Describe the fold or blend in `folder`.
 
     Raises:
-        FerKitError: neither; or a fold that is not finished and has told no facts.
+        FerKitError: `folder` is neither, or a fold that is not finished and has no facts.json.
     """
     return _describe_blend(folder) if is_blend(folder) else _describe_fold(folder)
 
@@ -94,9 +94,7 @@ def _describe_fold(folder: Path) -> RunDescription:
     told = folder / PLACE / FACTS
     facts = atomic.read_json(told) if told.is_file() else {}
     if not facts and not result:
-        raise FerKitError(
-            f"{folder}: no finished fold of a run; train it to the end first, or track it while it trains"
-        )
+        raise FerKitError(f"{folder}: not a finished fold of a run; finish its training first, or train with --wandb")
     config = atomic.read_json(folder / "config.json")
     env = atomic.read_json(folder / "env.json")
     known = facts | {key: result[key] for key in result if key in facts or not facts}
@@ -120,7 +118,7 @@ def _describe_fold(folder: Path) -> RunDescription:
 
 
 def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[ArtifactSpec, ...]:
-    """Weights, and predictions with what they are worth."""
+    """The artifacts of a fold: weights, and predictions with their scores."""
     name = f"{result['run']}-{folder.name}"
     about = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
     weights = tuple(folder / file for file in ("model.safetensors", "config.json"))
@@ -128,7 +126,7 @@ def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[ArtifactSpec, ...]:
 
 
 def _predictions(name: str, folder: Path, about: dict[str, Any]) -> ArtifactSpec:
-    """oof.npz, which a full fit has not, and test.npz."""
+    """The artifact of oof.npz (which a full fit does not have) and test.npz."""
     paths = [folder / file for file in (folders.OOF, folders.TEST) if (folder / file).is_file()]
     return ArtifactSpec(_safe(f"{name}-predictions"), "predictions", tuple(paths), about)
 
@@ -156,7 +154,7 @@ def _describe_blend(folder: Path) -> RunDescription:
 
 
 def _of_members(folder: Path, record: BlendRecord) -> list[ArtifactSpec]:
-    """The artifacts that a blend was made of: each fold of a run, other blends, other people's files."""
+    """The artifacts of the members of a blend: folds of runs, other blends, prediction files."""
     bundles = []
     for source in (source for member in record.members for source in member.sources):
         place = folder.absolute().parent.parent / source.path
@@ -173,12 +171,12 @@ def _of_members(folder: Path, record: BlendRecord) -> list[ArtifactSpec]:
 
 
 def history_row(record: dict[str, Any]) -> dict[str, Any]:
-    """A line of metrics.jsonl under the names that W&B sorts into panels."""
+    """A line of metrics.jsonl with the names of W&B, which groups them into panels."""
     return {HISTORY.get(key, key): value for key, value in record.items()}
 
 
 def log_results(run: Run, description: RunDescription, data_folder: str | None) -> None:
-    """Scores into the summary, confusion matrix and samples into the history, files into artifacts."""
+    """Log scores to the summary, confusion matrix and samples to the history, and files as artifacts."""
     import wandb
 
     final: dict[str, Any] = {
@@ -201,7 +199,7 @@ def log_results(run: Run, description: RunDescription, data_folder: str | None) 
             final[picture.removesuffix(".png")] = wandb.Image(str(description.folder / picture))
     run.log(final, step=max(run.step, description.result.get("epochs_trained", 0) + 1), commit=True)
     numbers = {key: value for key, value in description.result.items() if isinstance(value, int | float)}
-    if "epoch" in numbers:  # of the weights; the summary's own is the last one, to which its losses belong
+    if "epoch" in numbers:  # epoch of the weights; the summary's own "epoch" is the last epoch
         numbers["weights_of_epoch"] = numbers.pop("epoch")
     run.summary.update(numbers)
     for artifact in description.uses:
@@ -220,7 +218,7 @@ def _samples(oof: Predictions, description: RunDescription, data_folder: str | N
             loading.find(data_folder), cache, description.config["data_digest"], f"{description.folder}"
         )
     except FerKitError as error:
-        wandb.termwarn(f"no pictures of samples: {error}")
+        wandb.termwarn(f"no sample pictures: {error}")
         return None
     probabilities = metrics.softmax(oof.logits)
     predicted = metrics.predicted(oof.logits)
@@ -237,7 +235,7 @@ def _samples(oof: Predictions, description: RunDescription, data_folder: str | N
 
 
 def choose(oof: Predictions) -> list[tuple[int, str]]:
-    """Which rows to show and why: of each class some at even distances, then the most confident mistakes."""
+    """Positions of the sample rows, each with its reason: some of each class, then the most confident mistakes."""
     if oof.labels is None:
         return []
     chosen = []
@@ -249,23 +247,23 @@ def choose(oof: Predictions) -> list[tuple[int, str]]:
 
 
 def confident_mistakes(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of the wrong rows, the surest first."""
+    """Positions of the wrong rows, those with the highest probability first."""
     wrong = np.flatnonzero(metrics.predicted(logits) != labels)
     return wrong[np.argsort(-metrics.softmax(logits[wrong]).max(axis=1), kind="stable")] if len(wrong) else wrong
 
 
-def _artifact(bundle: ArtifactSpec) -> Artifact:
-    """The artifact; its files stay where they are, a finished folder is never written again."""
+def _artifact(spec: ArtifactSpec) -> Artifact:
+    """The artifact. Its files are not copied, because a finished folder does not change."""
     import wandb
 
-    artifact = wandb.Artifact(bundle.name, bundle.kind, metadata=bundle.about)
-    for path in bundle.paths:
+    artifact = wandb.Artifact(spec.name, spec.kind, metadata=spec.about)
+    for path in spec.paths:
         artifact.add_file(str(path), policy="immutable", skip_cache=True)
     return artifact
 
 
 def _use(run: Run, artifact: Artifact) -> None:
-    """Say that the run used these files. `use_artifact` refuses offline, though what is behind it works there."""
+    """Log the artifact as an input of the run. `use_artifact` refuses offline runs, its inner call does not."""
     if run.offline:
         run._log_artifact(artifact, aliases=["latest"], is_user_created=True, use_after_commit=True)
     else:
@@ -277,5 +275,5 @@ def _dataset(digest: str) -> str:
 
 
 def _safe(name: str, longest: int = 128) -> str:
-    """`name` with only what artifact names may hold."""
+    """`name` with characters replaced that artifact names may not have, and cut to `longest`."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:longest]

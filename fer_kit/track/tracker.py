@@ -1,9 +1,9 @@
-"""The tracker: follows one run folder and logs it to Weights & Biases. Started by `wandb_log`, not by people.
+"""The tracker: logs a run folder to Weights & Biases (W&B) while it grows. Started by `fer_kit.track.follow`.
 
     python -m fer_kit.track.tracker FOLDER offline --data D
 
-Reads metrics.jsonl as it grows, until its standard input ends; then, where the folder is finished, adds results,
-pictures and artifacts. Nothing is handed over but files, so what a killed tracker has missed, the next one logs.
+The tracker reads metrics.jsonl until its standard input ends. Then, if the folder is finished, it adds results,
+pictures and artifacts. All data come from files, so a later tracker logs what a killed tracker has missed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def build_parser() -> ArgumentParser:
 
 
 def body(args: Namespace) -> int:
-    """Follow the folder to its end; 1 where W&B gave up."""
+    """Log the folder until its end; returns 1 if W&B raised an error."""
     folder = args.folder
     try:
         description = run_description.describe(folder)
@@ -57,21 +57,24 @@ def body(args: Namespace) -> int:
             run_description.log_results(run, run_description.describe(folder), args.data)
         where = run.dir
         run.finish(exit_code=0 if finished else 1)
-    except Exception as error:  # wandb raises what it likes; whatever it is, it must stay in here and be told
-        tell(f"{STOPPED} ({first_line(error, 300)}); the run itself is not touched by this")
+    except Exception as error:  # wandb has no common base class of errors, and no error may stop the training
+        tell(f"{STOPPED} ({first_line(error, 300)}); the run itself is not affected")
         return 1
     if mode == OFFLINE:
-        tell(f"W&B: kept in {Path(where).parent}; send it with: {sync_line(folder)}")
+        tell(f"W&B: written to {Path(where).parent}; upload with: {sync_line(folder)}")
         return 0
-    tell(f"W&B: {run.url}; what may be missing there after a lost network: {sync_line(folder)}")
+    tell(f"W&B: {run.url}; if the network was lost, upload the rest with: {sync_line(folder)}")
     shutil.rmtree(folder / PLACE / FOLDERS["WANDB_DATA_DIR"], ignore_errors=True)
     return 0
 
 
 def begin(folder: Path, description: RunDescription, mode: str) -> tuple[Run, str]:
-    """The W&B run, gone on with where the folder has one already; and the mode it is in.
+    """Start the W&B run, or continue the run of this folder.
 
-    Without login or network an online run is kept offline, and says so.
+    Without login or network, the run is written offline and a line says so.
+
+    Returns:
+        The run and its mode.
     """
     import wandb
 
@@ -82,17 +85,17 @@ def begin(folder: Path, description: RunDescription, mode: str) -> tuple[Run, st
             run = start(folder, description, mode, known)
             tell(f"W&B: logging to {run.url}")
             return run, mode
-        except Exception as error:  # no login, no network, wrong entity: many kinds
-            tell(f"W&B: cannot log online ({first_line(error)}); keeping it offline instead, for {sync_line(folder)}")
+        except Exception as error:  # no login, no network, wrong entity: errors of many classes
+            tell(f"W&B: cannot log online ({first_line(error)}); writing offline files, for {sync_line(folder)}")
             wandb.teardown()
-    empty = set((folder / PLACE).glob("run-*")) - before  # of the attempt that failed
+    empty = set((folder / PLACE).glob("run-*")) - before  # folders of the failed attempt
     for old in empty.union((folder / PLACE).glob(f"offline-run-*-{known}")):
-        shutil.rmtree(old, ignore_errors=True)  # the new one tells everything from the first epoch on
+        shutil.rmtree(old, ignore_errors=True)  # the new run logs all epochs again
     return start(folder, description, OFFLINE, known), OFFLINE
 
 
 def start(folder: Path, description: RunDescription, mode: str, known: str) -> Run:
-    """wandb.init with everything said, so that no WANDB_ variable of another run slips in."""
+    """Call wandb.init with all arguments given, so that WANDB_ variables of other runs have no effect."""
     import wandb
 
     settings = wandb.Settings(
@@ -101,9 +104,9 @@ def start(folder: Path, description: RunDescription, mode: str, known: str) -> R
         disable_git=True,  # the commit is in the config
         disable_code=True,
         init_timeout=LOGIN_SECONDS,
-        x_stats_pid=os.getppid(),  # load and memory of the training, not of the tracker
+        x_stats_pid=os.getppid(),  # log load and memory of the training, not of the tracker
     )
-    if "finish_timeout" in wandb.Settings.model_fields:  # an older W&B waits on, until wandb_log ends this process
+    if "finish_timeout" in wandb.Settings.model_fields:  # older versions wait until `follow` ends this process
         settings.finish_timeout = UPLOAD_SECONDS
     return wandb.init(
         project=PROJECT,
@@ -113,7 +116,7 @@ def start(folder: Path, description: RunDescription, mode: str, known: str) -> R
         job_type=description.job_type,
         tags=list(description.tags),
         config=description.config,
-        dir=str(folder),  # a Path is refused by some versions
+        dir=str(folder),  # some versions refuse a Path
         mode="online" if mode == ONLINE else "offline",
         resume="allow" if mode == ONLINE else None,
         settings=settings,
@@ -121,7 +124,7 @@ def start(folder: Path, description: RunDescription, mode: str, known: str) -> R
 
 
 def identity(folder: Path, description: RunDescription) -> str:
-    """The id of the folder's W&B run, made once and kept; a new one where the content is of another config."""
+    """The id of the folder's W&B run, kept in identity.json; a new id if the config has changed."""
     path = folder / PLACE / IDENTITY
     digest = description.config["config_digest"]
     if path.is_file():
@@ -134,9 +137,9 @@ def identity(folder: Path, description: RunDescription) -> str:
 
 
 def follow(folder: Path, run: Run) -> None:
-    """Log each epoch of metrics.jsonl soon after it is written, until standard input says the end."""
+    """Log each epoch of metrics.jsonl soon after it is written, until standard input ends."""
     stdin = sys.stdin.fileno()
-    logged = run.step - 1  # of a run gone on with, the last step that the server has
+    logged = run.step - 1  # the last step that the server has, if the run is continued
     while True:
         ended = bool(select.select([stdin], [], [], LOOK_SECONDS)[0])
         for row in epochs(folder / "metrics.jsonl"):
@@ -148,19 +151,19 @@ def follow(folder: Path, run: Run) -> None:
 
 
 def epochs(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl so far; the file is replaced as a whole, so a line is never half there."""
+    """The rows of metrics.jsonl so far. The file is always replaced as a whole, so no line is incomplete."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def tell(line: str) -> None:
-    """To the terminal of whoever started the training."""
+    """Print a line to stderr, which is the terminal of the training."""
     print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tracker; exit code 0, or 1 where it gave up."""
+    """Run the tracker; exit code 0, or 1 after an error of W&B."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return cli.run(build_parser, body, argv)
 

@@ -167,7 +167,7 @@ def test_members_of_other_folds_or_data(two, capsys):
     refused(
         capsys,
         "runs: members do not match: folds_digest differs: elsewhere in other fold [0, 1, 2], "
-        "folds in strong fold [0, 1, 2]; only predictions that share it go together",
+        "folds in strong fold [0, 1, 2]; ",
         "all",
         "--members",
         "*",

@@ -45,7 +45,7 @@ def test_the_least_that_a_blend_must_say():
 @pytest.mark.parametrize("key", ["members", "oof_accuracy", "fold_accuracies"])
 def test_what_is_required(key):
     value = {name: one for name, one in LEAST.items() if name != key}
-    with pytest.raises(FerKitError, match=f"^blend.json: '{key}' is missing or of another kind; make .* --force$"):
+    with pytest.raises(FerKitError, match=f"^blend.json: '{key}' is missing or has the wrong type; make .* --force$"):
         blend_record.from_json(Path("blend.json"), value)
 
 
@@ -68,7 +68,7 @@ def test_what_is_required(key):
     ],
 )
 def test_values_of_the_wrong_type(changes, key):
-    with pytest.raises(FerKitError, match=f"^blend.json: '{key}' is missing or of another kind; make"):
+    with pytest.raises(FerKitError, match=f"^blend.json: '{key}' is missing or has the wrong type; make"):
         blend_record.from_json(Path("blend.json"), json.loads(json.dumps(LEAST | changes)))
 
 

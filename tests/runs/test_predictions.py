@@ -77,8 +77,8 @@ def test_plain_numpy_reads_it_without_pickle(tmp_path):
 IDS = np.array([2, 5, 9])
 ZEROS = np.zeros((3, 7), dtype=np.float32)
 FAULTS = {
-    "missing key": ({"logits": None}, "lacks 'logits', allowed are ids, logits, meta, labels"),
-    "missing meta": ({"meta": None}, "lacks 'meta'"),
+    "missing key": ({"logits": None}, "has no 'logits', allowed are ids, logits, meta, labels"),
+    "missing meta": ({"meta": None}, "has no 'meta'"),
     "unknown key": ({"fold": IDS}, "holds 'fold', allowed are ids, logits, meta, labels"),
     "object array": ({"ids": np.array([1, 2, 3], dtype=object)}, "cannot be read as plain arrays (Object arrays"),
     "int32 ids": ({"ids": IDS.astype(np.int32)}, "ids are int32 of shape (3,), allowed is int64 of shape (N)"),
@@ -107,7 +107,7 @@ FAULTS = {
     ),
     "meta deep": ({"meta": np.array("[" * 100_000)}, "meta is not JSON"),
     "schema": ({"meta": np.array(json.dumps(meta() | {"schema": 2}))}, "meta has schema 2, this version reads 1"),
-    "meta lacks": ({"meta": np.array('{"schema": 1}')}, "meta lacks 'classes'"),
+    "meta lacks": ({"meta": np.array('{"schema": 1}')}, "meta has no 'classes'"),
     "class order": (
         {"meta": np.array(json.dumps(meta() | {"classes": ["Happy", "Sad"]}))},
         "classes are ['Happy', 'Sad'], allowed is the order Angry, Disgust, Fear, Happy, Sad, Surprise, Neutral",
@@ -116,7 +116,10 @@ FAULTS = {
         {"meta": np.array(json.dumps(meta(fold=True)))},
         "meta 'fold' is True, allowed is a fold number or a list",
     ),
-    "digest": ({"meta": np.array(json.dumps(meta(data_digest="")))}, "meta 'data_digest' is '', allowed is a text"),
+    "digest": (
+        {"meta": np.array(json.dumps(meta(data_digest="")))},
+        "meta 'data_digest' is '', allowed is a non-empty text",
+    ),
 }
 
 
@@ -209,8 +212,7 @@ JOIN_FAULTS = {
     "config": (
         [A, some([1, 3], [2, 3], fold=1, config_digest="f" * 64)],
         {},
-        "run: config_digest differs: config of plain in plain fold 0, ffffffffffff in plain fold 1; only predictions "
-        "that share it go together",
+        "run: config_digest differs: config of plain in plain fold 0, ffffffffffff in plain fold 1; ",
     ),
     "folds": ([A, some([1, 3], [2, 3], fold=1, folds_digest="o")], {}, "run: folds_digest differs: folds in plain"),
     "data": ([A, some([1, 3], [2, 3], fold=1, data_digest="o")], {}, "run: data_digest differs: data in plain"),
@@ -224,8 +226,8 @@ JOIN_FAULTS = {
     "repeated id": ([A, some([1, 2], [2, 3], fold=1)], {}, "run: id 2 is predicted by two folds"),
     "a gap": ([A, some([1, 9], [2, 3], fold=1)], {}, "run: 6 ids are missing, the first is 3; finish every fold"),
     "the end": ([A, B], {"rows": 5}, "run: 1 ids are missing, the first is 4; finish every fold"),
-    "beyond": ([A, B], {"rows": 3}, "run: id 3 is predicted, but there are only 3 rows"),
-    "labels": ([A, some([1, 3], None, fold=1)], {}, "run: some folds carry labels and some do not"),
+    "beyond": ([A, B], {"rows": 3}, "run: id 3 is predicted, allowed are ids 0 to 2"),
+    "labels": ([A, some([1, 3], None, fold=1)], {}, "run: some folds have labels and some have none"),
 }
 
 

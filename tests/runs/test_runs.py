@@ -175,7 +175,7 @@ def test_no_finished_fold(here):
 
 
 def test_no_such_run(here):
-    refused("runs: no such folder; train a run first, or give the folder of runs with --runs", "runs", "a")
+    refused("runs: no such folder; ", "runs", "a")
     fake_runs.save_run(here / "runs", "attention", seed=1)
     refused("runs: no run 'atention' (did you mean 'attention'?); there are: attention", "runs", "atention")
     refused("runs: no run 'blends'; there are: attention", "runs", "blends")
@@ -189,7 +189,7 @@ def test_files_that_changed_or_went_after_the_finish(here):
     refused("runs/a/fold1/oof.npz: changed since result.json was written", "runs", "a")
     (folder / "test.npz").unlink()
     (folder / "oof.npz").unlink()
-    refused("runs/a/fold1/oof.npz: missing, though result.json says it was written", "runs", "a")
+    refused("runs/a/fold1/oof.npz: missing, but result.json has its hash", "runs", "a")
     (folder / "result.json").write_text("[]")
     refused("runs/a/fold1/result.json: not a JSON object", "runs", "a")
     (folder / "result.json").write_text("{")
@@ -209,7 +209,7 @@ def test_the_stored_accuracy_may_differ_by_rounding_only(here):
     edit(folder, oof_accuracy=score + 5e-7)
     folders.load("runs", "a")
     edit(folder, oof_accuracy=score + 2e-6)
-    refused(f"runs/a/fold1/result.json: oof_accuracy is {score + 2e-6:.6f}, the rows of oof.npz give", "runs", "a")
+    refused(f"runs/a/fold1/result.json: oof_accuracy is {score + 2e-6:.6f}, but the rows of oof.npz give", "runs", "a")
     (folder / "result.json").write_text((folder / "result.json").read_text().replace(f"{score + 2e-6}", "NaN"))
     refused("runs/a/fold1/result.json: not a readable JSON file (NaN is not a finite number)", "runs", "a")
 
@@ -217,28 +217,28 @@ def test_the_stored_accuracy_may_differ_by_rounding_only(here):
 def test_folds_at_odds(here):
     folder = fake_runs.save_run(here / "runs", "a", seed=1) / "fold1"
     edit(folder, folds=4)
-    refused("runs/a: some folds are of 3 and some of 4; keep one set of folds", "runs", "a")
+    refused("runs/a: some folds are of 3 folds, some of 4; ", "runs", "a")
     edit(folder, folds="3")
     refused("runs/a/fold1/result.json: 'folds' is '3', allowed is int; make this folder again", "runs", "a")
     edit(folder, folds=3, config_digest="other")
-    refused("runs/a/fold1/oof.npz: config_digest is not the one of result.json; train this fold again", "runs", "a")
+    refused("runs/a/fold1/oof.npz: config_digest differs from that in result.json; ", "runs", "a")
     fake_runs.save_fold(folder, *fake_runs.fold_parts("a", 1, 1, 1.5, folds_digest="other"))
     refused("runs/a: folds_digest differs: folds in a fold 0, other in a fold 1", "runs", "a")
     fake_runs.save_fold(folder, *fake_runs.fold_parts("a", 0, 1, 1.5))
-    refused("runs/a/fold1/oof.npz: holds fold 0; put it back into its own folder", "runs", "a")
+    refused("runs/a/fold1/oof.npz: holds fold 0; ", "runs", "a")
 
 
 def test_a_fold_beyond_the_count(here):
     folder = fake_runs.save_run(here / "runs", "a", seed=1)
     shutil.copytree(folder / "fold2", folder / "fold3")
-    refused("runs/a: fold 3 is beyond its 3 folds, 0 to 2; remove it", "runs", "a")
+    refused("runs/a: fold 3 is outside its 3 folds, 0 to 2; ", "runs", "a")
 
 
 def test_test_files_of_other_rows_or_another_run(here):
     folder = fake_runs.save_run(here / "runs", "a", seed=1) / "fold1"
     part = predictions.read(folder / "test.npz")
     rewrite(folder, "test.npz", ids=part.ids + 1)
-    refused("runs/a: test.npz of fold 1 has other rows than that of fold 0; predict it again", "runs", "a")
+    refused("runs/a: test.npz of fold 1 has other rows than that of fold 0; ", "runs", "a")
     rewrite(folder, "test.npz", ids=part.ids, meta=part.meta | {"run": "b"})
     refused("runs/a: run differs: a in a fold [0, 1, 2], b in b fold 1", "runs", "a")
 
@@ -247,4 +247,4 @@ def test_out_of_fold_rows_without_labels(here):
     fake_runs.save_run(here / "runs", "a", seed=1)
     for fold in range(FOLDS):
         rewrite(here / f"runs/a/fold{fold}", "oof.npz", labels=None)
-    refused("runs/a: oof.npz files carry no labels; predict these folds again", "runs", "a")
+    refused("runs/a: the oof.npz files have no labels; ", "runs", "a")

@@ -183,7 +183,7 @@ def test_without_a_login_it_is_kept_offline_in_the_same_run(tracked, competition
         (
             "init",
             "time.sleep(600)",
-            "W&B: stopped, since it was not done after 1 s; send what it wrote with: wandb sync",
+            "W&B: stopped, because the upload took over 1 s; send the files with: wandb sync",
         ),
     ],
     ids=["raises at once", "raises in every call", "dies", "hangs"],
@@ -210,7 +210,7 @@ def test_a_tracker_that_cannot_be_started_is_told_of(tmp_path, monkeypatch, caps
     monkeypatch.setattr(follow.sys, "executable", str(tmp_path / "no-python"))
     with follow.following(tmp_path, "offline", None, {}):
         pass
-    assert "W&B: stopped, since it could not be started (" in capsys.readouterr().err
+    assert "W&B: stopped, because the tracker could not be started (" in capsys.readouterr().err
 
 
 @pytest.mark.slow

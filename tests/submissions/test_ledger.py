@@ -61,17 +61,17 @@ def test_any_words_and_numbers_come_back(tmp_path, file, message, score, changed
 BROKEN = {
     "header": ("utc,file,", "when,file,", "line 1: 'when,file,sha256"),
     "utc": ("2030-01-02T18", "2030-02-31T18", "line 2: utc is '2030-02-31T18:05:00Z', allowed is a time such as "),
-    "sha256": ("ab" * 32, "ab" * 31, f"line 2: sha256 is '{'ab' * 31}', allowed is 64 hex digits; mend or remove"),
-    "accuracy": ("0.712345", "71%", "line 2: cv_accuracy is '71%', allowed is empty or a number; mend or remove"),
-    "nan": ("0.75,0.5", "nan,0.5", "line 3: public is 'nan', allowed is empty or a number; mend or remove this line"),
+    "sha256": ("ab" * 32, "ab" * 31, f"line 2: sha256 is '{'ab' * 31}', allowed is 64 hex digits;"),
+    "accuracy": ("0.712345", "71%", "line 2: cv_accuracy is '71%', allowed is empty or a number;"),
+    "nan": ("0.75,0.5", "nan,0.5", "line 3: public is 'nan', allowed is empty or a number;"),
     "status": ("complete", "done", "line 3: status is 'done', allowed is one of uploading, pending, complete, error, "),
-    "tag": ("fer-00000001", "", "line 2: tag is '', allowed is the tag of the entry's description; mend or remove"),
+    "tag": ("fer-00000001", "", "line 2: tag is '', allowed is the tag of the entry's description;"),
     "changed": (",0,some-slug", ",-1,some-slug", "line 3: rows_changed is '-1', allowed is empty or a whole number"),
-    "short": (",some-slug\n", "\n", "line 2: 15 cells, allowed are 16; mend or remove this line"),
-    "blank": ("\n2030", "\n\n2030", "line 2: 0 cells, allowed are 16; mend or remove this line"),
-    "merge": ("\n2030", "\n<<<<<<< HEAD\n2030", "line 2: 1 cells, allowed are 16; mend or remove this line"),
+    "short": (",some-slug\n", "\n", "line 2: 15 cells, allowed are 16;"),
+    "blank": ("\n2030", "\n\n2030", "line 2: 0 cells, allowed are 16;"),
+    "merge": ("\n2030", "\n<<<<<<< HEAD\n2030", "line 2: 1 cells, allowed are 16;"),
     "quote": ('""quoted""', '"quoted"', "line 2: not CSV ("),
-    "twice": ("fer-00000002", "fer-00000001", "line 3: tag 'fer-00000001' is there twice; remove one line"),
+    "twice": ("fer-00000002", "fer-00000001", "line 3: tag 'fer-00000001' occurs twice; "),
 }
 
 
@@ -89,7 +89,7 @@ def test_a_broken_line_is_named(tmp_path, old, new, message):
 
 def test_a_ledger_that_is_no_text(tmp_path):
     (tmp_path / "ledger.csv").write_bytes(b"\xff\xfe")
-    with pytest.raises(FerKitError, match="ledger.csv: cannot be read .*; restore it from your last copy"):
+    with pytest.raises(FerKitError, match="ledger.csv: cannot be read .*; restore "):
         ledger.read(tmp_path / "ledger.csv")
 
 

@@ -143,4 +143,4 @@ def test_no_ledger_and_a_broken_one(here, capsys):
     )  # fmt: skip
     LEDGER.parent.mkdir()
     LEDGER.write_text(",".join(ledger.COLUMNS) + "\n1,2,3\n")
-    refused(capsys, f"{LEDGER}, line 2: 3 cells, allowed are 16; mend or remove this line", "status")
+    refused(capsys, f"{LEDGER}, line 2: 3 cells, allowed are 16; ", "status")

@@ -97,7 +97,7 @@ def test_other_odd_zips_of_arrays(tmp_path):
     [
         ("[1]", "meta is a list, allowed is a JSON object"),
         ("3", "meta is a int"),
-        ("NaN", "no meta that can be read: NaN is not a finite number"),
+        ("NaN", "unreadable meta: NaN is not a finite number"),
         (json.dumps({**dict.fromkeys(soft_targets.META_KEYS, "x"), "schema": 1}), "meta 'folds' is 'x'"),
         (json.dumps({**dict.fromkeys(soft_targets.META_KEYS, 3), "schema": 1}), "meta 'name' is 3, allowed is a text"),
     ],
@@ -110,7 +110,9 @@ def test_what_soft_targets_say_of_themselves(tmp_path, meta, message):
 def test_soft_targets_that_overflow_are_no_shares(tmp_path):
     shares = npy(np.full((1, 2, 7), 3e38, np.float32))
     meta = npy(np.array(json.dumps({**dict.fromkeys(soft_targets.META_KEYS, "x"), "schema": 1, "folds": 3})))
-    assert "rows that are no shares" in refusal(soft_targets.read, zip_of(tmp_path / "x.npz", train=shares, meta=meta))
+    assert "rows that are not probabilities" in refusal(
+        soft_targets.read, zip_of(tmp_path / "x.npz", train=shares, meta=meta)
+    )
 
 
 # --- zips and tars ---------------------------------------------------------------------------------------------------

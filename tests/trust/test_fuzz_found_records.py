@@ -82,7 +82,7 @@ def test_a_run_that_claims_a_million_million_folds(tmp_path):
     for fold in range(3):
         path = tmp_path / f"a/fold{fold}/result.json"
         put(path, json.dumps(atomic.read_json(path) | {"folds": 10**12}))
-    assert "says it has 1000000000000 folds, allowed are 1 to 10,000" in refusal(folders.status, tmp_path, "a")
+    assert "says 1000000000000 folds, allowed are 1 to 10,000" in refusal(folders.status, tmp_path, "a")
 
 
 def test_an_env_json_that_is_no_object(tmp_path):
@@ -108,7 +108,7 @@ def test_a_blend_json_with_parts_of_another_kind(tmp_path, change):
     _blend(tmp_path)
     place = tmp_path / "blends/x"
     put(place / "blend.json", json.dumps({**atomic.read_json(place / "result.json"), **_blend_record(), **change}))
-    assert "is missing or of another kind; make this blend again" in refusal(sources.resolve, tmp_path, "x")
+    assert "is missing or has the wrong type; make this blend again" in refusal(sources.resolve, tmp_path, "x")
 
 
 def test_a_given_weight_too_large_for_a_float(tmp_path):
