@@ -61,6 +61,16 @@ def path(text: str) -> Path:
     return Path(word(text))
 
 
+def number_or_auto(text: str) -> int | None:
+    """The number in `text`; None for "auto". For argparse."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number; give 1 or more, or auto") from None
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's parser, stricter: errors are one line, no value is empty, no list is given twice.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +30,6 @@ FLOORS = [
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
 WITH_TORCH = {"models", "pretrained", "batches", "engine", "predict", "explain", "train", "albumentations_v3"}
-COMMAND_FILES = {"__main__.py", "blend.py", "targets.py", "twin_gain.py"}  # of ensembles: python -m ensembles.blend
 
 
 def place(module: str) -> str | None:
@@ -71,20 +69,11 @@ def test_imports_point_downward(path):
 
 
 @pytest.mark.parametrize("path", EVERY, ids=named)
-def test_no_library_imports_a_command(path):
-    if path.name in COMMAND_FILES:
-        return
+def test_no_file_imports_a_command(path):
+    """Neither a library nor another command: a command is started, by its name."""
     for module, _ in imports(path):
         if place(module) is not None:
             assert ".__main__" not in module, f"{named(path)} imports the command {module}"
-
-
-@pytest.mark.parametrize("path", EVERY, ids=named)
-def test_the_call_of_main_is_the_last_statement(path):
-    """`python -m MODULE` runs the call when it is reached, before any definition below it."""
-    last = ast.parse(path.read_text(encoding="utf-8")).body[-1:]
-    if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8"):
-        assert ast.unparse(last[0]).startswith("if __name__ =="), f"{named(path)} defines names below its call of main"
 
 
 def test_torch_stays_in_its_folders():

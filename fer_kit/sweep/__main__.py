@@ -27,7 +27,6 @@ from fer_kit.sweep.plan import SweepRequest
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner, forget_failures
 from fer_kit.sweep.training import Training
 from fer_kit.track import follow
-from fer_kit.train.__main__ import at_once
 from fer_kit.train.request import TrainRequest
 
 RESERVE_SHARE, MOST_RESERVE_SECONDS = 0.1, 300.0  # of --limit-minutes, for predictions after the last epoch
@@ -99,7 +98,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto (all GPUs, or the CPU), cpu, cuda (all GPUs) or cuda:1")
     add(
         "--at-once",
-        type=at_once,
+        type=cli.number_or_auto,
         default="auto",
         metavar="N",
         help="trainings side by side; auto: one a core with one thread each on the CPU, one a GPU otherwise",

@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--at-once",
-        type=at_once,
+        type=cli.number_or_auto,
         metavar="N",
         help="with --folds: number of trainings that run in parallel; without this option, or with auto: one for each "
         "GPU, or one for each CPU core if there is no GPU",
@@ -125,16 +125,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--smoke", action="store_true", help="trial run: one epoch on 512 rows, named <recipe>-smoke")
     return parser
-
-
-def at_once(text: str) -> int | None:
-    """Type of the option --at-once for argparse: a number, or None for "auto"."""
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number; give 1 or more, or auto") from None
 
 
 def request_of(args: argparse.Namespace, typed: Sequence[str] = ()) -> TrainRequest:
