@@ -41,10 +41,13 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 	  '  runs/blends/demo the blend' \
 	  '  submission.csv   what you would upload' \
 	  '' 'Next, with the competition files in ./data:' \
-	  '  $(PY) -m fer_kit.folds' \
-	  '  $(PY) -m fer_kit.train --fold 0        # then --fold 1 … 4' \
-	  '  $(PY) -m ensembles.blend first' \
-	  '  $(PY) -m submissions build first'
+	  '  source $(VENV)/bin/activate' \
+	  '  fer-kit folds' \
+	  '  fer-kit train --recipe vgg_small --folds 0-4' \
+	  '  fer-kit predict vgg_small --views rotations' \
+	  '  fer-kit blend first --members vgg_small-rotations --twins near' \
+	  '  fer-kit report' \
+	  '  fer-kit submissions build first-twins'
 
 # --- checks --------------------------------------------------------------------------------------------------------
 test: $(VENV)/installed  ## run the tests

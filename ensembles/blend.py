@@ -209,7 +209,10 @@ def blend(request: BlendRequest, name: str) -> None:
     for (place, *_), there, more in zip(blends, unchanged, (drawn, []), strict=False):
         written = ",".join([OOF, TEST, BLEND, *more])
         print(f"{'unchanged:' if there else 'wrote'} {place}/{{{written}}}")
-    print(f"next: {report.next_command(name, members, rows, made, f'{request.runs}')}")
+    print(f"next: {report.next_command(name, members, rows, made, f'{request.runs}', request.data)}")
+    for place, *_ in blends[1:]:
+        options = report.path_options(f"{request.runs}", request.data)
+        print(f"or:   python -m submissions build {place.name}{options}   (with the labels of twins)")
     for place, *_ in blends:
         follow.send(place, request.wandb, request.data)
 

@@ -159,9 +159,11 @@ def doubles(members: Sequence[Member]) -> list[str]:
     return notes
 
 
-def next_command(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend, runs_dir: str) -> str:
+def next_command(
+    name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend, runs_dir: str, data: str | None
+) -> str:
     """The next command: build a submission of the blend, or of the best member if its score is higher."""
-    options = "" if runs_dir == "runs" else f" --runs {shlex.quote(runs_dir)}"
+    options = path_options(runs_dir, data)
     best = members[0]
     if scored.scores.held_out.accuracy >= metrics.accuracy(best.oof.logits, rows.labels):
         return f"python -m submissions build {name}{options}"
@@ -171,6 +173,12 @@ def next_command(name: str, members: Sequence[Member], rows: Rows, scored: Score
         return f"python -m ensembles.blend {name}-best --members {seeds}{options}{better}"
     source = best.name if best.kind == RUN else shlex.quote(str(best.sources[0].path))
     return f"python -m submissions build {source}{options}{better}"
+
+
+def path_options(runs_dir: str, data: str | None) -> str:
+    """The options --runs and --data of a printed command, as far as they were given; begins with a space."""
+    runs = "" if runs_dir == "runs" else f" --runs {shlex.quote(runs_dir)}"
+    return runs + ("" if data is None else f" --data {shlex.quote(data)}")
 
 
 def interval(score: Score) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def body(args: argparse.Namespace) -> None:
             raise FerKitError(f"{out}: Kaggle's zip has no {' and '.join((places.TRAIN, places.TEST))}")
     for line in verdicts(out):
         print(line)
-    print("next: python -m fer_kit.folds" + ("" if out == Path("data") else f" --data {out}"))
+    print("next: python -m fer_kit.folds" + ("" if out == Path("data") else f" --data {shlex.quote(str(out))}"))
 
 
 def verdicts(folder: Path) -> list[str]:

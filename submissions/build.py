@@ -68,7 +68,7 @@ def body(args: argparse.Namespace) -> None:
         print(f"{name:<9}  {value}")
     if place is None:
         print(f"note: {why}")
-    print(f"next: {_next_command(out, rows, source)}")
+    print(f"next: {_next_command(out, rows, source, args)}")
 
 
 def render(form: FileFormat, classes: NDArray[np.int64]) -> str:
@@ -109,10 +109,14 @@ def _today() -> datetime.date:
     return datetime.date.today()
 
 
-def _next_command(out: Path, rows: int, source: TestSource) -> str:
+def _next_command(out: Path, rows: int, source: TestSource, args: argparse.Namespace) -> str:
+    runs = "" if Path(args.runs) == Path("runs") else f" --runs {shlex.quote(args.runs)}"
+    data = "" if args.data is None else f" --data {shlex.quote(args.data)}"
+    options = runs + data + (" --plain" if args.plain else "")
     file = shlex.quote(f"{out}")
     if rows != check.COMPETITION_ROWS:
         return (
-            f"python -m submissions check {file}   (not for Kaggle: its test set has {check.COMPETITION_ROWS:,} rows)"
+            f"python -m submissions check {file}{options}   "
+            f"(not for Kaggle: its test set has {check.COMPETITION_ROWS:,} rows)"
         )
-    return f'python -m submissions upload {file} -m "{source.name}: {source.accuracy_text}"'
+    return f'python -m submissions upload {file} -m "{source.name}: {source.accuracy_text}"{options}'

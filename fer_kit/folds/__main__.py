@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,9 @@ def _body(args: argparse.Namespace) -> None:
         print(report(made))
         verb = "wrote" if write(args.runs, made, args.force) else "the same folds already lie in"
     print(f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), with folds-test.csv and folds.json")
+    data = "" if args.data is None else f" --data {shlex.quote(args.data)}"
+    runs = "" if args.runs == Path("runs") else f" --runs {shlex.quote(str(args.runs))}"
+    print(f"next: python -m fer_kit.train --recipe vgg_small --folds 0-{args.folds - 1}{data}{runs}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from fer_kit import cli
 from fer_kit.config.settings import TABLE
+from fer_kit.config.train_config import from_json
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.runs import folders, lookup
@@ -57,6 +59,15 @@ def finished_folds(runs_dir: Path, run: str) -> tuple[tuple[Fold, ...], list[str
     return finished, [one.folder.name for one in folds if one.fold not in finished]
 
 
+def refuse_same_views(runs_dir: Path, run: str, folds: Sequence[Fold], views: str) -> None:
+    """Raise FerKitError if a fold was predicted with these views already; torch is not loaded for this."""
+    for fold in folds:
+        folder = folders.fold_folder(runs_dir, run, fold)
+        config = atomic.read_json(folder / "config.json")
+        if from_json(config, f"{folder / 'config.json'}").views == views:
+            raise FerKitError(f"{folder} was predicted with --views {views} already; choose other views")
+
+
 def body(args: argparse.Namespace) -> None:
     """Choose the folds, predict them and print a line for each."""
     tag = args.views if args.tag is None else args.tag
@@ -69,6 +80,7 @@ def body(args: argparse.Namespace) -> None:
         chosen = (args.fold,)
     elif missing:
         print(f"skipped, because not finished: {', '.join(missing)}")
+    refuse_same_views(args.runs, args.run, chosen, args.views)
     from fer_kit.predict import again  # loads torch
 
     words = [args.run, "--views", args.views, "--runs", f"{args.runs}"]

@@ -58,8 +58,8 @@ def write(request: PredictRequest) -> Iterator[str]:
     """Predict each fold, write its folder as a whole or not at all, and yield a line to print. Finished folds stay.
 
     Raises:
-        FerKitError: a fold is not finished, has these views already, or belongs to other data or folds; another run
-            has the name of the target; another process works on the same fold.
+        FerKitError: a fold is not finished, or belongs to other data or folds; another run has the name of the target;
+            another process works on the same fold.
     """
     device = choose_device(request.device)
     todo = []
@@ -89,7 +89,7 @@ def predict_fold(
     """Predict and write one fold, whose lock the caller holds; returns the line to print."""
     here = {"data_digest": competition.digest, "folds_digest": folds.digest}
     source = read(folders.fold_folder(request.runs, request.source, fold))
-    check(source, request.views, here)
+    check(source, here)
     changed = dataclasses.replace(source.config, views=request.views)
     todo = FoldToPredict(
         config=changed,
@@ -137,8 +137,8 @@ def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
     raise FerKitError(f"{folder} holds another run; name the new run with --tag")
 
 
-def check(source: FinishedFold, views: str, here: dict[str, str]) -> None:
-    """Raise FerKitError if a fold has these views already, or its config, data or folds are not those of training.
+def check(source: FinishedFold, here: dict[str, str]) -> None:
+    """Raise FerKitError if the config, data or folds of a fold are not those of its training.
 
     here: data_digest and folds_digest of the files at hand.
     """
@@ -146,8 +146,6 @@ def check(source: FinishedFold, views: str, here: dict[str, str]) -> None:
         raise FerKitError(
             f"{source.folder / CONFIG}: not the config that this fold was trained with; restore that file"
         )
-    if source.config.views == views:
-        raise FerKitError(f"{source.folder} was predicted with --views {views} already; choose other views")
     for key, digest in here.items():
         if digest != source.result[key]:
             raise FerKitError(

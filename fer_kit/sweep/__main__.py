@@ -8,6 +8,7 @@ python -m fer_kit.sweep join runs
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -177,9 +178,11 @@ def sweep(trainings: Sequence[Training], args: argparse.Namespace, name: str | N
     check_worker(args)
     name = name or plan.default_name(trainings)
     if args.dry_run:
+        places = [] if args.data is None else ["--data", args.data]
+        places += [] if args.runs == Path("runs") else ["--runs", str(args.runs)]
         for training in sorted(trainings, key=lambda training: -training.work):
             state = progress.look(args.runs, training).state
-            print(f"{training}: {state}; python -m fer_kit.train {' '.join(training.words())}")
+            print(f"{training}: {state}; python -m fer_kit.train {shlex.join([*training.words(), *places])}")
         print(f"dry run: {len(trainings)} trainings, sweep {name}; nothing was trained or written")
         return cli.EXIT_OK
     data = loading.find(args.data)  # refused here and once, not by each child

@@ -167,6 +167,16 @@ def refuse(resolved: ResolvedRequest) -> None:
         Pipeline(pipeline).try_on(np.add.outer(slope, slope))  # (48, 48), in place of a face
 
 
+def refuse_missing_fold(resolved: ResolvedRequest) -> None:
+    """Raise FerKitError if a new training is of a fold that folds.csv does not have; torch is not loaded for this."""
+    path = resolved.request.runs / "folds.csv"
+    if resolved.folder.exists() or not path.exists():
+        return
+    table = deal.read(path)
+    for number in fold_spec.left_out(resolved.request.fold):
+        table.rows_out(number)
+
+
 def show_plan(resolved: ResolvedRequest) -> None:
     """Print what a training would do. torch is loaded only if a network must be built to be measured."""
     request, config = resolved.request, resolved.config
@@ -185,7 +195,6 @@ def show_plan(resolved: ResolvedRequest) -> None:
     print(f"rows     {len(parts.train):,} to train on{less}, {watched}{len(parts.out):,} held out")
     print(f"config   {config.digest[:12]}")
     print(f"folder   {resolved.folder}")
-    print("dry run: nothing was trained or written")
 
 
 def train_folds(args: argparse.Namespace) -> int:
@@ -194,6 +203,13 @@ def train_folds(args: argparse.Namespace) -> int:
         raise FerKitError(f"--restart with --folds {args.folds}: --restart works on a single fold; give --fold K")
     sweeps = importlib.import_module("fer_kit.sweep.__main__")  # a higher layer, so it is imported late
     first = request_of(argparse.Namespace(**{**vars(args), "fold": 0, "resume": False}))
+    if args.dry_run:
+        count = deal.read(args.runs / "folds.csv").count
+        fold = fold_spec.parse_list(args.folds, count)[0]
+        resolved = resolve(dataclasses.replace(first, fold=fold))
+        refuse(resolved)
+        print(f"plan of {fold_spec.in_words(fold)}, the first of --folds {args.folds}:")
+        show_plan(resolved)
     code: int = sweeps.train_folds(first, args)
     return code
 
@@ -210,7 +226,9 @@ def body(args: argparse.Namespace, typed: Sequence[str]) -> int | None:
     if args.dry_run:
         refuse(resolved)
         show_plan(resolved)
+        print("dry run: nothing was trained or written")
         return None
+    refuse_missing_fold(resolved)
     from fer_kit.train import fold  # loads torch
 
     fold.train_fold(resolved)

@@ -89,6 +89,8 @@ def test_next_is_the_better_of_blend_and_best_member(two, capsys):
     fake_runs.save_run(two, "strong2", seed=4, skill=2.5)
     out = run(capsys, "good", "--members", "strong*", "--runs", "./runs")[1]
     assert out.splitlines()[-1] == "next: python -m submissions build good"  # ./runs is the default
+    out = run(capsys, "far", "--members", "strong*", "--data", "my data")[1]
+    assert out.splitlines()[-1] == "next: python -m submissions build far --data 'my data'"
 
 
 def test_without_a_folds_file_the_report_says_so(two, capsys):

@@ -152,7 +152,8 @@ def test_a_dry_run_shows_every_training_and_writes_nothing(competition_dir, runs
     words = ["--recipe", "vgg_small", "--data", str(competition_dir), "--runs", str(runs_dir), "--dry-run"]
     assert train_main(["--folds", "0-1", *words]) == 0
     shown = capsys.readouterr().out
-    assert "vgg_small fold 1: waiting; python -m fer_kit.train --recipe vgg_small --fold 1 --resume" in shown
+    assert "plan of fold 0" in shown and "network  vgg: " in shown and "  epochs " in shown
+    assert "vgg_small fold 1: waiting; python -m fer_kit.train --recipe vgg_small --fold 1 --resume --data " in shown
     assert "2 trainings, sweep vgg_small; nothing was trained or written" in shown
     assert sorted(path.name for path in runs_dir.iterdir()) == before
 
