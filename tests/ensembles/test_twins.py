@@ -154,6 +154,7 @@ def test_the_report_and_a_second_call(place, capsys):
         r"^blend 'all-twins': twin lookup changes \d+ of 600 test predictions; \d+ test rows have twins", shown, re.M
     )
     assert shown.count("unchanged:") == 2
+    assert re.search(r"^or:   python -m submissions build all-twins --runs \S+ --data \S+ ", shown, re.M)
     assert blend.main([*command[:6], "exact", *PLAIN]) == 2
     assert "all-twins: holds another blend" in capsys.readouterr().err
 
