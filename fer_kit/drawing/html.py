@@ -36,14 +36,18 @@ caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom
 caption span { position: sticky; left: 0; display: inline-block; max-width: min(100%, 90vw); }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
-.share { display: inline-block; height: .7rem; background: var(--bar); border-radius: 2px; vertical-align: middle; }
-td.bar { text-align: left; min-width: 9rem; }
+.share { display: inline-block; width: calc(var(--share) * var(--bar-room)); height: .7rem; background: var(--bar);
+  border-radius: 2px; vertical-align: middle; }
+td.bar { --bar-room: 8rem; text-align: left; min-width: 9rem; } td.bar .share { min-width: 2px; }
+@media (max-width: 40rem) { body { padding: .8rem; } th, td { padding: .25rem .35rem; font-size: .88rem; }
+  td.bar { --bar-room: 4.5rem; min-width: 5rem; } dl { grid-template-columns: 1fr; } }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .35rem 1.2rem; }
 dt { color: var(--soft); } dd { margin: 0; } figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; border-radius: .3rem; }
 a { color: var(--bar); } :focus-visible { outline: 2px solid var(--bar); outline-offset: 2px; }
 .skip { position: absolute; left: -99rem; } .skip:focus { left: 1rem; top: .5rem; padding: .4rem .8rem; z-index: 2;
   background: var(--paper); }
+.command span { display: inline-block; max-width: 100%; overflow-wrap: anywhere; }
 nav ul { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: 0; list-style: none; }
 nav a { display: inline-block; padding: .25rem 0; }
 """
@@ -95,6 +99,26 @@ def as_number(value: object) -> float | None:
     return float(value)
 
 
+def signed(value: float) -> str:
+    """`value` with two digits and its sign; the minus is U+2212, so that a line never breaks behind it."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def command(value: str) -> str:
+    """A command as <code>; a line breaks between its words, and inside a word only if it is wider than the line."""
+    return f'<code class="command">{" ".join(f"<span>{text(word)}</span>" for word in value.split(" "))}</code>'
+
+
+def sentence(value: str) -> str:
+    """A paragraph of plain text in which commands stand between backticks."""
+    return f"<p>{with_commands(value)}</p>"
+
+
+def with_commands(value: str) -> str:
+    """Plain text as HTML; what stands between backticks is a command."""
+    return "".join(command(part) if number % 2 else text(part) for number, part in enumerate(value.split("`")))
+
+
 def cards(items: Sequence[tuple[str, str]]) -> str:
     """Large numbers with their names: (number, name)."""
     return (
@@ -119,7 +143,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], shar
     for number, (first, *cells) in enumerate(rows):
         line = f'<th scope="row">{text(first)}</th>' + "".join(f"<td>{text(cell)}</td>" for cell in cells)
         if shares:
-            line += f'<td class="bar"><span class="share" style="width:{8 * shares[number]:.2f}rem"></span></td>'
+            line += f'<td class="bar"><span class="share" style="--share:{shares[number]:.3f}"></span></td>'
         lines.append(f"<tr>{line}</tr>")
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table>'

@@ -165,12 +165,13 @@ def _frame(x: Axis, y: Axis, across: Callable[[float], float], down: Callable[[f
         place = f"{down(value):.1f}"
         drawn.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place}" y2="{place}"/>')
         drawn.append(f'<text x="{LEFT - 5}" y="{down(value) + 4:.1f}" text-anchor="end">{text(y.shown(value))}</text>')
+    beside = len(x.name) <= SHORT_NAME  # a longer name stands below the tick labels, which then stand higher
     for value in x.ticks(6):
         drawn.append(
-            f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+            f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + (16 if beside else 12)}" text-anchor="middle">'
             f"{text(x.shown(value))}</text>"
         )
-    at = (LEFT - 10, HEIGHT - BOTTOM + 16) if len(x.name) <= SHORT_NAME else (WIDTH - RIGHT, HEIGHT - 3)
+    at = (LEFT - 10, HEIGHT - BOTTOM + 16) if beside else (WIDTH - RIGHT, HEIGHT - 3)
     drawn.append(f'<text x="{at[0]}" y="{at[1]}" text-anchor="end">{text(x.name)}</text>')
     drawn.append(f'<text x="2" y="11">{text(y.name)}</text>')
     return "".join(drawn)

@@ -211,7 +211,7 @@ def test_maps_older_than_the_fold_are_flagged(world, capsys):
     newer = (world.runs / "explain/strong-fold0/explain.json").stat().st_mtime + 60
     os.utime(result, (newer, newer))
     words = plain(run(capsys, world)[3])
-    assert "older than the fold's result; make them again: fer-kit explain strong --fold 0" in words
+    assert "older than the fold's result; make them again with fer-kit explain strong --fold 0" in words
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def build(content: Content) -> Blends:
 def as_html(part: Blends) -> str:
     """Each blend, the best unfolded."""
     if not part.blends:
-        return html.paragraph("No blend yet. Make one with: fer-kit blend first")
+        return html.sentence("No blend yet. Make one with `fer-kit blend first`.")
     return unfolding(
         [
             (f"{one.name}, {one.accuracy:.2%}", shown(one.source, one.blend, like))
@@ -196,7 +196,7 @@ def _member_row(member: MemberRecord) -> list[str]:
         _cell(member.weight, "{:.3f}"),
         _cell(member.oof_accuracy, "{:.2%}"),
         _cell(member.temperature, "{:.2f}"),
-        "–" if member.value is None else f"{100 * member.value:+.2f}{error}",
+        "–" if member.value is None else f"{html.signed(100 * member.value)}{error}",
     ]
 
 
@@ -220,7 +220,7 @@ def _against(found: ComparisonRecord) -> str:
     if found.difference is None or found.standard_error is None or found.p is None:
         return f"Against {found.against}: not recorded."
     points, error = 100 * found.difference, 100 * found.standard_error
-    return f"Against {found.against}: {points:+.2f} ± {error:.2f} points, p = {found.p:.2g}."
+    return f"Against {found.against}: {html.signed(points)} ± {error:.2f} points, p = {found.p:.2g}."
 
 
 def _alike(like: Alike) -> str:

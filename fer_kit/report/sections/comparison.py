@@ -63,7 +63,7 @@ def _sentence(a: Ranked, b: Ranked, found: dict[str, Any]) -> str:
     points, error = 100 * found["difference"], 100 * found["standard_error"]
     verdict = "more than chance" if found["p"] < SIGNIFICANCE else "within chance"
     return (
-        f"{a.name} minus {b.name}: {points:+.2f} ± {error:.2f} points on {found['rows']:,} common rows, "
+        f"{a.name} minus {b.name}: {html.signed(points)} ± {error:.2f} points on {found['rows']:,} common rows, "
         f"p = {found['p']:.2g}: {verdict}. Only {a.name} is right on {found['won']:,} rows, only {b.name} on "
         f"{found['lost']:,}."
     )
@@ -84,7 +84,7 @@ def as_html(part: Pairs) -> str:
     return (
         html.paragraph("Tick two names in the leaderboard, or choose them here.", soft=True)
         + f'<div class="choose">{"".join(lists)}</div><div id="compared" role="status">'
-        + html.paragraph("The comparison needs JavaScript; fer_kit.evaluate prints the same.")
+        + html.sentence("The comparison needs JavaScript; `fer-kit evaluate` prints the same.")
         + f'</div><script type="application/json" id="compare-data">{data}</script>'
     )
 
@@ -95,6 +95,7 @@ STYLE = """
   border: 1px solid var(--soft); border-radius: .3rem; }
 #compared { margin-top: .6rem; overflow-x: auto; } #compared td, #compared th { white-space: normal;
   overflow-wrap: anywhere; } #compared thead th { min-width: 5.5rem; }
+#compared tbody th, #compared thead td { min-width: 6.5rem; overflow-wrap: normal; }
 .pick { display: none; } .scripted .pick { display: inline-block; margin: 0 .4rem 0 0; width: 1rem; height: 1rem;
   accent-color: var(--bar); vertical-align: -.1rem; } .scripted .board label { cursor: pointer; }
 """
@@ -116,7 +117,7 @@ SCRIPT = """
       const [i, j] = lists.map(list => +list.value), [a, b] = [sources[i], sources[j]];
       const known = differences[`${Math.min(i, j)},${Math.max(i, j)}`];
       place.replaceChildren();
-      element("p", i === j ? "Choose two different ones." : known ?? "Not tested on this page; use fer_kit.evaluate.",
+      element("p", i === j ? "Choose two different ones." : known ?? "Not tested on this page; use fer-kit evaluate.",
         place);
       for (const one of new Set([a, b])) if (one.note) element("p", `${one.name} ${one.note}.`, place);
       if (i === j) return;

@@ -38,16 +38,22 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class AllCurves(Part):
-    """recipes: of each recipe its name, its picture of several runs ("" for one run), and the curves of each run."""
+    """recipes: of each recipe its name, its picture of several runs ("" for one run), and the curves of each run.
+
+    again: runs that `predict` made from the training of another run, each with the name of that run.
+    """
 
     recipes: Sequence[tuple[str, str, Sequence[Curves]]]
+    again: Sequence[tuple[str, str]] = ()
 
 
 def build(content: Content) -> AllCurves:
     """The curves of each recipe, the recipe of the best run first."""
     by_recipe: dict[str, dict[str, list[Fold]]] = {}
+    again = [(run, source) for run, folds in content.folds.items() if (source := _trained_as(folds)) in content.folds]
     for run, folds in content.folds.items():
-        by_recipe.setdefault(_recipe(run, folds), {})[run] = folds
+        if run not in dict(again):
+            by_recipe.setdefault(_recipe(run, folds), {})[run] = folds
     recipes = []
     charts: dict[str, str] = {}
     for recipe, runs in by_recipe.items():
@@ -63,7 +69,7 @@ def build(content: Content) -> AllCurves:
         picture = legend(shown) + _charts(together, "charts overview") if together else ""
         picture += html.paragraph(f"{rest} more runs have charts of their own below.", soft=True) if rest else ""
         recipes.append((recipe, picture, curves))
-    return AllCurves(recipes=recipes, charts=charts)
+    return AllCurves(recipes=recipes, again=again, charts=charts)
 
 
 def as_html(part: AllCurves) -> str:
@@ -84,6 +90,10 @@ def as_html(part: AllCurves) -> str:
         inside = [_run(found, bool(picture)) for found in curves]
         summary = f"{html.text(recipe)}, {len(curves)} run{'s' * (len(curves) != 1)}"
         parts.append(f"<details{opened}><summary>{summary}</summary>{picture}{''.join(inside)}</details>")
+    if part.again:
+        pairs = ", ".join(f"{run} (trained as {source})" for run, source in part.again)
+        words = "Runs by fer-kit predict have the training of another run and no curves of their own"
+        parts.append(html.paragraph(f"{words}: {pairs}.", soft=True))
     return "".join(parts)
 
 
@@ -103,6 +113,13 @@ def _recipe(run: str, folds: Sequence[Fold]) -> str:
     """The recipe of a run; its own name where that is not recorded."""
     names = [str(record["recipe"]) for fold in folds for record in (fold.config, fold.result) if record.get("recipe")]
     return names[0] if names else run
+
+
+def _trained_as(folds: Sequence[Fold]) -> str:
+    """The run whose weights these folds have, for a run by `predict`; "" for a run that was trained."""
+    found = [fold.result.get("source") for fold in folds]
+    names = {str(source.get("run", "")) for source in found if isinstance(source, dict)}
+    return names.pop() if len(names) == 1 else ""
 
 
 def of_recipe(recipe: str, folds: dict[str, list[Fold]]) -> list[Chart]:

@@ -53,7 +53,7 @@ def as_html(part: Entries) -> str:
     if part.error:
         return html.paragraph(part.error)
     if not part.lines:
-        return html.paragraph(f"No entries in {part.path} yet; fer-kit submissions upload adds them.", soft=True)
+        return html.sentence(f"No entries in {part.path} yet; `fer-kit submissions upload` adds them.")
     parts = [table(part.lines)]
     if not part.charts:
         few = f"From {FEWEST} scored entries on, a chart shows how well one score predicts the other."
@@ -84,7 +84,7 @@ def table(lines: Sequence[Entry]) -> str:
                 Cell(html.text(PurePath(line.file).name), line.file),
                 Cell(html.text(line.source), line.source),
                 *(number(_percent(value), value) for value in (cv, line.forecast, public)),
-                number(f"{gap:+.2f}" if gap is not None else "", gap),
+                number(html.signed(gap) if gap is not None else "", gap),
                 number(_percent(line.private), line.private),
                 Cell(html.text(line.status), line.status),
                 Cell(html.text(line.message), line.message),

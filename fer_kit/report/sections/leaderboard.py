@@ -165,7 +165,7 @@ def _against(one: Ranked) -> Cell:
         return Cell('<span class="soft">no common rows</span>')
     verdict = "" if found["p"] < SIGNIFICANCE else ", within chance"
     error = f"<small>± {100 * found['standard_error']:.2f}{verdict}</small>"
-    return Cell(f"{100 * found['difference']:+.2f}{error}", found["difference"])
+    return Cell(f"{html.signed(100 * found['difference'])}{error}", found["difference"])
 
 
 SECTION = Section("board", "Leaderboard", build, as_html)

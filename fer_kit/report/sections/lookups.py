@@ -26,12 +26,13 @@ def build(content: Content) -> Lookups:
 def as_html(part: Lookups) -> str:
     """One table; forecasts compare with those of other blends, out-of-fold accuracies do not."""
     if not part.lookups:
-        return html.paragraph("None. fer-kit blend NAME --twins near adds one beside the blend.", soft=True)
+        return html.sentence("No twin lookup yet. Make one beside a blend with `fer-kit blend NAME --twins near`.")
     head = ["blend", "twins", "made of", "out of fold without", "with", "forecast with lookup", "test rows changed"]
     return html.paragraph(
         "A twin lookup changes answers by the labels of train rows that show the same photo. That is knowledge about "
-        "the data files, not about faces: it raises the leaderboard score and helps with no other face. Out-of-fold "
-        "accuracy with lookup uses labels of held-out rows, so it ranks nowhere above."
+        "the data files, not about faces: it raises the leaderboard score and helps with no other face. The "
+        "out-of-fold accuracy with lookup uses labels of held-out rows, so the leaderboard above leaves these blends "
+        "out."
     ) + html.table("Blends with twin lookup", head, [_row(one) for one in part.lookups])
 
 

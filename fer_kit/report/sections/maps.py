@@ -59,7 +59,7 @@ def build(content: Content) -> AllMaps:
     none = "No activation maps of the best runs yet."
     if best:
         first = next(one for one in content.ranked if not one.is_blend).source.folds[0]
-        none += f" Make them with: fer-kit explain {best[0]} --fold {first}{options.runs_option}"
+        none += f" Make them with `fer-kit explain {best[0]} --fold {first}{options.runs_option}`."
     return AllMaps(maps=maps, none=none, notes=troubles)
 
 
@@ -67,7 +67,7 @@ def as_html(part: AllMaps) -> str:
     """Each fold's maps, the first unfolded."""
     notes = "".join(html.paragraph(note) for note in part.notes)
     if not part.maps:
-        return notes + html.paragraph(part.none)
+        return notes + html.sentence(part.none)
     return notes + unfolding([(f"{one.fold.run} {one.fold.name}", shown(one)) for one in part.maps])
 
 
@@ -107,7 +107,7 @@ def shown(maps: Maps) -> str:
     parts = [html.paragraph(f"{how}; from {maps.folder}", soft=True)]
     if maps.old:
         again = f"fer-kit explain {maps.fold.run} --fold {maps.fold.name[4:]}"
-        parts.append(html.paragraph(f"These maps are older than the fold's result; make them again: {again}"))
+        parts.append(html.sentence(f"These maps are older than the fold's result; make them again with `{again}`."))
     from PIL import Image
 
     parts.append(_light(maps))

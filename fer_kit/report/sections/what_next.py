@@ -83,18 +83,20 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
     reasons = [
         f"Best of {len(complete)} finished runs and blends: {best.accuracy:.2%} out of fold, 95% interval {around}."
     ]
-    if len(complete) > 1 and (second := complete[1]).against:
+    second = next((one for one in complete[1:] if not _same_source(one, best)), None)
+    if second is not None and second.against:
         points, error = 100 * second.against["difference"], 100 * second.against["standard_error"]
         verdict = "more than chance" if second.against["p"] < SIGNIFICANCE else "within chance"
         same = not (second.against["won"] or second.against["lost"])
-        distance = "has the same rows right" if same else f"is at {points:+.2f} ± {error:.2f} points: {verdict}"
+        distance = "has the same rows right" if same else f"is at {html.signed(points)} ± {error:.2f} points: {verdict}"
         reasons.append(f"The next, {second.name}, {distance}.")
     expected = forecast(best)
     if expected is not None:
         bounds = f", 95% interval {interval(expected[1])}" if expected[1] else ""
         reasons.append(f"Leaderboard forecast: {expected[0]:.2%}{bounds}.")
     elif not best.is_blend:
-        reasons.append("A run has no leaderboard forecast; a blend of it, even alone, has one.")
+        command = f"fer-kit blend NAME --members {best.name}{content.options.runs_option}"
+        reasons.append(f"Only a blend has a leaderboard forecast. Make a blend of this run alone with `{command}`.")
     top = entries.best(content.ledger)
     if top is not None:
         reasons.append(f"Best public score so far: {top[0]:.2%}, {top[1]}.")
@@ -105,6 +107,11 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
             "the same photo; see Twin lookups before you decide."
         )
     return reasons
+
+
+def _same_source(one: Ranked, best: Ranked) -> bool:
+    """True for a blend of one member and that member: they have the same answers, so a difference tells nothing."""
+    return any([member.run for member in members_of(a)] == [b.name] for a, b in ((one, best), (best, one)))
 
 
 def _cards(content: Content, complete: Sequence[Ranked]) -> list[tuple[str, str]]:
@@ -169,7 +176,7 @@ def _bias(ledger: Sequence[Entry]) -> str:
     if not gaps:
         return ""
     of = f"{len(gaps)} entr{'y' if len(gaps) == 1 else 'ies'}"
-    return f"Public scores minus forecasts: {sum(gaps) / len(gaps):+.2f} points on average, {of}."
+    return f"Public scores minus forecasts: {html.signed(sum(gaps) / len(gaps))} points on average, {of}."
 
 
 def _training(content: Content) -> list[list[str]]:
@@ -229,8 +236,8 @@ def _scored(line: Entry) -> str:
 
 def as_html(part: WhatNext) -> str:
     """The first screen."""
-    command = f"<p><code>{html.text(part.command)}</code></p>" if part.command else ""
-    reasons = "".join(f"<li>{html.text(reason)}</li>" for reason in part.reasons)
+    command = f"<p>{html.command(part.command)}</p>" if part.command else ""
+    reasons = "".join(f"<li>{html.with_commands(reason)}</li>" for reason in part.reasons)
     parts = [
         f'<div class="advice"><p class="headline">{html.text(part.headline)}</p><ul>{reasons}</ul>{command}</div>',
         html.cards(part.cards),
