@@ -60,6 +60,8 @@ def _source(one: Ranked, lookup: bool) -> dict[str, Any]:
 def _sentence(a: Ranked, b: Ranked, found: dict[str, Any]) -> str:
     if not found:
         return f"{a.name} and {b.name} share no out-of-fold rows."
+    if not (found["won"] or found["lost"]):
+        return f"{a.name} and {b.name} are right on the same rows, of {found['rows']:,} common rows."
     points, error = 100 * found["difference"], 100 * found["standard_error"]
     verdict = "more than chance" if found["p"] < SIGNIFICANCE else "within chance"
     return (
