@@ -168,10 +168,10 @@ def _frame(x: Axis, y: Axis, across: Callable[[float], float], down: Callable[[f
     beside = len(x.name) <= SHORT_NAME  # a longer name stands below the tick labels, which then stand higher
     for value in x.ticks(6):
         drawn.append(
-            f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + (16 if beside else 14)}" text-anchor="middle">'
+            f'<text x="{across(value):.1f}" y="{HEIGHT - BOTTOM + (16 if beside else 13)}" text-anchor="middle">'
             f"{text(x.shown(value))}</text>"
         )
-    at = (LEFT - 10, HEIGHT - BOTTOM + 16) if beside else (WIDTH - RIGHT, HEIGHT - 3)
+    at = (LEFT - 10, HEIGHT - BOTTOM + 16) if beside else (WIDTH - RIGHT, HEIGHT - 2.5)
     drawn.append(f'<text x="{at[0]}" y="{at[1]}" text-anchor="end">{text(x.name)}</text>')
     drawn.append(f'<text x="2" y="11">{text(y.name)}</text>')
     return "".join(drawn)

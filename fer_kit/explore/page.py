@@ -11,6 +11,7 @@ from fer_kit.drawing import html
 from fer_kit.explore.pictures import Picture
 
 JSON, PAGE = "explore.json", "explore.html"
+STYLE = ".wide th:first-child { position: sticky; left: 0; background: var(--paper); }"  # stays while a table scrolls
 NO_FOLDS = "no folds yet, so twins are exact copies only; fer-kit folds finds the others and makes the folds"
 
 
@@ -135,7 +136,7 @@ def page(facts: dict[str, Any], drawn: Sequence[tuple[Picture, bytes, bytes]]) -
         else html.paragraph(f"There are {NO_FOLDS}."),
         html.paragraph(f"Data digest {facts['data_digest'][:12]}; the numbers are in {JSON}.", soft=True),
     ]
-    return html.page("The data of the Facial Expression Recognition Challenge", *parts)
+    return html.page("The data of the Facial Expression Recognition Challenge", *parts, style=STYLE)
 
 
 def _of(part: int, whole: int) -> str:

@@ -177,6 +177,25 @@ def test_pictures_are_scaled_to_a_phone(browser, explored):
     assert widths and max(widths) <= PHONE_PX[0]
 
 
+def test_bars_of_classes_fit_a_phone(browser, tmp_path):
+    rows = [["Angry", "3,995", "13.9%", "9.16"], ["Happy", "7,215", "25.1%", "16.55"]]
+    table = html.table("classes", ["class", "rows", "share", "× rarest"], rows, [0.5, 1.0])
+    (tmp_path / "bars.html").write_text(html.page("bars", table))
+    browser.open(tmp_path / "bars.html", PHONE_PX)
+    boxes = "[...document.querySelectorAll('.share')].map(one => one.getBoundingClientRect())"
+    (half, whole), (_, right) = browser.run(f"[{boxes}.map(box => box.width), {boxes}.map(box => box.right)]")
+    assert whole == pytest.approx(2 * half, abs=1) and right <= PHONE_PX[0]
+
+
+def test_words_of_a_command_stay_whole_on_a_phone(browser, tmp_path):
+    words = html.sentence("Make the activation maps of the best run with `fer-kit explain run --fold 0 --runs r`.")
+    (tmp_path / "command.html").write_text(html.page("command", words))
+    for width in range(220, 400, 30):
+        browser.open(tmp_path / "command.html", (width, 700))
+        heights = browser.run("[...document.querySelectorAll('.command span')].map(one => one.offsetHeight)")
+        assert len(heights) == 7 and len(set(heights)) == 1
+
+
 def test_tables_keep_apart(browser, tmp_path):
     rows = html.table("one", ["a"], [["1"]])
     (tmp_path / "two.html").write_text(html.page("two", rows, rows))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ensembles import blend
 from fer_kit.config import recipes
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -102,6 +103,29 @@ def test_what_was_sent_is_not_sent_again(world):
     text, _, _ = written(world)
     assert headline(text) == "blends/first was sent; blend it with the new runs"
     assert "--members strong middle weak newcomer" in shown_text(section(text, "next"))
+
+
+def test_a_blend_of_one_run_is_not_compared_with_that_run(world):
+    shutil.rmtree(world.runs / "blends/first")
+    assert blend.main(["solo", "--members", "strong", "--runs", str(world.runs)]) == 0
+    text, _, _ = written(world)
+    words = shown_text(section(text, "next"))
+    assert re.search(r"The next, middle, is at \N{MINUS SIGN}\d+\.\d\d ± ", words)
+
+
+def test_a_run_without_a_forecast_names_the_command_that_makes_one(world):
+    shutil.rmtree(world.runs / "blends")
+    text, _, _ = written(world)
+    assert "fer-kit blend NAME --members strong --runs " in shown_text(section(text, "next"))
+
+
+def test_a_run_that_was_only_predicted_again_has_no_second_curve(world):
+    for path in (world.runs / "middle").glob("*/result.json"):
+        atomic.write_json(path, {**atomic.read_json(path), "source": {"run": "strong", "views": "flip"}})
+    text, _, told = written(world)
+    part = section(text, "curves")
+    assert "middle (trained as strong)" in part and "<summary>middle" not in part and "<h3>middle" not in part
+    assert "middle" in [one["name"] for one in told["sources"]]
 
 
 def test_a_lookup_is_never_the_best(world):
