@@ -181,7 +181,7 @@ def member(name: str = "run/fold0/a", **about: object) -> tarfile.TarInfo:
             member(size=512, pax_headers={"GNU.sparse.major": "0", "GNU.sparse.size": "9" * 12}),
             "more bytes than the file has",
         ),
-        (member(size=512, pax_headers={"size": "-512"}), "a member of -512 bytes"),  # read without end before
+        (member(size=512, pax_headers={"size": "-512"}), "-512 bytes"),  # read without end before
     ],
 )
 def test_an_archive_of_run_folders_writes_nothing_elsewhere(tmp_path, info, message):
