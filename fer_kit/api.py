@@ -112,15 +112,15 @@ def list_runs(runs: Place = "runs") -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
+    rows: list[tuple[str, str, int | None, int | None, float]] = []
     for name in folders.list_runs(runs):
         state = folders.status(runs, name)
         accuracy = folders.load(runs, name, allow_partial=True).accuracies if state.finished else ()
         score = float(np.mean(accuracy)) if accuracy else np.nan
         rows.append((name, "run", state.count, len(state.finished), score))
     for name in folders.list_blends(runs):
-        record = atomic.read_json(folders.load_blend(runs, name).folder / folders.BLEND)
-        rows.append((name, "blend", record["folds"], record["folds"], record["oof_accuracy"]))
+        blend = folders.load_blend(runs, name).record
+        rows.append((name, "blend", blend.folds, blend.folds, blend.oof_accuracy))
     return pd.DataFrame(rows, columns=["name", "kind", "folds", "finished", "accuracy"])
 
 

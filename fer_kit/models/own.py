@@ -44,7 +44,7 @@ def build_own(config: TrainConfig) -> nn.Module:
             raise FerKitError(f"{name}={value}: {config.model} has no argument {name}; set {name}={neutral:g}")
     try:
         net = make(**options)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise FerKitError(
             f"model={config.model} cannot be built ({first_line(error)}); all its arguments need defaults"
         ) from error
@@ -65,7 +65,7 @@ def import_own(name: str) -> Callable[..., Any]:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         where = f"searched {os.getcwd()} and the folders of Python's packages"
         raise FerKitError(f"model={name}: {module_name} cannot be imported ({first_line(error)}); {where}") from error
     found = getattr(module, attribute, None)
@@ -122,7 +122,7 @@ def check_own(name: str, net: nn.Module) -> None:
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         try:
             logits = net.eval()(faces)
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise FerKitError(
                 f"model={name} fails on faces (2, 1, {SIDE_PX}, {SIDE_PX}): {first_line(error)}"
             ) from error

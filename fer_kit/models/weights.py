@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -21,10 +22,24 @@ def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
 
 def save_weights(path: Path, module: torch.nn.Module, about: dict[str, Any]) -> None:
     """Write the weights of a network to `path` as safetensors, with `about` as JSON in the header."""
-    weights = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    weights = {name: tensor.contiguous().cpu().clone() for name, tensor in module.state_dict().items()}
     header = {"about": json.dumps(about, sort_keys=True)}  # one key, since the order of several changes between runs
     with atomic.replacing(path) as file:
         file.write(safetensors.torch.save(weights, header))
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What `save_weights` wrote into the header; empty for a file without.
+
+    Raises:
+        FerKitError: the file is not safetensors.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise FerKitError(f"{path}: not a file of weights ({first_line(error)}); restore that file") from None
+    return about if isinstance(about, dict) else {}
 
 
 def load_weights(path: Path, module: torch.nn.Module) -> None:

@@ -17,7 +17,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
-from fer_kit.models.weights import load_weights
+from fer_kit.models.weights import load_weights, read_about
 from fer_kit.predict.combine import MeanOfNetworks, StackedBlend, Tempered, WeightedBlend
 from fer_kit.runs import folders
 from fer_kit.runs.blend_record import FullFitRecord, MemberRecord, SourceRecord
@@ -42,6 +42,11 @@ def fold_network(folder: Path) -> FaceNetwork:
     config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
     if config.digest != atomic.read_json(folder / RESULT).get("config_digest"):
         raise FerKitError(f"{folder / CONFIG}: not the config that this fold was trained with; restore that file")
+    fold, of_weights = atomic.read_json(folder / RESULT).get("fold"), read_about(folder / WEIGHTS).get("fold")
+    if of_weights is not None and of_weights != fold:
+        raise FerKitError(
+            f"{folder / WEIGHTS}: the weights of fold {of_weights}, not of fold {fold}; restore that file"
+        )
     net = models.build(config)
     load_weights(folder / WEIGHTS, net)
     return FaceNetwork(net, config.views)
@@ -115,7 +120,8 @@ def _source(runs_dir: Path, source: SourceRecord, where: str, refit: Refit) -> n
             raise FerKitError(f"{where}: its member {place / file} is missing or has changed; blend again with --force")
     if source.kind == "blend":
         return blend_network(place.parent.parent, place.name, refit)
-    return run_network(place.parent, place.name)
+    folds = sorted({fold_spec.parse(file.partition("/")[0].removeprefix("fold")) for file in source.sha256})
+    return run_network(place.parent, place.name, folds)
 
 
 def _with_full_fit(runs_dir: Path, member: MemberRecord, how: str, folds: nn.Module) -> nn.Module:

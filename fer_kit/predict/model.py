@@ -59,6 +59,7 @@ class FaceModel:
     @torch.inference_mode()
     def _logits(self, faces: Any) -> Tensor:
         images = as_tensor(faces)
+        self.network.eval()  # whoever fine-tunes `network` leaves it in training mode
         batch = min(predict_batch(module.net) for module in self.network.modules() if isinstance(module, FaceNetwork))
         return torch.cat([self.network(rows.to(self.device)) for rows in images.split(batch)])
 

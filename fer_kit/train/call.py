@@ -197,6 +197,8 @@ def parse_fold(fold: int | str | tuple[int, ...]) -> Fold:
     Raises:
         FerKitError: `fold` is not a number from 0, "all", or a pair of numbers.
     """
+    if fold == "":
+        raise FerKitError("fold='' is empty; give a number from 0, 'all', or two numbers as (1, 3)")
     text = "+".join(map(str, fold)) if isinstance(fold, tuple) else str(fold)
     try:
         return fold_spec.parse(text or fold_spec.typed(fold_spec.ALL))

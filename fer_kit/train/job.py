@@ -100,11 +100,12 @@ def inspect_folder(resolved: ResolvedRequest) -> str:
 
     Raises:
         FerKitError: the folder holds a training and neither --resume nor --restart is given, or --resume comes with
-            other settings than the training was started with.
+            other settings than the training was started with, finished or not.
     """
     folder, request = resolved.folder, resolved.request
     if folders.is_finished(folder):
         if request.resume:
+            refuse_other_settings(folder / CONFIG, resolved.config)
             return "finished"
         if not request.smoke:
             raise FerKitError(

@@ -7,6 +7,7 @@ names (soft targets, augmentation pipeline, weights) once, and the training uses
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from fer_kit.track import follow
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
 MOST_WORKERS = 256
 PROGRAM = "python -m fer_kit.train"
+RESERVED_TAG = re.compile(r"(.*-)?(smoke|seed[0-9]+)")  # the ends of names by --smoke and --seed
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,14 @@ def check_options(request: TrainRequest) -> None:
 
 
 def require_tag(request: TrainRequest) -> None:
-    """Refuse a changed recipe without a tag: its run would have the same name as the unchanged recipe's."""
+    """Refuse a changed recipe without a tag: its run would have the same name as the unchanged recipe's.
+
+    A tag that reads as the suffix of another option is refused, too.
+    """
+    if request.tag == "":
+        raise FerKitError("--tag '' is empty; give a name, or leave the option out")
+    if request.tag is not None and RESERVED_TAG.fullmatch(request.tag):
+        raise FerKitError(f"--tag {request.tag}: only --smoke and --seed give names that end so; choose another tag")
     if request.smoke or request.tag is not None:
         return
     changes = (("set", " ".join(request.settings)), ("augment", request.augment), ("accumulate", request.accumulate))

@@ -80,7 +80,7 @@ def test_the_command_line_records_the_digest_and_refuses_another_file_on_resume(
 
 def test_an_own_network_stays_at_home(capsys):
     assert kernels.main(["build", "--owner", "player", "--set", "model=mine:Net", "--tag", "x"]) == 2
-    assert "--set model=mine:Net: a network of your own does not travel with a kernel" in capsys.readouterr().err
+    assert "--set model=mine:Net: a kernel does not include networks of your own" in capsys.readouterr().err
 
 
 def test_a_class_that_no_later_process_could_import_is_refused():

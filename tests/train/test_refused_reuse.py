@@ -1,0 +1,56 @@
+"""What would report a result under settings that never ran, or take the name of another run, is refused."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+import fer_kit
+from fer_kit.errors import FerKitError
+from fer_kit.train import __main__ as train
+
+SMALL = ["--recipe", "baseline_v1", "--device", "cpu", "--fold", "1", "--tag", "t"]
+SET = ["--set", "limit_rows=64", "epochs=1"]
+
+
+@pytest.fixture
+def place(competition_dir, runs_dir):
+    return ["--data", str(competition_dir), "--runs", str(runs_dir)]
+
+
+def test_a_finished_fold_with_other_settings_is_no_success(place, capsys):
+    assert train.main([*SMALL, *SET, *place]) == 0
+    assert train.main([*SMALL, *SET, *place, "--resume"]) == 0
+    assert train.main([*SMALL, "--set", "limit_rows=64", "epochs=7", *place, "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert "epochs=1" in error and "epochs=7" in error and "--tag" in error
+
+
+@pytest.mark.parametrize("tag", ["", "smoke", "x-smoke", "seed3", "x-seed3"])
+def test_a_tag_that_reads_as_another_run_is_refused(place, capsys, tag):
+    assert train.main(["--recipe", "baseline_v1", "--fold", "1", *SET, *place, f"--tag={tag}"]) == 2
+    assert "--tag" in capsys.readouterr().err
+    with pytest.raises(FerKitError, match="tag"):
+        fer_kit.train("baseline_v1", fold=1, settings={"epochs": 1}, tag=tag, data=place[1], runs=place[3])
+
+
+def test_an_empty_fold_is_not_the_full_fit(place):
+    with pytest.raises(FerKitError, match="fold=''"):
+        fer_kit.train("baseline_v1", fold="", data=place[1], runs=place[3])
+
+
+def test_weights_of_another_fold_are_noticed_and_training_mode_changes_nothing(place, runs_dir):
+    for fold in ("0", "1"):
+        words = ["--recipe", "baseline_v1", "--device", "cpu", "--fold", fold, "--tag", "t"]
+        assert train.main([*words, *SET, *place]) == 0
+    model = fer_kit.load_model("baseline_v1-t", runs=runs_dir)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    before = model(faces)
+    model.network.train()
+    np.testing.assert_array_equal(model(faces), before)
+    folder = runs_dir / "baseline_v1-t"
+    shutil.copy(folder / "fold1/model.safetensors", folder / "fold0/model.safetensors")
+    with pytest.raises(FerKitError, match="fold0/model.safetensors: the weights of fold 1, not of fold 0"):
+        fer_kit.load_model("baseline_v1-t", runs=runs_dir)
