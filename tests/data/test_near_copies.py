@@ -19,5 +19,5 @@ def test_a_cropped_twin_is_a_part_of_its_photo_enlarged() -> None:
 
 
 def test_an_unknown_kind_of_copy_is_a_bug() -> None:
-    with pytest.raises(ValueError, match="'blur' is none of"):
+    with pytest.raises(ValueError, match="'blur' must be one of"):
         near_copies.make(np.zeros((1, 48, 48), np.uint8), "blur", np.random.default_rng(0))

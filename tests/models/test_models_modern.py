@@ -132,8 +132,8 @@ def test_networks_of_one_width_say_so():
     for name in [*sorted(set(NETWORKS) - set(WIDTH_MODELS)), "timm/resnet50"]:
         with pytest.raises(FerKitError) as caught:
             override(recipes.get(name), ["width_mult=0.5"])
-        assert f"width_mult=0.5: {recipes.get(name).model} " in str(caught.value)
-        assert str(caught.value).endswith("set width_mult=1, or take one of residual, vgg, wide, convnext, air")
+        assert "width_mult=0.5: " in str(caught.value) and recipes.get(name).model in str(caught.value)
+        assert str(caught.value).endswith("one of residual, vgg, wide, convnext, air")
 
 
 def test_air_pools_before_norm_and_activation():
