@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from fer_kit.data import loading
 from fer_kit.data.loading import Competition
 from fer_kit.errors import FerKitError, naming_keywords
 from fer_kit.files import atomic
+from fer_kit.folds.fold_spec import Fold
+from fer_kit.keywords import check_types
 from fer_kit.runs import folders, lookup
 from fer_kit.runs.lookup import BlendFolder, RunFolder
 
@@ -50,6 +54,7 @@ class BlendResult:
 
 
 @naming_keywords
+@check_types
 def load_data(data: Place | None = None, *, runs: Place = "runs") -> Competition:
     """Load the competition's data as numpy arrays.
 
@@ -69,6 +74,7 @@ def load_data(data: Place | None = None, *, runs: Place = "runs") -> Competition
 
 
 @naming_keywords
+@check_types
 def make_folds(
     data: Place | None = None, *, runs: Place = "runs", folds: int = 5, seed: int = 0, force: bool = False
 ) -> pd.DataFrame:
@@ -103,6 +109,7 @@ def make_folds(
     return pd.DataFrame({"id": table.ids, "label": table.labels, "group": table.groups, "fold": table.folds})
 
 
+@check_types
 def list_runs(runs: Place = "runs") -> pd.DataFrame:
     """List the runs and blends in a folder.
 
@@ -124,6 +131,7 @@ def list_runs(runs: Place = "runs") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "kind", "folds", "finished", "accuracy"])
 
 
+@check_types
 def oof(name: str, *, runs: Place = "runs", logits: bool = False) -> pd.DataFrame:
     """Out-of-fold predictions of a run or blend: each training row is predicted by networks not trained on that row.
 
@@ -160,6 +168,7 @@ def oof(name: str, *, runs: Place = "runs", logits: bool = False) -> pd.DataFram
     return frame
 
 
+@check_types
 def test_predictions(name: str, *, runs: Place = "runs", logits: bool = False) -> pd.DataFrame:
     """Predictions of a run or blend for the test rows, the mean over its folds.
 
@@ -182,10 +191,11 @@ test_predictions.__test__ = False  # type: ignore[attr-defined]  # pytest: not a
 
 
 @naming_keywords
+@check_types
 def load_model(
-    name: str, *, runs: Place = "runs", folds: Sequence[int] | None = None, device: str = "auto"
+    name: str, *, runs: Place = "runs", folds: int | Sequence[Fold] | None = None, device: str = "auto"
 ) -> FaceModel:
-    """Load a finished run or blend as a classifier: `model(faces)` gives probabilities float32 (N, 7).
+    """Load a finished run or blend as a classifier: `model(faces)` gives probabilities float64 (N, 7).
 
     Faces are uint8 (N, 48, 48), numpy or torch; the model normalises them and averages over test-time views. The model
     of a run averages the networks of its folds; the model of a blend applies the blend's weights, temperatures and kind
@@ -194,7 +204,7 @@ def load_model(
     Args:
         name: name of a run or blend.
         runs: folder of runs.
-        folds: the folds of a run to use, [0] for a single network; None uses all finished folds.
+        folds: the folds of a run to use, 0 or [0] for a single network; None uses all finished folds.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Returns:
@@ -205,9 +215,10 @@ def load_model(
         FerKitError: the run or blend does not exist or has no finished fold; a file is missing or has changed; the
             blend cannot predict new faces (twin lookup, members without networks).
     """
+    chosen_folds = None if folds is None else list_folds(folds)
     named = lookup.find_whole(Path(runs), name)
-    if isinstance(named, BlendFolder) and folds is not None:
-        raise FerKitError(f"folds={list(folds)}: '{name}' is a blend and uses all folds; drop folds=")
+    if isinstance(named, BlendFolder) and chosen_folds is not None:
+        raise FerKitError(f"folds={chosen_folds}: '{name}' is a blend and uses all folds; drop folds=")
     from ensembles import refit
     from fer_kit.engine.device import choose_device
     from fer_kit.predict import load
@@ -215,14 +226,15 @@ def load_model(
 
     chosen = choose_device(device)
     if isinstance(named, RunFolder):
-        return FaceModel(named.name, load.run_network(named.runs_dir, named.name, folds), chosen)
+        return FaceModel(named.name, load.run_network(named.runs_dir, named.name, chosen_folds), chosen)
     return FaceModel(named.name, load.blend_network(named.runs_dir, named.name, refit.stack), chosen)
 
 
 @naming_keywords
+@check_types
 def blend(
     name: str,
-    members: Sequence[str] | None = None,
+    members: Place | Sequence[Place] | None = None,
     *,
     method: str = "auto",
     temperatures: str = "fitted",
@@ -268,7 +280,7 @@ def blend(
         BlendRequest(
             name=name,
             runs=Path(runs),
-            members=None if members is None else tuple([members] if isinstance(members, str) else members),
+            members=None if members is None else list_members(members),
             method=method,
             temperatures=temperatures,
             weights=None if weights is None else str(weights),
@@ -284,6 +296,40 @@ def blend(
     record = atomic.read_json(folder / folders.BLEND)
     shares = {entry["run"]: entry["weight"] for entry in record["members"]}
     return BlendResult(name, folder, record["method"], record["oof_accuracy"], shares)
+
+
+def list_folds(folds: int | Sequence[Fold]) -> list[Fold]:
+    """The folds for the keyword `folds` of `load_model`: a number, or a list or array of numbers.
+
+    Raises:
+        FerKitError: no number, a number below 0, or a number twice.
+    """
+    given: Any = [folds] if isinstance(folds, Integral) else folds
+    listed = list(given) if isinstance(given, Sequence) or np.ndim(given) == 1 else []
+    found: list[Fold] = []
+    for fold in listed:
+        if isinstance(fold, tuple) and all(isinstance(one, int) for one in fold):  # full fit, or two held-out folds
+            found.append(fold)
+        elif not isinstance(fold, bool) and isinstance(fold, Integral) and int(fold) >= 0:
+            found.append(int(fold))
+    if not found or len(found) < len(listed) or len(set(found)) < len(found):
+        raise FerKitError(f"folds={folds!r}: give a number from 0, a list of different numbers as [0, 2], or None")
+    return found
+
+
+def list_members(members: Place | Sequence[Place]) -> tuple[str, ...]:
+    """The names for the keyword `members` of `blend`.
+
+    Raises:
+        FerKitError: neither a name nor a list of names, or an empty name.
+    """
+    given: Any = [members] if isinstance(members, str | PathLike) else members
+    given = list(given) if isinstance(given, Iterable) else None
+    if given is None or not all(isinstance(one, str | PathLike) for one in given):
+        raise FerKitError(f"members={members!r}: give a list of names of runs or blends, or None")
+    if "" in given:
+        raise FerKitError(f"members={members!r}: a name is empty; give names of runs or blends")
+    return tuple(map(str, given))
 
 
 def frame_of(predictions: Predictions, logits: bool) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from fer_kit.errors import FerKitError, naming_keywords
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
+from fer_kit.keywords import check_types
 from fer_kit.runs import folders
 from fer_kit.track import follow
 from fer_kit.train.request import TrainRequest, name_of, resolve
@@ -57,11 +58,19 @@ class TrainedFold:
     def history(self) -> pd.DataFrame:
         """The content of metrics.jsonl: a DataFrame of one row per epoch with epoch, lr, train_loss, train_accuracy
         (0 to 1), seconds, images_per_second, and watch_loss and watch_accuracy if the recipe watches rows.
+
+        Raises:
+            FerKitError: the file is missing or damaged.
         """
         import pandas as pd
 
-        lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return pd.DataFrame([json.loads(line) for line in lines])
+        file = self.folder / "metrics.jsonl"
+        try:
+            return pd.DataFrame([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+        except OSError as error:
+            raise FerKitError(f"{file}: {error.strerror}; restore that file, or train this fold again") from None
+        except ValueError:  # of JSON or of UTF-8
+            raise FerKitError(f"{file}: a line is not JSON; restore that file, or train this fold again") from None
 
     def __repr__(self) -> str:
         score = "not finished" if not self.finished else "full fit" if self.accuracy is None else f"{self.accuracy:.2%}"
@@ -69,6 +78,7 @@ class TrainedFold:
 
 
 @naming_keywords
+@check_types
 def train(
     recipe: str = recipes.DEFAULT,
     *,
@@ -171,13 +181,14 @@ def list_settings(settings: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...
     """Settings as "name=value" strings, from a mapping or a sequence of such strings.
 
     Raises:
-        FerKitError: `settings` is a single string.
+        FerKitError: `settings` is neither a mapping nor a sequence of strings, such as a single string.
     """
-    if isinstance(settings, str):
+    if isinstance(settings, Mapping):
+        return tuple(f"{name}={value}" for name, value in settings.items())
+    listed = isinstance(settings, Sequence) and not isinstance(settings, str)
+    if not listed or not all(isinstance(setting, str) for setting in settings):
         raise FerKitError(f"settings={settings!r}: give a mapping, e.g. settings={{'lr': 1e-3}}")
-    if not isinstance(settings, Mapping):
-        return tuple(settings)
-    return tuple(f"{name}={value}" for name, value in settings.items())
+    return tuple(settings)
 
 
 def with_setting(settings: tuple[str, ...], name: str, value: str) -> tuple[str, ...]:
@@ -197,7 +208,7 @@ def parse_fold(fold: int | str | tuple[int, ...]) -> Fold:
     Raises:
         FerKitError: `fold` is not a number from 0, "all", or a pair of numbers.
     """
-    if fold == "":
+    if isinstance(fold, str) and not fold:
         raise FerKitError("fold='' is empty; give a number from 0, 'all', or two numbers as (1, 3)")
     text = "+".join(map(str, fold)) if isinstance(fold, tuple) else str(fold)
     try:
