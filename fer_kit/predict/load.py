@@ -91,10 +91,12 @@ def blend_network(runs_dir: Path, name: str, refit: Refit) -> nn.Module:
     if record.method == "stack":
         coefficients, intercepts, floor = refit(runs_dir, folder)
         return StackedBlend(members, torch.from_numpy(coefficients), torch.from_numpy(intercepts), floor)
+    if any(member.weight is None for member in used):  # `blend_record` refuses this for a method that is known
+        raise FerKitError(f"{where}: 'weight' of a member is null and no method is recorded; blend again with --force")
     method = record.pool if record.method == "given" else record.method
     return WeightedBlend(
         members,
-        [float(member.weight or 0) for member in used],  # only a stacked blend has members without a weight
+        [float(member.weight or 0) for member in used],
         of_logs=method not in OF_PROBABILITIES,
         sharpness=1.0 if record.sharpness is None else record.sharpness,
     )

@@ -6,8 +6,10 @@ Only keys that every version has written are required; other keys are None in bl
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,11 @@ from fer_kit.files import atomic
 SCHEMA = 2
 NOT_AFTER_LOOKUP = ("standard_error", "fitted", "optimism", "methods", "comparisons", "drop")  # not in NAME-twins
 AGAIN = "make this blend again with --force"
+WEIGHTED = ("single", "mean", "logmean", "weights", "greedy", "given")  # methods that give each member a weight
+METHODS = (*WEIGHTED, "stack")
+POOLS = ("mean", "logmean")
+_MOST = 1e9  # of weights and sharpness
+_TEMPERATURES = (1e-3, 1e3)  # fitted temperatures are between 0.05 and 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +221,8 @@ def read(path: Path) -> BlendRecord:
     """The record in `path`.
 
     Raises:
-        FerKitError: the file is missing or not a JSON object, a required key is missing, or a value has the wrong type.
+        FerKitError: the file is missing or not a JSON object, a required key is missing, or a value has the wrong type
+            or is out of range.
     """
     return from_json(path, atomic.read_json(path))
 
@@ -228,7 +236,7 @@ def from_json(path: Path, value: Any) -> BlendRecord:
     """The record in `value`, the JSON value of the file `path`.
 
     Raises:
-        FerKitError: a required key is missing, or a value has the wrong type.
+        FerKitError: a required key is missing, or a value has the wrong type or is out of range.
     """
     if not isinstance(value, dict):
         raise FerKitError(f"{path}: not a JSON object; {AGAIN}")
@@ -242,7 +250,36 @@ def from_json(path: Path, value: Any) -> BlendRecord:
                 raise _WrongTypeError("sources")
     except _WrongTypeError as error:
         raise FerKitError(f"{path}: '{error}' is missing or has the wrong type; {AGAIN}") from None
+    for key, found, allowed, valid in _ranges(path, record):
+        if not valid:
+            raise FerKitError(f"{path}: '{key}' is {repr(found)[:80]}, allowed {allowed}; {AGAIN}")
     return record
+
+
+def _ranges(path: Path, record: BlendRecord) -> Iterator[tuple[str, Any, str, bool]]:
+    """Key, value, what is allowed, and whether the value is; comparisons are False for NaN."""
+    yield "schema", record.schema, f"is 1 to {SCHEMA}", record.schema is None or 1 <= record.schema <= SCHEMA
+    yield "method", record.method, f"are {', '.join(METHODS)}", record.method in (None, *METHODS)
+    yield "pool", record.pool, f"are {', '.join(POOLS)}", record.pool in (None, *POOLS)
+    sharpness = record.sharpness
+    yield "sharpness", sharpness, "are finite numbers above 0", sharpness is None or 0 < sharpness <= _MOST
+    yield "members", [], "is one member or more", bool(record.members)
+    low, high = _TEMPERATURES
+    itself = f"{path.parent.parent.name}/{path.parent.name}"
+    for number, member in enumerate(record.members):
+        key = f"members[{number}]"
+        one, weight = member.temperature, member.weight
+        yield f"{key}.temperature", one, f"are numbers from {low:g} to {high:g}", one is None or low <= one <= high
+        yield f"{key}.weight", weight, "are finite numbers from 0", weight is None or 0 <= weight <= _MOST
+        if record.method in WEIGHTED:
+            yield f"{key}.weight", weight, f"are numbers for method '{record.method}'", weight is not None
+        if record.method == "stack":  # a loaded blend leaves out members of weight 0
+            yield f"{key}.weight", weight, "is null for method 'stack'", weight != 0
+        for place in (source.path for source in member.sources if source.kind == "blend"):
+            yield f"{key}.sources", place, "are other blends", os.path.normpath(place) != itself
+    weights = [member.weight for member in record.members]
+    all_zero = None not in weights and not any(weights)
+    yield "members.weight", weights, "are weights of which one is above 0", not all_zero
 
 
 class _WrongTypeError(Exception):

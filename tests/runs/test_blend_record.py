@@ -75,3 +75,35 @@ def test_values_of_the_wrong_type(changes, key):
 def test_no_object():
     with pytest.raises(FerKitError, match="^blend.json: not a JSON object"):
         blend_record.from_json(Path("blend.json"), [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema": 99}, "'schema' is 99, allowed is 1 to 2"),
+        ({"method": "median"}, "'method' is 'median', allowed are single, mean, .*stack"),
+        ({"pool": "median"}, "'pool' is 'median', allowed are mean, logmean"),
+        ({"sharpness": 0.0}, "'sharpness' is 0.0, allowed are finite numbers above 0"),
+        ({"members": []}, r"'members' is \[\], allowed is one"),
+        ({"members": [{"run": "a", "weight": -1.0}]}, r"'members\[0\].weight' is -1.0, allowed .* from 0"),
+        ({"members": [{"run": "a", "weight": float("nan")}]}, r"'members\[0\].weight' is nan"),
+        ({"members": [{"run": "a", "weight": float("inf")}]}, r"'members\[0\].weight' is inf"),
+        ({"members": [{"run": "a", "weight": 0.0}]}, r"'members.weight' is \[0.0\]"),
+        ({"method": "mean"}, r"'members\[0\].weight' is None, allowed are numbers for method 'mean'"),
+        *[
+            ({"members": [{"run": "a", "weight": 1.0, "temperature": one}]}, r"'members\[0\].temperature' is .*1000")
+            for one in (0, -1.0, float("nan"), float("inf"))
+        ],
+        (
+            {"members": [{"run": "a", "weight": 1.0, "sources": [{"kind": "blend", "path": "blends/x"}]}]},
+            r"'members\[0\].sources' is 'blends/x', allowed are other blends",
+        ),
+    ],
+)
+def test_values_out_of_range(changes, words):
+    with pytest.raises(FerKitError, match=f"^runs/blends/x/blend.json: {words}.*; make this blend again with --force$"):
+        blend_record.from_json(Path("runs/blends/x/blend.json"), LEAST | changes)
+
+
+def test_a_stacked_blend_has_no_weights():
+    assert blend_record.from_json(Path("blend.json"), LEAST | {"method": "stack"}).method == "stack"
