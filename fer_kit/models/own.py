@@ -1,12 +1,13 @@
-"""Networks of your own, `model=package.module:Class`: import, check on two faces, record the source file."""
+"""Networks of your own, `model=package.module:Class`: import, check on three faces, record the source file."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, did_you_mean, first_line
 from fer_kit.files import atomic
 
+FACES = 3  # in a trial; networks that return a fixed number of rows, such as two, are found
+
 
 def build_own(config: TrainConfig) -> nn.Module:
     """Build the network that `model=package.module:Class` names.
@@ -27,7 +30,7 @@ def build_own(config: TrainConfig) -> nn.Module:
 
     Raises:
         FerKitError: there is no such module or class, the result is not an nn.Module, or the network does not give
-            finite logits (B, 7) for faces.
+            finite logits (B, 7) for faces, or cannot be trained.
     """
     make = import_own(config.model)
     check_digest(config.model, make)
@@ -109,28 +112,78 @@ def check_digest(name: str, make: Callable[..., Any]) -> str:
 
 
 def check_own(name: str, net: nn.Module) -> None:
-    """Run two blank faces through `net`; network and random generator stay unchanged.
+    """Run three blank faces through `net`, and a backward pass; network and random generator stay unchanged.
 
     Raises:
-        FerKitError: the network fails, gives another shape than (2, 7), or gives values that are not finite.
+        FerKitError: the network fails, gives another shape than (3, 7), gives values that are not finite floating-point
+            numbers, or has no parameter with a gradient.
     """
     parameter = next(net.parameters(), None)
     if parameter is None:
         raise FerKitError(f"model={name} has no parameters to train; define its layers in __init__")
-    training = net.training
-    faces = torch.zeros(2, 1, SIDE_PX, SIDE_PX, device=parameter.device)
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        try:
-            logits = net.eval()(faces)
-        except (Exception, SystemExit) as error:  # the user's code may raise anything
-            raise FerKitError(
-                f"model={name} fails on faces (2, 1, {SIDE_PX}, {SIDE_PX}): {first_line(error)}"
-            ) from error
-        finally:
-            net.train(training)
-    expected = (2, NUM_CLASSES)
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if shape != expected:
-        raise FerKitError(f"model={name} returns {shape} for two faces; it must return logits of shape {expected}")
-    if not logits.is_meta and not logits.isfinite().all():
+    if not any(one.requires_grad for one in net.parameters()):
+        raise FerKitError(f"model={name} has no parameter with requires_grad=True; leave some parameters trainable")
+    faces = torch.zeros(FACES, 1, SIDE_PX, SIDE_PX, device=parameter.device)
+    # inference mode would turn parameters that forward creates, such as those of LazyLinear, into inference tensors
+    with torch.inference_mode(False), torch.no_grad(), _unchanged(net):
+        net.eval()
+        logits = _logits(name, net, faces)
+    if logits.is_meta:
+        return
+    if not logits.isfinite().all():
         raise FerKitError(f"model={name} returns logits that are not finite; check how its weights are initialised")
+    if any(one.is_inference() for one in net.parameters()):  # built in inference mode: only for predictions
+        return
+    with torch.inference_mode(False), torch.enable_grad(), _unchanged(net):
+        net.train()
+        _check_gradient(name, net, _logits(name, net, faces.clone()))
+
+
+@contextlib.contextmanager
+def _unchanged(net: nn.Module) -> Iterator[None]:
+    """Restore the random generator, the mode and the buffers of `net`, such as BatchNorm statistics."""
+    modes = [(module, module.training) for module in net.modules()]
+    buffers = [
+        (module, key, value, None if value is None else value.clone())
+        for module in net.modules()
+        for key, value in module._buffers.items()
+    ]
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            with torch.no_grad():
+                for module, key, value, before in buffers:
+                    module._buffers[key] = value
+                    if value is not None and before is not None:
+                        value.copy_(before)
+
+
+def _logits(name: str, net: nn.Module, faces: torch.Tensor) -> torch.Tensor:
+    """The logits of `faces`, a floating-point tensor (3, 7)."""
+    try:
+        logits = net(faces)
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise FerKitError(f"model={name} fails on faces {tuple(faces.shape)}: {first_line(error)}") from error
+    expected = (FACES, NUM_CLASSES)
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(logits, torch.Tensor) or shape != expected:
+        raise FerKitError(f"model={name} returns {shape} for three faces; it must return logits of shape {expected}")
+    if not logits.is_floating_point():
+        raise FerKitError(f"model={name} returns logits of type {logits.dtype}; they must be floating-point numbers")
+    return logits
+
+
+def _check_gradient(name: str, net: nn.Module, logits: torch.Tensor) -> None:
+    """Run a backward pass that leaves `grad` of the parameters as it is."""
+    trained = [one for one in net.parameters() if one.requires_grad]
+    try:
+        found = torch.autograd.grad(logits.sum(), trained, allow_unused=True) if logits.requires_grad else ()
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise FerKitError(f"model={name} fails in the backward pass: {first_line(error)}") from error
+    if all(one is None for one in found):
+        raise FerKitError(
+            f"model={name} returns logits without a gradient; compute them from parameters, without detach or no_grad"
+        )

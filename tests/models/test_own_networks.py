@@ -1,4 +1,4 @@
-"""`model=package.module:Class`: networks of the user's own are imported, tried on two faces, and refused in words."""
+"""`model=package.module:Class`: networks of the user's own are imported, tried on three faces, and refused in words."""
 
 from __future__ import annotations
 
@@ -48,6 +48,38 @@ class Fails(Small):
 class Empty(nn.Module):
     pass
 
+class Frozen(Small):
+    def __init__(self):
+        super().__init__()
+        self.requires_grad_(False)
+
+class Whole(Small):
+    def forward(self, faces):
+        return super().forward(faces).long()
+
+class Complex(Small):
+    def forward(self, faces):
+        return super().forward(faces) * 1j
+
+class Detached(Small):
+    def forward(self, faces):
+        return super().forward(faces).detach()
+
+class TwoRows(Small):
+    def forward(self, faces):
+        return super().forward(faces)[:2]
+
+class InPlace(Small):
+    def forward(self, faces):
+        shown = super().forward(faces).exp()
+        shown.mul_(2).add_(1)
+        return shown
+
+class Lazy(Small):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.LazyLinear(7)
+
 def number():
     return 7
 
@@ -82,6 +114,18 @@ def test_a_class_or_function_in_the_current_folder_is_built(name):
     assert int(build(name).body[1].num_batches_tracked) == 0  # and leaves no trace
 
 
+def test_parameters_that_forward_creates_can_be_trained():
+    net = build("Lazy")
+    net(torch.zeros(2, 1, 48, 48)).sum().backward()
+    assert net.head.weight.grad is not None
+
+
+def test_the_trial_keeps_statistics_and_gradients():
+    net = build("Small")
+    assert torch.equal(net.body[1].running_mean, torch.zeros(8)) and net.body[1].training
+    assert {one.grad for one in net.parameters()} == {None}
+
+
 def test_arguments_that_it_has_are_given():
     assert build("Small", width_mult=2.0).head.in_features == 16
     with pytest.raises(FerKitError, match="width_mult=2.0: own_nets_for_test:small has no .* set width_mult=1$"):
@@ -102,10 +146,16 @@ def test_it_is_built_without_memory_too():
         ("SIZE", "has no class SIZE"),
         ("Needs", "missing 1 required positional argument: 'channels'.*arguments need defaults"),
         ("number", "own_nets_for_test:number returns a int; .* nn.Module"),
-        ("Ten", r"own_nets_for_test:Ten returns \(2, 10\) .*\(2, 7\)"),
+        ("Ten", r"own_nets_for_test:Ten returns \(3, 10\) .*\(3, 7\)"),
         ("Infinite", "logits that are not finite"),
-        ("Fails", r"fails on faces \(2, 1, 48, 48\): mat1 and mat2"),
+        ("Fails", r"fails on faces \(3, 1, 48, 48\): mat1 and mat2"),
         ("Empty", "has no parameters to train"),
+        ("Frozen", "no parameter with requires_grad=True"),
+        ("Whole", "logits of type torch.int64"),
+        ("Complex", "logits of type torch.complex64"),
+        ("Detached", "logits without a gradient"),
+        ("TwoRows", r"returns \(2, 7\) for three faces"),
+        ("InPlace", "fails in the backward pass: one of the variables"),
     ],
 )
 def test_what_is_no_network_for_faces_is_refused(name, words):
