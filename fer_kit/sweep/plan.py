@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from argparse import ArgumentTypeError
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -278,8 +279,10 @@ def read(runs: Path, name: str) -> list[Training]:
     try:
         if record["schema"] != SCHEMA:
             raise FerKitError(f"{path}: schema {record['schema']}, this version reads {SCHEMA}; update fer_kit")
+        if not isinstance(record["trainings"], list):
+            raise TypeError(f"trainings is a {type(record['trainings']).__name__}, allowed is a list")
         return [_from_json(one) for one in record["trainings"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArgumentTypeError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise FerKitError(f"{path}: not a plan of a sweep ({error!r}); start the sweep again") from None
 
 

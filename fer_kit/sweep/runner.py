@@ -261,11 +261,20 @@ class Runner:
             score = atomic.read_json(folder / folders.RESULT).get("oof_accuracy")
             told = "" if score is None else f", {score:.2%} out of fold"
             self.reporter.say(f"{training}: finished after {(time.monotonic() - child.began) / 60:.1f} minutes{told}")
-        elif child.cut or (code == 0 and self.limits.deadline is not None):
+        elif child.cut or (code == 0 and self._at_the_limit(child)):
             self.outcome.stopped.append(training)
             self.reporter.say(f"{training}: stopped at the time limit after epoch {epochs_saved(folder)}")
         else:
             self._failed(child, code)
+
+    def _at_the_limit(self, child: Child) -> bool:
+        """Whether a child that exited with code 0 stopped for time: it saved an epoch, or little time is left.
+
+        A child that saved none although time is left would do the same again, without end.
+        """
+        left = self.limits.left()
+        saved = epochs_saved(child.training.folder(self.runs)) > child.epochs
+        return left is not None and (saved or left <= self.limits.least_seconds)
 
     def _failed(self, child: Child, code: int) -> None:
         """Resume a fold that failed, or give up on it."""

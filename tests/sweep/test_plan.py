@@ -131,6 +131,17 @@ def test_a_kept_plan_is_read_back_and_can_only_grow(runs_dir):
         plan.read(runs_dir, "t")
 
 
+@pytest.mark.parametrize("change", [{"fold": "x"}, {"fold": 3}, {"options": None}, {"work": []}, None])
+def test_a_damaged_kept_plan_is_refused(tmp_path, change):
+    one = {"run": "a", "fold": "0", "options": [], "work": 1.0, "trial": False}
+    record = {"schema": 1, "trainings": {} if change is None else [one | change]}
+    path = plan.path_of(tmp_path, "s")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    with pytest.raises(FerKitError, match="s.json: not a plan of a sweep .*; start the sweep again$"):
+        plan.read(tmp_path, "s")
+
+
 def test_time_left_follows_from_what_was_measured():
     def at(run, fold, state, epoch=0, seconds=None, work=1.0, whole=None):
         return Progress(Training(run, fold, (), work), state, epoch, 10 if epoch else None, None, seconds, whole)

@@ -44,6 +44,8 @@ with lock.held(folder, "another process trains this fold", 1):
             os.kill(os.getpid(), signal.SIGKILL)
         if what == "hangs":
             time.sleep(600)
+        if what == "does nothing":
+            print("nothing to do"); sys.exit(0)
         if "--limit-minutes" in words and what == "stops" and epoch == 2:
             sys.exit(0)
         time.sleep(float(os.environ.get("EPOCH", "0.02")))
@@ -171,6 +173,12 @@ def test_a_child_that_stops_by_itself_at_the_limit_is_stopped_and_not_failed(ben
     outcome = bench.runner(1, limits=Limits(time.monotonic() + 600), fold0="stops").run()
     assert numbers(outcome.stopped) == [0] and not outcome.failed
     assert any("stopped at the time limit after epoch 2" in line for line in bench.told)
+
+
+def test_a_child_that_exits_without_an_epoch_although_time_is_left_has_failed(bench):
+    outcome = bench.runner(1, limits=Limits(time.monotonic() + 600), fold0="does nothing").run()
+    assert list(outcome.failed.values()) == ["nothing to do"] and not outcome.stopped
+    assert bench.begun() == [0, 0]
 
 
 def test_an_interrupt_ends_the_children_and_the_next_worker_goes_on(bench):
