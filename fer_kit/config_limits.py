@@ -9,7 +9,7 @@ DROP_PATH_MODELS = ("residual", "wide", "convnext")  # of ours, those with resid
 WIDTH_MODELS = ("residual", "vgg", "wide", "convnext")  # those that are not the study's
 CHOICES = {
     "model": MODELS,
-    "optimizer": ("adam", "adamw", "sgd"),
+    "optimizer": ("adam", "adamw", "sgd", "nmuon"),
     "schedule": ("constant", "plateau", "cosine"),
     "loss": ("cross_entropy", "focal"),
     "loss_weights": ("none", "balanced", "effective"),

@@ -20,11 +20,20 @@ WARMUP_FROM, COSINE_TO = 0.01, 0.001  # shares of the full rate where the warm-u
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD with Nesterov's correction, in the fused form."""
+    """Adam, AdamW or SGD with Nesterov's correction, in the fused form; or Muon with Nesterov's, which has none.
+
+    Muon makes the update of each weight matrix and convolution (out × in·3·3) orthogonal. Biases, norms and depthwise
+    convolutions go by NAdamW at the same rate, as timm decides by shape. The weight decay of both is decoupled from the
+    gradient, as in AdamW.
+    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", kellerjordan.github.io/posts/muon,
+    with the scale of Liu et al., "Muon is Scalable for LLM Training", arXiv 2502.16982.
+    """
     kind, extra = config.optimizer, dict[str, Any]()
     if kind == "sgd":
         extra["momentum"] = config.momentum
         kind = "sgd" if config.momentum else "momentum"  # timm's name without Nesterov's, which needs some momentum
+    if kind != "nmuon":
+        extra["fused"] = True
     # A frozen part stays out of the classifier's groups: torch's fused SGD takes no group in which some have momentum.
     if config.head_lr_mult != 1.0 or config.layer_decay != 1.0 or config.freeze_epochs:
         extra["param_group_fn"] = lambda trunk: list(scaled_groups(net, trunk, config))
@@ -34,7 +43,6 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         lr=config.lr,
         weight_decay=config.weight_decay,
         filter_bias_and_bn=not config.decay_norms,
-        fused=True,
         **extra,
     )
     if config.optimizer == "sgd" and config.momentum:
