@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-MODELS = ("baseline_v1", "baseline_v2", "deep_v1", "deep_v2", "attention", "residual", "vgg", "wide", "convnext")
+MODELS = ("baseline_v1", "baseline_v2", "deep_v1", "deep_v2", "attention", "residual", "vgg", "wide", "convnext", "air")
 DROP_PATH_MODELS = ("residual", "wide", "convnext")  # of ours, those with residual branches
-WIDTH_MODELS = ("residual", "vgg", "wide", "convnext")  # those that are not the study's
+WIDTH_MODELS = ("residual", "vgg", "wide", "convnext", "air")  # those that are not the study's
 CHOICES = {
     "model": MODELS,
     "optimizer": ("adam", "adamw", "sgd", "nmuon"),

@@ -36,4 +36,5 @@ COSTS: dict[tuple[str, float], Cost] = {  # by model and width_mult
     ("vgg", 1.0): Cost(parameters=4_709_191, flops=936_979_456),
     ("wide", 1.0): Cost(parameters=4_313_639, flops=701_770_624),
     ("convnext", 1.0): Cost(parameters=1_882_311, flops=337_438_208),
+    ("air", 1.0): Cost(parameters=1_093_335, flops=205_954_176),
 }

@@ -9,6 +9,7 @@ from torch import nn
 from fer_kit import timm_alone  # noqa: F401 (before timm)
 from fer_kit.config import TrainConfig
 from fer_kit.config_limits import TIMM_NAME
+from fer_kit.models.air import Air
 from fer_kit.models.attention import Attention
 from fer_kit.models.baseline import BaselineV1, BaselineV2
 from fer_kit.models.convnext import ConvNext
@@ -27,6 +28,7 @@ NETWORKS: dict[str, Callable[[TrainConfig], nn.Module]] = {
     "vgg": lambda config: Vgg(width_mult=config.width_mult),
     "wide": lambda config: Wide(width_mult=config.width_mult, drop_path_prob=config.drop_path_prob),
     "convnext": lambda config: ConvNext(width_mult=config.width_mult, drop_path_prob=config.drop_path_prob),
+    "air": lambda config: Air(width_mult=config.width_mult),
 }
 
 
