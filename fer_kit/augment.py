@@ -12,7 +12,6 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from fer_kit.config import TrainConfig
-from fer_kit.labels import SIDE_PX
 
 # Mean and standard deviation of the grey values of FER2013's train rows, as shares of white.
 PIXEL_MEAN, PIXEL_STD = 0.5077, 0.2550
@@ -78,13 +77,13 @@ def relight(x: Tensor, config: TrainConfig, rng: Generator) -> Tensor:
 
 def erase(x: Tensor, prob: float, rng: Generator) -> Tensor:
     """In each image, with probability `prob`, one rectangle set to the mean grey."""
-    count = len(x)
+    count, side = len(x), x.shape[-1]
     chosen = drawn(count, rng) < prob
     share = drawn(count, rng, *ERASED_SHARE)
     ratio = torch.exp(drawn(count, rng, math.log(ERASED_RATIO[0]), math.log(ERASED_RATIO[1])))
     height, width = (share * ratio).sqrt().clamp(max=1.0), (share / ratio).sqrt().clamp(max=1.0)  # of the side
     top, left = drawn(count, rng) * (1.0 - height), drawn(count, rng) * (1.0 - width)
-    place = (torch.arange(SIDE_PX, device=x.device) + 0.5) / SIDE_PX  # (48,) pixel centres
+    place = (torch.arange(side, device=x.device) + 0.5) / side  # (48,) pixel centres
     rows = (place >= top[:, None]) & (place < (top + height)[:, None])  # (B, 48)
     columns = (place >= left[:, None]) & (place < (left + width)[:, None])  # (B, 48)
     hole = rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]  # (B, 48, 48)

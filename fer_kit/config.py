@@ -78,6 +78,7 @@ class TrainConfig:
     targets_share: float = 0.5  # of a train row's target; the rest is its label
 
     flip_prob: float = 0.0
+    alternate_flip: bool = False  # instead of flip_prob: each image is mirrored in every other epoch
     rotation_deg: float = 0.0  # each range is drawn from evenly, both ways around "unchanged"
     shift_frac: float = 0.0  # of the image side
     scale_frac: float = 0.0
@@ -133,6 +134,10 @@ class TrainConfig:
             raise FerKitError(
                 f"progressive_px={self.progressive_px} grows to image_px={self.image_px}; give a larger image_px"
             )
+        if self.alternate_flip and self.flip_prob:
+            raise FerKitError(
+                f"alternate_flip=true with flip_prob={self.flip_prob} would mirror twice; set one of them to 0 or false"
+            )
         warped = [name for name in DEVICE_AUGMENT if getattr(self, name)]
         if self.augment and warped:
             raise FerKitError(
@@ -156,6 +161,11 @@ class TrainConfig:
             raise FerKitError(
                 f"image_px={self.image_px}: {self.model} is built for faces of 48 pixels; set image_px=0, or take "
                 "--recipe timm/NAME"
+            )
+        if self.model in MODELS and self.progressive_px and self.augment:
+            raise FerKitError(
+                f"progressive_px={self.progressive_px} with augment={self.augment}: a pipeline is made for faces of 48 "
+                "pixels; set progressive_px=0"
             )
         if self.model in MODELS and self.drop_path_prob and self.model not in DROP_PATH_MODELS:
             raise FerKitError(

@@ -7,6 +7,8 @@ import re
 MODELS = ("baseline_v1", "baseline_v2", "deep_v1", "deep_v2", "attention", "residual", "vgg", "wide", "convnext", "air")
 DROP_PATH_MODELS = ("residual", "wide", "convnext")  # of ours, those with residual branches
 WIDTH_MODELS = ("residual", "vgg", "wide", "convnext", "air")  # those that are not the study's
+GROWING_MODELS = ("vgg", "air")  # of ours, those that take faces of fewer than 48 pixels in training
+OWN_STRIDE_PX = 8  # such sides are multiples of it: each of three poolings halves them
 CHOICES = {
     "model": MODELS,
     "optimizer": ("adam", "adamw", "sgd", "nmuon"),
@@ -80,6 +82,7 @@ LATER: dict[str, str | int | float | bool] = {
     "average_epochs": 0,
     "cutmix_alpha": 0.0,
     "augment": "",
+    "alternate_flip": False,
 }
 
 # settings that name a file by its content, and the option that takes the file

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from fer_kit import (
     batches,
@@ -28,10 +30,12 @@ from fer_kit import (
     splits,
     tracking,
     training_rows,
+    transfer,
     user_batches,
     wandb_log,
 )
 from fer_kit.config import TrainConfig, from_json
+from fer_kit.config_limits import GROWING_MODELS, OWN_STRIDE_PX
 from fer_kit.errors import FerKitError
 from fer_kit.fold_names import Fold, seed_number
 from fer_kit.labels import SIDE_PX
@@ -202,9 +206,14 @@ def refuse_lonely(config: TrainConfig, rows: int) -> None:
             ) from None
 
 
+def seeds_of(config: TrainConfig, fold: int, epoch: int) -> NDArray[np.uint64]:
+    """Two seeds for an epoch: of torch's global generator, and of the rows and augmentation."""
+    return np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64)
+
+
 def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.device) -> torch.Generator:
     """Seed torch from (seed, fold, epoch) and give the generator of this epoch's rows and augmentation."""
-    seeds = np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64)
+    seeds = seeds_of(config, fold, epoch)
     torch.manual_seed(int(seeds[0] >> np.uint64(1)))  # initial weights, dropout, mixup
     return torch.Generator(device).manual_seed(int(seeds[1] >> np.uint64(1)))
 
@@ -213,4 +222,25 @@ def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Itera
     """The batches of epoch `epoch` (from 1), with torch seeded for it; `config` in place of the job's, for trials."""
     rng = seed_everything(job.config, job.seed_number, epoch, job.images.device)
     rows = job.rows
-    return job.feed(rows.images, rows.labels, config or job.config, rng, rows.targets)
+    return job.feed(images_of(job, epoch), rows.labels, config or job.config, rng, rows.targets)
+
+
+def images_of(job: Job, epoch: int) -> Tensor:
+    """The training images of `epoch` (from 1), uint8 (N, side, side): of the size and side that the epoch sees.
+
+    A pure function of the epoch, so that a resumed run goes on as it would have. With `alternate_flip` one image in
+    two, drawn once for the run, is mirrored in odd epochs and the others in even ones: over two epochs each image is
+    seen both ways, which chance gives to half of them. Source: Jordan, arXiv 2404.00498.
+    """
+    config, images = job.config, job.rows.images
+    if config.progressive_px and config.model in GROWING_MODELS:
+        side = transfer.side_of_epoch(epoch - 1, config, SIDE_PX, OWN_STRIDE_PX)
+        if side != SIDE_PX:
+            images = F.interpolate(images[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
+            images = images[:, 0]
+    if config.alternate_flip:
+        seed = int(seeds_of(config, job.seed_number, 0)[1] >> np.uint64(1))
+        rng = torch.Generator(images.device).manual_seed(seed)
+        odd = torch.rand(len(images), generator=rng, device=rng.device) < 0.5
+        images = torch.where((odd == bool(epoch % 2))[:, None, None], images.flip(-1), images)
+    return images

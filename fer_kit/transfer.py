@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from fer_kit.config import TrainConfig
+from fer_kit.config_limits import GROWING_MODELS, OWN_STRIDE_PX
 from fer_kit.errors import FerKitError
+from fer_kit.labels import SIDE_PX
 from fer_kit.models.backbone import Backbone
 
 
@@ -38,6 +40,13 @@ def check(config: TrainConfig, net: nn.Module) -> None:
 
 def check_progressive(config: TrainConfig, net: nn.Module) -> None:
     """Raise FerKitError unless `net` takes images of every size from `progressive_px` on."""
+    if config.model in GROWING_MODELS:
+        if not OWN_STRIDE_PX <= config.progressive_px < SIDE_PX:
+            raise FerKitError(
+                f"progressive_px={config.progressive_px} grows to the {SIDE_PX} px of {config.model}; give "
+                f"{OWN_STRIDE_PX} to {SIDE_PX - 1}"
+            )
+        return
     if not isinstance(net, Backbone) or net.fixed_size:
         raise FerKitError(
             f"progressive_px={config.progressive_px}: {config.model} takes images of one size; set progressive_px=0"
@@ -77,13 +86,18 @@ def freeze(net: nn.Module, frozen: bool) -> None:
 
 
 def px_of_epoch(net: Backbone, epoch: int, config: TrainConfig) -> int:
+    """`side_of_epoch` for a network of timm."""
+    return side_of_epoch(epoch, config, net.image_px, net.stride_px)
+
+
+def side_of_epoch(epoch: int, config: TrainConfig, full_px: int, stride_px: int) -> int:
     """The side in `epoch` (from 0): even steps from `progressive_px` to the full size, in multiples of the stride.
 
     The first size is rounded too, the last is not. Source: Tan and Le, "EfficientNetV2", ICML 2021; there the
     regularisation grows with the size, here it stays.
     """
     if epoch >= config.epochs - 1:
-        return net.image_px
+        return full_px
     share = epoch / (config.epochs - 1)
-    px = config.progressive_px + share * (net.image_px - config.progressive_px)
-    return min(max(round(px / net.stride_px), 1) * net.stride_px, net.image_px)
+    px = config.progressive_px + share * (full_px - config.progressive_px)
+    return min(max(round(px / stride_px), 1) * stride_px, full_px)
