@@ -37,4 +37,5 @@ COSTS: dict[tuple[str, float], Cost] = {  # by model and width_mult
     ("wide", 1.0): Cost(parameters=4_313_639, flops=701_770_624),
     ("convnext", 1.0): Cost(parameters=1_882_311, flops=337_438_208),
     ("air", 1.0): Cost(parameters=1_093_335, flops=205_954_176),
+    ("air", 0.75): Cost(parameters=617_847, flops=119_793_152),
 }

@@ -98,6 +98,23 @@ RECIPES: dict[str, TrainConfig] = {
         dataclasses.replace(RESIDUAL, recipe="residual_tiny", width_mult=0.25, **QUICK),
         dataclasses.replace(RESIDUAL, recipe="vgg_tiny", model="vgg", width_mult=0.2, **QUICK),
         dataclasses.replace(RESIDUAL, recipe="vgg_small", model="vgg", width_mult=0.25, **QUICK | {"epochs": 40}),
+        # Tried on 8,000 rows at equal CPU time (about 250 s, one seed, standard error 0.64): 61.6% of fold 0 by this, 61.7%
+        # by the full width, 61.1% by the full width without growing faces, 60.5% by vgg_small.
+        dataclasses.replace(
+            RESIDUAL,
+            recipe="air_small",
+            model="air",
+            width_mult=0.75,
+            epochs=42,
+            progressive_px=32,
+            optimizer="nmuon",
+            lr=4e-3,
+            weight_decay=0.05,
+            mixup_alpha=0.0,
+            flip_prob=0.0,
+            alternate_flip=True,
+            views="rotations",
+        ),
         dataclasses.replace(LONG, recipe="vgg", model="vgg", lr=0.01),
         dataclasses.replace(LONG, recipe="wide", model="wide", lr=0.02),
         dataclasses.replace(
