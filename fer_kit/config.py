@@ -136,7 +136,7 @@ class TrainConfig:
             )
         if self.alternate_flip and self.flip_prob:
             raise FerKitError(
-                f"alternate_flip=true with flip_prob={self.flip_prob} would mirror twice; set one of them to 0 or false"
+                f"alternate_flip=true with flip_prob={self.flip_prob} would mirror twice; set flip_prob=0"
             )
         warped = [name for name in DEVICE_AUGMENT if getattr(self, name)]
         if self.augment and warped:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -206,16 +205,17 @@ def refuse_lonely(config: TrainConfig, rows: int) -> None:
             ) from None
 
 
-def seeds_of(config: TrainConfig, fold: int, epoch: int) -> NDArray[np.uint64]:
-    """Two seeds for an epoch: of torch's global generator, and of the rows and augmentation."""
-    return np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64)
+def seeds_of(config: TrainConfig, fold: int, epoch: int) -> tuple[int, int]:
+    """Seeds of an epoch: of torch's own generator (initial weights, dropout, mixup), and of rows and augmentation."""
+    first, second = np.random.SeedSequence((config.seed, fold, epoch)).generate_state(2, np.uint64) >> np.uint64(1)
+    return int(first), int(second)
 
 
 def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.device) -> torch.Generator:
     """Seed torch from (seed, fold, epoch) and give the generator of this epoch's rows and augmentation."""
-    seeds = seeds_of(config, fold, epoch)
-    torch.manual_seed(int(seeds[0] >> np.uint64(1)))  # initial weights, dropout, mixup
-    return torch.Generator(device).manual_seed(int(seeds[1] >> np.uint64(1)))
+    first, second = seeds_of(config, fold, epoch)
+    torch.manual_seed(first)
+    return torch.Generator(device).manual_seed(second)
 
 
 def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -239,8 +239,7 @@ def images_of(job: Job, epoch: int) -> Tensor:
             images = F.interpolate(images[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
             images = images[:, 0]
     if config.alternate_flip:
-        seed = int(seeds_of(config, job.seed_number, 0)[1] >> np.uint64(1))
-        rng = torch.Generator(images.device).manual_seed(seed)
+        rng = torch.Generator(images.device).manual_seed(seeds_of(config, job.seed_number, 0)[1])
         odd = torch.rand(len(images), generator=rng, device=rng.device) < 0.5
         images = torch.where((odd == bool(epoch % 2))[:, None, None], images.flip(-1), images)
     return images

@@ -98,8 +98,9 @@ RECIPES: dict[str, TrainConfig] = {
         dataclasses.replace(RESIDUAL, recipe="residual_tiny", width_mult=0.25, **QUICK),
         dataclasses.replace(RESIDUAL, recipe="vgg_tiny", model="vgg", width_mult=0.2, **QUICK),
         dataclasses.replace(RESIDUAL, recipe="vgg_small", model="vgg", width_mult=0.25, **QUICK | {"epochs": 40}),
-        # Tried on 8,000 rows at equal CPU time (about 250 s, one seed, standard error 0.64): 61.6% of fold 0 by this, 61.7%
-        # by the full width, 61.1% by the full width without growing faces, 60.5% by vgg_small.
+        # Tried on 8,000 rows at nearly equal CPU time (one seed, standard error 0.64): 61.6% of fold 0 in 303 s by
+        # this, 61.7% in 279 s by the full width, 61.1% in 275 s by the full width without growing faces,
+        # and 60.5% in 213 s by vgg_small.
         dataclasses.replace(
             RESIDUAL,
             recipe="air_small",
