@@ -192,6 +192,19 @@ def test_weight_decay_spares_norms_where_the_recipe_says_so():
     assert sum(len(g["params"]) for g in study.param_groups if g["weight_decay"] == 1e-4) == 4
 
 
+def test_muon_takes_convolutions_and_spares_norms_biases_and_depthwise_ones():
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(8, 16, 3), torch.nn.BatchNorm2d(16), torch.nn.Conv2d(16, 16, 5, groups=16)
+    )
+    optimizer = optim.make_optimizer(net, recipes.get("air_small"))
+    decayed = [p.ndim for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]]
+    assert decayed == [4, 4] and all(g["nesterov"] for g in optimizer.param_groups)
+    net(torch.randn(2, 8, 7, 7)).sum().backward()
+    optimizer.step()
+    by_muon = {name for name, p in net.named_parameters() if "momentum_buffer" in optimizer.state[p]}
+    assert by_muon == {"0.weight"}
+
+
 def test_sgd_without_momentum_is_plain_descent():
     net = torch.nn.Linear(2, 2)
     plain = optim.make_optimizer(net, dataclasses.replace(recipes.get("residual"), momentum=0.0))

@@ -161,6 +161,9 @@ def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
     assert from_json(clipped.to_json(), "c.json") == clipped
 
 
+NO_WARP = ("rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0", "contrast_frac=0")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -172,6 +175,11 @@ def test_a_setting_that_came_later_is_recorded_only_where_it_is_used():
         (
             ["augment=v3@0123456789abcdef", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0"],
             r"takes the place of flip_prob, contrast_frac; set flip_prob=0 contrast_frac=0 too",
+        ),
+        (["alternate_flip=true"], r"alternate_flip=true with flip_prob=0.5 would mirror twice; set flip_prob=0"),
+        (
+            ["model=air", "progressive_px=32", "augment=v3@0123456789abcdef", "flip_prob=0", *NO_WARP],
+            r"progressive_px=32 with augment=v3@0123456789abcdef: a pipeline is made for faces of 48 pixels",
         ),
         (["model=timm/resnet 50"], r"model='timm/resnet 50' is not one of"),
     ],

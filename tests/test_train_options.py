@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from ensembles import members
-from fer_kit import files, recipes, runs, train
+from fer_kit import files, fold_job, recipes, runs, train
 from fer_kit.config import override
 from tests import fake_runs
 from tests.test_train import products
@@ -133,6 +134,43 @@ def test_all_techniques_at_once_resume_bit_for_bit(place, runs_dir, capsys):
     assert all(torch.equal(one[name], two[name]) for name in one)
     counted = {int(value) for name, value in one.items() if name.endswith("num_batches_tracked")}
     assert counted == {6}  # the statistics of the mean are those of one epoch of 90 rows
+
+
+def test_air_grows_turns_and_resumes_bit_for_bit(place, runs_dir):
+    """Muon's state, the size of the faces and the side they are seen from go on as they would have."""
+    settings = ["epochs=3", "batch_size=16", "limit_rows=90", "progressive_px=32", "width_mult=0.25"]
+    words = ["--recipe", "air_small", "--device", "cpu", "--set", *settings, *place, "--fold", "1"]
+    assert train.main([*words, "--tag", "whole"]) == 0
+    for _ in range(2):
+        assert train.main([*words, "--tag", "parts", "--limit-minutes", "0.0001", "--resume"]) == 0
+    assert train.main([*words, "--tag", "parts", "--resume"]) == 0
+    whole, parts = (products(runs_dir / f"air_small-{tag}" / "fold1") for tag in ("whole", "parts"))
+    assert whole["metrics"] == parts["metrics"]
+    one, two = (load_file(runs_dir / f"air_small-{tag}" / "fold1" / "model.safetensors") for tag in ("whole", "parts"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def images_seen(config, rows):
+    """The images of epochs 1 to 4 of a job that is nothing but these rows."""
+    job = SimpleNamespace(config=config, rows=SimpleNamespace(images=rows), seed_number=0)
+    return [fold_job.images_of(job, epoch) for epoch in (1, 2, 3, 4)]
+
+
+def test_alternating_flip_shows_each_face_both_ways_in_turn():
+    rows = torch.randint(0, 256, (200, 48, 48), dtype=torch.uint8)
+    one, two, three, four = images_seen(override(recipes.get("air_small"), ["progressive_px=0"]), rows)
+    assert torch.equal(one, three) and torch.equal(two, four) and torch.equal(one, two.flip(-1))
+    straight = (one == rows).flatten(1).all(1)
+    assert torch.equal(straight, ~(two == rows).flatten(1).all(1)) and 70 < int(straight.sum()) < 130
+    plain = override(recipes.get("air_small"), ["progressive_px=0", "alternate_flip=false", "flip_prob=0.5"])
+    assert all(images is rows for images in images_seen(plain, rows))
+
+
+def test_growing_faces_are_resized_once_an_epoch():
+    rows = torch.full((5, 48, 48), 77, dtype=torch.uint8)
+    config = override(recipes.get("air_small"), ["progressive_px=32", "epochs=4"])
+    assert [images.shape[-1] for images in images_seen(config, rows)] == [32, 40, 40, 48]
+    assert all(images.dtype == torch.uint8 and (images == 77).all() for images in images_seen(config, rows))
 
 
 def test_compile_is_for_the_steps_alone_and_recorded(place, runs_dir, monkeypatch, capsys):

@@ -38,6 +38,7 @@ DIGESTS = {
     "residual_tiny": "0382f15e8fdf8f3c",
     "vgg_tiny": "bda543fc0db008b6",
     "vgg_small": "8b7b429c52a900ee",
+    "air_small": "cc6e507138f01a97",
     "vgg": "613c9aefeb049eec",
     "wide": "fe6239e74201a944",
     "convnext": "68efa03e63c37d6b",
