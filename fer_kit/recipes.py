@@ -101,8 +101,8 @@ RECIPES: dict[str, TrainConfig] = {
         # Tried on 8,000 rows at nearly equal CPU time (one seed, standard error 0.64): 61.6% of fold 0 in 303 s by
         # this, 61.7% in 279 s by the full width, 61.1% in 275 s by the full width without growing faces,
         # and 60.5% in 213 s by vgg_small.
-        # At full length the advantage is gone: 65.95% of fold 0 by turned views where vgg_small has 66.02%. Of its train
-        # rows as they are 79% are right, so it needs more regularisation before more width.
+        # At full length the advantage is gone: 65.95% of fold 0 by turned views where vgg_small has 66.02%. 79% of its
+        # train rows as they are come out right: it needs more regularisation before more width.
         dataclasses.replace(
             RESIDUAL,
             recipe="air_small",
