@@ -60,7 +60,7 @@ def test_a_blend_without_weights_and_with_a_forecast(here, built, capsys):
     assert blend.main(["all", *PLAIN]) == 0
     path = here / "runs/blends/all/blend.json"
     told = json.loads(path.read_text())
-    told["members"][0]["weight"] = None
+    told["method"], told["members"][0]["weight"] = "stack", None  # a stack has no weights
     path.write_text(json.dumps({**told, "forecast": {"accuracy": 0.75}}))
     run(capsys, "build", "all", "--out", "all.csv")
     assert (read(here / "all.csv").members, read(here / "all.csv").forecast) == ({"a": None}, 0.75)
