@@ -93,6 +93,7 @@ def test_timm_is_imported_without_wandb():
             assert alone < timm[0], f"{named(path)} imports timm before timm_alone"
 
 
+@pytest.mark.slow
 def test_no_circles():
     """Between files too: within a folder they may import each other, but not in a loop."""
     files = {named(path).removesuffix(".py").replace("/", "."): path for path in EVERY}

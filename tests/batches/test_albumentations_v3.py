@@ -183,6 +183,7 @@ def test_pictures_show_what_was_drawn():
             assert ks_2samp(values, found["device"][name]).pvalue > LIKELY, name
 
 
+@pytest.mark.slow
 def test_pixels_of_the_whole_flow_have_the_same_moments():
     images = np.random.default_rng(0).integers(60, 256, (2000, 6, 6), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     pipeline = v3(FLIP, WARP, FLOAT, LIGHT, ERASE)

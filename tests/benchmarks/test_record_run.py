@@ -67,6 +67,7 @@ sha256 = hashlib.sha256(b"").hexdigest()
 """
 
 
+@pytest.mark.slow
 def test_slots_run_side_by_side_and_nothing_outlasts_the_deadline(tmp_path, monkeypatch, capsys):
     (tmp_path / "stub.py").write_text(STUB)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

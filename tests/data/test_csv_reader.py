@@ -282,6 +282,7 @@ def small_csvs(draw: st.DrawFn) -> bytes:
     return data[: draw(st.integers(header_bytes, len(data)))] if draw(st.integers(0, 9)) == 0 else data
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(small_csvs(), st.sampled_from([700, 9_500, 25_000, 1 << 19]))
 def test_same_as_the_reference(data: bytes, block_bytes: int) -> None:

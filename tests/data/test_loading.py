@@ -280,6 +280,7 @@ def test_digest_does_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -
 # --- the real faces --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_faces(real_faces: Path, tmp_path: Path) -> None:
     """All real test rows and 2,000 real train rows, pixel by pixel (the benchmark reads the whole files)."""
     unpack = runpy.run_path(str(real_faces / "unpack.py"))

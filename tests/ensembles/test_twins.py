@@ -138,6 +138,7 @@ def test_the_blend_stays_and_the_one_with_twins_lies_beside_it(place):
     assert gain.after == pytest.approx(twins.record.oof_accuracy)
 
 
+@pytest.mark.slow
 def test_the_report_and_a_second_call(place, capsys):
     data, runs_dir = place
     command = ["all", "--runs", str(runs_dir), "--data", str(data), "--twins", "near", *PLAIN]
@@ -256,6 +257,7 @@ def test_what_cannot_be_looked_up_is_refused_and_told(tmp_path, capsys):
     assert "than the blend was made from (" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_gain_of_a_run_on_grouped_and_on_plain_folds(place, tmp_path, capsys):
     data, runs_dir = place
     assert twin_gain.main(["net", "--runs", str(runs_dir), "--data", str(data)]) == 0

@@ -47,6 +47,7 @@ def reordered(competition: Competition, train: np.ndarray, test: np.ndarray) -> 
 # ------------------------------------------------------------------------------------------ invariants
 
 
+@pytest.mark.slow
 def test_every_row_is_held_out_once(made: deal.Made) -> None:
     table = made.folds
     assert table.count == 5

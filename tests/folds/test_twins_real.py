@@ -43,6 +43,7 @@ def real(real_faces: Path) -> tuple[Images, Images, Ints]:
     return pool[train["face"]], pool[test["face"]], train["emotion"]
 
 
+@pytest.mark.slow
 def test_real_faces(real: tuple[Images, Images, Ints]) -> None:
     train, test, labels = real
     found = twins.find(np.concatenate([train, test]), "aligned")
@@ -63,6 +64,7 @@ def test_real_faces(real: tuple[Images, Images, Ints]) -> None:
     assert (found.groups[same[:, 0]] == found.groups[same[:, 1]]).mean() > 0.65
 
 
+@pytest.mark.slow
 def test_real_faces_without_alignment(real: tuple[Images, Images, Ints]) -> None:
     found = twins.find(real[0], "unaligned")
     sizes = np.bincount(found.groups)

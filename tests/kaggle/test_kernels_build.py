@@ -35,6 +35,7 @@ def planned(*argv: str) -> plan.Plan:
     return plan.of(parsed("build", *argv), "player")
 
 
+@pytest.mark.slow
 def test_the_built_folder_is_complete_and_readable(capsys):
     Path("runs").mkdir()
     Path("runs/folds.csv").write_bytes(fake_runs.TABLE)
@@ -74,12 +75,14 @@ def test_an_accelerator_is_written_and_a_second_build_replaces_the_first():
     assert [path.name for path in folder.parent.iterdir()] == ["two-of-one"]
 
 
+@pytest.mark.slow
 def test_two_builds_differ_in_the_run_id_alone():
     first, second = (build.make(planned("--folds", "1"), {}) for _ in range(2))
     assert first.plan.run_id != second.plan.run_id
     assert first.script.replace(first.plan.run_id, second.plan.run_id) == second.script
 
 
+@pytest.mark.slow
 def test_dry_run_is_light_and_writes_nothing(tmp_path):
     program = f"""
 import sys
@@ -251,6 +254,7 @@ def test_without_credentials_build_asks_for_the_owner(capsys):
     assert "(or name the account with --owner)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_damaged_script_stops_before_it_unpacks(tmp_path):
     made = build.make(planned(), {})
     cut = made.script.replace(bundle.make({}).text[:40], "0" * 40)

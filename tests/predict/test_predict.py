@@ -86,6 +86,7 @@ def test_all_finished_folds_become_a_run_of_its_own_and_the_source_stays(place, 
     predict.build_parser().parse_args(command.split()[3:])
 
 
+@pytest.mark.slow
 def test_the_logits_are_those_of_the_saved_network(place, tmp_path, competition_dir):
     from fer_kit import models
     from fer_kit.data import loading

@@ -221,6 +221,7 @@ def test_classes_that_are_never_answered_right_are_named_and_the_others_shown(
     assert f"wrote {tmp_path / 'attention-channels-by-class.png'}" in lines
 
 
+@pytest.mark.slow
 def test_without_one_right_answer_it_says_so(trained, competition_dir, tmp_path, monkeypatch):
     lines, _ = written(trained, competition_dir, tmp_path, monkeypatch, lambda labels: (labels + 1) % 7)
     assert "no right.png: there are no correct predictions" in lines and not (tmp_path / "right.png").exists()

@@ -181,6 +181,7 @@ def test_all_of_a_sheets_title_is_on_it(title, columns):
     assert all(under.y1 <= box.y0 + 1 for box, under in zip(boxes, below, strict=True))
 
 
+@pytest.mark.slow
 def test_real_faces(real_faces, tmp_path):
     unpack = runpy.run_path(str(real_faces / "unpack.py"))
     pool, train, test = unpack["faces"](), unpack["index"]("train"), unpack["index"]("test")

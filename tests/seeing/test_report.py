@@ -108,6 +108,7 @@ def test_the_whole_page(written):
     assert len(page) < 5_000_000 and f"wrote {out}" in printed
 
 
+@pytest.mark.slow
 def test_every_chart_is_a_file_of_its_own(written):
     _, out, told = written
     folder = out.parent / "all-files"

@@ -68,6 +68,7 @@ def test_the_page_of_explore_opens_anywhere(browser, explored):
     check(browser, explored)
 
 
+@pytest.mark.slow
 def test_a_click_sorts_the_leaderboard(browser, page):
     browser.open(page)
     names = browser.run(NAMES)
@@ -171,6 +172,7 @@ def test_axe_finds_no_serious_fault(browser, request, which, size):
         assert not serious, [(one["id"], one["help"], one["nodes"][0]["html"][:200]) for one in serious]
 
 
+@pytest.mark.slow
 def test_pictures_are_scaled_to_a_phone(browser, explored):
     browser.open(explored, PHONE_PX)
     widths = browser.run("[...document.images].map(one => one.getBoundingClientRect().right)")

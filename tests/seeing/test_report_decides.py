@@ -238,6 +238,7 @@ def mutations(record):
             yield path, junk, changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["blends/first", "blends/first-twins"])
 def test_any_damage_in_blend_json_is_survived(world, monkeypatch, name):
     """No value of any kind ends in a traceback: the blend is shown without it, or left out by name."""

@@ -87,6 +87,7 @@ def test_same_bits_with_and_without(tracked, untracked):
     assert products(tracked[0]) == untracked
 
 
+@pytest.mark.slow
 def test_resuming_goes_on_in_the_same_run_which_holds_every_epoch_once(tracked, logged):
     assert logged.id == tracked[1]
     lines = (tracked[0] / "baseline_v1-t" / "fold1" / "metrics.jsonl").read_text().splitlines()

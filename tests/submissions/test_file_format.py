@@ -44,6 +44,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "line", "shape"), EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_the_form_of_an_example(here, capsys, digest, example, text, line, shape):
     example(text)

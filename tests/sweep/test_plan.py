@@ -169,6 +169,7 @@ def test_a_dry_run_shows_every_training_and_writes_nothing(competition_dir, runs
     assert sorted(path.name for path in runs_dir.iterdir()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

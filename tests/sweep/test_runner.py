@@ -136,6 +136,7 @@ def test_all_are_trained_the_longest_first_and_one_thread_each(bench, monkeypatc
     assert not list(bench.runs.glob("a/.*.lock"))
 
 
+@pytest.mark.slow
 def test_a_failed_fold_is_tried_again_and_then_reported_while_the_others_go_on(bench):
     outcome = bench.runner(4, fold1="fails once", fold2="fails").run()
     assert numbers(outcome.finished) == [0, 1, 3]
@@ -146,6 +147,7 @@ def test_a_failed_fold_is_tried_again_and_then_reported_while_the_others_go_on(b
     assert any("a fold 1: starts on the CPU, resumed after epoch 2" in line for line in bench.told)
 
 
+@pytest.mark.slow
 def test_what_failed_is_left_alone_until_it_is_asked_for_again(bench):
     bench.runner(1, fold0="fails").run()
     assert numbers(bench.runner(1, fold0="").run().failed) == [0]
@@ -154,6 +156,7 @@ def test_what_failed_is_left_alone_until_it_is_asked_for_again(bench):
     assert numbers(again.run().finished) == [0]
 
 
+@pytest.mark.slow
 def test_a_child_that_is_killed_goes_on_as_long_as_it_gets_further(bench):
     outcome = bench.runner(1, fold0="kills itself").run()
     assert numbers(outcome.finished) == [0]
@@ -161,6 +164,7 @@ def test_a_child_that_is_killed_goes_on_as_long_as_it_gets_further(bench):
     assert any("ended with signal SIGKILL" in line for line in bench.told)
 
 
+@pytest.mark.slow
 def test_at_the_time_limit_children_are_ended_and_nothing_more_begins(bench):
     began = time.monotonic()
     outcome = bench.runner(3, at_once=1, limits=Limits(began + 3), fold2="hangs").run()
@@ -194,6 +198,7 @@ def test_an_interrupt_ends_the_children_and_the_next_worker_goes_on(bench):
     assert numbers(bench.runner(2, fold0="", fold1="").run().finished) == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locks", ["flock", "files"])
 def test_several_workers_share_the_folds_when_one_is_killed_and_one_joins_late(bench, locks, monkeypatch):
     """Twelve folds, each trained once: that of the killed worker by its orphan, or by another worker."""

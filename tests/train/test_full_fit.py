@@ -75,6 +75,7 @@ def test_a_full_fit_predicts_test_rows_and_nothing_else(trained):
     assert run.folds == (0, 1, 2) and len(run.oof) == 360  # the run is its folds, as before
 
 
+@pytest.mark.slow
 def test_it_takes_the_weight_of_its_folds(trained, capsys):
     run = folders.load(trained, "baseline_v1-f")
     full = predictions.read(trained / "baseline_v1-f" / "foldall" / "test.npz")

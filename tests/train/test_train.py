@@ -272,6 +272,7 @@ def test_the_sample_is_fixed_and_spread_over_the_fold():
     assert list(fold.sample_of(out[:7])) == list(out[:7])
 
 
+@pytest.mark.slow
 def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
     place = ["--data", str(competition_dir), "--runs", str(runs_dir), "--fold", "0", "--recipe", "baseline_v1"]
     for _ in range(2):

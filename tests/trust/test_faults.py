@@ -65,6 +65,7 @@ for write, sweep, first in (
 """
 
 
+@pytest.mark.slow
 def test_the_harness_sees_a_write_in_place_what_is_left_over_and_a_mark_that_comes_too_early(tmp_path):
     done = python("-c", TOY, str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -79,6 +79,7 @@ def test_a_rate_far_too_high_stops_in_the_first_epoch_and_says_so(place, runs_di
     assert not (runs_dir / "baseline_v1-far/fold0/last.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_watched_loss_that_is_not_finite_stops_and_can_be_resumed(value, place, runs_dir, monkeypatch, capsys):
     command = [*TRAIN, "--tag", "w", *place, "--fold", "0"]
@@ -185,6 +186,7 @@ def test_folds_that_belong_together_make_a_blend(here, capsys):
     assert folders.list_blends("runs") == ["x"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "key"), [("other-data-runs", "data_digest"), ("other-folds-runs", "folds_digest")])
 def test_a_run_of_other_data_or_folds_is_no_member(here, capsys, other, key):
     refused(capsys, f"members do not match: {key} differs: ", RUN, f"{other}/{RUN}")
