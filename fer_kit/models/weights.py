@@ -29,16 +29,24 @@ def save_weights(path: Path, module: torch.nn.Module, about: dict[str, Any]) -> 
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What `save_weights` wrote into the header; empty for a file without.
+    """Read what `save_weights` stored beside the tensors; empty for files of other programs.
+
+    The header may come from an untrusted source: `atomic.parse_json` says what JSON is refused.
 
     Raises:
         FerKitError: the file is not safetensors.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            text = (file.metadata() or {}).get("about", "")
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise FerKitError(f"{path}: not a file of weights ({first_line(error)}); restore that file") from None
+        raise FerKitError(
+            f"{path}: not a readable file of weights ({first_line(error)}); restore or download the file again"
+        ) from None
+    try:
+        about = atomic.parse_json(text)
+    except (ValueError, RecursionError):
+        return {}
     return about if isinstance(about, dict) else {}
 
 

@@ -12,14 +12,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from timm.models import clean_state_dict
 from torch import Tensor
 
 from fer_kit.errors import FerKitError, first_line
-from fer_kit.files import atomic
+from fer_kit.models.weights import read_about
 
 # Keys under which training scripts save the state dict. Averaged weights come first.
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model")
@@ -37,14 +36,12 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
     Raises:
         FerKitError: the file cannot be read, contains code, has no named tensors, or has values that are not finite.
     """
-    about: dict[str, Any] = {}
     begins = beginning(path)
     if not begins.startswith(SAVED_BY_TORCH) and not is_safetensors(begins):
         raise FerKitError(f"{path}: is neither safetensors nor a file of torch.save; {what_it_is(begins)}")
+    about = read_about(path) if is_safetensors(begins) else {}
     try:
         if is_safetensors(begins):
-            with safetensors.safe_open(path, framework="pt") as file:
-                about = about_ours((file.metadata() or {}).get("about", ""))
             content: Any = safetensors.torch.load_file(path)
         else:
             # Checkpoints of timm's train.py hold their arguments in a Namespace. torch warns about old files before
@@ -75,15 +72,6 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
             f"{path}: {broken} has values that are not finite; give weights of a training that did not diverge"
         )
     return dict(clean_state_dict(tensors)), about
-
-
-def about_ours(text: str) -> dict[str, Any]:
-    """Parse what `models.weights.save_weights` stored beside the tensors; empty for files of other programs."""
-    try:
-        about = atomic.parse_json(text)
-    except (ValueError, RecursionError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def is_plain(value: Any) -> bool:

@@ -15,6 +15,7 @@ from fer_kit import models
 from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 from fer_kit.models import fine_tuning
+from fer_kit.models.weights import read_about
 from fer_kit.pretrained import read
 from fer_kit.pretrained import start as pretrained
 from tests.helpers.timm_files import CONVNEXT, RESNET, VIT, hub_cache, rgb, safetensors_file, small
@@ -169,10 +170,10 @@ def test_a_file_is_known_by_its_content_whatever_its_name(name, save, tmp_path):
     assert read.read(tmp_path / name)[0]["conv.weight"].tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("about", ["a fine network", "[1]", "{half"])
+@pytest.mark.parametrize("about", ["a fine network", "[1]", "{half", "[" * 100_000, '{"fold": NaN}'])
 def test_what_others_say_of_their_weights_is_theirs(about, tmp_path):
     safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors", {"about": about})
-    assert read.read(tmp_path / "w.safetensors")[1] == {}
+    assert read.read(tmp_path / "w.safetensors")[1] == read_about(tmp_path / "w.safetensors") == {}
 
 
 def test_weights_that_are_not_finite_are_refused_with_their_key(tmp_path):
