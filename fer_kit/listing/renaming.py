@@ -116,6 +116,9 @@ def renamed_command(fold: Path, new: str) -> str:
     tag = new.removeprefix(f"{base}-").removesuffix(seed)
     if f"{base}-{tag}{seed}" != new or not tag:
         raise FerKitError(f"'{new}' is no name that this run could have; give {base}-TAG{seed}")
+    if "--trial" in words[:-1]:  # a trial of a search becomes a run like others
+        at = words.index("--trial")
+        del words[at : at + 2]
     if words[:2] != ["python", "-m"] or "--tag" in words[-1:]:
         raise FerKitError(f"{fold / ENVIRONMENT}: the command of the training is missing; this run keeps its name")
     if "--tag" in words:

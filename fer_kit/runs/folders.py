@@ -30,7 +30,7 @@ from fer_kit.runs.predictions import Predictions
 
 BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders in the folder of runs that are no runs
 RESERVED = (BLENDS, CACHE, SWEEPS)
-TRIAL = "-smoke"  # end of the names of runs made by `train --smoke`
+TRIAL = re.compile(r".*-(smoke|trial[0-9]+)")  # names of runs by `train --smoke` and of the trials of a search
 MOST_FOLDS = 10_000
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -138,8 +138,11 @@ def list_blends(runs_dir: Path | str) -> list[str]:
 
 
 def is_trial(name: str) -> bool:
-    """Whether run `name` is a trial by `train --smoke`, which counts neither as unfinished nor as a default member."""
-    return name.endswith(TRIAL)
+    """Whether run `name` is a trial, by `train --smoke` or of a search.
+
+    Trials count neither as unfinished nor as default members of a blend.
+    """
+    return TRIAL.fullmatch(name) is not None
 
 
 def is_finished(folder: Path | str) -> bool:

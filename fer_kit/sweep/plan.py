@@ -16,7 +16,6 @@ The plan is kept as runs/sweeps/<name>.json, with the file that it came from bes
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +31,12 @@ from fer_kit.folds import fold_spec, table
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.runs import folders
 from fer_kit.sweep.training import Training
+from fer_kit.train import config_file
 from fer_kit.train import request as train_request
 from fer_kit.train.request import TrainRequest
 
 SCHEMA = 1
 MOST_TRAININGS = 10_000
-FILES = ("weights", "augment")  # options that name a file
 
 
 @dataclass(frozen=True)
@@ -73,23 +72,7 @@ def read_file(path: Path) -> SweepRequest:
     Raises:
         FerKitError: it cannot be read, or holds an unknown key or a value of another kind.
     """
-    try:
-        text = atomic.read_bytes(path, 1 << 20).decode("utf-8")
-        if path.suffix == ".toml":
-            record: Any = tomllib.loads(text)
-        elif path.suffix in (".yaml", ".yml"):
-            import yaml
-
-            try:
-                record = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ValueError(error) from None
-        else:
-            raise FerKitError(f"--plan {path}: a plan is a .toml, .yaml or .yml file")
-    except (OSError, ValueError) as error:
-        raise FerKitError(f"--plan {path}: cannot be read ({error})") from None
-    if not isinstance(record, dict):
-        raise FerKitError(f"--plan {path}: holds {type(record).__name__}, not keys; allowed are {', '.join(KEYS)}")
+    record = config_file.read_table(path, "--plan")
     for key in record:
         if key not in KEYS:
             raise FerKitError(f"--plan {path}: unknown key '{key}'{did_you_mean(str(key), KEYS)}; {', '.join(KEYS)}")
@@ -106,25 +89,17 @@ def _value(key: str, value: Any, path: Path) -> Any:
     if key == "folds" and all(type(one) in (int, str) for one in listed):
         return ",".join(map(str, listed))
     if key == "set":
-        return _settings(value, f"{path}: set")
+        return config_file.settings_of(value, f"--plan {path}: set")
     if key == "settings" and isinstance(value, dict):
-        return {str(name): _settings(one, f"{path}: settings.{name}") for name, one in value.items()}
+        return {
+            str(name): config_file.settings_of(one, f"--plan {path}: settings.{name}") for name, one in value.items()
+        }
     kind = {"accumulate": int, "workers": int, "compile": bool, "deterministic": bool, "smoke": bool}.get(key, str)
     if key in ("recipes", "seeds", "folds", "settings") or type(value) is not kind:
         raise FerKitError(f"--plan {path}: {key} = {value!r} is of another kind than the plan needs; see docs/sweep.md")
-    if key in FILES and (path.parent / str(value)).exists():
+    if key in config_file.FILES and (path.parent / str(value)).exists():
         return str(path.parent / str(value))
     return value
-
-
-def _settings(value: Any, where: str) -> tuple[str, ...]:
-    """`K=V` words from a table, or from a list of such words."""
-    if isinstance(value, dict) and all(type(one) in (str, int, float, bool) for one in value.values()):
-        words = {name: str(one).lower() if isinstance(one, bool) else str(one) for name, one in value.items()}
-        return tuple(f"{name}={word}" for name, word in words.items())
-    if isinstance(value, list) and all(isinstance(one, str) and "=" in one for one in value):
-        return tuple(value)
-    raise FerKitError(f"--plan {where} = {value!r}: give a table of settings, such as {{epochs = 60}}")
 
 
 def trainings_of(request: SweepRequest, runs: Path) -> list[Training]:

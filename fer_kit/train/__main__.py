@@ -23,6 +23,7 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import deal, fold_spec, splits
 from fer_kit.track import follow
+from fer_kit.train import config_file
 from fer_kit.train.request import PROGRAM, ResolvedRequest, TrainRequest, resolve, watched_for
 
 
@@ -93,6 +94,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="K=V",
         help="change settings of the recipe (fer-kit settings lists them); needs --tag",
     )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a .toml or .yaml file with recipe, tag, set and further options, such as the best settings of a search "
+        "(docs/sweep.md); options on the command line take precedence",
+    )
     parser.add_argument("--tag", help="suffix that names a changed run: <recipe>-<tag>")
     parser.add_argument("--seed", type=int, metavar="N", help="random seed; the run is named <recipe>[-<tag>]-seed<N>")
     parser.add_argument(
@@ -117,6 +125,16 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         metavar="M",
         help="stop after the last epoch that fits into M minutes; continue later with --resume",
+    )
+    parser.add_argument(
+        "--stop-after",
+        type=int,
+        metavar="EPOCH",
+        help="stop after this epoch, with the learning rate schedule of the whole training, and measure the accuracy "
+        "on the held-out fold; continue later with --resume",
+    )
+    parser.add_argument(
+        "--trial", type=int, metavar="N", help="number of a trial of a search: the run is named <recipe>-<tag>-trial<N>"
     )
     parser.add_argument("--deterministic", action="store_true", help="on a GPU: repeat results bit for bit; slower")
     follow.add_option(parser)
@@ -199,6 +217,8 @@ def show_plan(resolved: ResolvedRequest) -> None:
 
 def train_folds(args: argparse.Namespace) -> int:
     """Train the folds of --folds in child processes, each of which runs this command for one fold."""
+    if args.trial is not None:
+        raise FerKitError(f"--trial {args.trial} with --folds {args.folds}: a trial is one fold; give --fold K")
     if args.restart:
         raise FerKitError(f"--restart with --folds {args.folds}: --restart works on a single fold; give --fold K")
     sweeps = importlib.import_module("fer_kit.sweep.__main__")  # a higher layer, so it is imported late
@@ -214,8 +234,18 @@ def train_folds(args: argparse.Namespace) -> int:
     return code
 
 
+def with_config(args: argparse.Namespace, typed: Sequence[str]) -> argparse.Namespace:
+    """The arguments together with the options in the file of --config, which the command line takes precedence over."""
+    if args.config is None:
+        return args
+    parser = build_parser()
+    parser.set_defaults(**config_file.read(args.config, args.set))
+    return parser.parse_args(typed)
+
+
 def body(args: argparse.Namespace, typed: Sequence[str]) -> int | None:
     """Train, or with --dry-run print the plan."""
+    args = with_config(args, typed)
     if args.folds is not None:
         return train_folds(args)
     if args.at_once is not None:

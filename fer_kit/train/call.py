@@ -100,6 +100,7 @@ def train(
     resume: bool = False,
     restart: bool = False,
     limit_minutes: float | None = None,
+    stop_after: int | None = None,
     smoke: bool = False,
     wandb: str = follow.OFF,
 ) -> TrainedFold:
@@ -130,6 +131,7 @@ def train(
         resume: continue after the last finished epoch; returns at once if the fold is finished.
         restart: delete the fold's unfinished training and start again.
         limit_minutes: stop after the last epoch that fits into this time.
+        stop_after: stop after this epoch, with the schedule of the whole training; continue with `resume=True`.
         smoke: trial run: one epoch on 512 rows, named "<recipe>-smoke".
         wandb: "off", "offline" or "online": log to Weights & Biases.
 
@@ -165,6 +167,7 @@ def train(
             resume=resume,
             restart=restart,
             limit_minutes=limit_minutes,
+            stop_after=stop_after,
             smoke=smoke,
             wandb=wandb,
         )

@@ -31,12 +31,13 @@ from fer_kit.train.job import LAST, METRICS, Job, batches_of, inspect_folder, pr
 from fer_kit.train.request import ResolvedRequest, TrainRequest, watched_for
 
 SAMPLE_ROWS = 512  # of the held-out fold, looked at after each epoch: one standard error is 2 points
+HELD_OUT = "held_out_accuracy"  # in metrics.jsonl, after the epoch of --stop-after
 SMOKE_PREDICTED_ROWS = 256  # held-out rows, and test rows, that a trial predicts
 LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see whether it is free
 
 
 def train_fold(resolved: ResolvedRequest) -> bool:
-    """Train one fold until it is finished or the time limit is near; return whether the fold is finished.
+    """Train one fold until it is finished, or as far as the request asks for; return whether it is finished.
 
     Raises:
         FerKitError: a file that the request needs is missing, or the folder holds another training; another process
@@ -172,13 +173,18 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
 
 
 def train_epochs(job: Job, state: loop.State, began: float) -> bool:
-    """Train until the recipe ends (True) or the time limit is near (False). Each epoch is saved.
+    """Train until the recipe ends (True), or to the epoch of --stop-after or near the time limit (False).
+
+    Each epoch is saved.
 
     Raises:
         FerKitError: the loss is not finite, or the batches do not fit into memory. Earlier epochs are saved.
     """
     loss_of = make_loss(job.config, job.rows.labels.cpu().numpy(), job.images.device)
     while more_to_train(job.config, state):
+        if is_last_wanted(job, state):
+            job.log(f"stopped after epoch {state.epoch} (--stop-after), saved; continue with --resume")
+            return False
         record = one_epoch(job, state, loss_of)
         state.seconds += record["seconds"]
         state.history.append(record)
@@ -241,7 +247,9 @@ def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
     except loop.NotFiniteError as error:
         raise FerKitError(f"{job.folder}: {error}; {not_finite_advice(job, state)}") from None
     if len(job.split.out):
-        record["sample_accuracy"] = sample_accuracy(job, state)
+        record["sample_accuracy"] = accuracy_on(job, state, sample_of(job.split.out))
+        if is_last_wanted(job, state):
+            record[HELD_OUT] = accuracy_on(job, state, job.split.out)
     state.schedule.after_epoch(record.get("watch_accuracy"))
     images = len(job.rows.labels)
     speed = round(images / (trained - started), 1)
@@ -304,12 +312,13 @@ def watch(job: Job, state: loop.State) -> dict[str, float]:
     return {"watch_loss": loss, "watch_accuracy": accuracy}
 
 
-def sample_accuracy(job: Job, state: loop.State) -> float:
-    """Accuracy on a fixed sample of the held-out fold, to look at: nothing is chosen or changed by it.
+def accuracy_on(job: Job, state: loop.State, rows: NDArray[np.int64]) -> float:
+    """Accuracy on held-out rows, without test-time views.
 
-    It draws no random number and leaves the network as it was, so the training stays the same bit for bit.
+    It draws no random number and leaves the network as it was, so the training stays the same bit for bit. After each
+    epoch it is measured on a fixed sample, to look at: nothing is chosen by it. After the epoch of --stop-after it is
+    measured on the whole fold, for searches, which state that they choose by it.
     """
-    rows = sample_of(job.split.out)
     net = state.net if job.config.average_epochs else state.averaged_net
     logits = loop.predict(net, job.images[torch.from_numpy(rows)], "none", job.precision)
     return float((logits.argmax(1) == job.competition.train.labels[rows]).mean())
@@ -330,6 +339,11 @@ def stopped_early(config: TrainConfig, state: loop.State) -> bool:
     return bool(config.early_stop_epochs) and state.epoch - state.best_epoch >= config.early_stop_epochs
 
 
+def is_last_wanted(job: Job, state: loop.State) -> bool:
+    """Whether --stop-after asks for no further epoch."""
+    return job.request.stop_after is not None and state.epoch >= job.request.stop_after
+
+
 def out_of_time(request: TrainRequest, began: float, state: loop.State) -> bool:
     """Whether another epoch of the same duration would end after the time limit."""
     if request.limit_minutes is None:
@@ -341,6 +355,7 @@ def epoch_line(record: dict[str, Any], config: TrainConfig, state: loop.State) -
     """The log line of an epoch; `record` is the epoch's line of metrics.jsonl."""
     watched = f"  watched {record['watch_accuracy']:.2%}" if "watch_accuracy" in record else ""
     sample = f"  sample {record['sample_accuracy']:.2%}" if "sample_accuracy" in record else ""
+    sample += f"  held out {record[HELD_OUT]:.2%}" if HELD_OUT in record else ""
     star = " *" if watched and state.best_epoch == state.epoch else ""
     return (
         f"epoch {record['epoch']:>3}/{config.epochs}  lr {record['lr']:.2e}  loss {record['train_loss']:.4f}"

@@ -29,7 +29,9 @@ from fer_kit.track import follow
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
 MOST_WORKERS = 256
 PROGRAM = "python -m fer_kit.train"
-RESERVED_TAG = re.compile(r"(.*-)?(smoke|seed[0-9]+)")  # the ends of names by --smoke and --seed
+WITH_VALUE: tuple[str, ...] = ("tag", "trial", "seed", "accumulate", "weights", "augment", "workers", "data")
+WITH_VALUE += ("limit_minutes", "stop_after")
+RESERVED_TAG = re.compile(r"(.*-)?(smoke|seed[0-9]+|trial[0-9]+)")  # the ends of names by --smoke, --seed, --trial
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TrainRequest:
         augment: a pipeline file of albumentations or "v3", in place of the recipe's augmentation.
         workers: number of processes that run `augment`; None starts one for each core, at most 16.
         data: folder with the competition's files; None searches FER_KIT_DATA, Kaggle's mounts and ./data.
+        stop_after: stop after this epoch, with the schedule of the whole training; None trains to the end.
+        trial: number of a trial of a search; the run is named "...-trial<N>" and counts as a trial.
         command: the command line to record in env.json; None records the equivalent of the request.
     """
 
@@ -63,6 +67,8 @@ class TrainRequest:
     resume: bool = False
     restart: bool = False
     limit_minutes: float | None = None
+    stop_after: int | None = None
+    trial: int | None = None
     smoke: bool = False
     wandb: str = follow.OFF
     command: str | None = None
@@ -71,7 +77,7 @@ class TrainRequest:
         """The request as command-line arguments, without options at their defaults."""
         words = ["--fold", typed(self.fold), "--recipe", self.recipe]
         words += ["--set", *self.settings] if self.settings else []
-        for name in ("tag", "seed", "accumulate", "weights", "augment", "workers", "data", "limit_minutes"):
+        for name in WITH_VALUE:
             value = getattr(self, name)
             words += [] if value is None else [f"--{name.replace('_', '-')}", f"{value}"]
         for name in ("runs", "device", "wandb"):
@@ -158,6 +164,10 @@ def check_options(request: TrainRequest) -> None:
         raise FerKitError(f"--wandb {request.wandb}: give one of {', '.join(follow.MODES)}")
     if request.limit_minutes is not None and not request.limit_minutes > 0:
         raise FerKitError(f"--limit-minutes {request.limit_minutes:g}: give a number above 0")
+    if request.stop_after is not None and request.stop_after < 1:
+        raise FerKitError(f"--stop-after {request.stop_after}: give the number of an epoch, 1 or more")
+    if request.trial is not None and request.trial < 0:
+        raise FerKitError(f"--trial {request.trial}: give 0 or more")
 
 
 def require_tag(request: TrainRequest) -> None:
@@ -168,7 +178,9 @@ def require_tag(request: TrainRequest) -> None:
     if request.tag == "":
         raise FerKitError("--tag '' is empty; give a name, or leave the option out")
     if request.tag is not None and RESERVED_TAG.fullmatch(request.tag):
-        raise FerKitError(f"--tag {request.tag}: only --smoke and --seed give names that end so; choose another tag")
+        raise FerKitError(
+            f"--tag {request.tag}: only --smoke, --seed and --trial give names that end so; choose another tag"
+        )
     if request.smoke or request.tag is not None:
         return
     changes = (("set", " ".join(request.settings)), ("augment", request.augment), ("accumulate", request.accumulate))
@@ -178,8 +190,13 @@ def require_tag(request: TrainRequest) -> None:
 
 
 def tag_of(request: TrainRequest) -> str | None:
-    """The suffix of the run's name after the recipe: tag, seed and "smoke", as far as given; None without any."""
-    parts = [request.tag, None if request.seed is None else f"seed{request.seed}", "smoke" if request.smoke else None]
+    """The suffix of the run's name after the recipe: tag, seed, trial and "smoke"; None without any of them."""
+    parts = [
+        request.tag,
+        None if request.seed is None else f"seed{request.seed}",
+        None if request.trial is None else f"trial{request.trial}",
+        "smoke" if request.smoke else None,
+    ]
     return "-".join(part for part in parts if part is not None) or None
 
 

@@ -180,7 +180,7 @@ def test_a_dry_run_shows_every_training_and_writes_nothing(competition_dir, runs
         (["--device", "cuda:99", "--dry-run"], "--device cuda:99: this machine has cpu"),
         (["--settings", "a=1"], "--settings a=1: give a new name and settings"),
         (["--plan", "p.toml", "--folds", "0"], "--plan p.toml with --folds"),
-        (["--plan", "p.txt"], "a plan is a .toml, .yaml or .yml file"),
+        (["--plan", "p.txt"], "give a .toml, .yaml or .yml file"),
         (["--recipes", "nothing"], "no recipe 'nothing'"),
         (["--set", "epochs=2"], "--set epochs=2 changes the recipe; name the changed run with --tag"),
     ],
