@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fer_kit import __version__, cli
 from fer_kit.cli import EXIT_OK, EXIT_USER_ERROR
@@ -20,7 +21,9 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command named first; its exit code, or 2 for an unknown command."""
-    return cli.exit_code_of(lambda: dispatch(list(sys.argv[1:] if argv is None else argv)))
+    typed = Path(sys.argv[0]).name == "fer-kit"
+    words = list(sys.argv[1:] if argv is None else argv)
+    return cli.exit_code_of(lambda: dispatch(words), "fer-kit" if typed else "python -m fer_kit")
 
 
 def dispatch(words: Sequence[str]) -> int:

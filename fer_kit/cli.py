@@ -1,14 +1,19 @@
-"""Shared by all commands: a strict argument parser, exit codes for errors and interrupts, and text tables."""
+"""Shared by all commands: a strict argument parser, exit codes for errors and signals, data as JSON, text tables."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fer_kit import output
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 
@@ -16,7 +21,16 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
-EXIT_OK, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 2, 130
+EXIT_OK, EXIT_NOT_YET, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal that ends the process arrived: SIGTERM (kill, SLURM, a host that goes down) or SIGHUP (no terminal)."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -125,8 +139,8 @@ def run(
     """Parse `argv`, run `body` and return the exit code.
 
     0 if `body` returns None; 2 and one line on stderr for a FerKitError, a usage error or an error of the operating
-    system (full disk, missing rights, a folder that vanished); 130 when interrupted. Any other exception is a bug and
-    keeps its traceback.
+    system (full disk, missing rights, a folder that vanished); 130 when interrupted, 143 when terminated (SIGTERM).
+    Any other exception is a bug and keeps its traceback. A stdout that nobody reads any more does not end the work.
     """
 
     def command() -> int | None:
@@ -137,6 +151,31 @@ def run(
         return body(args)
 
     return exit_code_of(command)
+
+
+def add_output_options(parser: argparse.ArgumentParser, quiet: str) -> None:
+    """Add --json and --quiet, for `data_command`. quiet: the help text of --quiet."""
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    forms.add_argument("--quiet", action="store_true", help=quiet)
+
+
+def data_command(body: Callable[[argparse.Namespace], Any]) -> Callable[[argparse.Namespace], None]:
+    """A command whose result is data: `body` prints the text for people and returns the JSON value for --json.
+
+    The text is dropped with --json and --quiet; warnings and errors on stderr stay.
+    """
+
+    def answer(args: argparse.Namespace) -> None:
+        if not (args.json or args.quiet):
+            body(args)
+            return
+        with contextlib.redirect_stdout(io.StringIO()):
+            value = body(args)
+        if args.json:
+            output.print_json(value)
+
+    return answer
 
 
 def confirmed(question: str, yes: bool) -> bool:
@@ -154,41 +193,80 @@ def confirmed(question: str, yes: bool) -> bool:
         raise FerKitError("nobody can answer without a terminal; give --yes") from None
 
 
-def exit_code_of(command: Callable[[], int | None]) -> int:
-    """Call `command` and return the exit code, see `run`."""
-    try:
-        code = command()
-        sys.stdout.flush()
-        return EXIT_OK if code is None else code
-    except FerKitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `… | head`: the reader has closed the pipe
-        _drop_output()
-        return EXIT_OK
-    except OSError as error:
-        if error.errno is None:  # not from the operating system
-            raise
-        print(f"error: {_in_words(error)}", file=sys.stderr)
-        return EXIT_USER_ERROR
+def exit_code_of(command: Callable[[], int | None], prefix: str = "") -> int:
+    """Call `command` and return the exit code, see `run`. prefix: see `output.Streams`."""
+    with output.protected(prefix) as streams, _signals_as_exceptions():
+        try:
+            code = command()
+            sys.stdout.flush()
+        except FerKitError as error:
+            return _failed(f"{error}")
+        except Terminated as end:
+            print(f"ended by {signal.Signals(end.number).name}", file=sys.stderr)
+            return 128 + end.number
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except OSError as error:
+            told = _in_words(error)
+            if told is None:
+                raise
+            return _failed(told)
+        if streams.fault is not None and not code:
+            fault, streams.fault = streams.fault, None
+            why = f"{atomic.reason_of(fault)}; {atomic.way_out(fault)}"
+            return _failed(f"the output: {why}. Only the printed text is lost")
+    return EXIT_OK if code is None else code
 
 
-def _in_words(error: OSError) -> str:
-    """One line for an error of the operating system. Errors in `atomic.replacing` are FerKitErrors already."""
-    what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "the output"
+def _failed(message: str) -> int:
     try:
-        sys.stdout.flush()
+        os.getcwd()
     except OSError:
-        _drop_output()
+        message += ". The current folder was removed; change to another one (cd)"
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _in_words(error: OSError) -> str | None:
+    """One line for an error of the operating system; None for another. `atomic` raises FerKitError by itself."""
+    if "temporary directory" in str(error):  # of tempfile, and of matplotlib, which says so without an errno
+        return (
+            f"no folder for temporary files can be written ({' '.join(str(error).split())[:120]}); "
+            "set the variable TMPDIR to a folder with free space, e.g. TMPDIR=$PWD/tmp"
+        )
+    if error.errno is None:
+        return None
+    what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
     return f"{what}: {atomic.reason_of(error)}; {atomic.way_out(error)}"
 
 
-def _drop_output() -> None:
-    """Discard what is still to be written to stdout; else Python reports an error when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextlib.contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Raise `Terminated` for SIGTERM and SIGHUP, so that locks and temporary files are released.
+
+    A signal that is ignored (nohup) or handled already stays so. A forked child dies of the signal as it usually does.
+    """
+    owner = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Terminated(number)
+
+    set_here = []
+    with contextlib.suppress(ValueError):  # not the main thread, which alone may set handlers
+        for number in ENDING:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, end)
+                set_here.append(number)
+    try:
+        yield
+    finally:
+        for number in set_here:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def aligned(table: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:

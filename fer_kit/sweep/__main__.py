@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from fer_kit import cli
@@ -213,7 +211,6 @@ def work(trainings: Sequence[Training], args: argparse.Namespace, data: Path) ->
     runner = Runner(trainings, args.runs, chosen, options=options, limits=limits, reporter=reporter)
     live = Live(runner, trainings)
     reporter.say = live.say
-    _end_on_signals()
     began = time.monotonic()
     try:
         outcome = runner.run(live)
@@ -232,17 +229,6 @@ def tell(outcome: Outcome, live: Live, seconds: float) -> int:
         print(f"error: {training} failed: {line}", file=sys.stderr)
     print(f"{len(outcome.finished)} finished, {len(outcome.failed)} failed, after {duration(seconds)}")
     return cli.EXIT_USER_ERROR if outcome.failed else cli.EXIT_OK
-
-
-def _end_on_signals() -> None:
-    """SIGTERM (of SLURM, or of a host that goes down) and the end of the terminal end the children like Ctrl-C."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
-            signal.signal(number, interrupt)
 
 
 def status(args: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from fer_kit import output
 from fer_kit.engine.environment import utc_now
 from fer_kit.files import atomic
 
@@ -28,8 +28,7 @@ class Log:
         Raises:
             FerKitError: log.txt cannot be written.
         """
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        output.line(line)
         atomic.append_line(self.path, f"{utc_now()} {line}")
 
 

@@ -85,7 +85,7 @@ def test_the_best_fair_blend_is_to_be_sent_first(world, capsys):
     assert headline(text) == "Send blends/first" and "fer-kit submissions build first" in shown_text(
         section(text, "next")
     )
-    assert "next: send blends/first: fer-kit submissions build first" in capsys.readouterr().out
+    assert "next: send blends/first: python -m submissions build first" in capsys.readouterr().out
     assert "Best public score so far: 69.00%" in words and "#3" in section(text, "next")
     assert text.index('id="next"') < text.index('id="board"')
 
