@@ -71,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--weights", metavar="FROM", help="as train's; needs --tag")
     add("--augment", metavar="FILE", help="as train's; needs --tag")
     add("--accumulate", type=int, metavar="N", help="as train's; needs --tag")
+    add("--batch-size", type=int, metavar="N", help="as train's; needs --tag")
     add("--workers", type=int, metavar="N", help="as train's")
     add("--compile", action="store_true", help="as train's")
     add("--deterministic", action="store_true", help="as train's")
@@ -153,6 +154,7 @@ def request_of(args: argparse.Namespace) -> SweepRequest:
         weights=args.weights,
         augment=args.augment,
         accumulate=args.accumulate,
+        batch_size=args.batch_size,
         workers=args.workers,
         compile=args.compile,
         deterministic=args.deterministic,

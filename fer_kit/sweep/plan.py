@@ -56,6 +56,7 @@ class SweepRequest:
     weights: str | None = None
     augment: str | None = None
     accumulate: int | None = None
+    batch_size: int | None = None
     workers: int | None = None
     compile: bool = False
     deterministic: bool = False
@@ -94,7 +95,8 @@ def _value(key: str, value: Any, path: Path) -> Any:
         return {
             str(name): config_file.settings_of(one, f"--plan {path}: settings.{name}") for name, one in value.items()
         }
-    kind = {"accumulate": int, "workers": int, "compile": bool, "deterministic": bool, "smoke": bool}.get(key, str)
+    kinds = dict.fromkeys(("accumulate", "batch_size", "workers"), int)
+    kind = {**kinds, "compile": bool, "deterministic": bool, "smoke": bool}.get(key, str)
     if key in ("recipes", "seeds", "folds", "settings") or type(value) is not kind:
         raise FerKitError(f"--plan {path}: {key} = {value!r} is of another kind than the plan needs; see docs/sweep.md")
     if key in config_file.FILES and (path.parent / str(value)).exists():
@@ -166,6 +168,7 @@ def _requests(request: SweepRequest, runs: Path) -> Iterable[TrainRequest]:
                     tag=tag,
                     seed=None if seed == own else seed,
                     accumulate=request.accumulate,
+                    batch_size=request.batch_size,
                     weights=request.weights,
                     augment=request.augment,
                     workers=request.workers,

@@ -109,6 +109,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="split each step's batch into N parts to save memory: sets batch_size and accumulate; needs --tag",
     )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images per step, with learning rate, weight decay and weight average scaled to match (--set batch_size=N "
+        "changes the batch alone); large GPUs train faster with 256 or more; needs --tag",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.add_argument(
         "--compile",

@@ -89,6 +89,7 @@ def train(
     tag: str | None = None,
     seed: int | None = None,
     accumulate: int | None = None,
+    batch_size: int | None = None,
     weights: str | PathLike[str] | None = None,
     augment: str | PathLike[str] | None = None,
     workers: int | None = None,
@@ -119,6 +120,7 @@ def train(
         tag: suffix that names a changed run: "<recipe>-<tag>".
         seed: random seed; the run is named "<recipe>-seed<N>".
         accumulate: number of parts that each step's batch is split into, to save memory; needs a tag.
+        batch_size: images per step, with learning rate, weight decay and weight average scaled to match; needs a tag.
         weights: initial weights: a file, the folder of a finished run, a Kaggle model, "hub" (timm's pretrained
             weights) or "none" (random). None uses the recipe's. Needs a tag.
         augment: a pipeline saved by albumentations, or "v3", in place of the recipe's augmentation; needs a tag.
@@ -156,6 +158,7 @@ def train(
             tag,
             seed,
             accumulate,
+            batch_size,
             weights=None if weights is None else str(weights),
             augment=None if augment is None else str(augment),
             workers=workers,

@@ -25,6 +25,7 @@ KINDS: Mapping[str, type] = {
     "tag": str,
     "seed": int,
     "accumulate": int,
+    "batch_size": int,
     "weights": str,
     "augment": str,
     "workers": int,

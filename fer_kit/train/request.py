@@ -15,7 +15,7 @@ from typing import Any
 
 from fer_kit.batches import pipeline_file
 from fer_kit.batches.pipeline_file import AugmentFile
-from fer_kit.config import recipes
+from fer_kit.config import batch_size, recipes
 from fer_kit.config.networks import OWN_NAME
 from fer_kit.config.train_config import TrainConfig, override, refuse_unused
 from fer_kit.errors import FerKitError
@@ -29,7 +29,17 @@ from fer_kit.track import follow
 SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
 MOST_WORKERS = 256
 PROGRAM = "python -m fer_kit.train"
-WITH_VALUE: tuple[str, ...] = ("tag", "trial", "seed", "accumulate", "weights", "augment", "workers", "data")
+WITH_VALUE: tuple[str, ...] = (
+    "tag",
+    "trial",
+    "seed",
+    "batch_size",
+    "accumulate",
+    "weights",
+    "augment",
+    "workers",
+    "data",
+)
 WITH_VALUE += ("limit_minutes", "stop_after")
 RESERVED_TAG = re.compile(r"(.*-)?(smoke|seed[0-9]+|trial[0-9]+)")  # the ends of names by --smoke, --seed, --trial
 
@@ -41,6 +51,8 @@ class TrainRequest:
     Attributes:
         fold: the fold to hold out, from 0; () trains on all rows, (1, 3) holds out two folds.
         settings: changes to the recipe, each as "name=value"; "targets=FILE" names a file of soft targets.
+        accumulate: number of parts that each step's batch is split into, to save memory.
+        batch_size: images per step; learning rate, weight decay and weight average are scaled with them.
         weights: a file, the folder of a run, a Kaggle model, "hub" or "none"; None uses the recipe's weights.
         augment: a pipeline file of albumentations or "v3", in place of the recipe's augmentation.
         workers: number of processes that run `augment`; None starts one for each core, at most 16.
@@ -56,6 +68,7 @@ class TrainRequest:
     tag: str | None = None
     seed: int | None = None
     accumulate: int | None = None
+    batch_size: int | None = None
     weights: str | None = None
     augment: str | None = None
     workers: int | None = None
@@ -143,7 +156,8 @@ def resolve(request: TrainRequest) -> ResolvedRequest:
     refuse_unused(base, config, (name_of(setting) for setting in settings))
     if OWN_NAME.fullmatch(config.model):
         config = for_own_network(config, {name_of(setting) for setting in settings})
-    config = with_seed(split_batches(config, request.accumulate), request)
+    config = batch_size.scale(config, request.batch_size, {name_of(setting) for setting in settings})
+    config = with_seed(batch_size.split(config, request.accumulate), request)
     if request.smoke:
         config = for_smoke_run(config)
     targets = next((read for _, read in named if read is not None), None)
@@ -183,8 +197,8 @@ def require_tag(request: TrainRequest) -> None:
         )
     if request.smoke or request.tag is not None:
         return
-    changes = (("set", " ".join(request.settings)), ("augment", request.augment), ("accumulate", request.accumulate))
-    for option, value in changes:
+    changes = {"set": " ".join(request.settings), "augment": request.augment, "accumulate": request.accumulate}
+    for option, value in {**changes, "batch-size": request.batch_size}.items():
         if value:
             raise FerKitError(f"--{option} {value} changes the recipe; name the changed run with --tag NAME")
 
@@ -241,24 +255,6 @@ def for_own_network(config: TrainConfig, changed: set[str]) -> TrainConfig:
     neutral: dict[str, Any] = {"width_mult": 1.0, "drop_path_prob": 0.0}
     kept = {name: value for name, value in neutral.items() if name not in changed}
     return dataclasses.replace(config, model=own.with_digest(config.model), **kept)
-
-
-def split_batches(config: TrainConfig, parts: int | None) -> TrainConfig:
-    """`config` with the images of each step split into `parts` batches; unchanged for None.
-
-    Raises:
-        FerKitError: the images of a step cannot be split into `parts` equal batches of two or more.
-    """
-    if parts is None:
-        return config
-    images = config.batch_size * config.accumulate
-    if not 1 <= parts <= images // 2 or images % parts:
-        some = [str(count) for count in range(1, images // 2 + 1) if images % count == 0][:6]
-        raise FerKitError(
-            f"--accumulate {parts}: the {images} images of a step cannot be split into {parts} equal parts "
-            f"of two or more; give one of {', '.join(some)}, or --set batch_size=… accumulate=…"
-        )
-    return dataclasses.replace(config, batch_size=images // parts, accumulate=parts)
 
 
 def watched_for(config: TrainConfig) -> str:
