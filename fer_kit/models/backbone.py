@@ -23,7 +23,7 @@ class Backbone(nn.Module):
     resizes them to the input size of the network with its interpolation, on the device and on one channel. The first
     convolution takes one channel; timm sums its pretrained weights over the three colours. The sum is exact if mean
     and standard deviation are equal for all colours. Those of ImageNet differ, which shifts each channel by a constant
-    of at most a fifth of its standard deviation.
+    of at most a fifth of its standard deviation. The weights of the classifier start at zero, see `start_at_zero`.
 
     Args:
         name: timm's name, without `timm/`. A tag of pretrained weights, e.g. `resnet50.a1_in1k`, chooses mean,
@@ -55,6 +55,7 @@ class Backbone(nn.Module):
         if image_px and self.fixed_size:
             self.options["img_size"] = image_px
         self.body = self.create(num_classes=NUM_CLASSES)
+        start_at_zero(self.body)
         if drop_path_prob and not any(getattr(module, "drop_prob", 0.0) for module in self.body.modules()):
             raise FerKitError(_no_drop_path(name, drop_path_prob))
         if self.image_px != own_px:
@@ -137,6 +138,19 @@ def record_of(body: nn.Module) -> dict[str, Any]:
 def names_of(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """Convert a value of timm's pretrained_cfg, which is None, a name or several names, to a tuple of names."""
     return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def start_at_zero(body: nn.Module) -> None:
+    """Set the weights and biases of the classifier of timm's network `body` to zero, so that all first logits are 0.
+
+    timm draws the classifier of EfficientNet, MobileNet and their relatives from ±1/√(classes), whatever the number of
+    inputs: with seven classes and pretrained features the first loss is about 13, where chance has ln 7 = 1.95. The
+    pretrained layers get no gradient in the first step and the usual gradients afterwards.
+    """
+    for name in names_of(record_of(body).get("classifier")):
+        layers = [layer for layer in body.get_submodule(name).modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        for parameter in layers[-1].parameters():
+            nn.init.zeros_(parameter)
 
 
 def config_of(name: str) -> dict[str, Any]:

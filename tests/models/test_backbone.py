@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from fer_kit import models
 from fer_kit.batches.augment import normalise
+from fer_kit.engine.optim import make_optimizer
 from fer_kit.errors import FerKitError
 from fer_kit.models.backbone import Backbone
 from tests.helpers.timm_files import CONVNEXT, RESNET, VIT, rgb, small
@@ -50,6 +51,45 @@ def test_every_weight_gets_a_gradient(model):
     assert isinstance(net, Backbone) and net.image_px == 32
     net(torch.randn(4, 1, 48, 48)).square().sum().backward()
     assert all(weight.grad is not None for weight in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "px"),
+    [
+        ("test_resnet", 32),  # fc
+        ("test_vit", 32),  # head
+        ("tf_efficientnet_lite0", 32),  # classifier, drawn by timm for the number of classes alone
+        ("mobilenetv3_small_050", 32),
+        ("convnext_atto", 32),  # head.fc
+        pytest.param("caformer_s18", 32, marks=pytest.mark.slow),  # head.fc.fc2
+        ("efficientvit_b0", 32),  # head.classifier.4
+        ("levit_128s", 0),  # head.linear and head_dist.linear, after batch norms
+        ("efficientvim_m1", 64),  # four classifiers with learned weights
+        pytest.param("resnet50_clip", 64, marks=pytest.mark.slow),  # head.proj
+    ],
+)
+def test_first_logits_are_zero_whatever_the_classifier(name, px):
+    net = Backbone(name, image_px=px).train()
+    with torch.no_grad():
+        assert not net(torch.randn(2, 1, 48, 48)).any()
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "nmuon"])
+def test_a_classifier_of_zeros_lets_the_other_layers_learn_from_the_second_step_on(optimizer):
+    config = small("timm/test_efficientnet", f"optimizer={optimizer}", "weight_decay=0")
+    torch.manual_seed(0)
+    net = models.build(config).train()
+    steps = make_optimizer(net, config)
+    first = net.body.conv_stem.weight.detach().clone()
+    faces, labels, moved = torch.randn(8, 1, 48, 48), torch.arange(8) % 7, []
+    for _ in range(2):
+        loss = F.cross_entropy(net(faces), labels)
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+        moved.append(not torch.equal(net.body.conv_stem.weight, first))
+        assert all(weight.isfinite().all() for weight in net.parameters())
+    assert moved == [False, True]
 
 
 def test_only_training_sees_smaller_images():

@@ -18,7 +18,10 @@ BUILT = {}
 def network(name, **options):
     if name not in BUILT:
         torch.manual_seed(0)
-        BUILT[name] = Backbone(name, **options).eval()
+        net = Backbone(name, **options).eval()
+        for classifier in net.classifier:  # starts at zero, which would make every map zero
+            torch.nn.init.normal_(net.body.get_submodule(classifier).weight, std=0.1)
+        BUILT[name] = net
     return BUILT[name]
 
 
