@@ -211,7 +211,7 @@ def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
             f"{folder}: not finished, but needed for nested targets; train it with the options of the other folds of "
             f"'{run.name}' and --fold {typed}"
         )
-    part = predictions.read(folder / OOF)
+    part = folders.read_oof(run.folder.parent, folder)
     predictions.same_meta([run.oof, part], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
     rows = np.flatnonzero(np.isin(team.fold_of_row, pair))
     if not np.array_equal(part.ids, rows):

@@ -68,6 +68,8 @@ def body(args: argparse.Namespace) -> None:
         print(f"{name:<9}  {value}")
     if place is None:
         print(f"note: {why}")
+        if source.oof is not None:
+            print("note: the accuracy rests on the labels in the files of the source, which no data here can confirm")
     print(f"next: {_next_command(out, rows, source, args)}")
 
 
@@ -103,6 +105,8 @@ def _refuse_other_data(source: TestSource, place: Path, runs_dir: str) -> None:
             f"{source.origin}: predicts {len(source.test):,} test rows, {place} has {len(competition.test.ids):,}; "
             "predict every test row"
         )
+    if source.oof is not None:
+        loading.check_labels(competition, source.oof.ids, source.oof.labels, source.origin)
 
 
 def _today() -> datetime.date:

@@ -26,7 +26,8 @@ class TestSource:
     origin: the name in printed lines. folder: of the run, blend, fold or file. sha256: of the files read, by their
     path below `folder`. accuracy, accuracy_text: out-of-fold accuracy, None if unknown, and in words. members: weight
     of each run, None if the method has no weights; a run alone has weight 1. note: a remark for readers, such as that
-    twins were looked up, or "". forecast: the blend's leaderboard forecast, or None.
+    twins were looked up, or "". forecast: the blend's leaderboard forecast, or None. oof: the out-of-fold predictions
+    behind `accuracy`, None if unknown.
     """
 
     name: str
@@ -40,6 +41,7 @@ class TestSource:
     members: Mapping[str, float | None]
     note: str = ""
     forecast: float | None = None
+    oof: Predictions | None = None
 
 
 def resolve(runs_dir: Path, name: str) -> TestSource:
@@ -59,16 +61,17 @@ def resolve(runs_dir: Path, name: str) -> TestSource:
         return _from_blend(found)
     for path in (Path(name), runs_dir / name):
         if path.is_file():
-            return _from_file(path)
+            return _from_file(path, runs_dir)
         if path.is_dir():
-            return _from_folder(path)
+            return _from_folder(path, runs_dir)
     raise lookup.unknown(runs_dir, name, "run, blend or path")
 
 
 def _from_run(found: RunFolder) -> TestSource:
     run, name = found.load(), found.name
     accuracy, text = _accuracy(run.oof, run.accuracies)
-    return TestSource(name, RUN, f"run {run.folder}", run.folder, run.sha256, run.test, accuracy, text, {name: 1.0})
+    origin = f"run {run.folder}"
+    return TestSource(name, RUN, origin, run.folder, run.sha256, run.test, accuracy, text, {name: 1.0}, oof=run.oof)
 
 
 def _from_blend(found: BlendFolder) -> TestSource:
@@ -85,24 +88,35 @@ def _from_blend(found: BlendFolder) -> TestSource:
         forecast = float(blend.record.forecast.accuracy)
         text += f"; leaderboard forecast {forecast:.2%}"
     return TestSource(
-        name, BLENDED, origin, blend.folder, blend.record.files, blend.test, accuracy, text, members, note, forecast
+        name,
+        BLENDED,
+        origin,
+        blend.folder,
+        blend.record.files,
+        blend.test,
+        accuracy,
+        text,
+        members,
+        note,
+        forecast,
+        blend.oof,
     )
 
 
-def _from_folder(path: Path) -> TestSource:
+def _from_folder(path: Path, runs_dir: Path) -> TestSource:
     if (path / BLEND).is_file() and path.absolute().parent.name == BLENDS:
         return _from_blend(BlendFolder(path.absolute().parent.parent, path.absolute().name))
     if path.absolute().name in folders.list_runs(path.absolute().parent):
         return _from_run(RunFolder(path.absolute().parent, path.absolute().name))
     if (path / TEST).is_file():
-        return _from_file(path / TEST)
+        return _from_file(path / TEST, runs_dir)
     raise FerKitError(f"{path}: not a run or blend, and it has no {TEST}; give a run, a blend or a {TEST}")
 
 
-def _from_file(path: Path) -> TestSource:
+def _from_file(path: Path, runs_dir: Path) -> TestSource:
     """The predictions of one file; a file in a finished fold folder counts as a fold."""
     if path.name == TEST and (path.parent / BLEND).is_file():
-        return _from_folder(path.parent)
+        return _from_folder(path.parent, runs_dir)
     marked = (path.parent / RESULT).exists()
     if marked and not folders.is_finished(path.parent):
         raise FerKitError(f"{path}: not the file that {RESULT} in its folder was written for; train this fold again")
@@ -111,13 +125,16 @@ def _from_file(path: Path) -> TestSource:
         raise FerKitError(f"{path}: has labels, so its rows are train rows; give a {TEST}")
     run, fold = test.meta["run"], test.meta["fold"]
     name = folders.safe_name(run + (f"-fold{fold}" if isinstance(fold, int) else ""), "run")
-    accuracy, text = None, f"unknown: no {OOF} in the same folder"
+    accuracy, text, oof = None, f"unknown: no {OOF} in the same folder", None
     if (path.parent / OOF).is_file():
-        oof = predictions.read(path.parent / OOF)
-        if oof.labels is not None and all(oof.meta[key] == test.meta[key] for key in ("run", "fold", "config_digest")):
-            accuracy, text = _accuracy(oof, ())
+        beside = predictions.read(path.parent / OOF)
+        same = all(beside.meta[key] == test.meta[key] for key in ("run", "fold", "config_digest"))
+        if beside.labels is not None and same:
+            folders.check_rows(runs_dir, beside, f"{path.parent / OOF}")
+            accuracy, text = _accuracy(beside, ())
+            oof = beside
     kind = FOLD if marked and path.name == TEST else FILE
-    return TestSource(name, kind, f"{path}", path.parent, sha256, test, accuracy, text, {run: 1.0})
+    return TestSource(name, kind, f"{path}", path.parent, sha256, test, accuracy, text, {run: 1.0}, oof=oof)
 
 
 def _accuracy(oof: Predictions, folds: tuple[float, ...]) -> tuple[float, str]:

@@ -107,6 +107,24 @@ def check_digest(competition: Competition, expected: str, used_by: str) -> None:
         )
 
 
+def check_labels(
+    competition: Competition, ids: NDArray[np.int64], labels: NDArray[np.int64] | None, where: str
+) -> None:
+    """Raise FerKitError unless `ids` are train rows of `competition` and `labels` (if given) are their labels."""
+    known = competition.train.labels
+    if len(ids) and ids[-1] >= len(known):
+        raise FerKitError(
+            f"{where}: predicts train row {ids[-1]:,}, but {competition.folder} has rows 0 to {len(known) - 1:,}; "
+            "predict these rows again"
+        )
+    if labels is not None and len(wrong := np.flatnonzero(known[ids] != labels)):
+        row = wrong[0]
+        raise FerKitError(
+            f"{where}: the label of train row {ids[row]:,} is {labels[row]}, but {known[ids[row]]} in "
+            f"{competition.folder} ({len(wrong):,} labels differ); predict these rows again"
+        )
+
+
 def load_answers(folder: str | Path) -> Answers | None:
     """Labels of the test rows if fer2013.csv or icml_face_data.csv is among the files, else None.
 

@@ -43,6 +43,8 @@ def data_of(
         return None, None, f"no sheet of mistakes and no test scores: {error}"
     competition = loading.load(place, args.runs / "cache")
     check_data(competition, sources)
+    for source in sources:
+        loading.check_labels(competition, source.oof.ids, source.labels, f"'{source.name}'")
     return competition, loading.load_answers(place), ""
 
 

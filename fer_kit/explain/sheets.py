@@ -23,7 +23,7 @@ from fer_kit.explain.maps import Layer, Maps, attention, choose_layer, class_map
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.models import weights
-from fer_kit.runs import folders, lookup, predictions
+from fer_kit.runs import folders, lookup
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
@@ -83,10 +83,11 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
     net = models.build(settings)
     weights.load_weights(folder / "model.safetensors", net)
     net.eval()
-    oof = predictions.read(folder / folders.OOF)
+    oof = folders.read_oof(runs_dir, folder)
     competition = loading.load(
         loading.find(data_folder), runs_dir / folders.CACHE, oof.meta["data_digest"], f"{folder}"
     )
+    loading.check_labels(competition, oof.ids, oof.labels, f"{folder}")
     return Subject(
         name=f"{run} {fold_spec.in_words(fold)}",
         net=net,

@@ -148,6 +148,60 @@ def check(folds: Folds, labels: Ints) -> None:
         )
 
 
+def check_rows(
+    path: Path,
+    digest: str,
+    fold: int | Sequence[int],
+    ids: Ints,
+    labels: Ints,
+    where: str,
+    fold_of_row: Ints | None = None,
+) -> None:
+    """Check out-of-fold predictions against the folds.csv at `path`: a file of predictions may claim any label.
+
+    Predictions of other folds than those at `path`, and a missing or damaged folds.csv, pass: what such predictions are
+    compared with decides about them.
+
+    Args:
+        path: folds.csv.
+        digest: digest of the folds that the predictions were made with.
+        fold: the fold or folds whose rows the predictions are.
+        ids, labels: of the predicted rows, int64 (N,), ascending by id.
+        where: start of the error text.
+        fold_of_row: the fold that each row was predicted by, int64 (N,), if it is known.
+
+    Raises:
+        FerKitError: the rows are not those of `fold`, a label differs, or a row was predicted by another fold than the
+            one that holds it out.
+    """
+    try:
+        folds = read(path)
+    except FerKitError:
+        return
+    if folds.digest != digest:
+        return
+    again = "so its scores are not out of fold; predict these rows again"
+    held_out = np.flatnonzero(np.isin(folds.folds, fold))
+    others = np.concatenate([np.setdiff1d(ids, held_out), np.setdiff1d(held_out, ids)])
+    if len(others):
+        what = "not a row of" if others[0] in ids else "missing, but a row of"
+        raise FerKitError(f"{where}: id {others[0]:,} is {what} {_in_words(fold)} in {path}, {again}")
+    wrong = np.flatnonzero(folds.labels[ids] != labels)
+    if len(wrong):
+        row = wrong[0]
+        raise FerKitError(
+            f"{where}: the label of id {ids[row]} is {labels[row]}, but {folds.labels[ids[row]]} in {path} "
+            f"({len(wrong):,} labels differ); predict these rows again"
+        )
+    if fold_of_row is not None and not np.array_equal(folds.folds[ids], fold_of_row):
+        row = ids[np.argmax(folds.folds[ids] != fold_of_row)]
+        raise FerKitError(f"{where}: id {row} was predicted by a network that was trained on it, by {path}, {again}")
+
+
+def _in_words(fold: int | Sequence[int]) -> str:
+    return f"fold {fold}" if isinstance(fold, int) else f"folds {', '.join(map(str, fold))}"
+
+
 def table_of(columns: Sequence[str], *values: Ints) -> bytes:
     """CSV with a header: one int64 array (N,) for each column."""
     rows = "\n".join(",".join(map(str, row)) for row in zip(*(v.tolist() for v in values), strict=True))

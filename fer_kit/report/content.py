@@ -119,16 +119,19 @@ def _competition(found: Found, options: ReportOptions) -> tuple[Competition | No
 def _with_rows_of(
     competition: Competition | None, sources: Sequence[ScoredSource]
 ) -> tuple[list[ScoredSource], list[tuple[str, str]]]:
-    """The sources whose rows are in the data, and the others with the reason; without data all of them."""
+    """The sources whose rows and labels are those of the data, and the others with the reason; without data all."""
+    from fer_kit.data.loading import check_labels
+
     if competition is None:
         return list(sources), []
-    rows = len(competition.train.ids)
-    beyond = [source for source in sources if source.oof.ids[-1] >= rows]
-    reasons = [
-        (one.name, f"holds row {one.oof.ids[-1]:,}, the train data end at {rows - 1:,}; make it again")
-        for one in beyond
-    ]
-    return [source for source in sources if source not in beyond], reasons
+    kept, reasons = [], []
+    for source in sources:
+        try:
+            check_labels(competition, source.oof.ids, source.labels, f"'{source.name}'")
+            kept.append(source)
+        except FerKitError as error:
+            reasons.append((source.name, f"{error}"))
+    return kept, reasons
 
 
 def _ledger(path: Path) -> tuple[list[Entry], str]:

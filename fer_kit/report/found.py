@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate import sources as evaluate_sources
 from fer_kit.evaluate.sources import FOLDS, Groups, ScoredSource
@@ -85,10 +83,9 @@ def find(runs_dir: Path, trials: bool = False) -> Found:
         except FerKitError as error:
             left_out.append((name, _why(runs_dir, name, str(error))))
     sources, others = _of_one_kind(runs_dir, loaded)
-    sources, strangers = _of_these_folds(runs_dir, sources)
     groups, notes = _groups(runs_dir, sources)
     folds_of = {name: list(_folds(runs_dir, name)) for name in names}
-    return Found(sources, groups, folds_of, left_out + others + strangers, notes, hidden)
+    return Found(sources, groups, folds_of, left_out + others, notes, hidden)
 
 
 def _blend_folders(runs_dir: Path) -> list[str]:
@@ -117,27 +114,6 @@ def _of_one_kind(runs_dir: Path, loaded: list[ScoredSource]) -> tuple[list[Score
         [source for source in loaded if _kind(source) == kind],
         [(source.name, why) for source in loaded if _kind(source) != kind],
     )
-
-
-def _of_these_folds(runs_dir: Path, sources: list[ScoredSource]) -> tuple[list[ScoredSource], list[tuple[str, str]]]:
-    """The sources whose ids and labels are those of folds.csv, and the others; all of them without folds.csv."""
-    path = runs_dir / FOLDS
-    try:
-        folds = table.read(path)
-    except FerKitError:  # reported by `_groups`
-        return sources, []
-    kept, others = [], []
-    for source in sources:
-        ids = source.oof.ids
-        if source.oof.meta["folds_digest"] != folds.digest:
-            kept.append(source)  # reported by `_groups`
-        elif ids[0] < 0 or ids[-1] >= len(folds.ids):
-            others.append((source.name, f"holds row {ids[-1]:,}, {path} ends at {len(folds.ids) - 1:,}; make it again"))
-        elif not np.array_equal(folds.labels[ids], source.labels):
-            others.append((source.name, f"holds other labels than {path}; make it again"))
-        else:
-            kept.append(source)
-    return kept, others
 
 
 def _kind(source: ScoredSource) -> tuple[str, str]:

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from fer_kit import metrics
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
-from fer_kit.folds import fold_spec
+from fer_kit.folds import fold_spec, table
 from fer_kit.runs import blend_record, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
 
 BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders in the folder of runs that are no runs
+FOLDS_CSV = "folds.csv"
 RESERVED = (BLENDS, CACHE, SWEEPS)
 TRIAL = re.compile(r".*-(smoke|trial[0-9]+)")  # names of runs by `train --smoke` and of the trials of a search
 MOST_FOLDS = 10_000
@@ -208,6 +209,7 @@ def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
         accuracies.append(metrics.accuracy(oof.logits[rows], oof.labels[rows]))
         path = folder / f"fold{fold}" / RESULT
         check_accuracy(path, field(path, result, "oof_accuracy", float), accuracies[-1])
+    check_rows(runs_dir, oof, f"{folder}", fold_of_row)
     sha256 = {f"fold{fold}/{name}": results[fold][key] for fold in results for name, key in HASHED.items()}
     test = _average(tests, oof.meta, f"{folder}")
     return Run(name, folder, state.finished, state.count or 0, oof, fold_of_row, tuple(accuracies), test, sha256)
@@ -228,7 +230,30 @@ def load_blend(runs_dir: Path | str, name: str) -> Blend:
     if oof.labels is None:
         raise FerKitError(f"{folder / OOF}: no labels; blend again with --force")
     check_accuracy(folder / BLEND, record.oof_accuracy, metrics.accuracy(oof.logits, oof.labels))
+    check_rows(runs_dir, oof, f"{folder}")
     return Blend(name, folder, oof, test, record)
+
+
+def read_oof(runs_dir: Path | str, folder: Path) -> Predictions:
+    """The out-of-fold predictions of one fold folder.
+
+    Raises:
+        FerKitError: the file is damaged or has no labels, or its rows or labels are not those of folds.csv.
+    """
+    oof = predictions.read(folder / OOF)
+    if oof.labels is None:
+        raise FerKitError(f"{folder / OOF}: no labels; predict this fold again")
+    check_rows(runs_dir, oof, f"{folder}")
+    return oof
+
+
+def check_rows(
+    runs_dir: Path | str, oof: Predictions, where: str, fold_of_row: NDArray[np.int64] | None = None
+) -> None:
+    """Check ids, labels and folds of `oof` against folds.csv in `runs_dir`, see `folds.table.check_rows`."""
+    if oof.labels is not None:
+        meta, path = oof.meta, Path(runs_dir) / FOLDS_CSV
+        table.check_rows(path, meta["folds_digest"], meta["fold"], oof.ids, oof.labels, where, fold_of_row)
 
 
 def unfinished_message(runs_dir: Path | str, state: Status) -> str:

@@ -16,7 +16,7 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import blend_record, folders, predictions
+from fer_kit.runs import blend_record, folders
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track.follow import FACTS, PLACE
@@ -183,9 +183,8 @@ def log_results(run: Run, description: RunDescription, data_folder: str | None) 
         new: description.result[old] for old, new in OUT_OF_FOLD.items() if old in description.result
     }
     if (description.folder / folders.OOF).is_file():
-        oof = predictions.read(description.folder / folders.OOF)
-        if oof.labels is None:
-            raise FerKitError(f"{description.folder / folders.OOF}: no labels")
+        oof = folders.read_oof(description.folder.absolute().parent.parent, description.folder)
+        assert oof.labels is not None
         final["confusion_matrix"] = wandb.plot.confusion_matrix(
             y_true=oof.labels.tolist(),
             preds=metrics.predicted(oof.logits).tolist(),
@@ -217,6 +216,7 @@ def _samples(oof: Predictions, description: RunDescription, data_folder: str | N
         competition = loading.load(
             loading.find(data_folder), cache, description.config["data_digest"], f"{description.folder}"
         )
+        loading.check_labels(competition, oof.ids, oof.labels, f"{description.folder}")
     except FerKitError as error:
         wandb.termwarn(f"no sample pictures: {error}")
         return None

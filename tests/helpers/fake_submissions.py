@@ -17,7 +17,7 @@ from fer_kit.kaggle.client import COMPETITION
 from fer_kit.runs import folders, ledger
 from submissions import __main__ as commands
 from submissions import build, check
-from tests.helpers.fake_runs import TEST_ROWS
+from tests.helpers.fake_runs import LABELS, TEST_ROWS
 
 ORGANISERS = "the organiser's: one integer per line, no header, no id"
 
@@ -34,10 +34,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def digest(here: Path) -> str:
-    """The digest of a competition with TEST_ROWS test rows in ./data."""
+    """The digest of a competition with TEST_ROWS test rows, and the train rows of `fake_runs`, in ./data."""
     (here / "data").mkdir()
     pixels = [" ".join([str(row)] * 48 * 48) for row in range(TEST_ROWS)]
-    train = [f'{row % 7},"{pixels[row]}"\n' for row in range(9)]
+    train = [f'{label},"{pixels[row % TEST_ROWS]}"\n' for row, label in enumerate(LABELS)]
     (here / "data/train.csv").write_text("".join(["emotion,pixels\n", *train]))
     (here / "data/test.csv").write_text("".join(["pixels\n", *(f'"{row}"\n' for row in pixels)]))
     return loading.load(here / "data", here / "runs/cache").digest

@@ -202,6 +202,7 @@ def test_a_blend_reads_as_its_own_record_says(two, capsys):
 @pytest.mark.slow
 def test_the_test_rows_have_a_table_of_their_own(two, capsys, tmp_path, monkeypatch):
     drawn = draw.draw(100, TEST_ROWS, seed=1)
+    drawn.train_labels[:ROWS] = fake_runs.LABELS
     draw.write(tmp_path / "data", drawn, with_labels=True)
     loaded = loading.load(tmp_path / "data", two / "cache")
     train_again(two, loaded.digest)
@@ -256,7 +257,7 @@ def test_labels_other_than_those_of_the_folds(two, capsys):
     path = two / "folds.csv"
     path.write_bytes(path.read_bytes().replace(b"\n0,0,", b"\n0,6,", 1))
     fake_runs.save_run(two, "strong", seed=2, folds_digest=fold_files.read(path).digest)
-    assert re.search(r"'strong'.* runs/folds\.csv", refused(capsys, "strong"))
+    assert re.search(r"runs/strong: the label of id 0 is 0, but 6 in runs/folds\.csv", refused(capsys, "strong"))
 
 
 def test_without_folds_each_row_stands_alone_and_it_says_so(two, capsys):
