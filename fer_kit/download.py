@@ -11,18 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import cli
-from fer_kit.data import places
+from fer_kit.data import csv_files, csv_reader, genuine
+from fer_kit.data.archives import Source
+from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock, unzip
 from fer_kit.kaggle.client import COMPETITION, RULES_URL, Client
-
-# Source: torchvision.datasets.FER2013, which has the same sums.
-MD5 = {
-    "train.csv": "3f0dfb3d3fd99c811a1299cb947e3131",
-    "test.csv": "b02c2298636a634e8c2faabbf3ea9a23",
-    "fer2013.csv": "f8428a1edbd21e88f42c73edd2a14f95",
-    "icml_face_data.csv": "b114b9e04e6949e5fe8b6a98b3892b1d",
-}
 
 # Kaggle does not announce the sizes. The zip contains train.csv (240 MB), test.csv (60 MB), icml_face_data.csv
 # (300 MB) and an archive of the same rows (100 MB); digits compress to a little less than a third. Rounded up.
@@ -55,41 +49,39 @@ def body(args: argparse.Namespace) -> None:
         with lock.held(out / _WORKSHOP, "another process downloads into this folder"):
             _fetch(out, again=args.force, keep_zip=args.keep_zip)
         if not _is_complete(out):
-            raise FerKitError(f"{out}: Kaggle's zip has no {' and '.join((places.TRAIN, places.TEST))}")
+            raise FerKitError(f"{out}: Kaggle's zip has no {' and '.join((csv_files.TRAIN, csv_files.TEST))}")
     for line in verdicts(out):
         print(line)
     print("next: python -m fer_kit.folds" + ("" if out == Path("data") else f" --data {shlex.quote(str(out))}"))
 
 
 def verdicts(folder: Path) -> list[str]:
-    """A line for each data file in `folder`: "genuine", or "other content" with both md5 sums.
+    """A line for each data file in `folder`: whether its content is that of the genuine file.
 
-    A file whose line ends were converted (by git, an editor or an unzip program) has the same content.
+    Images and labels count, in their order: other line ends, separators, quotes or archives are no other content.
     """
-    return [f"  {source.name}: {_verdict(name, source)}" for name, source in places.sources(folder).items()]
+    return [f"  {source.name}: {_verdict(name, source)}" for name, source in csv_files.sources(folder).items()]
 
 
-def _verdict(name: str, source: places.Source) -> str:
-    known = MD5.get(name)
-    if known is None:
-        return f"no md5 of a genuine {name} is known"
-    as_it_is, unix, windows = (hashlib.md5(usedforsecurity=False) for _ in range(3))
+def _verdict(name: str, source: Source) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
     with source.open() as file:
-        held = b""
         while block := file.read(1 << 20):
-            as_it_is.update(block)
-            block = held + block
-            held = b"\r" if block.endswith(b"\r") else b""  # the next block may start with its \n
-            lines = block.removesuffix(held).replace(b"\r\n", b"\n")
-            unix.update(lines)
-            windows.update(lines.replace(b"\n", b"\r\n"))
-    if as_it_is.hexdigest() == known:
+            digest.update(block)
+    if digest.hexdigest() == genuine.MD5[name]:
         return "genuine"
-    if not held and known in (unix.hexdigest(), windows.hexdigest()):
-        return "genuine, with other line ends"
+    columns = {"train.csv": (LABEL, PIXEL), "test.csv": (PIXEL,)}.get(name, (LABEL, PIXEL, USAGE))
+    try:
+        with source.open() as file:
+            rows = csv_reader.read(file, source.name, columns)
+    except FerKitError as error:
+        return f"not readable: {error}"
+    if genuine.is_genuine(name, rows):
+        return "genuine content, written otherwise (line ends, separators or quotes)"
     return (
-        f"other content: md5 {as_it_is.hexdigest()}, that of the genuine file is {known}; scores on these data cannot "
-        "be compared with published ones"
+        f"other content ({len(rows.images):,} rows; the genuine file has {genuine.ROWS[name]:,}): md5 "
+        f"{digest.hexdigest()}, that of the genuine file is {genuine.MD5[name]}; scores on these data cannot be "
+        "compared with published ones"
     )
 
 
@@ -98,11 +90,11 @@ def _is_complete(out: Path) -> bool:
     if not out.is_dir():
         return False
     try:
-        found = places.sources(out).keys()
+        found = csv_files.sources(out).keys()
     except FerKitError as error:
         print(f"{error}: downloading the files again")
         return False
-    return {places.TRAIN, places.TEST} <= found or bool(found & set(places.WHOLE))
+    return {csv_files.TRAIN, csv_files.TEST} <= found or bool(found & set(csv_files.WHOLE))
 
 
 def _fetch(out: Path, *, again: bool, keep_zip: bool) -> None:

@@ -43,7 +43,9 @@ def body(args: argparse.Namespace) -> None:
             "from 0 without a gap; predict every test row"
         )
     origin = "the number of predictions (not compared with test.csv: no data found)"
-    if place is not None:
+    if place is None:
+        _refuse_unordered(source, Path(args.runs))
+    else:
         origin = f"the test rows of {place}"
         _refuse_other_data(source, place, args.runs)
     form = file_format.choose(place, args.plain)
@@ -100,6 +102,7 @@ def write(out: Path, text: str, force: bool) -> bool:
 def _refuse_other_data(source: TestSource, place: Path, runs_dir: str) -> None:
     made_from = source.test.meta["data_digest"]
     competition = loading.load(place, Path(runs_dir) / folders.CACHE, made_from, source.origin)
+    loading.refuse_unordered(competition, "a submission")
     if len(competition.test.ids) != len(source.test):
         raise FerKitError(
             f"{source.origin}: predicts {len(source.test):,} test rows, {place} has {len(competition.test.ids):,}; "
@@ -107,6 +110,19 @@ def _refuse_other_data(source: TestSource, place: Path, runs_dir: str) -> None:
         )
     if source.oof is not None:
         loading.check_labels(competition, source.oof.ids, source.oof.labels, source.origin)
+
+
+def _refuse_unordered(source: TestSource, runs_dir: Path) -> None:
+    """Refuse predictions for data that lack the order of test.csv by folds.json; for use where no data are found."""
+    path = runs_dir / "folds.json"
+    record = atomic.read_json(path) if path.is_file() else None
+    if not isinstance(record, dict) or record.get("data_digest") != source.test.meta["data_digest"]:
+        return
+    if why := record.get("unordered"):
+        raise FerKitError(
+            f"{source.origin}: {why}, and a submission needs this order, line by line; train on the competition's own "
+            "files (python -m fer_kit.download)"
+        )
 
 
 def _today() -> datetime.date:

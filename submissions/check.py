@@ -81,7 +81,8 @@ def expected(args: argparse.Namespace) -> Expected:
     """The requirements of a submission file, by the options of `add_data_arguments`.
 
     Raises:
-        FerKitError: the folder of `--data` has no competition files; the example file has an unclear format, or
+        FerKitError: the folder of `--data` has no competition files, or data without the order of test.csv; the example
+            file has an unclear format, or
             another number of rows than the test set.
     """
     place, why = file_format.find_data(args.data)
@@ -89,6 +90,7 @@ def expected(args: argparse.Namespace) -> Expected:
     if place is None:
         return Expected(form, COMPETITION_ROWS, "as in the competition's test.csv (no data found)", why)
     competition = loading.load(place, Path(args.runs) / folders.CACHE)
+    loading.refuse_unordered(competition, "a submission")
     rows, origin = len(competition.test.ids), f"the test rows of {place}"
     refuse_other_rows(form, rows, origin)
     return Expected(form, rows, origin, "")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.data.places import Source
+from fer_kit.data.archives import Source
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 
@@ -26,15 +26,15 @@ Arrays = dict[str, NDArray[Any]]
 Piece = Callable[[], bytes]
 
 
-def key_of(sources: Sequence[Source]) -> str:
-    """sha256 over the content of the files and the names under which they are read.
+def key_of(sources: Sequence[Source], names: Sequence[str]) -> str:
+    """sha256 over the content of the files and the names under which they are read, a name for each source.
 
     Hash the content. Size and modification time can stay the same when a file is replaced (cp -p, rsync -t).
 
     Raises:
         FerKitError: a file cannot be read.
     """
-    heads = [f"schema {SCHEMA}", *(source.member or source.path.name for source in sources)]
+    heads = [f"schema {SCHEMA}", *names]
     pieces: list[Piece] = []
     try:
         for path in dict.fromkeys(source.path for source in sources):

@@ -16,12 +16,14 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.competition import CLASSES, NUM_CLASSES, PIXELS, SIDE_PX
+from fer_kit.competition import PIXELS, SIDE_PX
+from fer_kit.data.class_words import ALLOWED, WORDS, class_of
 from fer_kit.errors import FerKitError
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 BLOCK_BYTES = 1 << 18  # a block and its intermediate arrays fit the processor's cache
 MAX_LINE_BYTES = 1 << 20  # a row of 2,304 numbers takes 9 kB
+MOST_ROWS = 200_000  # the competition has 35,887; larger data is refused before it fills the memory
 
 _PACKED = {
     b"\x1f\x8b": "gzip",
@@ -32,8 +34,14 @@ _PACKED = {
     b"PK\x03\x04": "zip",
 }
 _NO_CODE = 255
-_LABEL_CODES = {b"%s%d%s" % (quote, code, quote): code for code in range(NUM_CLASSES) for quote in (b"", b'"')}
-_USAGE_CODES = {quote + name.encode() + quote: code for code, name in enumerate(USAGES) for quote in (b"", b'"')}
+_DELIMITERS = (b"\t", b";", b",")
+_QUOTES = (b"", b'"')
+_SPELLINGS = {
+    **{f"{code}": code for code in WORDS.values()},
+    **{spelt: code for word, code in WORDS.items() for spelt in (word, word.title(), word.upper())},
+}
+_LABEL_CODES = {quote + spelt.encode() + quote: code for spelt, code in _SPELLINGS.items() for quote in _QUOTES}
+_USAGE_CODES = {quote + name.encode() + quote: code for code, name in enumerate(USAGES) for quote in _QUOTES}
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,9 @@ class Faces:
 def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[str] = ()) -> Faces:
     """Read the requested columns, which must include the pixels; other columns are skipped.
 
-    Columns are found by their names in the header, ignoring spaces around them. A line is a row: a quoted value cannot
-    continue on the next line. A byte order mark, CRLF line ends, quotes, spaces around values, leading zeros, empty
+    Columns are found by their names in the header, ignoring spaces around them and capital letters. A line is a row: a
+    quoted value cannot continue on the next line. The header decides whether commas, semicolons or tabs separate the
+    values. A byte order mark, CRLF line ends, quotes, spaces around values, leading zeros, classes in words, empty
     lines and a missing last line end are accepted.
 
     Args:
@@ -63,13 +72,13 @@ def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[s
         refused: columns that the file must not have.
 
     Raises:
-        FerKitError: there is no header, a requested column is missing, a refused one exists, there are no rows, or a
-            row has a fault (the first one is named).
+        FerKitError: there is no header, a requested column is missing, a refused one exists, there are no rows or more
+            than MOST_ROWS, or a row has a fault (the first one is named).
     """
     _keep_freed_memory()
     blocks = _whole_lines(file, name)
-    header, first_block, lines_before = _header(blocks, name)
-    layout = _layout(name, header, columns, refused)
+    header, delimiter, first_block, lines_before = _header(blocks, name)
+    layout = _layout(name, header, delimiter, columns, refused)
     parts: list[Faces] = []
     rows_before = 0
     for block in itertools.chain([first_block], blocks):
@@ -77,6 +86,8 @@ def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[s
         part = _parse_fast(block, line_ends, layout) or _parse_exactly(block, layout, rows_before, lines_before)
         parts.append(part)
         rows_before += len(part.images)
+        if rows_before > MOST_ROWS:
+            raise FerKitError(f"{name}: has more than {MOST_ROWS:,} rows; name the file of FER2013 alone")
         lines_before += len(line_ends)
     if rows_before == 0:
         raise FerKitError(f"{name}: has a header but no rows; download the file again")
@@ -89,9 +100,10 @@ def read(file: IO[bytes], name: str, columns: Sequence[str], refused: Sequence[s
 
 @dataclass(frozen=True)
 class _Layout:
-    """Positions of the requested columns in a row of `count` fields; `others` are skipped."""
+    """Positions of the requested columns in a row of `count` fields, between `delimiter`s; `others` are skipped."""
 
     name: str
+    delimiter: bytes
     count: int
     pixels: int
     label: int | None
@@ -99,7 +111,9 @@ class _Layout:
     others: tuple[int, ...]
 
 
-def _layout(name: str, header: list[str], columns: Sequence[str], refused: Sequence[str]) -> _Layout:
+def _layout(name: str, header: list[str], delimiter: bytes, columns: Sequence[str], refused: Sequence[str]) -> _Layout:
+    known = {column.lower(): column for column in (LABEL, PIXEL, USAGE)}
+    header = [known.get(column.lower(), column) for column in header]
     for column in columns:
         if header.count(column) != 1:
             fault = "appears more than once in" if column in header else "is missing from"
@@ -109,6 +123,7 @@ def _layout(name: str, header: list[str], columns: Sequence[str], refused: Seque
             raise FerKitError(f"{name}: must have no column '{column}'; a file with one is read as fer2013.csv")
     return _Layout(
         name=name,
+        delimiter=delimiter,
         count=len(header),
         pixels=header.index(PIXEL),
         label=header.index(LABEL) if LABEL in columns else None,
@@ -143,8 +158,8 @@ def _whole_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
         yield rest.removesuffix(b"\r")
 
 
-def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
-    """The column names, the rest of the first block, and the number of lines read."""
+def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, bytes, int]:
+    """The column names, the byte between them, the rest of the first block, and the number of lines read."""
     lines_before = 0
     for block in blocks:
         if lines_before == 0:
@@ -155,8 +170,9 @@ def _header(blocks: Iterator[bytes], name: str) -> tuple[list[str], bytes, int]:
             line, _, block = block.partition(b"\n")
             lines_before += 1
             if line.strip():
-                fields = split_fields(line, f"{name}: the header (line {lines_before})")
-                return [field.strip() for field in fields], block, lines_before
+                delimiter = next((one for one in _DELIMITERS if one in line), b",")
+                fields = split_fields(line, f"{name}: the header (line {lines_before})", delimiter=delimiter)
+                return [field.strip() for field in fields], delimiter, block, lines_before
     raise FerKitError(f"{name}: the file is empty; download it again")
 
 
@@ -175,23 +191,23 @@ def _parse_fast(block: bytes, line_ends: list[int], layout: _Layout) -> Faces | 
     view = memoryview(block)  # slices are not copies: the pixels are copied only once, into one text
     pixels: list[memoryview] = []
     labels, usage = [], []
-    start = 0
+    start, delimiter = 0, layout.delimiter
     for end in line_ends:
         left, right, start = start, end, end + 1
         if left == right:
             continue
-        # The fields before and after the pixels are cut off. A surplus comma stays in the pixels and is found there.
+        # The fields before and after the pixels are cut off. A surplus one stays in the pixels and is found there.
         fields = [b""] * layout.count
         for place in range(layout.pixels):
-            comma = block.find(b",", left, right)
-            if comma == -1:
+            cut = block.find(delimiter, left, right)
+            if cut == -1:
                 return None
-            fields[place], left = block[left:comma], comma + 1
+            fields[place], left = block[left:cut], cut + 1
         for place in range(layout.count - 1, layout.pixels, -1):
-            comma = block.rfind(b",", left, right)
-            if comma == -1:
+            cut = block.rfind(delimiter, left, right)
+            if cut == -1:
                 return None
-            fields[place], right = block[comma + 1 : right], comma
+            fields[place], right = block[cut + 1 : right], cut
         if block.startswith(b'"', left, right):
             if right - left < 2 or not block.endswith(b'"', left, right):
                 return None
@@ -250,7 +266,7 @@ def _parse_exactly(block: bytes, layout: _Layout, rows_before: int, lines_before
         where = f"{layout.name}: row {rows_before + len(images) + 1} (line {number})"
         # Only the file's last line can lack a line end, and it ends the last block.
         cut = "; the file seems truncated, download it again" if number == lines_before + len(lines) else ""
-        fields = split_fields(line, where, cut)
+        fields = split_fields(line, where, cut, layout.delimiter)
         if len(fields) != layout.count:
             raise FerKitError(
                 f"{where}: has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {layout.count}{cut}"
@@ -270,10 +286,12 @@ def _parse_exactly(block: bytes, layout: _Layout, rows_before: int, lines_before
 LABEL, PIXEL, USAGE = "emotion", "pixels", "Usage"
 
 
-def split_fields(line: bytes, where: str, cut: str = "") -> list[str]:
+def split_fields(line: bytes, where: str, cut: str = "", delimiter: bytes = b",") -> list[str]:
     """The values of one row or header, without quotes."""
     try:
-        rows = list(csv.reader([line.decode("utf-8")], strict=True, skipinitialspace=True))
+        rows = list(
+            csv.reader([line.decode("utf-8")], delimiter=delimiter.decode(), strict=True, skipinitialspace=True)
+        )
     except UnicodeDecodeError as error:
         raise FerKitError(
             f"{where}: byte 0x{line[error.start]:02x} is not UTF-8; save the file as UTF-8 or download it again"
@@ -286,12 +304,11 @@ def split_fields(line: bytes, where: str, cut: str = "") -> list[str]:
 
 
 def parse_label(text: str, where: str) -> int:
-    """A class number."""
-    number = _integer(text.strip(" "))
-    if number is None or number >= NUM_CLASSES:
-        allowed = f"0 to {NUM_CLASSES - 1} ({CLASSES[0]} to {CLASSES[-1]})"
-        raise FerKitError(f"{where}: {LABEL} is '{shown(text)}', allowed are {allowed}")
-    return number
+    """A class by its number or word."""
+    found = class_of(text)
+    if found is None:
+        raise FerKitError(f"{where}: {LABEL} is '{shown(text)}', allowed are {ALLOWED}")
+    return found
 
 
 def parse_usage(text: str, where: str, cut: str) -> int:

@@ -1,7 +1,6 @@
 """The competition's data: train images with labels and test images without, whichever files they come from.
 
-The files, plain or zipped, are train.csv with test.csv, else fer2013.csv, else icml_face_data.csv. Only the first of
-these that exists is read, except by `load_answers`.
+`fer_kit.data.formats` lists the forms of the data. Only the first that exists is read, except by `load_answers`.
 """
 
 from __future__ import annotations
@@ -13,12 +12,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_kit.data import cache, csv_reader, places
-from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE, USAGES, Faces
-from fer_kit.data.places import TEST, TRAIN, WHOLE, Source, find
+from fer_kit.data import cache, formats, genuine, places
+from fer_kit.data.archives import Source
+from fer_kit.data.csv_reader import USAGES
+from fer_kit.data.formats import fer2013_csv
+from fer_kit.data.formats.rows import Found
+from fer_kit.data.places import find
 from fer_kit.errors import FerKitError
 
-__all__ = ["Answers", "Competition", "TestSet", "TrainSet", "check_digest", "find", "load", "load_answers"]
+__all__ = [
+    "Answers",
+    "Competition",
+    "TestSet",
+    "TrainSet",
+    "check_digest",
+    "find",
+    "load",
+    "load_answers",
+    "refuse_unordered",
+]
+TEST_USAGES = (*USAGES, "Test")  # the last: of a test row whose half is unknown
 
 
 @dataclass(frozen=True)
@@ -42,19 +55,24 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Competition:
-    """What training may see. `digest` is the same for the same rows, whichever files they were read from."""
+    """What training may see.
+
+    digest: the same for the same rows in the same order, whichever files they were read from. unordered: why the test
+    rows may be in another order than those of test.csv; "" if they are in that order.
+    """
 
     folder: Path
     train: TrainSet
     test: TestSet
     digest: str
+    unordered: str = ""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Labels of the test rows, in test.csv order, for `evaluate` alone.
+    """Labels of the test rows, in their order, for `evaluate` alone.
 
-    labels int64 (M,); usage (M,), each "PublicTest" or "PrivateTest".
+    labels int64 (M,); usage (M,), each "PublicTest", "PrivateTest" or, if the half is unknown, "Test".
     """
 
     labels: NDArray[np.int64]
@@ -62,10 +80,10 @@ class Answers:
 
 
 def load(folder: str | Path, cache_dir: str | Path, expected: str | None = None, used_by: str = "") -> Competition:
-    """Read the competition's files, or the cached arrays if the same bytes were read before.
+    """Read the competition's data, or the cached arrays if the same bytes were read before.
 
     Args:
-        folder: from `find`: a folder, or one csv or zip file.
+        folder: from `find`: a folder or a file.
         cache_dir: the arrays are cached below this folder; normally <runs>/cache.
         expected: the digest that the data must have; None accepts any data.
         used_by: what was made from the expected data, for the error message.
@@ -74,15 +92,19 @@ def load(folder: str | Path, cache_dir: str | Path, expected: str | None = None,
         FerKitError: files are missing, a file has a fault (named with its row number), or the data has another digest.
     """
     folder = Path(folder)
-    chosen = _choose(folder)
-    stamps = _stamps(chosen)
-    cached = Path(cache_dir) / cache.key_of(chosen)[:16]
+    found = _found(folder)
+    stamps = _stamps(found.sources)
+    cached = Path(cache_dir) / cache.key_of(found.sources, found.keys)[:16]
     arrays, digest = cache.read(cached, ("train_images", "train_labels", "test_images")) or (None, "")
     if arrays is None:
-        train, test = _read(chosen)
-        if _stamps(chosen) != stamps:  # else these rows could be cached under the key of other content
-            raise FerKitError(f"{chosen[0].path.parent}: a file changed while it was read; start again")
-        arrays = {"train_images": train.images, "train_labels": train.labels, "test_images": test.images}
+        rows = found.read()
+        if _stamps(found.sources) != stamps:  # else these rows could be cached under the key of other content
+            raise FerKitError(f"{found.sources[0].path.parent}: a file changed while it was read; start again")
+        arrays = {
+            "train_images": rows.train.images,
+            "train_labels": rows.train.labels,
+            "test_images": rows.test.images,
+        }
         for array in arrays.values():
             array.flags.writeable = False
         digest = cache.digest_of(arrays)
@@ -92,6 +114,7 @@ def load(folder: str | Path, cache_dir: str | Path, expected: str | None = None,
         train=TrainSet(_ids(arrays["train_images"]), arrays["train_images"], arrays["train_labels"]),
         test=TestSet(_ids(arrays["test_images"]), arrays["test_images"]),
         digest=digest,
+        unordered=_unordered(found, arrays["test_images"]),
     )
     if expected is not None:
         check_digest(competition, expected, used_by)
@@ -125,72 +148,50 @@ def check_labels(
         )
 
 
+def refuse_unordered(competition: Competition, what: str) -> None:
+    """Raise FerKitError if the order of the test rows may differ from test.csv; `what` needs that order."""
+    if competition.unordered:
+        raise FerKitError(
+            f"{competition.folder}: {competition.unordered}, and {what} needs this order, line by line; name the "
+            "competition's own files (python -m fer_kit.download) with --data"
+        )
+
+
 def load_answers(folder: str | Path) -> Answers | None:
-    """Labels of the test rows if fer2013.csv or icml_face_data.csv is among the files, else None.
+    """Labels of the test rows, in the order of `load`; None if no file at `folder` has them.
 
     Raises:
-        FerKitError: the file has a fault, or its test images differ from those of test.csv beside it.
+        FerKitError: a file has a fault, or the test images of the file with the labels differ from those of `load`.
     """
-    found = places.sources(Path(folder))
-    source = next((found[name] for name in WHOLE if name in found), None)
-    if source is None:
+    first = _found(Path(folder))
+    labelled = first if first.labelled_test else fer2013_csv.find(Path(folder))
+    if labelled is None:
         return None
-    _, test = _read([source])
-    if TEST in found and not np.array_equal(_read_one(found[TEST], (PIXEL,)).images, test.images):
-        raise FerKitError(f"{source.name} and {found[TEST].name} hold different test images; remove the wrong one")
-    return Answers(test.labels, np.array(USAGES)[test.usage])
+    test = labelled.read().test
+    if labelled is not first and not np.array_equal(first.read().test.images, test.images):
+        one, other = labelled.sources[0].name, first.sources[-1].name
+        raise FerKitError(f"{one} and {other} hold different test images; remove the wrong one")
+    return Answers(test.labels, np.array(TEST_USAGES)[test.usage])
 
 
-def _choose(folder: Path) -> list[Source]:
-    """The one or two files to read."""
-    found = places.sources(folder)
-    if TRAIN in found and TEST in found:
-        return [found[TRAIN], found[TEST]]
-    for there, missing in ((TRAIN, TEST), (TEST, TRAIN)):
-        if there in found:
-            raise FerKitError(f"{found[there].name} is there but not {missing}; add {missing} to {folder}")
-    for name in WHOLE:
-        if name in found:
-            return [found[name]]
-    raise FerKitError(
-        f"{folder}: holds no competition files; looked for {', '.join(places.NAMES)}; {places.instead(folder)}"
-    )
+def _found(folder: Path) -> Found:
+    found = formats.find(folder)
+    if found is None:
+        raise FerKitError(places.nothing_in(folder))
+    return found
 
 
-def _read(chosen: Sequence[Source]) -> tuple[Faces, Faces]:
-    """Train and test rows."""
-    if len(chosen) == 2:
-        # Rows of a train.csv with a Usage column could be test rows, whose labels must not be trained on.
-        return _read_one(chosen[0], (LABEL, PIXEL), refused=(USAGE,)), _read_one(chosen[1], (PIXEL,))
-    [source] = chosen
-    rows = _read_one(source, (LABEL, PIXEL, USAGE))
-    falls = np.flatnonzero(np.diff(rows.usage.astype(np.int8)) < 0)
-    if falls.size:
-        row = int(falls[0]) + 1
-        raise FerKitError(
-            f"{source.name}: row {row + 1} is {USAGES[rows.usage[row]]} after {USAGES[rows.usage[row - 1]]}; "
-            f"the rows must be in the order {', '.join(USAGES)}, as in {TRAIN} and {TEST}"
-        )
-    train_count = int(np.count_nonzero(rows.usage == 0))
-    for count, kind in ((train_count, "Training"), (len(rows.usage) - train_count, "PublicTest or PrivateTest")):
-        if count == 0:
-            raise FerKitError(f"{source.name}: has no {kind} rows")
-    return _part(rows, slice(None, train_count)), _part(rows, slice(train_count, None))
+def _unordered(found: Found, test_images: NDArray[np.uint8]) -> str:
+    """Why the order of test.csv may be lost; "" if the format keeps the order, or if these are the genuine rows."""
+    if found.unordered and found.in_file_order and genuine.is_test_csv(test_images):
+        return ""
+    return found.unordered
 
 
-def _read_one(source: Source, columns: Sequence[str], refused: Sequence[str] = ()) -> Faces:
-    with source.open() as file:
-        return csv_reader.read(file, source.name, columns, refused)
-
-
-def _part(rows: Faces, part: slice) -> Faces:
-    # Copies, so that no train array is a view of memory that also holds test labels.
-    return Faces(rows.images[part], rows.labels[part].copy(), rows.usage[part].copy())
-
-
-def _stamps(chosen: Sequence[Source]) -> list[tuple[int, int]]:
+def _stamps(sources: Sequence[Source]) -> list[tuple[int, int]]:
     """Size and time of the last change of each file."""
-    return [(stat.st_size, stat.st_mtime_ns) for stat in (source.path.stat() for source in chosen)]
+    stats = (path.stat() for path in dict.fromkeys(source.path for source in sources))
+    return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 def _ids(images: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fer_kit import metrics
 from fer_kit.competition import CLASSES, NUM_CLASSES
-from fer_kit.data.loading import Answers
+from fer_kit.data.loading import TEST_USAGES, Answers
 from fer_kit.evaluate.sources import Groups, ScoredSource, common_ids
 from fer_kit.metrics import Calibration, Comparison
 
@@ -22,7 +22,6 @@ Interval = tuple[float, float]
 
 LEVEL = 0.95
 REPEATS = 2000  # bootstrap samples for every score except accuracy, whose interval uses more
-USAGES = ("PublicTest", "PrivateTest")
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def on_test(source: ScoredSource, answers: Answers, groups: Groups) -> list[dict
     lines = []
     twinned = groups.has_train_twin
     numbers = source.test.ids if groups.test is None else groups.test
-    for usage in USAGES:
+    for usage in TEST_USAGES[1:]:
         parts = {"all": answers.usage == usage}
         if twinned is not None:
             parts["without a train twin"] = parts["all"] & ~twinned

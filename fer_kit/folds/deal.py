@@ -122,6 +122,8 @@ def make(competition: Competition, count: int = 5, seed: int = 0, method: str = 
         "search": found.counts,
         "statistics": statistics(made, test_groups),
     }
+    if competition.unordered:
+        record["unordered"] = competition.unordered
     return Made(made, test_groups, table, test_table, record)
 
 
@@ -152,7 +154,8 @@ def report(made: Made) -> str:
     groups, rows = s["train_groups_of_two_and_more"], s["train_rows_in_them"]
     conflicts, seen = s["groups_with_conflicting_labels"], s["test_rows_with_a_train_twin"]
     joined = search.get("joined", 0) + search.get("mirrored_joined", 0)
-    lines = [
+    lines = [f"note: {made.record['unordered']}, so no submission can be built"] if "unordered" in made.record else []
+    lines += [
         f"images  {search['images']:,}: {search['exact_copies']:,} exact copies, {joined:,} pairs joined by the"
         f" {made.record['method']} search, {search['flat']:,} flat ones kept apart"
         if "flat" in search

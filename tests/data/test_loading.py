@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import os
 import runpy
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from fer_kit import cli
+from fer_kit.competition import CLASSES
 from fer_kit.data import cache as data_cache
-from fer_kit.data import csv_reader, loading, places
+from fer_kit.data import csv_files, csv_reader, loading
 from fer_kit.folds import __main__ as folds_command
 from tests.helpers.small_competition import (
     SLUG,
@@ -27,8 +29,28 @@ from tests.helpers.small_competition import (
     pixels,
     refusal,
     write,
+    write_tar,
     write_zip,
 )
+
+
+def respelt(folder: Path, *names: str, separator: str = ",", end: str = "\n", words: bool = False) -> Path:
+    """The files of the competition as a spreadsheet program may have saved them."""
+    folder.mkdir(parents=True)
+    for name in names:
+        lines = content(name.lower()).replace(",", separator).split("\n")
+        if words and name != "test.csv":
+            lines = [CLASSES[int(line[0])] + line[1:] if line[:1].isdigit() else line for line in lines]
+        (folder / name).write_bytes(end.join(lines).encode())
+    return folder
+
+
+def packed(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content(name).encode()))
+    return folder
+
 
 # --- variants --------------------------------------------------------------------------------------------------------
 
@@ -38,12 +60,22 @@ VARIANTS = {
     "icml": lambda folder: write(folder, "icml_face_data.csv"),
     "one zipped": lambda folder: write_zip(write(folder, "test.csv") / "train.csv.zip", "train.csv").parent,
     "fer2013 zipped": lambda folder: write_zip(folder / "fer2013.csv.zip", "fer2013.csv").parent,
-    "competition zip": lambda folder: write_zip(folder / f"{SLUG}.zip", *places.NAMES).parent,
+    "competition zip": lambda folder: write_zip(folder / f"{SLUG}.zip", *csv_files.NAMES).parent,
     "nested in a zip": lambda folder: write_zip(folder / "a.zip", "icml_face_data.csv", inside="x/fer2013/").parent,
     "zip named": lambda folder: write_zip(folder / "fer.zip", "train.csv", "test.csv"),
     "train.csv named": lambda folder: write(folder, "train.csv", "test.csv") / "train.csv",
     "csv of another name": lambda folder: write(folder, "fer2013.csv") / "fer2013.csv",
-    "all of them": lambda folder: write(folder, *places.NAMES),
+    "capital letters": lambda folder: respelt(folder, "Train.CSV", "TEST.csv"),
+    "packed by gzip": lambda folder: packed(folder, "train.csv", "test.csv"),
+    "fer2013.csv.gz named": lambda folder: packed(folder, "fer2013.csv") / "fer2013.csv.gz",
+    "fer2013.tar.gz": lambda folder: write_tar(folder / "fer2013.tar.gz", "fer2013.csv").parent,
+    "tar named": lambda folder: write_tar(folder / "all.tar", "train.csv", "test.csv", inside="x/"),
+    "a tar.gz with the name of a csv": lambda folder: write_tar(folder / "fer2013.csv", "fer2013.csv").parent,
+    "semicolons": lambda folder: respelt(folder, "fer2013.csv", separator=";"),
+    "tabs": lambda folder: respelt(folder, "train.csv", "test.csv", separator="\t"),
+    "Windows line ends": lambda folder: respelt(folder, "icml_face_data.csv", end="\r\n"),
+    "classes in words": lambda folder: respelt(folder, "train.csv", "test.csv", words=True),
+    "all of them": lambda folder: write(folder, *csv_files.NAMES),
 }
 
 
@@ -71,7 +103,7 @@ def test_digest_follows_the_content(tmp_path: Path) -> None:
 
 
 def test_train_and_test_win_and_a_named_file_wins_over_them(tmp_path: Path) -> None:
-    folder = write(tmp_path, *places.NAMES)
+    folder = write(tmp_path, *csv_files.NAMES)
     (folder / "fer2013.csv").write_text(content("fer2013.csv").replace("\n3,", "\n4,", 1))
     assert loading.load(folder, tmp_path / "cache").train.labels[3] == 3
     assert loading.load(folder / "fer2013.csv", tmp_path / "cache").train.labels[3] == 4

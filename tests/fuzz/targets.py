@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from ensembles import outside
-from fer_kit.data import csv_reader, places
+from fer_kit.data import csv_files, csv_reader
 from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
@@ -92,7 +92,7 @@ def csv_of_faces(folder: Path, content: bytes) -> object:
 
 @target(lambda: zipped([{"train.csv": small_competition.content("train.csv").encode(), "readme.txt": b"hello"}]))
 def zipped_data(folder: Path, content: bytes) -> object:
-    found = places.sources(put(folder, "all.zip", content))
+    found = csv_files.sources(put(folder, "all.zip", content))
     for source in found.values():
         with source.open() as file:
             csv_reader.read(file, source.name, (PIXEL,))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from fer_kit.competition import CLASSES
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 
@@ -56,6 +61,45 @@ def write_zip(path: Path, *names: str, inside: str = "") -> Path:
         for name in names:
             archive.writestr(inside + name, content(name))
     return path
+
+
+def write_tar(path: Path, *names: str, inside: str = "fer2013/") -> Path:
+    """A tar file, packed by gzip if the name says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz" if path.name.lower().endswith(("gz", "csv")) else "w") as archive:
+        for name, text in (("README", "hello"), *((name, content(name)) for name in names)):
+            member = tarfile.TarInfo(inside + name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def image_names(labels: np.ndarray, words: Sequence[str] = CLASSES) -> list[str]:
+    """A path below train/ or test/ for each row, in no order of the rows."""
+    return [f"{words[label]}/im_{(7 * row) % 11}_{row}" for row, label in enumerate(labels)]
+
+
+def images_as_files(ending: str = ".png", words: Sequence[str] = CLASSES, train: str = "train") -> dict[str, bytes]:
+    """The competition as image folders: paths and contents."""
+    sets = ((train, TRAIN_IMAGES, TRAIN_LABELS), ("test", TEST_IMAGES, TEST_LABELS))
+    return {
+        f"{split}/{name}{ending}": encoded(image, ending)
+        for split, images, labels in sets
+        for name, image in zip(image_names(labels, words), images, strict=True)
+    }
+
+
+def encoded(image: np.ndarray, ending: str = ".png") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, {".png": "PNG", ".jpg": "JPEG", ".bmp": "BMP"}[ending.lower()])
+    return buffer.getvalue()
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, written in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(written)
+    return folder
 
 
 def refusal(function: object, *args: object) -> str:

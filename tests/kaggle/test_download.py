@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from fer_kit import download
-from fer_kit.data import loading
+from fer_kit.data import genuine, loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
 from fer_kit.kaggle.client import COMPETITION, RULES_URL
@@ -64,38 +64,40 @@ def failure(capsys, *words: str) -> str:
 
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
 def test_other_line_ends_are_no_other_content(tmp_path, monkeypatch, ends):
-    content = b"emotion,pixels" + ends + b"0,1 2 3" + ends
-    monkeypatch.setitem(download.MD5, "train.csv", hashlib.md5(content, usedforsecurity=False).hexdigest())
+    pixels = b" ".join([b"7"] * 2304)
+    content = b"emotion,pixels" + ends + b'3,"' + pixels + b'"' + ends
+    monkeypatch.setitem(genuine.MD5, "train.csv", hashlib.md5(content, usedforsecurity=False).hexdigest())
+    monkeypatch.setitem(genuine.ROWS, "train.csv", 1)
     path = tmp_path / "train.csv"
     for found, words in (
         (content, "genuine"),
         (content.replace(b"\r\n", b"\n"), "genuine"),
         (content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), "genuine"),
-        (content.replace(b"1 2", b"1 3"), "other content"),
+        (b"\xef\xbb\xbf" + content.replace(b",", b";").replace(b'"', b""), "genuine content, written otherwise"),
+        (content.replace(b"7 7", b"7 8", 1), "other content (1 rows"),
+        (content.replace(b"3,", b"4,"), "other content (1 rows"),
+        (b"x", "not readable: "),
     ):
         path.write_bytes(found)
         [line] = download.verdicts(tmp_path)
         assert line.startswith(f"  {path}: {words}")
-        assert ("line ends" in line) == (words == "genuine" and found != content)
-
-
-def test_a_name_without_an_md5_is_told(tmp_path, monkeypatch):
-    monkeypatch.delitem(download.MD5, "train.csv")
-    (tmp_path / "train.csv").write_bytes(b"x")
-    assert download.verdicts(tmp_path) == [f"  {tmp_path / 'train.csv'}: no md5 of a genuine train.csv is known"]
+        assert ("written otherwise" in line) == (words.startswith("genuine") and found != content)
 
 
 @pytest.mark.slow
 def test_from_kaggle_to_arrays(kaggle, capsys, tmp_path, members, monkeypatch):
     md5 = hashlib.md5(members["train.csv"], usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(download.MD5, "train.csv", md5)
+    monkeypatch.setitem(genuine.MD5, "train.csv", md5)
     code, out, err = run(capsys)
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "downloading about 320 MB from Kaggle"
     assert lines[1] == "unpacked into data: train.csv, test.csv, fer2013.tar.gz"
     assert lines[2] == "  data/train.csv: genuine"
-    assert lines[3].startswith("  data/test.csv: other content: md5 ") and download.MD5["test.csv"] in lines[3]
+    assert (
+        lines[3].startswith("  data/test.csv: other content (90 rows; the genuine file has 7,178): md5 ")
+        and genuine.MD5["test.csv"] in lines[3]
+    )
     assert lines[4] == "next: python -m fer_kit.folds"
     assert sorted(os.listdir("data")) == ["fer2013.tar.gz", "test.csv", "train.csv"]  # and nothing hidden
     competition = loading.load(loading.find(), tmp_path / "cache")

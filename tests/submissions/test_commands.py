@@ -10,12 +10,15 @@ import pytest
 
 from ensembles import blend
 from fer_kit import metrics
+from fer_kit.data import loading
+from fer_kit.files import atomic
 from fer_kit.runs import folders, predictions
 from submissions import __main__ as commands
 from submissions import check
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
 from tests.helpers.fake_submissions import ORGANISERS, expected, numbers, refused, run
+from tests.helpers.small_competition import TRAIN_IMAGES, TRAIN_LABELS, encoded, image_names, write_files
 
 PLAIN = ["--method", "mean", "--temperatures", "none", "--no-pictures"]
 
@@ -191,3 +194,23 @@ def test_help_is_light(words):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "usage: python -m submissions" in done.stdout
+
+
+def test_data_without_the_order_of_test_csv_cannot_be_submitted(here, capsys):
+    """Refused with the data, and, by folds.json, without; a file of predictions for them is refused too."""
+    words = {"train": TRAIN_LABELS, "test": np.arange(TEST_ROWS) % 7}
+    faces = {"train": TRAIN_IMAGES, "test": np.arange(TEST_ROWS * 48 * 48, dtype=np.uint32).astype(np.uint8)}
+    files = {
+        f"{split}/{name}.png": encoded(image)
+        for split, labels in words.items()
+        for name, image in zip(image_names(labels), faces[split].reshape(-1, 48, 48), strict=True)
+    }
+    data = loading.load(write_files(here / "data", files), here / "runs/cache")
+    fake_runs.save_run(here / "runs", "a", seed=1, data_digest=data.digest)
+    why = "image folders do not keep the order of test.csv, and a submission needs this order, line by line; name the"
+    refused(capsys, f"data: {why}", "build", "a")
+    (here / "x.csv").write_text("0\n" * TEST_ROWS)
+    refused(capsys, f"data: {why}", "check", "x.csv")
+    (here / "data").rename(here / "elsewhere")
+    atomic.write_json(here / "runs/folds.json", {"data_digest": data.digest, "unordered": data.unordered})
+    refused(capsys, f"run runs/a: {why[:-10]}; train on the", "build", "a")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_kit.data import places
+from fer_kit.data import csv_files
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz, unzip
 from fer_kit.runs import predictions, soft_targets
@@ -128,7 +128,7 @@ def lying_zip(path: Path, claimed: int) -> Path:
 
 def test_data_that_unpack_to_far_more_than_they_are(tmp_path):
     path = lying_zip(tmp_path / "all.zip", 3 << 30)
-    assert "train.csv unpacks to 3,221,225,472 bytes, more than 200 times" in refusal(places.sources, tmp_path)
+    assert "train.csv unpacks to 3,221,225,472 bytes, more than 200 times" in refusal(csv_files.sources, tmp_path)
     assert "unpacks to 3,221,225,472 bytes" in refusal(unzip.members, path)
     assert not path.exists()  # as with any damaged download
 
@@ -149,7 +149,7 @@ def test_a_zip_packed_by_lzma_and_damaged_is_called_so(tmp_path):
     content = bytearray((tmp_path / "all.zip").read_bytes())
     content[60:90] = b"\xff" * 30
     put(tmp_path / "all.zip", bytes(content))
-    found = places.sources(tmp_path)["train.csv"]
+    found = csv_files.sources(tmp_path)["train.csv"]
     with pytest.raises(FerKitError, match="damaged or unreadable zip"), found.open() as file:
         file.read()
 
