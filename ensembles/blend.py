@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ensembles import blend_files, full_fit, report
 from ensembles.fit import crossfit, methods
@@ -98,6 +99,10 @@ def build_parser() -> argparse.ArgumentParser:
     follow.add_option(parser)
     parser.add_argument("--no-pictures", action="store_true", help="do not draw correlation.png and weights.png")
     parser.add_argument("--force", action="store_true", help="replace an existing blend that has other content")
+    parser.add_argument(
+        "--details", action="store_true", help="also print the scores of each member and each method, and comparisons"
+    )
+    cli.add_output_options(parser, "print nothing; the exit code and blend.json tell the result")
     return parser
 
 
@@ -121,6 +126,7 @@ class BlendRequest:
     wandb: str = follow.OFF
     pictures: bool = True
     force: bool = False
+    details: bool = False
 
     def __post_init__(self) -> None:
         choices = (
@@ -137,15 +143,20 @@ class BlendRequest:
                 raise FerKitError(f"{option}={value!r}{hint}; allowed are {', '.join(allowed)}")
 
 
-def body(args: argparse.Namespace) -> None:
-    """Turn the arguments into a `BlendRequest` and run it."""
+def body(args: argparse.Namespace) -> dict[str, Any]:
+    """Turn the arguments into a `BlendRequest` and run it; the result is the value for --json."""
     options = {**vars(args), "runs": Path(args.runs), "pictures": not args.no_pictures}
     options["members"] = None if args.members is None else tuple(args.members)
-    run(BlendRequest(**{key: value for key, value in options.items() if key != "no_pictures"}))
+    ours = ("no_pictures", "json", "quiet")
+    return run(BlendRequest(**{key: value for key, value in options.items() if key not in ours}))
 
 
-def run(request: BlendRequest) -> None:
-    """Lock the folders of the blend, and of its NAME-twins if requested, then make and write the blend.
+def run(request: BlendRequest) -> dict[str, Any]:
+    """Lock the folders of the blend, and of its NAME-twins if requested, then make, write and print the blend.
+
+    Returns:
+        The result as JSON: folder and blend.json of the blend; those of NAME-twins, or None; notes on the members;
+        the next command.
 
     Raises:
         FerKitError: the name is invalid or a run's; a member is missing or does not match the others; another blend
@@ -161,11 +172,11 @@ def run(request: BlendRequest) -> None:
             folder = request.runs / BLENDS / one
             locks.enter_context(lock.held(folder, "another process makes this blend"))
             atomic.sweep(folder)
-        blend(request, name)
+        return blend(request, name)
 
 
-def blend(request: BlendRequest, name: str) -> None:
-    """Read and check the members, fit and score the blend, write its files and print the report."""
+def blend(request: BlendRequest, name: str) -> dict[str, Any]:
+    """Read and check the members, fit and score the blend, write its files and print the report; see `run`."""
     runs_dir = request.runs
     folder = runs_dir / BLENDS / name
     members, left_out = gather(runs_dir, request.members)
@@ -199,22 +210,30 @@ def blend(request: BlendRequest, name: str) -> None:
             blend_files.write(*one)
     drawn = draw(folder, name, members, made, unchanged[0]) if request.pictures else []
 
-    for line in left_out:
-        print(line)
-    print("\n".join(report.report(name, members, rows, made, str(request.runs), twins.methods)))
-    used = [full_fit.line(request.full_fit, full, members)] if full else []
-    print("\n".join([*used, *twin_blend.lines(twins, name)]))
-    for note in [*report.doubles(members), *twin_blend.stale(folder, meta)]:
-        print(note)
+    notes = [*left_out, *report.warnings(rows, f"{request.runs}"), *report.doubles(members)]
+    notes += [*([full_fit.line(request.full_fit, full, members)] if full else []), *twin_blend.stale(folder, meta)]
+    command = report.next_command(name, members, rows, made, f"{request.runs}", request.data)
+    if request.details:
+        lines = report.details(name, members, rows, made, twins.methods) + twin_blend.lines(twins, name)
+        print("\n".join([*lines, ""]))
+    print("\n".join([*report.short(name, members, rows, made, twins), *notes]))
     for (place, *_), there, more in zip(blends, unchanged, (drawn, []), strict=False):
         written = ",".join([OOF, TEST, BLEND, *more])
         print(f"{'unchanged:' if there else 'wrote'} {place}/{{{written}}}")
-    print(f"next: {report.next_command(name, members, rows, made, f'{request.runs}', request.data)}")
+    print(f"next: {command}")
     for place, *_ in blends[1:]:
         options = report.path_options(f"{request.runs}", request.data)
         print(f"or:   python -m submissions build {place.name}{options}   (with the labels of twins)")
     for place, *_ in blends:
         follow.send(place, request.wandb, request.data)
+    found = [{"folder": str(place), "blend": atomic.read_json(place / BLEND)} for place, *_ in blends]
+    return {
+        **found[0],
+        "unchanged": unchanged[0],
+        "twins": found[1] if found[1:] else None,
+        "notes": notes,
+        "next": command,
+    }
 
 
 def make(members: Sequence[Member], rows: Rows, request: BlendRequest) -> tuple[ScoredBlend, str]:
@@ -287,7 +306,7 @@ def _refuse_itself(name: str, folder: Path, members: Sequence[Member]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    return cli.run(build_parser, body, argv)
+    return cli.run(build_parser, cli.data_command(body), argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The lines that `python -m ensembles.blend` prints: members, methods, comparisons, and the next command."""
+"""The lines that `python -m ensembles.blend` prints: what people look for first, and the tables of --details."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ensembles.members import RUN, Member
 from ensembles.rows import Rows
 from ensembles.scores import ScoredBlend
 from ensembles.twins.forecast import Forecast
+from ensembles.twins.pairs import NEAR
+from ensembles.twins.twin_blend import SUFFIX, Twins
 from fer_kit import metrics
 from fer_kit.cli import aligned
 
@@ -26,27 +28,60 @@ ABOUT = {
 SIGNIFICANCE = 0.05  # the difference of two blends is significant if its p-value is smaller
 
 
-def report(
-    name: str,
-    members: Sequence[Member],
-    rows: Rows,
-    scored: ScoredBlend,
-    runs_dir: str,
-    forecasts: Mapping[str, Forecast],
+def short(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend, twins: Twins) -> list[str]:
+    """Accuracy, gain over the best member, and the leaderboard forecast without and with twin lookup."""
+    held = scored.scores.held_out
+    chosen = "chosen by auto" if scored.asked == AUTO else ""
+    how = f"{len(members)} members by {scored.method}{f', {chosen}' if chosen else ''}"
+    if scored.values is None:
+        how = "only one member, so exactly its predictions"
+    kind = "out of fold" if scored.values is None else "cross-fitted out of fold"
+    lines = [f"blend '{name}': {held.accuracy:.2%} {kind}, 95% interval {interval(held)}   ({how})"]
+    if scored.comparisons:
+        lines.append(gain_line(scored.comparisons[0]))
+    if twins.plain is None:
+        return [*lines, twins.why_none]
+    lines.append(f"leaderboard forecast: {_forecast(twins.plain)}")
+    if twins.with_lookup is not None:
+        made = f"in blend '{name}{SUFFIX}'" if twins.twinned is not None else f"made by --twins {NEAR}"
+        lines.append(f"with twin lookup:     {_forecast(twins.with_lookup)}   ({made})")
+    return lines
+
+
+def gain_line(one: Comparison) -> str:
+    """The difference to the best member, and whether it is more than chance."""
+    verdict = "more than chance" if one.p < SIGNIFICANCE else "not more than chance"
+    return (
+        f"gain over {one.against}: {100 * one.difference:+.2f} ± {100 * one.standard_error:.2f} points, "
+        f"{verdict} (p {one.p:.2g})"
+    )
+
+
+def _forecast(one: Forecast) -> str:
+    low, high = one.interval
+    return f"{one.accuracy:.2%}, 95% interval {low:.2%} to {high:.2%}"
+
+
+def warnings(rows: Rows, runs_dir: str) -> list[str]:
+    """What makes the scores less certain."""
+    if rows.path is not None:
+        return []
+    return [
+        f"note: {runs_dir}/folds.csv is missing: members were only checked against each other, and the intervals "
+        "treat twins as independent rows"
+    ]
+
+
+def details(
+    name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend, forecasts: Mapping[str, Forecast]
 ) -> list[str]:
-    """All lines except those about twins and files. forecasts: leaderboard forecast by method; empty if unknown."""
+    """The tables and comparisons. forecasts: leaderboard forecast by method; empty if unknown."""
     lines = [*member_table(members, rows, scored), ""]
     if scored.values is not None:
         lines += [*method_table(scored, forecasts), ""]
     lines += headline(name, rows, scored)
     lines += [comparison_line(comparison) for comparison in scored.comparisons]
-    lines += drop_lines(members, scored)
-    if rows.path is None:
-        lines.append(
-            f"note: {runs_dir}/folds.csv is missing: members were only checked against each other, and the intervals "
-            "treat twins as independent rows"
-        )
-    return lines
+    return lines + drop_lines(members, scored)
 
 
 def member_table(members: Sequence[Member], rows: Rows, scored: ScoredBlend) -> list[str]:

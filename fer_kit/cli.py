@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
-EXIT_OK, EXIT_NOT_YET, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_PENDING, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -160,20 +160,24 @@ def add_output_options(parser: argparse.ArgumentParser, quiet: str) -> None:
     forms.add_argument("--quiet", action="store_true", help=quiet)
 
 
-def data_command(body: Callable[[argparse.Namespace], Any]) -> Callable[[argparse.Namespace], None]:
+def data_command(
+    body: Callable[[argparse.Namespace], Any], pending: Callable[[Any], bool] = lambda value: False
+) -> Callable[[argparse.Namespace], int]:
     """A command whose result is data: `body` prints the text for people and returns the JSON value for --json.
 
-    The text is dropped with --json and --quiet; warnings and errors on stderr stay.
+    The text is dropped with --json and --quiet; warnings and errors on stderr stay. With --quiet the exit code is 1
+    while the result is `pending`.
     """
 
-    def answer(args: argparse.Namespace) -> None:
+    def answer(args: argparse.Namespace) -> int:
         if not (args.json or args.quiet):
             body(args)
-            return
+            return EXIT_OK
         with contextlib.redirect_stdout(io.StringIO()):
             value = body(args)
         if args.json:
             output.print_json(value)
+        return EXIT_PENDING if args.quiet and pending(value) else EXIT_OK
 
     return answer
 

@@ -36,6 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
         )
         module.add_arguments(command)
         command.set_defaults(body=module.body)
+    commands.choices["check"].set_defaults(body=cli.data_command(check.body))
+    commands.choices["status"].set_defaults(body=cli.data_command(status.body, status.pending))
     return parser
 
 

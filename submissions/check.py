@@ -7,7 +7,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from fer_kit import cli
 from fer_kit.competition import CLASSES, NUM_CLASSES
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m submissions check`."""
     parser.add_argument("file", metavar="FILE", help="the submission file")
     add_data_arguments(parser)
+    cli.add_output_options(parser, "print nothing for a valid file")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,8 +69,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def body(args: argparse.Namespace) -> None:
-    """Find the required format and row count, check the file and print a summary."""
+def body(args: argparse.Namespace) -> dict[str, Any]:
+    """Find the required format and row count, check the file and print a summary; the value for --json."""
     path, due = Path(args.file), expected(args)
     if due.note:
         print(f"note: {due.note}")
@@ -75,6 +78,15 @@ def body(args: argparse.Namespace) -> None:
     for name, value in (("format", due.form.text), ("rows", f"{due.rows:,}, {due.origin}"), *summary(checked)):
         print(f"{name:<8}  {value}")
     print(f"{path}: OK")
+    return {
+        "file": str(path),
+        "format": due.form.text,
+        "rows": due.rows,
+        "classes": dict(zip(CLASSES, checked.counts, strict=True)),
+        "sha256": checked.sha256,
+        "warnings": list(checked.warnings),
+        "note": due.note,
+    }
 
 
 def expected(args: argparse.Namespace) -> Expected:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from fer_kit import metrics
+from fer_kit import cli, metrics
 from fer_kit.cli import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
 from fer_kit.runs import ledger
-from fer_kit.runs.ledger import UPLOADING, Entry
+from fer_kit.runs.ledger import PENDING, UNKNOWN, UPLOADING, Entry
 from submissions import entries, gap_plot
 
 PUBLIC_ROWS = 3_589  # PublicTest, half of the competition's test rows
@@ -27,10 +29,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot", metavar="PNG", help="file for the picture of the gap; by default CSV with the suffix .png"
     )
+    cli.add_output_options(parser, "print nothing; the exit code is 1 while an entry waits for its score, else 0")
 
 
-def body(args: argparse.Namespace) -> None:
-    """Update the ledger from Kaggle, print it and draw the gap. If the update fails, the old ledger is shown.
+def pending(found: dict[str, Any]) -> bool:
+    """True while an entry has no score although Kaggle may still give one."""
+    return any(entry["status"] in (UPLOADING, PENDING, UNKNOWN) for entry in found["entries"])
+
+
+def body(args: argparse.Namespace) -> dict[str, Any]:
+    """Update the ledger from Kaggle, print it and draw the gap; the value for --json.
+
+    If the update fails, the old ledger is shown.
 
     Raises:
         FerKitError: a request to Kaggle failed, or the ledger is damaged.
@@ -39,7 +49,7 @@ def body(args: argparse.Namespace) -> None:
     known = ledger.read(path)
     if not known:
         print(f"no entries in {path} yet; make one with: python -m submissions upload FILE -m TEXT")
-        return
+        return {"ledger": str(path), "entries": []}
     trouble = None
     try:
         known = _refresh(Client(), path, known)
@@ -57,6 +67,7 @@ def body(args: argparse.Namespace) -> None:
         raise FerKitError(
             f"{path}: the ledger is shown without new scores, since the request to Kaggle failed: {trouble}"
         )
+    return {"ledger": str(path), "entries": [asdict(entry) for entry in known]}
 
 
 def table(known: Sequence[Entry]) -> list[str]:

@@ -6,6 +6,7 @@ python -m fer_kit.evaluate attention residual blends/first
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from fer_kit.files import atomic
 
 if TYPE_CHECKING:
     from fer_kit.data.loading import Answers, Competition
+    from fer_kit.evaluate.scores import Scores
 
 SCHEMA = 1
 JSON = "evaluate.json"
@@ -63,18 +65,22 @@ def build_parser() -> argparse.ArgumentParser:
         "python -m fer_kit.evaluate",
         "Score runs and blends on their out-of-fold rows: accuracy, precision and recall of each class, confusion, "
         "calibration and the most confident mistakes. With several names, compare each two by paired tests. Prints "
-        "tables; writes evaluate.json and pictures. If the data folder holds fer2013.csv or icml_face_data.csv, whose "
-        "test rows have labels, also scores the test predictions.",
+        "the result in short; writes evaluate.json and pictures. If the data folder holds fer2013.csv or "
+        "icml_face_data.csv, whose test rows have labels, also scores the test predictions.",
     )
     parser.add_argument("sources", nargs="+", metavar="RUN_OR_BLEND", help="runs or blends by name")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
     parser.add_argument("--data", help="folder with the competition's files; searched for if not given")
     parser.add_argument("--out", type=Path, help="folder to write to; by default RUNS/evaluate/<names>")
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures")
+    parser.add_argument(
+        "--details", action="store_true", help="also print class scores, confusion, calibration and all comparisons"
+    )
+    cli.add_output_options(parser, "print nothing; the exit code and evaluate.json tell the result")
     return parser
 
 
-def _body(args: argparse.Namespace) -> None:
+def _body(args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
     from fer_kit.drawing import pictures
@@ -96,17 +102,20 @@ def _body(args: argparse.Namespace) -> None:
             test += scores.on_test(source, answers, groups)
 
     folds = [list(record["fold_accuracies"].values()) for record in described]
-    lines = tables.summary(sources, found, folds)
+    if args.details:
+        lines = tables.summary(sources, found, folds)
+        for source, one in zip(sources, found, strict=True):
+            lines += ["", *tables.details(source, one)]
+        if len(sources) > 1:
+            lines += ["", *tables.comparisons(compared, sources)]
+        if test:
+            some_missing = any(source.missing for source in sources)
+            lines += ["", *tables.on_test(test, some_missing, groups.has_train_twin is not None)]
+        print("\n".join([*lines, ""]))
+    else:
+        print("\n".join([*tables.short(sources, found, folds, compared), *tables.test_in_short(test)]))
     if groups.folds is None:
-        lines.append(f"note: {args.runs / 'folds.csv'} is missing, so the intervals treat twins as independent rows")
-    for source, one in zip(sources, found, strict=True):
-        lines += ["", *tables.details(source, one)]
-    if len(sources) > 1:
-        lines += ["", *tables.comparisons(compared, sources)]
-    if test:
-        some_missing = any(source.missing for source in sources)
-        lines += ["", *tables.on_test(test, some_missing, groups.has_train_twin is not None)]
-    print("\n".join(lines))
+        print(f"note: {args.runs / 'folds.csv'} is missing, so the intervals treat twins as independent rows")
 
     out: Path = args.out or folder_for(args.runs, sources)
     made = {} if args.no_pictures else figures.of_sources(sources, found, described, competition)
@@ -115,12 +124,27 @@ def _body(args: argparse.Namespace) -> None:
     whole = {"schema": SCHEMA, "sources": described, "comparisons": compared, "test_rows": test, "pictures": list(made)}
     atomic.write_json(out / JSON, whole)
     beside = f" and {len(made)} pictures in the same folder" if made else ""
-    print(f"\nwrote {out / JSON}{beside}" + (f"; {missing}" if missing else ""))
+    print(f"wrote {out / JSON}{beside}" + (f"; {missing}" if missing else ""))
+    print(f"next: {next_command(args, sources, found)}")
+    return {"file": str(out / JSON), **whole}
+
+
+def next_command(args: argparse.Namespace, sources: Sequence[ScoredSource], found: Sequence[Scores]) -> str:
+    """What to do with the best source: submit its predictions, or finish its folds first."""
+    scored = list(zip(sources, found, strict=True))
+    fair = [one for one in scored if not one[0].note] or scored
+    best = max(fair, key=lambda one: one[1].accuracy)[0]
+    options = "" if args.runs == Path("runs") else f" --runs {shlex.quote(str(args.runs))}"
+    if best.missing:
+        folds = ", ".join(map(str, best.missing))
+        return f"train fold {folds} of '{best.name}'; python -m fer_kit.listing.runs{options} lists what is finished"
+    options += "" if args.data is None else f" --data {shlex.quote(args.data)}"
+    return f"python -m submissions build {shlex.quote(best.name.removeprefix('blends/'))}{options}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; exit code 0, 2 for a user error, 130 when interrupted."""
-    return cli.run(build_parser, _body, argv)
+    return cli.run(build_parser, cli.data_command(_body), argv)
 
 
 if __name__ == "__main__":

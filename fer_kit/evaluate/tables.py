@@ -1,4 +1,4 @@
-"""The tables that `evaluate` prints, as lines of text."""
+"""What `evaluate` prints, as lines of text: the scores in short, and the tables of --details."""
 
 from __future__ import annotations
 
@@ -14,6 +14,60 @@ from fer_kit.evaluate.sources import ScoredSource
 
 SIGNIFICANCE = 0.05  # the difference of two sources is significant if its p-value is smaller
 PAIRS_SHOWN = 5
+
+
+def short(
+    sources: Sequence[ScoredSource], found: Sequence[Scores], folds: Sequence[Sequence[float]], compared: Any
+) -> list[str]:
+    """Accuracies, the difference of the best two or the weak points of the only one. folds, compared: as below."""
+    table = [["out of fold", "accuracy", "95% interval", "± folds", "rows"]]
+    for source, scores, accuracies in sorted(zip(sources, found, folds, strict=True), key=lambda one: -one[1].accuracy):
+        spread = metrics.spread(accuracies)
+        table.append(
+            [
+                source.name + (" *" if source.note else ""),
+                f"{scores.accuracy:.2%}",
+                interval(scores.interval),
+                "–" if math.isnan(spread) else f"{spread:.2%}",
+                f"{scores.rows:,}",
+            ]
+        )
+    lines = [*aligned(table), *(f"* {source.name}: {source.note}" for source in sources if source.note)]
+    return [*lines, *(weak_points(found[0]) if len(sources) == 1 else [best_two(compared)])]
+
+
+def best_two(compared: dict[str, Any] | None) -> str:
+    """The difference of the best two sources on their common rows, and whether it is more than chance."""
+    if compared is None:
+        return "note: these sources have no out-of-fold row in common, so they are not compared"
+    first, second = sorted(compared["accuracy"], key=compared["accuracy"].__getitem__, reverse=True)[:2]
+    pair = next(pair for pair in compared["pairs"] if {pair["source"], pair["against"]} == {first, second})
+    verdict = "more than chance" if pair["p"] < SIGNIFICANCE else "not more than chance"
+    return (
+        f"'{pair['source']}' against '{pair['against']}': {100 * pair['difference']:+.2f} ± "
+        f"{100 * pair['standard_error']:.2f} points, {verdict} (p {pair['p']:.2g}, {compared['rows']:,} common rows)"
+    )
+
+
+def weak_points(scores: Scores) -> list[str]:
+    """The class with the lowest recall, what it is taken for, and the calibration."""
+    worst = min((one for one in scores.classes if one.rows), key=lambda one: one.recall)
+    taken = next((pair for pair in most_confused(scores.confusion) if pair.true == worst.name), None)
+    mistaken = f", most often taken for {taken.answer} ({taken.share:.1%})" if taken else ""
+    sure = "overconfident" if scores.confidence > scores.accuracy else "underconfident"
+    return [
+        f"weakest class: {worst.name}, recall {worst.recall:.1%}{mistaken}",
+        f"calibration: {sure}, mean confidence {scores.confidence:.2%}, error {scores.calibration.error:.2%}",
+    ]
+
+
+def test_in_short(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """The accuracy of each source on each whole part of the test rows, whose labels are in the data folder."""
+    return [
+        f"{line['usage']}: '{line['source']}' {line['accuracy']:.2%}   (choose nothing by it)"
+        for line in lines
+        if line["part"] == "all"
+    ]
 
 
 def summary(sources: Sequence[ScoredSource], found: Sequence[Scores], folds: Sequence[Sequence[float]]) -> list[str]:

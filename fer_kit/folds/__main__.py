@@ -7,9 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fer_kit import cli
-from fer_kit.files import lock
+from fer_kit.files import atomic, lock
 from fer_kit.folds import twins
 from fer_kit.folds.deal import make, report, write
 
@@ -31,10 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="replace other folds; runs trained on them cannot be used with the new ones",
     )
+    cli.add_output_options(parser, "print nothing; the exit code and folds.json tell the result")
     return parser
 
 
-def _body(args: argparse.Namespace) -> None:
+def _body(args: argparse.Namespace) -> dict[str, Any]:
     from fer_kit.data import loading
 
     if args.method == "auto" and twins.chosen("auto") != "aligned":
@@ -53,16 +55,18 @@ def _body(args: argparse.Namespace) -> None:
         competition = loading.load(loading.find(args.data), args.runs / "cache")
         made = make(competition, args.folds, args.seed, args.method, progress=True)
         print(report(made))
-        verb = "wrote" if write(args.runs, made, args.force) else "the same folds already lie in"
+        new = write(args.runs, made, args.force)
+    verb = "wrote" if new else "the same folds already lie in"
     print(f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), with folds-test.csv and folds.json")
     data = "" if args.data is None else f" --data {shlex.quote(args.data)}"
     runs = "" if args.runs == Path("runs") else f" --runs {shlex.quote(str(args.runs))}"
     print(f"next: python -m fer_kit.train --recipe vgg_small --folds 0-{args.folds - 1}{data}{runs}")
+    return {"file": str(args.runs / "folds.csv"), "unchanged": not new, **atomic.read_json(args.runs / "folds.json")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; exit code 0, 2 for a user error, 130 when interrupted."""
-    return cli.run(build_parser, _body, argv)
+    return cli.run(build_parser, cli.data_command(_body), argv)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import fnmatch
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli
+from fer_kit import cli, output
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError, did_you_mean
@@ -33,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="only names like this, with * and ?")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    cli.add_output_options(parser, "print only the names, one a line")
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--delete", metavar="NAME", help="delete a run that no blend is made of; asks first")
     change.add_argument(
@@ -48,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def body(args: argparse.Namespace) -> None:
     """List, delete or rename."""
-    if (args.delete or args.rename) and (args.pattern or args.json):
-        raise FerKitError("--delete and --rename take no PATTERN and no --json; leave these out")
+    if (args.delete or args.rename) and (args.pattern or args.json or args.quiet):
+        raise FerKitError("--delete and --rename take no PATTERN, --json or --quiet; leave these out")
     if args.yes and not (args.delete or args.rename):
         raise FerKitError("--yes goes with --delete or --rename; leave it out")
     if args.delete:
@@ -58,8 +57,15 @@ def body(args: argparse.Namespace) -> None:
         old, new = args.rename
         renaming.rename(args.runs, old, new, args.yes)
     else:
-        rows = [record_of(args.runs, name) for name in chosen(args.runs, args.pattern)]
-        print(json.dumps(rows, indent=2) if args.json else "\n".join(listing(rows)))
+        names = chosen(args.runs, args.pattern)
+        if args.quiet:
+            print("".join(f"{name}\n" for name in names), end="")
+            return
+        rows = [record_of(args.runs, name) for name in names]
+        if args.json:
+            output.print_json(rows)
+        else:
+            print("\n".join(listing(rows)))
 
 
 def chosen(runs_dir: Path, pattern: str | None) -> list[str]:

@@ -109,9 +109,10 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
 def status_parser() -> argparse.ArgumentParser:
     """The command line of `python -m fer_kit.sweep status`."""
     parser = cli.parser("python -m fer_kit.sweep status", "Show how far the sweeps in a folder of runs are.")
-    parser.set_defaults(body=status)
+    parser.set_defaults(body=cli.data_command(status, pending))
     parser.add_argument("name", nargs="?", help="one sweep; all of them if not given")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
+    cli.add_output_options(parser, "print nothing; the exit code is 1 while a training is not finished, else 0")
     return parser
 
 
@@ -233,16 +234,32 @@ def tell(outcome: Outcome, live: Live, seconds: float) -> int:
     return cli.EXIT_USER_ERROR if outcome.failed else cli.EXIT_OK
 
 
-def status(args: argparse.Namespace) -> None:
-    """Print how far the sweeps are."""
+def pending(found: Sequence[dict[str, Any]]) -> bool:
+    """True while a training of these sweeps is not finished."""
+    return any(one["state"] != progress.FINISHED for sweep in found for one in sweep["trainings"])
+
+
+def status(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print how far the sweeps are; the value for --json."""
     names = plan.names(args.runs) if args.name is None else [args.name]
     if not names:
         raise FerKitError(f"{args.runs}: no sweep was started here; start one with python -m fer_kit.sweep")
+    sweeps: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         found = [progress.look(args.runs, training) for training in plan.read(args.runs, name)]
         at_once = sum(one.state == progress.RUNNING for one in found) or 1
         print("\n" * bool(number) + f"sweep {name}: {summary(found, at_once)}")
         print("\n".join(table(found)))
+        sweeps.append({"sweep": name, "trainings": [record_of(one) for one in found]})
+    return sweeps
+
+
+def record_of(one: progress.Progress) -> dict[str, Any]:
+    """How far a training is, as JSON."""
+    names = ("state", "epoch", "epochs", "accuracy", "message")
+    return {"run": one.training.run, "fold": fold_spec.typed(one.training.fold)} | {
+        name: getattr(one, name) for name in names
+    }
 
 
 def join(args: argparse.Namespace) -> int:

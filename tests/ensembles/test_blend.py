@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import numpy as np
 
+from ensembles import blend
 from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import deal
@@ -62,8 +64,8 @@ def test_the_report(two, capsys):
     code, out, error = run(capsys, "all")
     assert (code, error) == (0, "")
     command = "python -m fer_kit.train --recipe later --fold 1"
-    assert out.splitlines()[0] == f"left out: runs/later: fold 1 of 3 not finished; finish with: {command}"
-    table = out.splitlines()[1:5]
+    assert f"left out: runs/later: fold 1 of 3 not finished; finish with: {command}" in out.splitlines()
+    table = out.splitlines()[:4]
     assert table[0].split() == ["member", "accuracy", "±", "folds", "log", "loss", "T", "weight", "value"]
     assert [line.split()[0] for line in table[2:]] == ["strong", "weak"]
     strong, both = folders.load(two, "strong"), folders.load_blend(two, "all")
@@ -75,6 +77,31 @@ def test_the_report(two, capsys):
     assert "against 'strong', the best member: " in out and "McNemar p" in out
     assert "wrote runs/blends/all/{oof.npz,test.npz,blend.json}" in out
     assert "folds.csv is missing" not in out
+
+
+def test_in_short_accuracy_gain_forecast_and_what_is_next(two, capsys):
+    assert blend.main(["all", "--method", "mean", "--temperatures", "none", "--no-pictures"]) == 0
+    accuracy, gain, forecast, *rest = capsys.readouterr().out.splitlines()
+    score, (low, high) = (both := folders.load_blend(two, "all").record).oof_accuracy, both.interval
+    assert accuracy.startswith(
+        f"blend 'all': {score:.2%} cross-fitted out of fold, 95% interval {low:.2%} to {high:.2%}"
+    )
+    one = both.comparisons[0]
+    verdict = "more than chance" if one.p < 0.05 else "not more than chance"
+    assert gain.startswith(f"gain over 'strong', the best member: {100 * one.difference:+.2f} ± ") and verdict in gain
+    assert forecast.startswith("no leaderboard forecast: ")
+    assert rest[-1].startswith("next: ") and len(rest) == 3
+
+
+def test_the_result_as_json_and_nothing_with_quiet(two, capsys):
+    command = ["all", "--method", "mean", "--no-pictures"]
+    assert blend.main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["folder"] == "runs/blends/all" and found["twins"] is None and found["unchanged"] is False
+    assert found["blend"] == json.loads((two / "blends/all/blend.json").read_text())
+    assert found["next"].startswith("python -m submissions build ")
+    assert blend.main([*command, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_next_is_the_better_of_blend_and_best_member(two, capsys):

@@ -142,7 +142,7 @@ def test_the_blend_stays_and_the_one_with_twins_lies_beside_it(place):
 def test_the_report_and_a_second_call(place, capsys):
     data, runs_dir = place
     command = ["all", "--runs", str(runs_dir), "--data", str(data), "--twins", "near", *PLAIN]
-    assert blend.main(command) == 0
+    assert blend.main([*command, "--details"]) == 0
     shown = capsys.readouterr().out
     assert re.search(
         r"^leaderboard forecast: \d\d\.\d\d%, 95% interval .* on rows without twins \+ 0\.\d{3} × ", shown, re.M
@@ -191,7 +191,7 @@ def test_without_the_switch_the_report_says_what_it_would_bring(place, capsys):
     out = capsys.readouterr().out
     told = folders.load_blend(runs_dir, "all-twins").record.forecast
     reach = "{:.2%} to {:.2%}".format(*told.interval)
-    line = f"with twin lookup (--twins near) the forecast would be {told.accuracy:.2%}, 95% interval {reach}"
+    line = f"with twin lookup:     {told.accuracy:.2%}, 95% interval {reach}   (made by --twins near)"
     assert out.count("leaderboard forecast: ") == 1 and line in out.splitlines()
     assert not (runs_dir / "blends" / "off-twins").exists()
 

@@ -10,8 +10,8 @@ PLAIN = ("--method", "mean", "--temperatures", "none", "--no-pictures")  # nothi
 
 
 def run(capsys, *argv, options=PLAIN):
-    """Exit code, stdout and stderr of `python -m ensembles.blend …`."""
-    code = blend.main([*argv, *options])
+    """Exit code, stdout and stderr of `python -m ensembles.blend … --details`."""
+    code = blend.main([*argv, *options, "--details"])
     return code, *capsys.readouterr()
 
 

@@ -56,7 +56,7 @@ def train_again(here, data_digest):
 
 def run(capsys, *argv, options=("--no-pictures",)):
     """Exit code, stdout, stderr and evaluate.json of `python -m fer_kit.evaluate …`."""
-    code = evaluate.main([*argv, "--out", "out", *options])
+    code = evaluate.main([*argv, "--out", "out", "--details", *options])
     found = json.loads(Path("out/evaluate.json").read_text()) if code == 0 else None
     return code, *capsys.readouterr(), found
 
