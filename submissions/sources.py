@@ -10,6 +10,7 @@ from pathlib import Path
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import fold_spec
 from fer_kit.runs import folders, lookup, predictions
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, RESULT, TEST
 from fer_kit.runs.lookup import BlendFolder, RunFolder
@@ -124,8 +125,12 @@ def _from_file(path: Path, runs_dir: Path) -> TestSource:
     if test.labels is not None:
         raise FerKitError(f"{path}: has labels, so its rows are train rows; give a {TEST}")
     run, fold = test.meta["run"], test.meta["fold"]
-    name = folders.safe_name(run + (f"-fold{fold}" if isinstance(fold, int) else ""), "run")
+    full = fold == fold_spec.FULL
+    part = "-full" if full else f"-fold{fold}" if isinstance(fold, int) else ""
+    name = folders.safe_name(run + part, "run")
     accuracy, text, oof = None, f"unknown: no {OOF} in the same folder", None
+    if full:
+        text = "unknown: a full fit holds out no rows; the folds of its run tell"
     if (path.parent / OOF).is_file():
         beside = predictions.read(path.parent / OOF)
         same = all(beside.meta[key] == test.meta[key] for key in ("run", "fold", "config_digest"))

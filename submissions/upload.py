@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import glob
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import cli
@@ -15,7 +17,7 @@ from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
 from fer_kit.runs import ledger
 from fer_kit.runs.ledger import COMPLETE, ERROR, Entry
-from submissions import before_upload, check, entries
+from submissions import before_upload, build, check, entries
 from submissions.check import Checked
 from submissions.source_record import ANYWAY, SourceRecord
 
@@ -26,7 +28,12 @@ _sleep = time.sleep
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m submissions upload`."""
-    parser.add_argument("file", metavar="FILE", help="the submission file, as written by 'build'")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="the submission file, as written by 'build', or the name of its run or blend; of several the newest",
+    )
     parser.add_argument(
         "-m", "--message", metavar="TEXT", required=True, help="description of the entry, at Kaggle and in the ledger"
     )
@@ -47,9 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def body(args: argparse.Namespace) -> int:
     """Check the file, print a summary, ask, upload and wait for the score."""
-    file, path, message = Path(args.file), Path(args.ledger), before_upload.one_line(args.message)
+    path, message = Path(args.ledger), before_upload.one_line(args.message)
     if not args.yes and not sys.stdin.isatty():
         raise FerKitError("no terminal to ask for confirmation; to upload without asking, add --yes")
+    file = chosen_file(args.files)
     checked = before_upload.checked_file(file, args)
     known = ledger.read(path)
     begun = before_upload.refuse_uploaded(file, known, checked, args.slug)
@@ -73,6 +81,21 @@ def body(args: argparse.Namespace) -> int:
     print(f"ledger    {path}")
     _score(client, path, entry, args.wait)
     return cli.EXIT_OK
+
+
+def chosen_file(given: Sequence[str]) -> Path:
+    """The file to upload: the one given, or the newest of several, as of a pattern that the shell has expanded.
+
+    A name without a file of that name stands for the files that `build` has written for this run or blend.
+    """
+    files: list[Path] = []
+    for name in given:
+        named = [Path(name)] if Path(name).exists() or Path(name).name != name else []
+        files += named or sorted(Path(build.FOLDER).glob(f"????-??-??-{glob.escape(name)}.csv")) or [Path(name)]
+    chosen = max(files, key=lambda file: (file.stat().st_mtime, file.name) if file.is_file() else (0.0, file.name))
+    if len(files) > 1:
+        print(f"newest    {chosen}, of {len(files)} files")
+    return chosen
 
 
 def _minutes(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Deletes a run that nothing is made of."""
+"""Deletes a run or a blend that nothing is made of."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.runs import blend_record, folders, lookup
 
+LEFT_BY_KILLS = "runs"  # name of the temporary folders in the folder of runs, see `aside`
+
 
 def delete(runs_dir: Path, name: str, yes: bool) -> None:
-    """Delete run `name` after asking.
+    """Delete the run or blend `name` after asking.
 
     Raises:
-        FerKitError: no such run, a training is at it, or a blend is made of it.
+        FerKitError: no such run or blend, another process works on it, or a blend is made of it.
     """
-    folder = existing(runs_dir, name)
-    with idle(folder):
-        if blends := blends_of(runs_dir, name):
+    found = lookup.find_whole(runs_dir, name)
+    folder, blend = found.folder, isinstance(found, lookup.BlendFolder)
+    with lock.held(folder, "another process makes this blend") if blend else idle(folder):
+        if blends := blends_of(runs_dir, f"{folders.BLENDS}/{found.name}" if blend else found.name):
             raise FerKitError(
                 f"{folder} is part of {', '.join(f'blends/{blend}' for blend in blends)}; delete these first"
             )
         files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
         size = sum(path.stat().st_size for path in files) / 1e6
         folds = ", ".join(sorted(path.name for path in folder.glob("fold*")))
-        if not cli.confirmed(f"Delete {folder} with {folds}: {len(files)} files, {size:.1f} MB?", yes):
+        what = "" if blend else f" with {folds}"
+        if not cli.confirmed(f"Delete {folder}{what}: {len(files)} files, {size:.1f} MB?", yes):
             print("nothing was deleted")
             return
         with aside(runs_dir) as trash:
-            folder.rename(trash / name)
+            folder.rename(trash / folder.name)
         print(f"deleted {folder}: {len(files)} files, {size:.1f} MB")
 
 
@@ -63,21 +67,31 @@ def idle(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def aside(runs_dir: Path) -> Iterator[Path]:
-    """A temporary folder in `runs_dir` that no listing takes for a run; removed at the end with what is in it."""
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=atomic.TEMPORARY_SUFFIX, dir=runs_dir))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
+    """A temporary folder in `runs_dir` that no listing takes for a run; removed at the end with what is in it.
+
+    The next call removes what a killed one left.
+    """
+    with lock.held(runs_dir / LEFT_BY_KILLS, "another process deletes or renames a run"):
+        atomic.sweep(runs_dir, LEFT_BY_KILLS)
+        folder = Path(tempfile.mkdtemp(prefix=f".{LEFT_BY_KILLS}.", suffix=atomic.TEMPORARY_SUFFIX, dir=runs_dir))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+
+def left_over(runs_dir: Path) -> list[Path]:
+    """Folders that a killed deletion or renaming left in `runs_dir`."""
+    return sorted(runs_dir.glob(f".{LEFT_BY_KILLS}.*{atomic.TEMPORARY_SUFFIX}"))
 
 
 def blends_of(runs_dir: Path, name: str) -> list[str]:
-    """Names of the blends in `runs_dir` that run `name` is a part of, alone or inside another member."""
+    """Names of the blends in `runs_dir` that the run `name` or blend `blends/NAME` is a part of."""
     return [blend for blend in folders.list_blends(runs_dir) if is_part(runs_dir, name, blend)]
 
 
 def is_part(runs_dir: Path, name: str, blend: str) -> bool:
-    """Whether blend.json names the run as a member or as a source of a member."""
+    """Whether blend.json names the run or blend as a member or as a source of a member."""
     members = blend_record.read(runs_dir / folders.BLENDS / blend / folders.BLEND).members
     run = (runs_dir / name).resolve()
     places = [(runs_dir / source.path).resolve() for member in members for source in member.sources]

@@ -34,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     cli.add_output_options(parser, "print only the names, one a line")
     change = parser.add_mutually_exclusive_group()
-    change.add_argument("--delete", metavar="NAME", help="delete a run that no blend is made of; asks first")
+    change.add_argument(
+        "--delete", metavar="NAME", help="delete a run or a blend (blends/NAME) that no blend is made of; asks first"
+    )
     change.add_argument(
         "--rename",
         nargs=2,
@@ -66,6 +68,8 @@ def body(args: argparse.Namespace) -> None:
             output.print_json(rows)
         else:
             print("\n".join(listing(rows)))
+            for path in removal.left_over(args.runs):
+                print(f"note: {path} was left by a killed --delete or --rename; the next of these removes it")
 
 
 def chosen(runs_dir: Path, pattern: str | None) -> list[str]:

@@ -293,6 +293,12 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
     if not runs_dir.is_dir():
         raise FerKitError(f"{runs_dir}: no such folder; train a run first, or name the folder of runs with --runs")
     folds = {} if name in RESERVED else _fold_folders(folder)
+    if not folds and (folder / fold_spec.folder_name(fold_spec.ALL)).is_dir():
+        raise FerKitError(
+            f"{folder} has only a full fit, which predicts no held-out rows and so has no score; submit it with python "
+            f"-m submissions build {folder / fold_spec.folder_name(fold_spec.ALL)}, or train the folds of the run, "
+            "which a blend can then predict by the full fit (--full-fit)"
+        )
     if not folds:
         raise unknown(f"{runs_dir}", "run", name, list_runs(runs_dir))
     records = {fold: read(path, RESULT) for fold, path in folds.items()}

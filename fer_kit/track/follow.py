@@ -32,6 +32,10 @@ UPLOAD_SECONDS = 600.0  # limit of the upload after the end of a run; the rest s
 WAIT_SECONDS = UPLOAD_SECONDS + 60
 WAIT_AFTER_FAULT_SECONDS = 30.0  # shorter after an error or Ctrl-C
 
+OTHER_RUNS = tuple(  # variables that name another run: of a sweep's agent, or set for a run by hand
+    f"WANDB_{name}"
+    for name in ("RUN_ID", "SWEEP_ID", "SWEEP_PARAM_PATH", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS", "RESUME", "SERVICE")
+)
 PASSING = ("TMPDIR", "WANDB_CACHE_DIR")  # folders that are deleted at the end
 FOLDERS = {"TMPDIR": "tmp", "WANDB_CACHE_DIR": "cache", "WANDB_DATA_DIR": "data"}
 
@@ -102,8 +106,8 @@ def _environment(folder: Path) -> dict[str, str]:
     place = folder.absolute() / PLACE
     code = str(Path(__file__).resolve().parents[2])
     paths = [code, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "WANDB_DIR": str(folder.absolute())}
-    environment.pop("WANDB_SERVICE", None)  # the service of a parent process
+    environment = {name: value for name, value in os.environ.items() if name not in OTHER_RUNS}
+    environment |= {"PYTHONPATH": os.pathsep.join(paths), "WANDB_DIR": str(folder.absolute())}
     environment.setdefault("WANDB_ERROR_REPORTING", "false")
     for name, inside in FOLDERS.items():
         (place / inside).mkdir(parents=True, exist_ok=True)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import safetensors
 
+from ensembles import blend
 from fer_kit.files import atomic, lock
+from fer_kit.listing import removal
 from fer_kit.listing import runs as command
 from fer_kit.runs import folders, predictions
+from tests.helpers import fake_runs
 
+ROOT = Path(__file__).resolve().parents[2]
 FIRST_VERSION = Path(__file__).resolve().parents[1] / "fixtures" / "first_version" / "runs"
 RUN = "residual-small"  # two folds, and blends/old and blends/old-twins made of it
 
@@ -92,7 +99,7 @@ def test_deleting_asks_first(unblended, capsys, monkeypatch):
     before = set(unblended.iterdir())
     assert call("--delete", RUN, "--yes") == 0
     assert before - set(unblended.iterdir()) == {unblended / RUN}
-    assert f"no run '{RUN}'" in refused(capsys, "--delete", RUN)
+    assert f"no run or blend '{RUN}'" in refused(capsys, "--delete", RUN)
 
 
 def test_a_renamed_run_is_consistent(unblended, capsys):
@@ -115,6 +122,42 @@ def test_a_renamed_run_is_consistent(unblended, capsys):
         assert list(new.keys()) == names
         assert all((new.get_tensor(name) == was.get_tensor(name)).all() for name in names)
     assert [path.name for path in unblended.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_blend_is_deleted_by_its_name_unless_another_is_made_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("strong", "weak"), start=1):
+        fake_runs.save_run(tmp_path / "runs", name, seed=seed)
+    plain = ["--method", "mean", "--temperatures", "none", "--no-pictures", "--quiet", "--members"]
+    assert blend.main(["first", *plain, "strong", "weak"]) == 0
+    assert blend.main(["second", *plain, "blends/first", "weak"]) == 0
+    assert blend.main(["first", "--force", *plain, "blends/second", "strong"]) == 2  # a circle
+    assert "'first' would contain itself" in capsys.readouterr().err
+    assert command.main(["--delete", "first", "--yes"]) == 2
+    assert "part of blends/second" in capsys.readouterr().err
+    for name in ("second", "blends/first"):
+        assert command.main(["--delete", name, "--yes"]) == 0
+    assert "deleted runs/blends/first: 3 files" in capsys.readouterr().out
+    assert folders.list_blends("runs") == [] and folders.list_runs("runs") == ["strong", "weak"]
+
+
+def test_what_a_kill_left_is_named_and_removed_by_the_next(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fake_runs.save_run(tmp_path / "runs", "strong", seed=1)
+    fake_runs.save_run(tmp_path / "runs", "weak", seed=2)
+    program = """
+import os, pathlib
+from fer_kit.listing import removal
+with removal.aside(pathlib.Path("runs")) as trash:
+    pathlib.Path("runs/strong").rename(trash / "strong")
+    os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    [left] = removal.left_over(tmp_path / "runs")
+    assert command.main([]) == 0
+    assert f"note: runs/{left.name} was left by a killed --delete or --rename" in capsys.readouterr().out
+    assert command.main(["--delete", "weak", "--yes"]) == 0
+    assert removal.left_over(tmp_path / "runs") == []
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,8 @@ def test_without_a_login_it_is_kept_offline_in_the_same_run(tracked, competition
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_RUN_GROUP"):  # of another run, e.g. of a sweep's agent
+        monkeypatch.setenv(name, "zz")
     runs_dir, first = tracked
     assert track.main(["baseline_v1-t", "--runs", str(runs_dir), "--data", str(competition_dir)]) == 0
     assert "W&B: cannot log online (" in capfd.readouterr().err

@@ -4,6 +4,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,3 +215,19 @@ def test_data_without_the_order_of_test_csv_cannot_be_submitted(here, capsys):
     (here / "data").rename(here / "elsewhere")
     atomic.write_json(here / "runs/folds.json", {"data_digest": data.digest, "unordered": data.unordered})
     refused(capsys, f"run runs/a: {why[:-10]}; train on the", "build", "a")
+
+
+def test_a_full_fit_alone_is_named_so_and_cannot_be_blended(here, capsys):
+    folder = here / "runs/a/foldall"
+    _, drawn = fake_runs.fold_parts("a", 0, seed=1, skill=1.0)
+    test = replace(drawn, meta=drawn.meta | {"fold": -1})
+    predictions.write(folder / "test.npz", test)
+    atomic.write_json(
+        folder / "result.json", {"run": "a", "fold": -1, "test_sha256": atomic.sha256_of(folder / "test.npz")}
+    )
+    code, out, error = run(capsys, "build", "runs/a/foldall")
+    assert (code, error) == (0, "") and "full fit" in out
+    assert (here / "submissions/2030-01-02-a-full.csv").is_file()
+    assert blend.main(["all", "--members", "a"]) == 2
+    told = capsys.readouterr().err
+    assert "only a full fit" in told and "submissions build runs/a/foldall" in told and "--full-fit" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import os
 import re
 import signal
 import subprocess
@@ -22,6 +23,19 @@ from tests.helpers.kaggle_standin import Dropped, StandIn, error, reply_json
 
 FILE = "submissions/2030-01-02-a.csv"
 LEDGER = "submissions/ledger.csv"
+
+
+def test_of_several_files_the_newest_and_by_the_name_of_the_blend(here, capsys):
+    Path("submissions").mkdir()
+    for number, day in enumerate(("01", "03", "02")):
+        file = Path(f"submissions/2030-01-{day}-first.csv")
+        file.write_text("3\n")
+        os.utime(file, (number, number))
+    files = sorted(map(str, Path("submissions").iterdir()))
+    assert upload.chosen_file(files) == upload.chosen_file(["first"]) == Path("submissions/2030-01-02-first.csv")
+    assert "of 3 files" in capsys.readouterr().out
+    assert upload.chosen_file(files[:1]) == Path(files[0]) and upload.chosen_file(["other"]) == Path("other")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture
