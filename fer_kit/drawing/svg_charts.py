@@ -57,16 +57,26 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis from `low` to `high`. share: shown in percent. whole: only whole numbers have ticks."""
+    """An axis from `low` to `high`.
+
+    share: shown in percent. whole: only whole numbers have ticks. log: the values are decimal logarithms. names: of
+    the values 0, 1, 2 …, which are choices.
+    """
 
     name: str
     low: float
     high: float
     share: bool = False
     whole: bool = False
+    log: bool = False
+    names: Sequence[str] = ()
 
     def shown(self, value: float, fine: bool = False) -> str:
         """A value as text: short for the axis, fine for values under the pointer."""
+        if self.names:
+            return self.names[round(value)]
+        if self.log:
+            return f"{10**value:.3g}"
         if self.share:
             return f"{100 * value:.2f}%" if fine else f"{100 * value:.4g}%"
         if 0 < abs(value) < 0.001:
@@ -76,11 +86,24 @@ class Axis:
 
     def ticks(self, most: int) -> list[float]:
         """Round values between the ends, at most `most` + 1."""
+        if self.names:
+            return [float(number) for number in range(len(self.names))]
         step = _round_step((self.high - self.low) / most)
         if self.whole:
             step = math.ceil(step)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A dot of `scatter`. words: under the pointer. colour: as in `Line`."""
+
+    x: float
+    y: float
+    words: str
+    colour: str = "c1"
+    faint: bool = False
 
 
 def axis_of(name: str, values: Sequence[float], share: bool = False, from_zero: bool = False) -> Axis:
@@ -123,6 +146,18 @@ def points(found: Sequence[tuple[float, float, str]], x: Axis, y: Axis, alt: str
             f'<text x="{across(a) + 7:.1f}" y="{down(b) + 4:.1f}">{text(mark)}</text>'
         )
     return _svg(WIDTH, HEIGHT, alt, drawn)
+
+
+def scatter(dots: Sequence[Dot], x: Axis, y: Axis, alt: str) -> str:
+    """A dot for each pair of values."""
+    across = _scale(x.low, x.high, LEFT, WIDTH - RIGHT)
+    down = _scale(y.low, y.high, HEIGHT - BOTTOM, TOP)
+    drawn = [
+        f'<circle class="dot {dot.colour}{" faint" * dot.faint}" cx="{across(dot.x):.1f}" cy="{down(dot.y):.1f}" r="5">'
+        f"<title>{text(dot.words)}</title></circle>"
+        for dot in dots
+    ]
+    return _svg(WIDTH, HEIGHT, alt, [_frame(x, y, across, down), *drawn])
 
 
 def strip(dots: Sequence[tuple[str, float]], around: tuple[float, float], value: float, ends: Axis, alt: str) -> str:

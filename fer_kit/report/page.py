@@ -19,6 +19,7 @@ from fer_kit.report.sections import (
     maps,
     mistakes,
     provenance,
+    searches,
     what_next,
 )
 
@@ -29,6 +30,7 @@ SECTIONS: tuple[Section[Any], ...] = (
     curves.SECTION,
     mistakes.SECTION,
     maps.SECTION,
+    searches.SECTION,
     blends.SECTION,
     lookups.SECTION,
     entries.SECTION,

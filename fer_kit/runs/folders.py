@@ -293,12 +293,8 @@ def _results(runs_dir: Path, name: str) -> tuple[Path, dict[int, dict[str, Any]]
     if not runs_dir.is_dir():
         raise FerKitError(f"{runs_dir}: no such folder; train a run first, or name the folder of runs with --runs")
     folds = {} if name in RESERVED else _fold_folders(folder)
-    if not folds and (folder / fold_spec.folder_name(fold_spec.ALL)).is_dir():
-        raise FerKitError(
-            f"{folder} has only a full fit, which predicts no held-out rows and so has no score; submit it with python "
-            f"-m submissions build {folder / fold_spec.folder_name(fold_spec.ALL)}, or train the folds of the run, "
-            "which a blend can then predict by the full fit (--full-fit)"
-        )
+    if not folds and (error := only_full_fit(folder)) is not None:
+        raise error
     if not folds:
         raise unknown(f"{runs_dir}", "run", name, list_runs(runs_dir))
     records = {fold: read(path, RESULT) for fold, path in folds.items()}
@@ -326,6 +322,18 @@ def _average(tests: list[Predictions], meta: dict[str, Any], where: str) -> Pred
             )
     logits = metrics.mean_of_probabilities([part.logits for part in tests])
     return Predictions(tests[0].ids, logits.astype(np.float32), meta)
+
+
+def only_full_fit(folder: Path) -> FerKitError | None:
+    """The error for a run that has no folds but a full fit, and so is no run for blends and scores; else None."""
+    full = folder / fold_spec.folder_name(fold_spec.ALL)
+    if not full.is_dir() or _fold_folders(folder):
+        return None
+    return FerKitError(
+        f"{folder} has only a full fit, which predicts no held-out rows and so has no score; submit it with "
+        f"python -m submissions build {full}, or train the folds of the run, which a blend can then replace by the "
+        "full fit (--full-fit instead)"
+    )
 
 
 def unknown(where: str, what: str, name: str, known: Sequence[str], aliases: Sequence[str] = ()) -> FerKitError:

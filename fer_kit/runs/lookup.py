@@ -145,11 +145,15 @@ def find_run(runs_dir: Path, name: str) -> RunFolder:
     if isinstance(found, BlendFolder):
         there = folders.list_of(folders.list_runs(runs_dir), "run")
         raise FerKitError(f"{runs_dir}: '{name}' is a blend and has no network of its own; name a run; {there}")
-    raise folders.unknown(f"{runs_dir}", "run", name, folders.list_runs(runs_dir))
+    raise folders.only_full_fit(runs_dir / name) or folders.unknown(
+        f"{runs_dir}", "run", name, folders.list_runs(runs_dir)
+    )
 
 
 def unknown(runs_dir: Path, name: str, what: str, option: str | None = None) -> FerKitError:
     """The error for an unknown `name`, with a suggestion and a list of all names. what: such as "run or blend"."""
+    if (error := folders.only_full_fit(runs_dir / name)) is not None:
+        return error
     where = f"{runs_dir}" if option is None else f"{option}: {runs_dir}"
     there = known(runs_dir)
     head, slash, rest = name.partition("/")
