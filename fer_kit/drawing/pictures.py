@@ -80,7 +80,9 @@ def face_sheet(
     width = max(width, longest + 0.2)
     top = 0.4 + (len(title_lines) - 1) * TITLE_FRAC if title else 0.1
     height = top + rows * down + 0.05
-    figure = _figure(width * FACE_DOTS / DOTS_PER_INCH, height * FACE_DOTS / DOTS_PER_INCH, colours, constrained=False)
+    figure = blank_figure(
+        width * FACE_DOTS / DOTS_PER_INCH, height * FACE_DOTS / DOTS_PER_INCH, colours, constrained=False
+    )
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
@@ -131,7 +133,7 @@ def padded(rows: Sequence[tuple[Images, Sequence[str]]], columns: int) -> tuple[
 def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -> Figure:
     """Confusion matrix (7, 7) with true classes down: numbers of rows, and shares of each true class."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = _figure(10.4, 5.0, colours)
+    figure = blank_figure(10.4, 5.0, colours)
     for axes, texts, name in zip(
         figure.subplots(1, 2),
         ([f"{n:,}" for n in counts.ravel()], [f"{s:.0%}" for s in shares.ravel()]),
@@ -146,7 +148,7 @@ def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour, weight=weight)
         axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(CLASSES)), CLASSES)
-        _plain(axes, colours)
+        plain_axes(axes, colours)
         axes.spines[:].set_visible(False)
         axes.set_title(name, fontsize=10, color=colours.ink)
         axes.set_xlabel("predicted class", color=colours.ink)
@@ -157,7 +159,7 @@ def confusion(counts: NDArray[np.int64], title: str, colours: Colours = LIGHT) -
 
 def reliability(found: Calibration, title: str, colours: Colours = LIGHT) -> Figure:
     """Accuracy against the probability of the predicted class, and below it the number of rows in each bin."""
-    figure = _figure(5.2, 5.4, colours)
+    figure = blank_figure(5.2, 5.4, colours)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     there, bins = found.rows > 0, len(found.rows)
     upper.plot([0, 1], [0, 1], color=colours.faint, linewidth=1.5, label="calibrated")
@@ -180,7 +182,7 @@ def reliability(found: Calibration, title: str, colours: Colours = LIGHT) -> Fig
     lower.set_ylabel("rows", color=colours.ink)
     lower.set_xlabel("probability of the predicted class", color=colours.ink)
     for axes in (upper, lower):
-        _plain(axes, colours)
+        plain_axes(axes, colours)
     return figure
 
 
@@ -193,7 +195,7 @@ def intervals(
     colours: Colours = LIGHT,
 ) -> Figure:
     """One line for each name: its value, the interval around it, and dots for its folds, in percent."""
-    figure = _figure(7.0, 1.3 + 0.42 * len(names), colours)
+    figure = blank_figure(7.0, 1.3 + 0.42 * len(names), colours)
     axes = figure.subplots()
     for place, (value, (low, high), others) in enumerate(zip(values, bounds, dots, strict=True)):
         axes.plot([100 * low, 100 * high], [place, place], color=colours.bar, linewidth=3, solid_capstyle="butt")
@@ -207,13 +209,13 @@ def intervals(
     axes.set_title(title, fontsize=10, color=colours.ink)
     axes.set_axisbelow(True)
     axes.grid(axis="x", color=colours.faint, linewidth=0.6)
-    _plain(axes, colours)
+    plain_axes(axes, colours)
     return figure
 
 
 def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colours = LIGHT) -> Figure:
     """Share of pixels at each of 256 grey levels, a line for each (name, shares (256,))."""
-    figure = _figure(7.0, 2.8, colours)
+    figure = blank_figure(7.0, 2.8, colours)
     axes = figure.subplots()
     for (name, values), colour in zip(shares, (colours.bar, colours.second), strict=False):
         axes.step(np.arange(256), 100 * values, color=colour, linewidth=1.2, where="mid", label=name)
@@ -222,7 +224,7 @@ def grey_levels(shares: Sequence[tuple[str, Floats]], title: str, colours: Colou
     axes.set_ylabel("% of pixels", color=colours.ink)
     axes.set_title(title, fontsize=10, color=colours.ink)
     axes.legend(frameon=False, labelcolor=colours.ink)
-    _plain(axes, colours)
+    plain_axes(axes, colours)
     return figure
 
 
@@ -231,7 +233,7 @@ def alike(
 ) -> Figure:
     """Correlation of errors and share of rows answered differently, both (M, M), of M members side by side."""
     side = min(12.0, max(3.4, 0.42 * len(names)))
-    figure = _figure(2 * side + 3.0, side + 1.6, colours)
+    figure = blank_figure(2 * side + 3.0, side + 1.6, colours)
     left, right = figure.subplots(1, 2)
     for axes, values, caption, form, top in (
         (left, correlation, "correlation of errors (low is good)", "{:.2f}", 1.0),
@@ -246,7 +248,7 @@ def alike(
         axes.set_xticks(range(len(names)), map(_shortened, names), rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), map(_shortened, names))
         axes.set_title(caption, fontsize=10, color=colours.ink)
-        _plain(axes, colours)
+        plain_axes(axes, colours)
         axes.spines[:].set_visible(False)
     right.set_yticklabels([])
     figure.suptitle(title, fontsize=11, color=colours.ink)
@@ -266,7 +268,7 @@ def members(
     value, error: accuracy lost without the member and its standard error, shares of rows, shown as points.
     """
     columns = 1 if weights is None else 2
-    figure = _figure(4.6 * columns + 1.5, max(2.2, 0.26 * len(names) + 1.2), colours)
+    figure = blank_figure(4.6 * columns + 1.5, max(2.2, 0.26 * len(names) + 1.2), colours)
     every = np.atleast_1d(figure.subplots(1, columns, sharey=True))
     places, points = np.arange(len(names)), 100 * np.asarray(value, np.float64)
     if weights is not None:
@@ -281,7 +283,7 @@ def members(
     every[0].set_yticks(places, map(_shortened, names))
     every[0].set_ylim(len(names) - 0.4, -0.6)
     for axes in every:
-        _plain(axes, colours)
+        plain_axes(axes, colours)
     figure.suptitle(title, fontsize=11, color=colours.ink)
     return figure
 
@@ -290,7 +292,7 @@ def bars(
     names: Sequence[str], values: Sequence[float], title: str, colours: Colours = LIGHT, texts: Sequence[str] = ()
 ) -> Figure:
     """A bar for each name, the first on top, with its text, by default its value."""
-    figure = _figure(6.4, 1.0 + 0.3 * len(names), colours)
+    figure = blank_figure(6.4, 1.0 + 0.3 * len(names), colours)
     axes = figure.subplots()
     drawn = axes.barh(range(len(names)), values, color=colours.bar)
     axes.bar_label(drawn, texts or [f"{value:.3f}" for value in values], padding=3, fontsize=8, color=colours.ink)
@@ -298,7 +300,7 @@ def bars(
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, (1.3 if texts else 1.15) * max(max(values), 1e-9))  # room for the text of the longest
     axes.set_title(title, fontsize=10, color=colours.ink)
-    _plain(axes, colours)
+    plain_axes(axes, colours)
     return figure
 
 
@@ -322,7 +324,8 @@ def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def _figure(width: float, height: float, colours: Colours, constrained: bool = True) -> Figure:
+def blank_figure(width: float, height: float, colours: Colours, constrained: bool = True) -> Figure:
+    """An empty figure of this size in inches."""
     from matplotlib.figure import Figure
 
     layout: Any = "constrained" if constrained else None
@@ -340,7 +343,7 @@ def _readable(share: float, colours: Colours) -> str:
     return max((colours.ink, colours.paper), key=lambda colour: abs(math.log(light(colors.to_rgb(colour)) / cell)))
 
 
-def _plain(axes: Axes, colours: Colours) -> None:
+def plain_axes(axes: Axes, colours: Colours) -> None:
     """Colours of an axes object, without lines at the top and right."""
     axes.set_facecolor(colours.paper)
     axes.tick_params(colors=colours.ink, labelsize=8)

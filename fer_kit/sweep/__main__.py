@@ -8,6 +8,7 @@ python -m fer_kit.sweep join runs
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 import sys
 import time
@@ -19,11 +20,14 @@ from fer_kit import cli
 from fer_kit.config import recipes, suggest
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
-from fer_kit.folds import fold_spec
+from fer_kit.folds import fold_spec, table
 from fer_kit.sweep import plan, progress, slots
-from fer_kit.sweep.live import Live, duration, summary, table
+from fer_kit.sweep.live import Live, duration, summary
+from fer_kit.sweep.live import table as live_table
 from fer_kit.sweep.plan import SweepRequest
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner, forget_failures
+from fer_kit.sweep.search import definition, halving, results, space, store
+from fer_kit.sweep.search.worker import SearchRunner, Trials, forget_failed
 from fer_kit.sweep.training import Training
 from fer_kit.track import follow
 from fer_kit.train.request import TrainRequest
@@ -57,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--plan", type=Path, metavar="FILE", help="a .toml or .yaml file instead of the options up to --smoke")
     add("--recipes", nargs="+", default=[recipes.DEFAULT], metavar="R", help="recipes, or timm/NAME")
     add("--seeds", nargs="+", type=int, default=[], metavar="N", help="a run for each; the recipe's own if not given")
-    add("--folds", default=fold_spec.EVERY, help="0-4, 0,2, every, full (the fit on all rows), or every,full")
+    add("--folds", help="0-4, 0,2, every, full (the fit on all rows), or every,full; every if not given")
     add("--set", action="extend", nargs="+", default=[], metavar="K=V", help="change settings of all; needs --tag")
     add("--tag", help="names the changed runs: <recipe>-<tag>")
     parser.add_argument(
@@ -77,12 +81,32 @@ def build_parser() -> argparse.ArgumentParser:
     add("--deterministic", action="store_true", help="as train's")
     follow.add_option(parser)
     add("--smoke", action="store_true", help="trials: one epoch on 512 rows each, as runs <recipe>-smoke")
-    add("--name", help="names the sweep; from its runs if not given")
+    add("--name", help="names the sweep; from its runs, or from the file of --search, if not given")
     add("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
     _add_worker(parser)
     add("--dry-run", action="store_true", help="show what would be trained and stop")
+    _add_search(parser)
     parser.set_defaults(body=body)
     return parser
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search for settings (docs/sweep.md)")
+    add = group.add_argument
+    add("--search", type=Path, metavar="FILE", help="a .yaml or .toml file of settings with ranges or choices")
+    add("--trials", type=int, metavar="N", help="number of trials")
+    add(
+        "--score",
+        choices=definition.SCORES,
+        help="the accuracy that trials are compared by: on the rows that the recipe watches, or on one held-out fold "
+        "(--folds K, 0 if not given); watched if the recipe watches rows, otherwise held-out",
+    )
+    add(
+        "--rungs",
+        metavar="E,E",
+        help="epochs after which the best third of the trials goes on, or none; a ninth and a third of all epochs if "
+        "not given",
+    )
 
 
 class _Append(argparse.Action):
@@ -148,7 +172,7 @@ def request_of(args: argparse.Namespace) -> SweepRequest:
     return SweepRequest(
         recipes=tuple(args.recipes),
         seeds=tuple(args.seeds),
-        folds=args.folds,
+        folds=args.folds or fold_spec.EVERY,
         set=tuple(args.set),
         tag=args.tag,
         settings=settings,
@@ -166,6 +190,11 @@ def request_of(args: argparse.Namespace) -> SweepRequest:
 
 def body(args: argparse.Namespace) -> int:
     """Train, or with --dry-run show what would be trained."""
+    if args.search is not None:
+        return search(args)
+    for option in ("trials", "score", "rungs"):
+        if (value := getattr(args, option)) is not None:
+            raise FerKitError(f"--{option} {value} needs a space to search; give --search FILE")
     return sweep(plan.trainings_of(request_of(args), args.runs), args, args.name, args.plan)
 
 
@@ -204,28 +233,40 @@ def check_worker(args: argparse.Namespace) -> None:
 
 def work(trainings: Sequence[Training], args: argparse.Namespace, data: Path) -> int:
     """Be a worker for `trainings`; the exit code."""
-    limits = Limits()
-    if args.limit_minutes is not None:
-        seconds = 60 * args.limit_minutes
-        limits = Limits(time.monotonic() + seconds, min(RESERVE_SHARE * seconds, MOST_RESERVE_SECONDS))
     chosen = slots.choose(args.device, args.at_once, len(trainings))
-    options = ["--data", str(data), "--runs", str(args.runs)]
     reporter = Reporter()
-    runner = Runner(trainings, args.runs, chosen, options=options, limits=limits, reporter=reporter)
+    runner = Runner(trainings, args.runs, chosen, options=_places(args, data), limits=_limits(args), reporter=reporter)
     live = Live(runner, trainings)
+    outcome, seconds = _run(runner, live, reporter)
+    return tell(outcome, live, seconds)
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    if args.limit_minutes is None:
+        return Limits()
+    seconds = 60 * args.limit_minutes
+    return Limits(time.monotonic() + seconds, min(RESERVE_SHARE * seconds, MOST_RESERVE_SECONDS))
+
+
+def _places(args: argparse.Namespace, data: Path) -> list[str]:
+    return ["--data", str(data), "--runs", str(args.runs)]
+
+
+def _run(runner: Runner, live: Live, reporter: Reporter) -> tuple[Outcome, float]:
+    """Train until nothing is left to do; returns how the trainings ended, and the seconds."""
     reporter.say = live.say
     began = time.monotonic()
     try:
         outcome = runner.run(live)
     except KeyboardInterrupt:
-        print(f"{summary(live.look(), len(chosen))}\nall of it can be resumed: give the same command again", flush=True)
+        print(f"{live.lines()[0]}\nall of it can be resumed: give the same command again", flush=True)
         raise
-    return tell(outcome, live, time.monotonic() - began)
+    return outcome, time.monotonic() - began
 
 
 def tell(outcome: Outcome, live: Live, seconds: float) -> int:
     """Print how the trainings ended; the exit code: 0, or 2 where a training failed."""
-    live.say("\n".join(table(live.look())))
+    live.say("\n".join(live.lines()[1:]))
     if outcome.stopped:
         print(f"{len(outcome.stopped)} stopped at the time limit; the same command again goes on with them")
     for training, line in outcome.failed.items():
@@ -235,21 +276,125 @@ def tell(outcome: Outcome, live: Live, seconds: float) -> int:
 
 
 def pending(found: Sequence[dict[str, Any]]) -> bool:
-    """True while a training of these sweeps is not finished."""
-    return any(one["state"] != progress.FINISHED for sweep in found for one in sweep["trainings"])
+    """True while a training of these sweeps is not finished, or a trial of these searches waits or trains."""
+    ended = (progress.FINISHED, results.STOPPED)
+    return any(one["state"] not in ended for sweep in found for one in sweep["trainings"])
+
+
+def search(args: argparse.Namespace) -> int:
+    """Search for settings, or with --dry-run show what would be searched."""
+    check_worker(args)
+    store.need_optuna()
+    for option in ("plan", "settings", "tag", "smoke"):
+        if value := getattr(args, option):
+            raise FerKitError(f"--{option} {value} with --search: leave out --{option}; --name names a search")
+    if len(args.recipes) > 1 or len(args.seeds) > 1:
+        many = ("recipes", args.recipes) if len(args.recipes) > 1 else ("seeds", args.seeds)
+        raise FerKitError(f"--{many[0]} {' '.join(map(str, many[1]))} with --search: give one")
+    if args.trials is None:
+        raise FerKitError("--search needs --trials N")
+    found = definition.define(
+        args.name or args.search.stem,
+        _trial_request(args),
+        space.read(args.search),
+        f"--search {args.search}",
+        trials=args.trials,
+        score=args.score,
+        rungs=args.rungs,
+    )
+    epochs = halving.epochs_in_all(found.trials, found.rungs)
+    print(
+        f"search {found.name}: {found.trials} trials of {args.recipes[0]}, compared after epochs "
+        f"{', '.join(map(str, found.rungs))} by the accuracy on {found.scored_on}; {epochs} epochs in all "
+        f"({found.trials * found.rungs[-1]} without halving)",
+        flush=True,
+    )
+    if args.dry_run:
+        for one in found.space.values():
+            print(f"  {one.name:<24} {one.in_words()}")
+        print("dry run: nothing was trained or written")
+        return cli.EXIT_OK
+    data = loading.find(args.data)
+    definition.keep(found, args.search)
+    trials = Trials(found)
+    forget_failed(trials)
+    return work_search(trials, args, data)
+
+
+def _trial_request(args: argparse.Namespace) -> TrainRequest:
+    """The training of a trial, without the settings that are searched."""
+    count = table.read(args.runs / "folds.csv").count
+    chosen = fold_spec.parse_list(args.folds or "0", count)
+    if len(chosen) != 1:
+        raise FerKitError(f"--folds {args.folds} with --search: a trial trains one fold; give its number")
+    own = recipes.get(args.recipes[0]).seed
+    request = TrainRequest(
+        fold=0,
+        recipe=args.recipes[0],
+        settings=tuple(args.set),
+        seed=next((seed for seed in args.seeds if seed != own), None),
+        accumulate=args.accumulate,
+        weights=args.weights,
+        augment=args.augment,
+        workers=args.workers,
+        compile=args.compile,
+        deterministic=args.deterministic,
+        wandb=args.wandb,
+        runs=args.runs,
+    )
+    return dataclasses.replace(plan.portable(request), fold=chosen[0])
+
+
+def work_search(trials: Trials, args: argparse.Namespace, data: Path) -> int:
+    """Be a worker for a search; the exit code: 0, or 2 if no trial has a score."""
+    found = trials.search
+    chosen = slots.choose(args.device, args.at_once, found.trials)
+    reporter = Reporter()
+    runner = SearchRunner(trials, chosen, options=_places(args, data), limits=_limits(args), reporter=reporter)
+    live = results.SearchLive(runner)
+    try:
+        _, seconds = _run(runner, live, reporter)
+    finally:
+        rows = results.rows_of(trials)
+        written = results.write(found, rows)
+    live.say("\n".join([*results.table(found, rows), f"after {duration(seconds)}", *results.worth(found, rows)]))
+    print(f"wrote {', '.join(map(str, written))}")
+    return cli.EXIT_USER_ERROR if results.best_of(rows) is None else cli.EXIT_OK
 
 
 def status(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Print how far the sweeps are; the value for --json."""
+    """Print how far the sweeps and searches are; the value for --json."""
     names = plan.names(args.runs) if args.name is None else [args.name]
-    if not names:
+    searches = definition.names(args.runs)
+    if args.name is not None:
+        searches = [name for name in searches if name == args.name]
+        names = [] if searches and not plan.path_of(args.runs, args.name).exists() else names
+    if not names and not searches:
         raise FerKitError(f"{args.runs}: no sweep was started here; start one with python -m fer_kit.sweep")
+    return [*_searches_status(args, searches), *_sweeps_status(args, names)]
+
+
+def _searches_status(args: argparse.Namespace, names: Sequence[str]) -> list[dict[str, Any]]:
+    searches: list[dict[str, Any]] = []
+    for name in names:
+        store.need_optuna()
+        found = definition.read(args.runs, name)
+        rows = results.rows_of(Trials(found))
+        results.write_table(found, rows)  # for the report
+        at_once = sum(row.state == results.RUNNING for row in rows) or 1
+        print(f"search {name}: {results.summary(found, rows, at_once)}")
+        print("\n".join([*results.table(found, rows), *results.worth(found, rows), ""]))
+        searches.append({"search": name, "trainings": [results.record_of(row) for row in rows]})
+    return searches
+
+
+def _sweeps_status(args: argparse.Namespace, names: Sequence[str]) -> list[dict[str, Any]]:
     sweeps: list[dict[str, Any]] = []
     for number, name in enumerate(names):
         found = [progress.look(args.runs, training) for training in plan.read(args.runs, name)]
         at_once = sum(one.state == progress.RUNNING for one in found) or 1
         print("\n" * bool(number) + f"sweep {name}: {summary(found, at_once)}")
-        print("\n".join(table(found)))
+        print("\n".join(live_table(found)))
         sweeps.append({"sweep": name, "trainings": [record_of(one) for one in found]})
     return sweeps
 
@@ -266,11 +411,17 @@ def join(args: argparse.Namespace) -> int:
     """Help with the sweeps in a folder."""
     check_worker(args)
     args.runs = args.folder
-    names = plan.names(args.runs) if args.name is None else [args.name]
+    searches = [name for name in definition.names(args.runs) if args.name in (None, name)]
+    names = plan.names(args.runs) if args.name is None else [args.name] * (not searches)
     trainings = list(dict.fromkeys(training for name in names for training in plan.read(args.runs, name)))
-    if not trainings:
+    if not trainings and not searches:
         raise FerKitError(f"{args.folder}: no sweep was started here; start one with python -m fer_kit.sweep")
-    return work(trainings, args, loading.find(args.data))
+    data = loading.find(args.data)
+    codes = [work(trainings, args, data)] if trainings else []
+    for name in searches:
+        store.need_optuna()
+        codes.append(work_search(Trials(definition.read(args.runs, name)), args, data))
+    return max(codes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -84,15 +84,19 @@ class Live:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + (REDRAW_SECONDS if self._terminal else LINE_SECONDS)
-        found = self.look()
         if not self._terminal:
-            print(summary(found, len(self._runner.slots)), flush=True)
+            print(self.lines(0)[0], flush=True)
             return
         columns, height = shutil.get_terminal_size()
-        lines = [summary(found, len(self._runner.slots)), *table(found, max(3, height - 6))]
+        lines = self.lines(max(3, height - 6))
         self._erase()
         print("\n".join(line[: columns - 1] for line in lines), flush=True)
         self._drawn = len(lines)
+
+    def lines(self, rows: int | None = None) -> list[str]:
+        """The summary, and the table with at most `rows` trainings."""
+        found = self.look()
+        return [summary(found, len(self._runner.slots)), *table(found, rows)]
 
     def look(self) -> list[Progress]:
         """How far all trainings are; finished ones are read once."""

@@ -127,17 +127,7 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
     Raises:
         FerKitError: as `trainings_of`.
     """
-    request = dataclasses.replace(
-        request,
-        fold=0,
-        data=None,
-        device=TrainRequest.device,
-        limit_minutes=None,
-        resume=False,
-        weights=_absolute(request.weights),
-        augment=_absolute(request.augment),
-        settings=tuple(map(_absolute_target, request.settings)),
-    )
+    request = portable(request)
     dealt = table.read(request.runs / "folds.csv")
     resolved = train_request.resolve(request)
     options = dataclasses.replace(request, runs=TrainRequest.runs).options()[2:]  # less --fold 0
@@ -152,6 +142,21 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
         )
         for fold in fold_spec.parse_list(folds, dealt.count)
     ]
+
+
+def portable(request: TrainRequest) -> TrainRequest:
+    """`request` for fold 0, for any worker: with absolute paths, without what each worker decides for itself."""
+    return dataclasses.replace(
+        request,
+        fold=0,
+        data=None,
+        device=TrainRequest.device,
+        limit_minutes=None,
+        resume=False,
+        weights=_absolute(request.weights),
+        augment=_absolute(request.augment),
+        settings=tuple(map(_absolute_target, request.settings)),
+    )
 
 
 def _requests(request: SweepRequest, runs: Path) -> Iterable[TrainRequest]:
@@ -271,7 +276,9 @@ def names(runs: Path) -> list[str]:
 
 
 def _to_json(training: Training) -> dict[str, Any]:
-    return {**dataclasses.asdict(training), "fold": fold_spec.typed(training.fold), "options": list(training.options)}
+    record = dataclasses.asdict(training)
+    del record["until"]  # trials of a search are in its own records
+    return {**record, "fold": fold_spec.typed(training.fold), "options": list(training.options)}
 
 
 def _from_json(record: Mapping[str, Any]) -> Training:

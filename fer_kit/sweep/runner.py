@@ -142,15 +142,18 @@ class Runner:
             KeyboardInterrupt: Ctrl-C; the children have been ended and can be resumed.
         """
         try:
-            while self.waiting or self.running:
+            while self._is_busy():
                 self._reap()
                 self._fill()
                 meanwhile()
-                if self.running or self.waiting:
+                if self._is_busy():
                     time.sleep(POLL_SECONDS)
         finally:
             self._end_all()
         return self.outcome
+
+    def _is_busy(self) -> bool:
+        return bool(self.waiting or self.running)
 
     def _fill(self) -> None:
         """Start trainings in the slots that are free."""
@@ -173,8 +176,7 @@ class Runner:
 
     def _settled(self, training: Training) -> bool:
         """Whether there is nothing to do for `training`: finished, given up by another worker, or no time left."""
-        folder = training.folder(self.runs)
-        if not training.trial and (folder / folders.RESULT).is_file() and folders.is_finished(folder):
+        if training.is_done(self.runs):
             self.reporter.say(f"{training}: finished{' elsewhere' if training in self.elsewhere else ' already'}")
             self.outcome.finished.append(training)
             return True
@@ -194,8 +196,8 @@ class Runner:
         folder = training.folder(self.runs)
         claim = lock.take(claimed(folder))
         if claim is not None:
-            finished = not training.trial and folders.is_finished(folder)  # since `_settled` has looked
-            if not finished and not lock.is_held(folder):  # an orphan of a killed worker, or a training by hand
+            done = training.is_done(self.runs)  # since `_settled` has looked
+            if not done and not lock.is_held(folder):  # an orphan of a killed worker, or a training by hand
                 self.elsewhere.discard(training)
                 return claim
             claim.release()
@@ -261,6 +263,9 @@ class Runner:
             score = atomic.read_json(folder / folders.RESULT).get("oof_accuracy")
             told = "" if score is None else f", {score:.2%} out of fold"
             self.reporter.say(f"{training}: finished after {(time.monotonic() - child.began) / 60:.1f} minutes{told}")
+        elif code == 0 and training.is_done(self.runs):
+            self.outcome.finished.append(training)
+            self.reporter.say(f"{training}: trained until epoch {training.until}")
         elif child.cut or (code == 0 and self._at_the_limit(child)):
             self.outcome.stopped.append(training)
             self.reporter.say(f"{training}: stopped at the time limit after epoch {epochs_saved(folder)}")

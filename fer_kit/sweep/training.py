@@ -15,7 +15,7 @@ class Training:
 
     options: what chooses recipe and settings; not the fold, the folders or the device. work: the expected amount of
     work, in any unit that all trainings of a sweep share; the longest start first. trial: a `--smoke` run, which begins
-    anew each time and is never resumed.
+    anew each time and is never resumed. until: stop after this epoch; None trains to the end.
     """
 
     run: str
@@ -23,6 +23,7 @@ class Training:
     options: tuple[str, ...]
     work: float = 0.0
     trial: bool = False
+    until: int | None = None
 
     def __str__(self) -> str:
         return f"{self.run} {in_words(self.fold)}"
@@ -38,7 +39,15 @@ class Training:
 
     def words(self, *, fresh: bool = False) -> list[str]:
         """The options of the child process; it resumes what an earlier process left, unless `fresh`."""
-        return [*self.options, "--fold", typed(self.fold), *([] if self.trial or fresh else ["--resume"])]
+        words = [*self.options, "--fold", typed(self.fold), *([] if self.trial or fresh else ["--resume"])]
+        return words if self.until is None else [*words, "--stop-after", str(self.until)]
+
+    def is_done(self, runs: Path) -> bool:
+        """Whether there is nothing left to train: the fold is finished, or has reached `until`."""
+        folder = self.folder(runs)
+        if not self.trial and (folder / folders.RESULT).is_file() and folders.is_finished(folder):
+            return True
+        return self.until is not None and epochs_saved(folder) >= self.until
 
 
 def epochs_saved(folder: Path) -> int:
