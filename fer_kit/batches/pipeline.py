@@ -6,6 +6,7 @@ ToTensorV2, (1, 48, 48). fer_kit normalises the result, so a pipeline must not n
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 import warnings
@@ -102,15 +103,61 @@ def _make(file: AugmentFile) -> Any:
     known = [name.removeprefix("albumentations.") for name in serialization.SERIALIZABLE_REGISTRY]
     for described in _described(file, file.content["transform"]):
         name = str(described["__class_fullname__"])
-        if serialization.shorten_class_name(name) not in known:
+        if _registered(name) not in known:
             hint = did_you_mean(name, known)
-            raise FerKitError(f"{file.where}: albumentations {albumentations.__version__} has no '{name}'{hint}")
+            raise FerKitError(
+                f"{file.where}: albumentations {albumentations.__version__} has no '{name}'{hint}{_written_by(file)}"
+            )
         if name.endswith("Normalize"):
             raise FerKitError(f"{file.where}: fer_kit normalises after the pipeline; remove {name}")
         if "transforms" not in described:
-            _make_one(file, {"transform": described})
-    made = _make_one(file, file.content)
+            _make_one(file, {"transform": _completed(file, described)})
+    made = _make_one(file, {**file.content, "transform": _completed(file, file.content["transform"])})
     return made if isinstance(made, albumentations.BaseCompose) else albumentations.Compose([made])
+
+
+def _completed(file: AugmentFile, described: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of a transform as today's albumentations saves it, with those inside it.
+
+    Where `p` is missing, albumentations runs a transform half of the time; here the default of its class counts (1.0
+    for Compose). Versions before 2.0 saved `always_apply`: true meant p = 1, false meant nothing.
+    """
+    from albumentations.core import serialization
+
+    made = dict(described)
+    name = str(made["__class_fullname__"])
+    options = inspect.signature(serialization.SERIALIZABLE_REGISTRY[_registered(name)].__init__).parameters
+    if "always_apply" not in options:
+        always = made.pop("always_apply", None)
+        if always not in (None, False, True):
+            raise FerKitError(f"{file.where}: always_apply of {name} is {str(always)[:40]}, allowed are true and false")
+        if always:
+            made["p"] = 1.0
+    if "p" not in made:
+        default = options["p"].default if "p" in options else inspect.Parameter.empty
+        if not isinstance(default, int | float):
+            raise FerKitError(f"{file.where}: {name} has no p, the probability of its use; add p, from 0 to 1")
+        made["p"] = float(default)
+    if "transforms" in made:
+        made["transforms"] = [_completed(file, inner) for inner in made["transforms"]]
+    return made
+
+
+def _registered(name: str) -> str:
+    """The name of a class in the registry of albumentations."""
+    from albumentations.core import serialization
+
+    return str(serialization.shorten_class_name(name))
+
+
+def _written_by(file: AugmentFile) -> str:
+    """For messages: the version of albumentations that wrote the file, if another than today's."""
+    import albumentations
+
+    version = file.content.get("__version__")
+    if not isinstance(version, str) or version == albumentations.__version__:
+        return ""
+    return f"; albumentations {version[:20]} wrote the file: build the pipeline with today's options and save it again"
 
 
 def _make_one(file: AugmentFile, content: dict[str, Any]) -> Any:
@@ -124,9 +171,11 @@ def _make_one(file: AugmentFile, content: dict[str, Any]) -> Any:
             made = albumentations.from_dict(content)
     except Exception as error:  # pydantic's errors, ValueError, TypeError, or any error of a constructor
         lines = [line.strip() for line in str(error).splitlines() if "errors.pydantic.dev" not in line]
-        raise FerKitError(f"{file.where}: {name} cannot be built ({'; '.join(lines)[:240]})") from None
+        fault = "; ".join(lines)[:240]
+        raise FerKitError(f"{file.where}: {name} cannot be built ({fault}){_written_by(file)}") from None
     if getattr(made, "invalid_args", None):
-        raise FerKitError(f"{file.where}: {name} has no option '{made.invalid_args[0]}'; see albumentations' manual")
+        manual = _written_by(file) or "; see albumentations' manual"
+        raise FerKitError(f"{file.where}: {name} has no option '{made.invalid_args[0]}'{manual}")
     return made
 
 

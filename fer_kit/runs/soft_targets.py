@@ -8,7 +8,8 @@
 
 S is 1 if all students have the same targets, else folds + 1: a set for the student of each fold, then one for the full
 fit. The config of a run names its targets by NAME@ and the first 16 digits of the file's sha256, so that it does not
-depend on a path.
+depend on a path. Votes of FER+ (`fer_kit.data.fer_plus`) are such targets too: the same for all students, without folds
+and digests, since they do not depend on any network.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.competition import NUM_CLASSES
+from fer_kit.data import fer_plus
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, npz
 from fer_kit.folds.fold_spec import Fold
@@ -31,6 +33,7 @@ Shares = NDArray[np.float32]
 
 SCHEMA = 1
 META_KEYS = ("schema", "name", "scheme", "teachers", "folds", "folds_digest", "data_digest")
+VOTES = "votes"  # scheme of targets made from votes of people
 SETTING = "targets="
 _AGAIN = "make it again with python -m ensembles.targets"
 
@@ -53,7 +56,7 @@ class SoftTargets:
         missing = [key for key in META_KEYS if key not in self.meta]
         if missing or self.meta["schema"] != SCHEMA:
             raise FerKitError(f"meta has no {', '.join(missing) or f'schema {SCHEMA}'}; {_AGAIN}")
-        if type(self.meta["folds"]) is not int or self.meta["folds"] < 2:
+        if not self.are_votes and (type(self.meta["folds"]) is not int or self.meta["folds"] < 2):
             raise FerKitError(f"meta 'folds' is {self.meta['folds']!r}, allowed is a whole number from 2; {_AGAIN}")
         if not isinstance(self.meta["name"], str):
             raise FerKitError(f"meta 'name' is {self.meta['name']!r}, allowed is a text; {_AGAIN}")
@@ -62,6 +65,11 @@ class SoftTargets:
         for what, shares in (("train", self.train), ("test", self.test)):
             if shares is not None:
                 _check(what, shares, self.meta["folds"])
+
+    @property
+    def are_votes(self) -> bool:
+        """Whether these are votes of people instead of predictions of teachers."""
+        return bool(self.meta["scheme"] == VOTES and self.meta["folds"] is None and self.test is None)
 
     def of(self, fold: Fold) -> tuple[Shares | None, Shares | None]:
         """Targets of train rows (N, 7) and of test rows (M, 7) for the student of `fold`; None if absent.
@@ -74,7 +82,7 @@ class SoftTargets:
                 "--set targets=… with several held-out folds: these networks are teachers, which have no targets; give "
                 "a single fold with --fold"
             )
-        student = fold if isinstance(fold, int) else int(self.meta["folds"])
+        student = fold if isinstance(fold, int) else self.meta["folds"]
         train, test = (
             None if shares is None else shares[0 if len(shares) == 1 else student] for shares in (self.train, self.test)
         )
@@ -92,13 +100,17 @@ def write(path: Path, targets: SoftTargets) -> None:
 
 
 def read(path: Path) -> SoftTargets:
-    """Read the targets in `path`.
+    """Read the targets in `path`, a file of `ensembles.targets` or, by its suffix .csv, votes of FER+.
 
     Raises:
         FerKitError: the file is missing, is not a file of targets, or breaks a rule.
     """
     if not path.is_file():
         raise FerKitError(f"{path}: no such file; make targets with python -m ensembles.targets")
+    if path.suffix.lower() == ".csv":
+        about = {"schema": SCHEMA, "name": path.stem, "scheme": VOTES, "teachers": {"source": "votes of FER+"}}
+        nothing = dict.fromkeys(("folds", "folds_digest", "data_digest"))
+        return SoftTargets(fer_plus.read(path)[None], None, about | nothing)
     try:
         arrays = npz.read(path, ("train", "test", "meta"), _AGAIN)
         meta = atomic.parse_json(arrays["meta"].item())
@@ -140,11 +152,12 @@ def open_named(path: Path | None, name: str) -> SoftTargets:
     return read(path)
 
 
-def _check(what: str, shares: Any, folds: int) -> None:
+def _check(what: str, shares: Any, folds: int | None) -> None:
     fits = isinstance(shares, np.ndarray) and shares.dtype == np.float32 and shares.ndim == 3
-    if not fits or shares.shape[2] != NUM_CLASSES or len(shares) not in (1, folds + 1):
+    sets = 1 if folds is None else folds + 1
+    if not fits or shares.shape[2] != NUM_CLASSES or len(shares) not in (1, sets):
         found = f"{shares.dtype} of shape {shares.shape}" if isinstance(shares, np.ndarray) else type(shares).__name__
-        raise FerKitError(f"{what} is {found}, allowed is float32 (1 or {folds + 1}, rows, {NUM_CLASSES}); {_AGAIN}")
+        raise FerKitError(f"{what} is {found}, allowed is float32 (1 or {sets}, rows, {NUM_CLASSES}); {_AGAIN}")
     given = ~np.isnan(shares).all(axis=2)
     if (
         not ((shares[given] >= 0) & (shares[given] <= 1.001)).all()

@@ -86,8 +86,10 @@ def gather(
     counts = {"constant": len(split.train) - len(train_rows), "softened": int((shares.max(axis=1) < 1).sum())}
     if soft is None:
         return on_device(images, labels, shares if config.soft_copies else None, device, **counts)
+    if soft.are_votes:
+        _refuse_votes_for_other_rows(config, soft, competition)
     for key, digest, what in (("folds_digest", table.digest, "folds"), ("data_digest", competition.digest, "data")):
-        if soft.meta[key] != digest:
+        if soft.meta[key] != digest and not soft.are_votes:
             raise FerKitError(
                 f"targets {config.targets}: made with {what} {soft.meta[key][:12]}, not {digest[:12]}; make new "
                 "targets with python -m ensembles.targets"
@@ -97,7 +99,9 @@ def gather(
     if train is not None:
         taught = train[train_rows]
         lacking = np.flatnonzero(np.isnan(taught).any(axis=1))
-        if len(lacking):
+        if len(lacking) and soft.are_votes:  # no vote for one of the seven classes: the label stays
+            taught = np.where(np.isnan(taught), shares, taught)
+        elif len(lacking):
             raise FerKitError(
                 f"targets {config.targets}: no target for row {train_rows[lacking[0]]} of train.csv ({len(lacking):,} "
                 "such rows); make new targets with python -m ensembles.targets"
@@ -110,6 +114,21 @@ def gather(
         labels = np.concatenate([labels, test[given].argmax(axis=1)])
         targets = np.concatenate([targets, test[given]])
     return on_device(images, labels, targets, device, test_rows=len(given), **counts)
+
+
+def _refuse_votes_for_other_rows(config: TrainConfig, soft: SoftTargets, competition: Competition) -> None:
+    """Votes are matched with train rows by their order alone, so the data must have that order and as many rows."""
+    if competition.unordered:
+        raise FerKitError(
+            f"targets {config.targets}: votes are for the rows of fer2013.csv in their order, but for the data in "
+            f"{competition.folder} {competition.unordered}; name the competition's own files with --data"
+        )
+    votes, rows = 0 if soft.train is None else soft.train.shape[1], len(competition.train.ids)
+    if votes != rows:
+        raise FerKitError(
+            f"targets {config.targets}: votes for {votes:,} train rows, but {competition.folder} has {rows:,}; name "
+            "the data that the votes are for with --data"
+        )
 
 
 def mean_over_copies(images: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -130,6 +130,50 @@ def test_pipelines_that_are_refused_before_training(transforms, message):
     assert "\n" not in str(error.value)
 
 
+COMPOSE = "albumentations.core.composition.Compose"
+
+
+@pytest.mark.parametrize("name", ["Compose", COMPOSE])
+def test_without_p_the_default_of_the_class_counts(name, tmp_path):
+    """albumentations would take half: 515 of 1,000 images flipped, and crops without the resize after them."""
+
+    def made(*transforms):
+        path = tmp_path / "mine.json"
+        path.write_text(json.dumps({"transform": {"__class_fullname__": name, "transforms": transforms}}))
+        return Pipeline(pipeline_file.open_file(str(path)))
+
+    image = face()
+    flip = {"__class_fullname__": "HorizontalFlip"}
+    assert all(np.array_equal(made(flip | {"p": 1.0})(image, seed), image[:, ::-1]) for seed in range(50))
+    assert 5 < sum(np.array_equal(made(flip)(image, seed), image) for seed in range(40)) < 35  # 0.5, its default
+    crop = {"__class_fullname__": "CenterCrop", "height": 40, "width": 40}
+    made(crop, {"__class_fullname__": "Resize", "height": 48, "width": 48}).try_on(image)
+    inside = {"__class_fullname__": "Sequential", "p": 1.0, "transforms": [crop, {**crop, "height": 48, "width": 48}]}
+    with pytest.raises(FerKitError, match="CenterCrop"):
+        made(inside).try_on(image)
+
+
+@pytest.mark.parametrize(("always", "flips"), [(False, "some"), (True, "all"), (None, "some")])
+def test_files_of_albumentations_before_2_are_read(always, flips):
+    flip = one("HorizontalFlip") | {"p": 0.5, "always_apply": always}
+    image = face()
+    count = sum(np.array_equal(pipeline(flip)(image, seed), image[:, ::-1]) for seed in range(40))
+    assert count == 40 if flips == "all" else 5 < count < 35
+
+
+def test_options_that_are_gone_are_told_with_the_version_that_wrote_the_file(tmp_path):
+    for described, words in (
+        (one("Affine", cval=0), "Affine has no option 'cval'; albumentations 1.3.1 wrote the file"),
+        (one("Cutout"), r"albumentations .* has no 'Cutout'.*; albumentations 1.3.1 wrote the file"),
+        (one("Affine", rotate="far"), r"Affine cannot be built .*; albumentations 1.3.1 wrote the file"),
+        (one("Affine", always_apply="yes"), "always_apply of Affine is yes, allowed are true and false"),
+    ):
+        whole = one("Compose", transforms=[described])
+        (tmp_path / "mine.json").write_text(json.dumps({"__version__": "1.3.1", "transform": whole}))
+        with pytest.raises(FerKitError, match=words):
+            Pipeline(pipeline_file.open_file(str(tmp_path / "mine.json")))
+
+
 def test_shapes_and_types_that_are_taken():
     image = face()
     for transforms in ([], [one("ToTensorV2")], [one("ToFloat")], [one("ToFloat"), one("ToTensorV2")]):
