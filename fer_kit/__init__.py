@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_kit.api import blend, list_runs, load_data, load_model, make_folds, oof, test_predictions
+    from fer_kit.api import blend, classify_photos, list_runs, load_data, load_model, make_folds, oof, test_predictions
     from fer_kit.errors import FerKitError
 
 __version__ = "0.1.0"
@@ -27,6 +27,7 @@ __all__ = [
     "FerKitError",
     "__version__",
     "blend",
+    "classify_photos",
     "list_runs",
     "load_data",
     "load_model",

@@ -23,7 +23,7 @@ from fer_kit.files import atomic
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.keywords import check_types
 from fer_kit.runs import folders, lookup
-from fer_kit.runs.lookup import BlendFolder, RunFolder
+from fer_kit.runs.lookup import BlendFolder, FoldFolder, RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fer_kit.runs.predictions import Predictions
 
 Place = str | Path
+PACKED = ".safetensors"  # ending of packed networks, see `predict.packed`
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,11 @@ test_predictions.__test__ = False  # type: ignore[attr-defined]  # pytest: not a
 @naming_keywords
 @check_types
 def load_model(
-    name: str, *, runs: Place = "runs", folds: int | Sequence[Fold] | None = None, device: str = "auto"
+    name: str | None = None,
+    *,
+    runs: Place = "runs",
+    folds: int | Sequence[Fold] | None = None,
+    device: str = "auto",
 ) -> FaceModel:
     """Load a finished run or blend as a classifier: `model(faces)` gives probabilities float64 (N, 7).
 
@@ -202,7 +207,8 @@ def load_model(
     of mean: both predict new faces as they predicted the test rows.
 
     Args:
-        name: name of a run or blend.
+        name: name of a run or blend, of a fold as "vgg_small/fold0", or a packed file (*.safetensors); None for the
+            network that ships with fer_kit.
         runs: folder of runs.
         folds: the folds of a run to use, 0 or [0] for a single network; None uses all finished folds.
         device: "auto", "cpu", "cuda" or "cuda:1".
@@ -216,18 +222,70 @@ def load_model(
             blend cannot predict new faces (twin lookup, members without networks).
     """
     chosen_folds = None if folds is None else list_folds(folds)
-    named = lookup.find_whole(Path(runs), name)
-    if isinstance(named, BlendFolder) and chosen_folds is not None:
-        raise FerKitError(f"folds={chosen_folds}: '{name}' is a blend and uses all folds; drop folds=")
-    from ensembles import refit
-    from fer_kit.engine.device import choose_device
-    from fer_kit.predict import load
-    from fer_kit.predict.model import FaceModel
+    if chosen_folds is not None:
+        if name is None or name.endswith(PACKED):
+            raise FerKitError(f"folds={chosen_folds}: a packed network has no folds to choose; drop folds=")
+        found = lookup.find(Path(runs), name)
+        if isinstance(found, BlendFolder):
+            raise FerKitError(f"folds={chosen_folds}: '{name}' is a blend and uses all folds; drop folds=")
+        if isinstance(found, FoldFolder):
+            raise FerKitError(f"folds={chosen_folds}: '{name}' is one fold already; drop folds=")
+    from fer_kit.predict import named
 
-    chosen = choose_device(device)
-    if isinstance(named, RunFolder):
-        return FaceModel(named.name, load.run_network(named.runs_dir, named.name, chosen_folds), chosen)
-    return FaceModel(named.name, load.blend_network(named.runs_dir, named.name, refit.stack), chosen)
+    return named.model(name, Path(runs), device, chosen_folds)
+
+
+@naming_keywords
+@check_types
+def classify_photos(
+    photos: Place | Sequence[Place],
+    by: str | FaceModel | None = None,
+    *,
+    runs: Place = "runs",
+    faces: str = "find",
+    detector: Place | None = None,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Find the faces in photos and classify their expressions. The same as `fer-kit classify`.
+
+    Args:
+        photos: a photo, a folder of photos, a csv of pixels or an .npz of faces, or a list of these.
+        by: a model from `load_model`, or a name for it; None for the network that ships with fer_kit.
+        runs: folder of runs.
+        faces: "find" searches each photo for faces, except photos of 48×48 pixels; "whole" takes each photo as a face.
+        detector: a YuNet model (.onnx) or a cascade (.xml); None for the Haar cascade of OpenCV 4.
+        device: "auto", "cpu", "cuda" or "cuda:1"; not used for a model.
+
+    Returns:
+        A DataFrame with a row for each face: file, face (number in the file), left, top, width, height (of the square
+        that was classified, in pixels of the upright photo; missing if the whole file is the face), the seven class
+        names (probabilities that sum to 1), and label (the name of the most probable class). Files that cannot be
+        read, or have no face, are missing from the rows; `frame.attrs["not_answered"]` maps each to the reason.
+
+    Raises:
+        FerKitError: there is no such model or detector.
+    """
+    import io
+
+    import pandas as pd
+
+    from fer_kit.classify import answers, output, sources
+    from fer_kit.predict import named
+
+    if faces not in ("find", "whole"):
+        raise FerKitError(f"faces={faces!r}: give 'find' or 'whole'")
+    words = [photos] if isinstance(photos, str | PathLike) else list(photos)
+    model = named.model(by, Path(runs), device) if by is None or isinstance(by, str) else by
+    found = list(sources.find(words))
+    chosen = answers.detector_for(found, None if detector is None else Path(detector)) if faces == "find" else None
+    rows: list[answers.Answer] = []
+    reasons: dict[str, str] = {}
+    for one in answers.answer(found, model, chosen):
+        rows += one.answers
+        reasons |= {note.file: note.text for note in one.notes if not note.answered}
+    frame = pd.read_csv(io.StringIO(output.as_csv(rows)), dtype={"file": str, "label": str})
+    frame.attrs["not_answered"] = reasons
+    return frame
 
 
 @naming_keywords

@@ -22,7 +22,7 @@ FLOORS = [
     "pretrained track evaluate submissions pipelines",
     "engine report ensembles",
     "predict explain",
-    "train",
+    "train classify",
     "sweep",
     "kernels api",
     "listing",

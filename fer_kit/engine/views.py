@@ -80,7 +80,7 @@ def turn(x: Tensor, degrees: float) -> Tensor:
     matrix = torch.tensor(
         [[cos, sin, 0.0], [-sin, cos, 0.0]], dtype=x.dtype, device=x.device
     )  # maps result coordinates to source
-    return warp(x, matrix.expand(len(x), 2, 3), "border")
+    return warp(x, matrix.expand(x.shape[0], 2, 3), "border")  # len(x) would fix the batch size of exports
 
 
 def shifted(right_px: int, down_px: int) -> View:

@@ -53,7 +53,7 @@ def test_numpy_numbers_make_folds(competition_dir, tmp_path):
         (lambda: fer_kit.list_runs(None), "runs=None .*give a path"),
         (lambda: fer_kit.oof(None), "name=None .*give a string"),
         (lambda: fer_kit.test_predictions(5), "name=5 .*give a string"),
-        (lambda: fer_kit.load_model(None), "name=None .*give a string"),
+        (lambda: fer_kit.load_model(3), "name=3 .*give a string or None"),
         (lambda: fer_kit.load_model("a", folds=[]), r"folds=\[\]: give a number from 0"),
         (lambda: fer_kit.load_model("a", folds="01"), "folds='01': give a number from 0"),
         (lambda: fer_kit.blend("x", 5), "members=5: give a list of names"),
