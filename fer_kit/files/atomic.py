@@ -216,13 +216,13 @@ def read_bytes(path: Path | str, most: int) -> bytes:
 
 
 def read_json(path: Path | str) -> Any:
-    """The JSON value in `path`, parsed by `parse_json`.
+    """The JSON value in `path`, parsed by `parse_json`; a byte order mark, as some editors write, is ignored.
 
     Raises:
         FerKitError: the file is missing, larger than 8 MiB, not UTF-8 or not JSON.
     """
     try:
-        return parse_json(read_bytes(path, MOST_JSON_BYTES).decode("utf-8"))
+        return parse_json(read_bytes(path, MOST_JSON_BYTES).decode("utf-8-sig"))
     except FileNotFoundError:
         raise FerKitError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -218,6 +218,11 @@ def _read_table(path: Path, columns: Sequence[str]) -> tuple[Ints, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise FerKitError(f"{path}: cannot be read ({error}); {REMAKE}") from None
     header, *lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if header != ",".join(columns) and re.split("[;,\t]", header.removeprefix("\ufeff")) == list(columns):
+        raise FerKitError(
+            f"{path}: was saved by another program, with a byte order mark or other separators, so its digest is no "
+            f"longer that of the runs; put the original file back, or {REMAKE}"
+        )
     if header != ",".join(columns):
         raise FerKitError(f"{path}: the first line is {header[:80]!r}, must be {','.join(columns)!r}; {REMAKE}")
     rows = array("q")  # int64: 8 bytes a cell, where a list of lists takes 40

@@ -74,16 +74,19 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Entry))
 def read(path: Path) -> list[Entry]:
     """The entries, oldest first; an empty list if there is no ledger.
 
+    A spreadsheet program may have saved the ledger, with a byte order mark and semicolons.
+
     Raises:
         FerKitError: a line is not an entry; the message names file, line and fault.
     """
     try:
-        text = atomic.read_bytes(path, _MOST_BYTES).decode("utf-8")
+        text = atomic.read_bytes(path, _MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise FerKitError(f"{path}: cannot be read ({error}); restore this file from a copy") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    delimiter = ";" if text.startswith(";".join(COLUMNS)) else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     entries: list[Entry] = []
     tags: set[str] = set()
     try:

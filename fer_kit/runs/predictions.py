@@ -107,6 +107,7 @@ def validate(ids: Any, logits: Any, meta: Any, labels: Any = None) -> None:
         raise FerKitError(
             f"logits of id {ids[wrong[0]]} are not finite ({len(wrong):,} such rows); predict these rows again"
         )
+    _refuse_probabilities(logits)
     if labels is not None:
         _check_array("labels", labels, np.int64, rows)
         outside = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
@@ -216,6 +217,17 @@ def _check_array(name: str, value: Any, dtype: type[np.generic], rows: int | Non
     if not fits:
         wanted = ", ".join(map(str, ("N" if rows is None else rows, *columns)))
         raise FerKitError(f"{name} are {found}, allowed is {np.dtype(dtype)} of shape ({wanted})")
+
+
+def _refuse_probabilities(logits: NDArray[np.float32]) -> None:
+    """Raise FerKitError if all rows are probabilities, percentages or one-hot, which would blend as weak logits."""
+    low, high, sums = logits.min(), logits.max(), logits.sum(axis=1)
+    for whole, words in ((1, "probabilities"), (100, "percentages")):
+        if low >= 0 and high <= whole * 1.001 and np.allclose(sums, whole, rtol=0.005, atol=0):
+            raise FerKitError(
+                f"logits are {words} (each row is 0 or more and sums to {whole}); store their logarithm, "
+                f"np.log(np.maximum(p, 1e-7)){'' if whole == 1 else ' with p as shares'}"
+            )
 
 
 def _check_meta(meta: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -138,8 +139,8 @@ def _end(tracker: subprocess.Popen[bytes] | None, folder: Path, seconds: float) 
 
 
 def sync_line(folder: Path) -> str:
-    """The command that uploads the W&B files in `folder`."""
-    return f"wandb sync {folder / PLACE}/*run-*"
+    """The command that uploads the W&B files in `folder`, for a shell."""
+    return f"wandb sync {shlex.quote(str(folder / PLACE))}/*run-*"
 
 
 def _tell(line: str) -> None:

@@ -46,7 +46,7 @@ def read_table(path: Path, option: str) -> dict[str, Any]:
     if path.suffix not in (".toml", ".yaml", ".yml"):
         raise FerKitError(f"{where}: give a .toml, .yaml or .yml file")
     try:
-        text = atomic.read_bytes(path, MOST_BYTES).decode("utf-8")
+        text = atomic.read_bytes(path, MOST_BYTES).decode("utf-8-sig")
         record: Any = tomllib.loads(text) if path.suffix == ".toml" else _yaml(text)
     except (OSError, ValueError, RecursionError) as error:
         reason = atomic.reason_of(error) if isinstance(error, OSError) else " ".join(str(error).split())

@@ -180,6 +180,11 @@ def test_rows_may_stand_in_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "\ufeff" + GOOD,
+            "was saved by another program, with a byte order mark or other separators, .*put the original",
+        ),
+        (GOOD.replace(",", ";"), "was saved by another program"),
         ("", r"the first line is '', must be 'id,label,group,fold'"),
         (GOOD.replace(",group", ""), r"the first line is 'id,label,fold', must be 'id,label,group,fold'"),
         ("id,label,group,fold\n", "no rows below the header"),

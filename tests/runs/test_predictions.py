@@ -235,3 +235,28 @@ JOIN_FAULTS = {
 def test_what_does_not_join(parts, options, message):
     with pytest.raises(FerKitError, match="^" + re.escape(message)):
         predictions.join(parts, "run", **options)
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (lambda p: p, "logits are probabilities (each row is 0 or more and sums to 1); store their logarithm"),
+        (lambda p: np.round(p, 3), "logits are probabilities"),
+        (lambda p: np.round(100 * p, 1), "logits are percentages"),
+        (lambda p: np.eye(7)[p.argmax(axis=1)], "logits are probabilities"),
+        (lambda p: np.log(p), ""),
+        (lambda p: p - 0.1, ""),
+    ],
+)
+def test_probabilities_are_no_logits(form, words, tmp_path):
+    """Blended as logits they score 64.5% where their logarithms score 75.4%."""
+    shares = np.random.default_rng(0).dirichlet(np.ones(7), 50)
+    about = meta()
+    arrays = {"ids": np.arange(50), "logits": form(shares).astype(np.float32), "meta": np.array(json.dumps(about))}
+    np.savez(tmp_path / "oof.npz", **arrays)
+    if not words:
+        assert len(predictions.read(tmp_path / "oof.npz")) == 50
+        return
+    with pytest.raises(FerKitError) as error:
+        predictions.read(tmp_path / "oof.npz")
+    assert str(error.value).startswith(f"{tmp_path / 'oof.npz'}: {words}")

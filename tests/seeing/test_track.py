@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -265,3 +266,7 @@ def test_modes_are_off_offline_and_online(capsys):
 def test_one_fold_of_a_run_is_found_by_its_name(tmp_path):
     fake_runs.save_run(tmp_path, "run", 0)
     assert track.finished_folders(tmp_path, "run/fold1") == [tmp_path / "run" / "fold1"]
+
+
+def test_the_printed_command_can_be_pasted_whatever_the_folder_is_called():
+    assert shlex.split(follow.sync_line(Path("my runs/a/fold0")))[2].startswith("my runs/a/fold0/")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
 import multiprocessing
 import os
@@ -146,3 +147,14 @@ def test_no_line_is_lost_between_processes(tmp_path):
     for worker in workers:
         worker.join()
     assert len(ledger.read(tmp_path / "ledger.csv")) == 20
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_ledger_saved_by_a_spreadsheet_program_is_read(tmp_path, separator):
+    path = tmp_path / "ledger.csv"
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows([COLUMNS, ledger.cells(ENTRY).values()])
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf") and b"\r\n" in path.read_bytes()
+    assert ledger.read(path) == [ENTRY]
+    ledger.write(path, ledger.read(path))
+    assert not path.read_bytes().startswith(b"\xef") and ledger.read(path) == [ENTRY]

@@ -97,7 +97,7 @@ def read(folder: Path) -> Search:
         rungs = [int(rung) for rung in record["rungs"]]
         kind = "watched rows" if record["score"] == "watched" else "held-out rows"
         scored_on = f"{int(record['rows']):,} {kind} of fold {record['fold']}"
-        text = atomic.read_bytes(folder / TABLE, MOST_BYTES).decode("utf-8")
+        text = atomic.read_bytes(folder / TABLE, MOST_BYTES).decode("utf-8-sig")
         trials = [_trial(row, space, rungs) for row in csv.DictReader(io.StringIO(text))]
     except FileNotFoundError:
         raise FerKitError(f"{folder / TABLE}: no such file; fer-kit sweep status writes it") from None
