@@ -13,6 +13,7 @@ from ensembles.members import Member
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.folds.table import Folds, read
+from fer_kit.runs.folders import is_trial
 
 Ints = NDArray[np.int64]
 
@@ -48,7 +49,7 @@ class Rows:
 
 
 def common_rows(runs_dir: Path, members: Sequence[Member]) -> Rows:
-    """The out-of-fold rows, which must be the same for all `members`.
+    """The out-of-fold rows, which must be the same for all `members`: all rows of folds.csv, or some if all are trials.
 
     Raises:
         FerKitError: members differ from each other or from folds.csv in rows, labels, folds or test rows; folds.csv
@@ -65,18 +66,21 @@ def common_rows(runs_dir: Path, members: Sequence[Member]) -> Rows:
                 )
     folds = next((member.fold_of_row for member in members if member.fold_of_row is not None), None)
     if table is not None:
+        kept = np.ones(len(table.ids), dtype=bool)
+        if all(is_trial(Path(member.name).name) for member in members):
+            kept = np.isin(table.ids, members[0].oof.ids)
         for member in members:
             parts = _parts(member)
             for what, values in ((OOF_ROWS, table.ids), (LABELS, table.labels), (ROW_FOLDS, table.folds)):
-                if what in parts and not np.array_equal(values, parts[what]):
+                if what in parts and not np.array_equal(values[kept], parts[what]):
                     raise FerKitError(f"'{member.name}' and {path} differ in {what}; make '{member.name}' again")
-        folds = table.folds
+        folds = table.folds[kept]
     if folds is None:
         raise FerKitError(
             f"{path}: no such file, and no member is a run, so the fold of each row is unknown; put the folds.csv that "
             "the members were trained with there"
         )
-    groups = np.arange(len(folds)) if table is None else table.groups
+    groups = np.arange(len(folds)) if table is None else table.groups[kept]
     rows = Rows(members[0].oof.ids, members[0].labels, folds, groups, None if table is None else path)
     for member in members:
         theirs = member.oof.meta["fold"]

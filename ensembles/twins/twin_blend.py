@@ -86,6 +86,8 @@ def table_for(
             )
         digest = members[0].oof.meta["data_digest"]
         table = read_table(rows.path, data_dir, cache_of(runs_dir), digest)
+        if table.train.count != len(rows):
+            raise FerKitError("the members are trials, which predict only some of the rows")
         if table.test.count != len(members[0].test):
             raise FerKitError(
                 f"{runs_dir / TEST_FILE}: {table.test.count:,} rows, but the members predict {len(members[0].test):,}"

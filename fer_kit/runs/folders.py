@@ -196,7 +196,7 @@ def load(runs_dir: Path | str, name: str, allow_partial: bool = False) -> Run:
     folder, results = _results(Path(runs_dir), name)
     oofs = [_read_part(folder / f"fold{fold}", OOF, results[fold], fold) for fold in results]
     tests = [_read_part(folder / f"fold{fold}", TEST, results[fold], fold) for fold in results]
-    oof = predictions.join(oofs, f"{folder}", partial=allow_partial)
+    oof = predictions.join(oofs, f"{folder}", partial=allow_partial or is_trial(name))  # trials predict some rows
     predictions.same_meta([oof, *tests], ("run", "config_digest", "folds_digest", "data_digest"), f"{folder}")
     if oof.labels is None:
         raise FerKitError(f"{folder}: the oof.npz files have no labels; predict these folds again")

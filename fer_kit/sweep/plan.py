@@ -31,7 +31,7 @@ from fer_kit.folds import fold_spec, table
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.runs import folders
 from fer_kit.sweep.training import Training
-from fer_kit.train import config_file
+from fer_kit.train import config_file, siblings
 from fer_kit.train import request as train_request
 from fer_kit.train.request import TrainRequest
 
@@ -125,11 +125,16 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
     """The trainings of the folds of `request`, whose own fold, data folder, device and time limit do not count.
 
     Raises:
-        FerKitError: as `trainings_of`.
+        FerKitError: as `trainings_of`; a finished fold was trained with other settings.
     """
     request = portable(request)
     dealt = table.read(request.runs / "folds.csv")
     resolved = train_request.resolve(request)
+    chosen = fold_spec.parse_list(folds, dealt.count)
+    for fold in chosen:  # a finished fold starts no training that would compare its settings
+        folder = folders.fold_folder(request.runs, resolved.run, fold)
+        if not request.smoke and folders.is_finished(folder):
+            siblings.refuse_other_settings(folder, resolved.config)
     options = dataclasses.replace(request, runs=TrainRequest.runs).options()[2:]  # less --fold 0
     flops = _flops(resolved.config) * resolved.config.epochs
     return [
@@ -140,7 +145,7 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
             flops * _rows(resolved.config, fold, len(dealt.folds), dealt.count),
             request.smoke,
         )
-        for fold in fold_spec.parse_list(folds, dealt.count)
+        for fold in chosen
     ]
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
@@ -35,6 +36,21 @@ LOOK_AGAIN_SECONDS = 2.0  # at folds that another worker holds
 GRACE_SECONDS = 20.0  # from one signal to the next, see `end`
 FAILURES = 2  # in a row and without a new epoch between them: then a fold is given up
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)  # started in the background, a child ignores SIGINT
+
+
+class Process(Protocol):
+    """What the runner needs of a child: `subprocess.Popen`, or one training of a process that trains several."""
+
+    @property
+    def pid(self) -> int:
+        """Where signals go."""
+
+    def poll(self) -> int | None:
+        """The exit code; None while the training runs."""
+
+
+# Starts a training in slot number `int` with the words of `fer_kit.train`; the file takes what it prints.
+Launch = Callable[[int, Sequence[str], BinaryIO], Process]
 
 
 @dataclass
@@ -78,7 +94,7 @@ class Child:
 
     training: Training
     number: int  # of its slot
-    process: subprocess.Popen[bytes]
+    process: Process
     claim: lock.Lock
     log: Path
     read: int
@@ -110,7 +126,9 @@ class Reporter:
 class Runner:
     """Works off `trainings` in `slots`; see `run`.
 
-    options: for every child, such as `--data`. module: what is run instead of fer_kit.train, for tests.
+    options: for every child, such as `--data`. module: what is run instead of fer_kit.train, for tests. launch: starts
+    a child in another way than as a process of its own. share: the seconds that a training may take, from the training
+    and the seconds left for all; all of them if not given.
     """
 
     def __init__(
@@ -124,7 +142,10 @@ class Runner:
         reporter: Reporter | None = None,
         cwd: Path | None = None,
         module: str = "fer_kit.train",
+        launch: Launch | None = None,
+        share: Callable[[Training, float], float] = lambda training, left: left,
     ) -> None:
+        self.launch, self.share = launch or self._launch, share
         self.runs, self.slots, self.options, self.limits = runs, list(slots), list(options), limits
         self.reporter, self.cwd, self.module = reporter or Reporter(), cwd, module
         self.outcome = Outcome()
@@ -210,23 +231,26 @@ class Runner:
         slot = self.slots[number]
         words = [*training.words(), *slot.options, *self.options]
         if (left := self.limits.left()) is not None:
-            words += ["--limit-minutes", f"{max(left, 0.01) / 60:.4g}"]
+            words += ["--limit-minutes", f"{max(self.share(training, left), 0.01) / 60:.4g}"]
         log = log_file(self.runs, training)
         log.parent.mkdir(parents=True, exist_ok=True)
         epochs = 0 if training.trial else epochs_saved(training.folder(self.runs))
         how = f", resumed after epoch {epochs}" if epochs else ""
         self.reporter.say(f"{training}: starts on {slot.name}{how}: python -m {self.module} {' '.join(words)}")
         with log.open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-u", "-m", self.module, *words],
-                cwd=self.cwd,
-                env=dict(slot.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C reaches the worker alone, which ends its children in order
-            )
+            process = self.launch(number, words, file)
             self.running.append(Child(training, number, process, claim, log, file.tell(), epochs))
+
+    def _launch(self, number: int, words: Sequence[str], file: BinaryIO) -> Process:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", self.module, *words],
+            cwd=self.cwd,
+            env=dict(self.slots[number].environ),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            process_group=0,  # Ctrl-C reaches the worker alone, which ends its children in order
+        )
 
     def _reap(self) -> None:
         """Read what the children printed, and see which have ended."""
@@ -310,7 +334,7 @@ class Runner:
         self.running.clear()
 
 
-def end(processes: Sequence[subprocess.Popen[bytes]], signals: Sequence[signal.Signals]) -> None:
+def end(processes: Sequence[Process], signals: Sequence[signal.Signals]) -> None:
     """End `processes`: send one signal after the other, as long as some still run."""
     for number in signals:
         for process in processes:

@@ -143,6 +143,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trial", type=int, metavar="N", help="number of a trial of a search: the run is named <recipe>-<tag>-trial<N>"
     )
+    parser.add_argument(
+        "--finish-at-limit",
+        action="store_true",
+        help="at --limit-minutes leave out the remaining epochs and predict: the fold is finished, with fewer epochs",
+    )
+    parser.add_argument(
+        "--save-seconds",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="save a checkpoint only if S seconds have passed since the last one, for epochs of a few seconds; "
+        "0: after every epoch",
+    )
     parser.add_argument("--deterministic", action="store_true", help="on a GPU: repeat results bit for bit; slower")
     follow.add_option(parser)
     parser.add_argument(
@@ -253,6 +266,8 @@ def with_config(args: argparse.Namespace, typed: Sequence[str]) -> argparse.Name
 def body(args: argparse.Namespace, typed: Sequence[str]) -> int | None:
     """Train, or with --dry-run print the plan."""
     args = with_config(args, typed)
+    if args.finish_at_limit and args.limit_minutes is None:
+        raise FerKitError("--finish-at-limit needs a time limit; add --limit-minutes M")
     if args.folds is not None:
         return train_folds(args)
     if args.at_once is not None:

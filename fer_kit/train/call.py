@@ -102,6 +102,8 @@ def train(
     restart: bool = False,
     limit_minutes: float | None = None,
     stop_after: int | None = None,
+    finish_at_limit: bool = False,
+    save_seconds: float = 0.0,
     smoke: bool = False,
     wandb: str = follow.OFF,
 ) -> TrainedFold:
@@ -134,6 +136,8 @@ def train(
         restart: delete the fold's unfinished training and start again.
         limit_minutes: stop after the last epoch that fits into this time.
         stop_after: stop after this epoch, with the schedule of the whole training; continue with `resume=True`.
+        finish_at_limit: at that time leave out the remaining epochs and predict: the fold is finished.
+        save_seconds: least time from one checkpoint to the next; 0 saves after every epoch.
         smoke: trial run: one epoch on 512 rows, named "<recipe>-smoke".
         wandb: "off", "offline" or "online": log to Weights & Biases.
 
@@ -171,6 +175,8 @@ def train(
             restart=restart,
             limit_minutes=limit_minutes,
             stop_after=stop_after,
+            finish_at_limit=finish_at_limit,
+            save_seconds=save_seconds,
             smoke=smoke,
             wandb=wandb,
         )

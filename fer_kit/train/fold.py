@@ -173,14 +173,16 @@ def result_of(job: Job, state: loop.State, oof: Predictions | None) -> dict[str,
 
 
 def train_epochs(job: Job, state: loop.State, began: float) -> bool:
-    """Train until the recipe ends (True), or to the epoch of --stop-after or near the time limit (False).
+    """Train until the recipe ends (True), to the epoch of --stop-after (False), or near the time limit.
 
-    Each epoch is saved.
+    Near the time limit it is False, or True with `finish_at_limit`. Each epoch is saved; with `save_seconds`, an epoch
+    that ends soon after a saved one is not.
 
     Raises:
         FerKitError: the loss is not finite, or the batches do not fit into memory. Earlier epochs are saved.
     """
     loss_of = make_loss(job.config, job.rows.labels.cpu().numpy(), job.images.device)
+    saved = time.monotonic()
     while more_to_train(job.config, state):
         if is_last_wanted(job, state):
             job.log(f"stopped after epoch {state.epoch} (--stop-after), saved; continue with --resume")
@@ -188,9 +190,18 @@ def train_epochs(job: Job, state: loop.State, began: float) -> bool:
         record = one_epoch(job, state, loss_of)
         state.seconds += record["seconds"]
         state.history.append(record)
-        save(job, state)
+        more, late = more_to_train(job.config, state), out_of_time(job.request, began, state)
+        if late or not more or is_last_wanted(job, state) or time.monotonic() - saved >= job.request.save_seconds:
+            save(job, state)
+            saved = time.monotonic()
         job.log(epoch_line(record, job.config, state))
-        if more_to_train(job.config, state) and out_of_time(job.request, began, state):
+        if more and late and finishes_early(job):
+            job.log(
+                f"time limit of {job.request.limit_minutes:g} minutes: the last {job.config.epochs - state.epoch} of "
+                f"{job.config.epochs} epochs are left out"
+            )
+            return True
+        if more and late:
             job.log(
                 f"time limit of {job.request.limit_minutes:g} minutes: stopped after epoch {state.epoch}, saved; "
                 "continue with --resume"
@@ -258,7 +269,7 @@ def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
 
 def not_finite_advice(job: Job, state: loop.State) -> str:
     """The end of the error message for a loss that is not finite: what is saved, and what to try."""
-    saved = "the previous epoch is saved in last.pt" if state.epoch > 1 else "nothing is saved yet"
+    saved = "earlier epochs are saved in last.pt" if (job.folder / LAST).exists() else "nothing is saved yet"
     way = f"a lower learning rate: --set lr={job.config.lr / 10:g} --tag NAME"
     if job.precision.name != "fp32":
         way = f"a lower learning rate or fp32: --set lr={job.config.lr / 10:g} precision=fp32 --tag NAME"
@@ -349,6 +360,14 @@ def out_of_time(request: TrainRequest, began: float, state: loop.State) -> bool:
     if request.limit_minutes is None:
         return False
     return time.monotonic() - began + float(state.history[-1]["seconds"]) > 60 * request.limit_minutes
+
+
+def finishes_early(job: Job) -> bool:
+    """Whether the training predicts at the time limit with the weights that it has.
+
+    A mean of the last epochs is no network before these epochs are trained.
+    """
+    return job.request.finish_at_limit and not job.config.average_epochs
 
 
 def epoch_line(record: dict[str, Any], config: TrainConfig, state: loop.State) -> str:

@@ -7,6 +7,7 @@ names (soft targets, augmentation pipeline, weights) once, and the training uses
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import shlex
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class TrainRequest:
         data: folder with the competition's files; None searches FER_KIT_DATA, Kaggle's mounts and ./data.
         stop_after: stop after this epoch, with the schedule of the whole training; None trains to the end.
         trial: number of a trial of a search; the run is named "...-trial<N>" and counts as a trial.
+        finish_at_limit: at the time limit leave out the remaining epochs and predict, instead of stopping.
+        save_seconds: least time from one checkpoint to the next; 0 saves after every epoch.
         command: the command line to record in env.json; None records the equivalent of the request.
     """
 
@@ -82,6 +85,8 @@ class TrainRequest:
     limit_minutes: float | None = None
     stop_after: int | None = None
     trial: int | None = None
+    finish_at_limit: bool = False
+    save_seconds: float = 0.0
     smoke: bool = False
     wandb: str = follow.OFF
     command: str | None = None
@@ -93,11 +98,11 @@ class TrainRequest:
         for name in WITH_VALUE:
             value = getattr(self, name)
             words += [] if value is None else [f"--{name.replace('_', '-')}", f"{value}"]
-        for name in ("runs", "device", "wandb"):
+        for name in ("runs", "device", "wandb", "save_seconds"):
             value = getattr(self, name)
-            words += [] if value == getattr(TrainRequest, name) else [f"--{name}", f"{value}"]
-        flags = ("compile", "deterministic", "resume", "restart", "smoke")
-        return words + [f"--{name}" for name in flags if getattr(self, name)]
+            words += [] if value == getattr(TrainRequest, name) else [f"--{name.replace('_', '-')}", f"{value}"]
+        flags = ("compile", "deterministic", "resume", "restart", "finish_at_limit", "smoke")
+        return words + [f"--{name.replace('_', '-')}" for name in flags if getattr(self, name)]
 
     @property
     def recorded_command(self) -> str:
@@ -182,6 +187,8 @@ def check_options(request: TrainRequest) -> None:
         raise FerKitError(f"--stop-after {request.stop_after}: give the number of an epoch, 1 or more")
     if request.trial is not None and request.trial < 0:
         raise FerKitError(f"--trial {request.trial}: give 0 or more")
+    if not 0 <= request.save_seconds < math.inf:
+        raise FerKitError(f"--save-seconds {request.save_seconds:g}: give 0 (after every epoch) or more seconds")
 
 
 def require_tag(request: TrainRequest) -> None:

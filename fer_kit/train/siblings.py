@@ -26,18 +26,30 @@ def refuse_others(resolved: ResolvedRequest, identity: Mapping[str, str]) -> Non
         FerKitError: the message names the settings or digests that differ.
     """
     for folder, result in _finished(resolved):
-        try:
-            config = from_json(atomic.read_json(folder / CONFIG), str(folder / CONFIG))
-        except FerKitError:  # damaged; the commands that read the run report the fault
+        if not refuse_other_settings(folder, resolved.config):
             continue
-        if others := differing(config, resolved.config):
-            theirs = " ".join(f"{name}={getattr(config, name)}" for name in others)
-            ours = " ".join(f"{name}={getattr(resolved.config, name)}" for name in others)
-            raise FerKitError(f"{folder} was trained with {theirs}, this command has {ours}; {WAY_OUT}")
         for key, what in (("folds_digest", "other folds"), ("data_digest", "other data")):
             if result.get(key) not in (None, identity[key]):
                 digests = f"digest {str(result[key])[:12]}, now {identity[key][:12]}"
                 raise FerKitError(f"{folder} was trained on {what} ({digests}); {WAY_OUT}")
+
+
+def refuse_other_settings(folder: Path, config: TrainConfig) -> bool:
+    """Refuse a finished fold in `folder` that has other settings; False if its config.json cannot be read.
+
+    The commands that read the run report a damaged file.
+
+    Raises:
+        FerKitError: the message names the settings that differ.
+    """
+    try:
+        theirs = from_json(atomic.read_json(folder / CONFIG), str(folder / CONFIG))
+    except FerKitError:
+        return False
+    if others := differing(theirs, config):
+        then, now = (" ".join(f"{name}={getattr(one, name)}" for name in others) for one in (theirs, config))
+        raise FerKitError(f"{folder} was trained with {then}, this command has {now}; {WAY_OUT}")
+    return True
 
 
 def refuse_other_network(resolved: ResolvedRequest, parameters: int) -> None:

@@ -13,6 +13,7 @@ from ensembles import blend, members
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import table
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
 from tests.helpers import fake_runs
@@ -320,3 +321,16 @@ def test_a_run_of_other_folds_is_left_out_and_a_trial_without_a_word(two, capsys
     assert "smoke" not in out
     code, out, _ = run(capsys, "tried", "--members", "weak", "weak-smoke")
     assert code == 0 and "weak-smoke" in out
+
+
+def test_named_trials_that_predict_some_rows_are_blended_on_these_rows(two, capsys):
+    (two / "folds.csv").write_bytes(fake_runs.TABLE)
+    digest = table.read(two / "folds.csv").digest
+    for seed, name in enumerate(("a-smoke", "b-smoke")):
+        for fold in range(fake_runs.FOLDS):
+            oof, test = fake_runs.fold_parts(name, fold, seed, 1.5, folds_digest=digest)
+            assert oof.labels is not None
+            few = Predictions(oof.ids[:20], oof.logits[:20], oof.meta, oof.labels[:20])
+            fake_runs.save_fold(folders.fold_folder(two, name, fold), few, test)
+    code, out, _ = run(capsys, "tried", "--members", "a-smoke", "b-smoke")
+    assert code == 0 and " 60 rows " in out and "no leaderboard forecast" in out

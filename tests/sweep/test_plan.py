@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
+from fer_kit.config import recipes
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
 from fer_kit.sweep import live, plan, progress
@@ -14,6 +16,7 @@ from fer_kit.sweep.plan import SweepRequest
 from fer_kit.sweep.progress import FINISHED, RUNNING, WAITING, Progress
 from fer_kit.sweep.training import Training
 from fer_kit.train.__main__ import main as train_main
+from tests.helpers import fake_runs
 
 
 def runs_of(request, runs):
@@ -209,3 +212,15 @@ def test_status_of_a_sweep(runs_dir, capsys):
     shown = capsys.readouterr().out
     assert "sweep s: 0 of 2 trainings finished, 2 waiting, time left for all: 1 h 33 min" in shown
     assert "vgg_small     1  waiting   1/47    25.00%     46 min" in shown
+
+
+def test_finished_folds_with_other_settings_are_refused(runs_dir):
+    asked = SweepRequest(("vgg_small",), folds="0-1", set=("epochs=2",), tag="t")
+    folder = runs_dir / "vgg_small-t" / "fold1"
+    fake_runs.save_fold(folder, *fake_runs.fold_parts("vgg_small-t", 1, 1, 1.5))
+    config = recipes.get("vgg_small")
+    (folder / "config.json").write_text(json.dumps(dataclasses.replace(config, epochs=2).to_json()))
+    assert len(plan.trainings_of(asked, runs_dir)) == 2
+    (folder / "config.json").write_text(json.dumps(dataclasses.replace(config, epochs=3).to_json()))
+    with pytest.raises(FerKitError, match=r"fold1 was trained with epochs=3, this command has epochs=2; .*--tag"):
+        plan.trainings_of(asked, runs_dir)

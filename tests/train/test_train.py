@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from fer_kit.engine import loop
+from fer_kit.files import atomic
 from fer_kit.runs import folders, predictions
 from fer_kit.train import __main__ as train
-from fer_kit.train import fold
+from fer_kit.train import checkpoints, fold
 from tests.helpers.trained import FILES, products
 
 
@@ -79,6 +80,40 @@ def test_a_time_limit_that_is_over_after_the_last_epoch_lets_it_predict(command,
     short = ["epochs=1" if word == "epochs=3" else word for word in command]
     assert short != command and train.main([*short, "--limit-minutes", "0.0001"]) == 0
     assert "time limit" not in capsys.readouterr().out and folders.is_finished(runs_dir / "deep_v3-t" / "fold1")
+
+
+@pytest.mark.slow
+def test_finish_at_limit_leaves_out_the_remaining_epochs(command, runs_dir, capsys):
+    assert train.main([*command, "--limit-minutes", "0.0001", "--finish-at-limit"]) == 0
+    assert "the last 2 of 3 epochs are left out" in capsys.readouterr().out
+    folder = runs_dir / "deep_v3-t" / "fold1"
+    result = atomic.read_json(folder / "result.json")
+    assert folders.is_finished(folder) and (result["epochs_trained"], result["epoch"]) == (1, 1)
+    assert train.main([*command, "--fold", "2", "--finish-at-limit"]) == 2
+    assert "add --limit-minutes M" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_checkpoints_by_time(command, runs_dir, uninterrupted, monkeypatch, capsys):
+    """Ctrl-C in the third epoch, while only the first is saved: the epochs since then are trained again."""
+    saves, whole, step = [], checkpoints.save, loop.train_epoch
+
+    def save(path, state, identity):
+        saves.append(state.epoch)
+        whole(path, state, identity)
+
+    def interrupted(state, *args):
+        if state.epoch == 2:
+            raise KeyboardInterrupt
+        return step(state, *args)
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    monkeypatch.setattr(loop, "train_epoch", interrupted)
+    assert train.main([*command, "--save-seconds", "1000"]) == 130
+    assert "no epoch is saved yet" in capsys.readouterr().out and saves == []
+    monkeypatch.setattr(loop, "train_epoch", step)
+    assert train.main([*command, "--save-seconds", "1000", "--resume"]) == 0
+    assert saves == [3] and products(runs_dir / "deep_v3-t" / "fold1") == uninterrupted
 
 
 @pytest.mark.slow
@@ -182,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_way_out(command, runs_dir, monke
     assert train.main(command) == 2
     error = capsys.readouterr().err
     assert "the loss of epoch 2 is nan, not finite since step " in error
-    assert "the previous epoch is saved in last.pt" in error and "--set lr=0.0001 " in error and "--tag" in error
+    assert "earlier epochs are saved in last.pt" in error and "--set lr=0.0001 " in error and "--tag" in error
     saved = torch.load(runs_dir / "deep_v3-t" / "fold1" / "last.pt", weights_only=True)
     assert saved["epoch"] == 1  # the last good state is kept
 
