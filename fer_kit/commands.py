@@ -12,6 +12,7 @@ COMMANDS = {
     "settings": ("fer_kit.listing.settings", "list the settings of train --set: default, range, description"),
     "train": ("fer_kit.train.__main__", "train one fold of a recipe, or several"),
     "sweep": ("fer_kit.sweep.__main__", "train many recipes, seeds, settings and folds"),
+    "auto": ("fer_kit.auto.__main__", "go from the data to a checked submission within a given time"),
     "runs": ("fer_kit.listing.runs", "list the runs; delete or rename one"),
     "pipelines": ("fer_kit.pipelines", "save and show albumentations pipelines, for train --augment"),
     "predict": ("fer_kit.predict.__main__", "predict finished folds again with other test-time views"),

@@ -24,7 +24,7 @@ FLOORS = [
     "predict explain",
     "train classify",
     "sweep",
-    "kernels api",
+    "auto kernels api",
     "listing",
     "__main__",
 ]
@@ -80,7 +80,8 @@ def test_torch_stays_in_its_folders():
     for path in EVERY:
         loads = {module.split(".")[0] for module, typed in imports(path) if not typed} & TORCH
         if loads and home(path) not in WITH_TORCH:
-            assert named(path) == "kernels/inside/devices.py", f"{named(path)} imports {loads}"
+            allowed = ("kernels/inside/devices.py", "fer_kit/auto/worker.py")  # processes of their own
+            assert named(path) in allowed, f"{named(path)} imports {loads}"
 
 
 def test_timm_is_imported_without_wandb():

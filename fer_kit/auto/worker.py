@@ -1,0 +1,166 @@
+"""A process that measures and trains, one order after the other: torch is imported and the GPU is opened only once.
+
+    python -m fer_kit.auto.worker
+
+Orders come as lines of JSON on stdin, one answer for each goes to stdout. An order that failed ends the process, so
+that the next one begins in a clean one; so does the end of stdin. See `pool` for the other side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from fer_kit.batches import epoch
+from fer_kit.competition import CLASSES, SIDE_PX
+from fer_kit.config import recipes
+from fer_kit.config.networks import GROWTH_STRIDE_PX
+from fer_kit.engine import loop
+from fer_kit.engine.device import Precision, choose_device, choose_precision
+from fer_kit.engine.losses import make_loss
+from fer_kit.errors import FerKitError, first_line
+from fer_kit.models import fine_tuning
+from fer_kit.train import checkpoints
+
+ROWS = 4096  # drawn images; the speed does not depend on their number
+PREDICTED = 256
+Measure = Callable[[float], dict[str, float]]
+
+
+def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
+    """Warm up the training of `recipe` on drawn images; returns a function that measures for some seconds."""
+    torch.manual_seed(0)
+    own = recipes.get(recipe)
+    config = dataclasses.replace(own, freeze_epochs=0, progressive_px=0)  # as most epochs are: nothing is frozen
+    device = choose_device(device_name)
+    precision = choose_precision(config.precision, device)
+    images = torch.randint(0, 256, (ROWS, SIDE_PX, SIDE_PX), dtype=torch.uint8).to(device)
+    labels = torch.randint(0, len(CLASSES), (ROWS,)).to(device)
+    rng = torch.Generator(device).manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    state = loop.start(config, precision, epoch.count(ROWS, config.batch_size))
+    loss_of = make_loss(config, labels.cpu().numpy(), device)
+    some = ROWS if device.type == "cuda" else 4 * config.batch_size  # each call ends by waiting for the device
+
+    def train(rows: int) -> None:
+        loop.train_epoch(state, epoch.epoch(images[:rows], labels[:rows], config, rng), loss_of, config, precision)
+
+    def predict() -> None:
+        loop.predict(state.averaged_net, images[:PREDICTED], "none", Precision("fp32", device))
+
+    def measure(seconds: float) -> dict[str, float]:
+        trained, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            train(some)
+            trained += some
+        rate = trained / (time.perf_counter() - began)
+        began = time.perf_counter()
+        predict()
+        predicted = PREDICTED / (time.perf_counter() - began)
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            checkpoints.save(Path(place) / "last.pt", state, {})
+        saved = time.perf_counter() - began
+        return {"images_per_second": rate / growth(own), "predicted_per_second": predicted, "save_seconds": saved}
+
+    train(min(some, 2 * config.batch_size) if device.type == "cpu" else some)
+    predict()
+    return measure
+
+
+def growth(config: Any) -> float:
+    """The mean cost of an epoch of faces that grow, as a part of an epoch of full size."""
+    if not config.progressive_px:
+        return 1.0
+    sides = [fine_tuning.side_of_epoch(e, config, SIDE_PX, GROWTH_STRIDE_PX) for e in range(config.epochs)]
+    return sum((side / SIDE_PX) ** 2 for side in sides) / len(sides)
+
+
+@contextmanager
+def printing_to(path: Path) -> Iterator[None]:
+    """What this process prints goes to the end of the file at `path`."""
+    kept = os.dup(1), os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, number)
+            os.close(old)
+
+
+def train(words: list[str], log: Path) -> int:
+    """Run `fer_kit.train` with `words`; its exit code, 1 for a bug."""
+    with printing_to(log):
+        try:
+            code: int = importlib.import_module("fer_kit.train.__main__").main(words)
+        except Exception:
+            traceback.print_exc()
+            return 1
+    return code
+
+
+def serve(orders: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
+    """Carry out one order after the other."""
+    measure: Measure | None = None
+    for line in orders:
+        order = json.loads(line)
+        if order.get("threads"):
+            torch.set_num_threads(order["threads"])
+        try:
+            if order["do"] == "warm":
+                began = time.perf_counter()
+                measure = prepare(order["recipe"], order["device"], Path(order["folder"]))
+                answer({"start_seconds": time.perf_counter() - began})
+            elif order["do"] == "go" and measure is not None:
+                answer(measure(order["seconds"]))
+                measure = None
+            else:
+                measure = None
+                code = train(order["words"], Path(order["log"]))
+                answer({"code": code})
+                if code:
+                    return
+        except (FerKitError, RuntimeError, MemoryError) as error:  # of a measurement: the recipe does not run here
+            answer({"error": first_line(error)})
+            return
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def main() -> int:
+    """Serve until stdin ends."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # answers alone go to stdout
+
+        def answer(record: dict[str, Any]) -> None:
+            print(json.dumps(record), file=answers, flush=True)
+
+        answer({"ready": True})
+        try:
+            serve(sys.stdin, answer)
+        except (KeyboardInterrupt, BrokenPipeError):
+            return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
