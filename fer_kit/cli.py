@@ -63,6 +63,14 @@ class Store(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class Append(argparse.Action):
+    """`append` for options that take a list: Store refuses a list that is given twice."""
+
+    def __call__(self, parser: object, namespace: object, values: object, option_string: str | None = None) -> None:
+        """Append `values`."""
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
+
+
 def word(text: str) -> str:
     """`text`, refused if it is empty, as when a shell variable is not set. A type for argparse."""
     if not text:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import cli
 from fer_kit.config import recipes, suggest
+from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import NoCredentials
 from fer_kit.pretrained import source
 from fer_kit.runs import folders
+from fer_kit.track import follow
 from kernels import build, notebook, plan, push, push_log
 from kernels.inside import accelerators, pipeline
 
-ACCOUNT = "YOUR-ACCOUNT"  # shown by a dry run without credentials
+ACCOUNT = "YOUR-ACCOUNT"  # in a kernel that is built without credentials
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
         commands, "fetch", "download the trained folds of the last push, and check them before they are put in place"
     )
     _add_which(fetch)
+    fetch.add_argument(
+        "--every", action="store_true", help="fetch all pushes that were not fetched, as those of --parts"
+    )
     _add_fetch(fetch)
     _add_fetch(commands.choices["run"])
     return parser
@@ -65,13 +71,47 @@ def _add(commands: argparse._SubParsersAction[cli.Parser], name: str, about: str
 def _add_what(parser: cli.Parser) -> None:
     parser.hint = suggest.as_settings
     add = parser.add_argument
-    add("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME")
-    add("--folds", default="0-4", help="folds to train: 0-4 or 0,2")
+    recipe, seed = parser.add_mutually_exclusive_group(), parser.add_mutually_exclusive_group()
+    recipe.add_argument("--recipe", default=recipes.DEFAULT, help=f"one of {', '.join(recipes.RECIPES)}, or timm/NAME")
+    recipe.add_argument("--recipes", nargs="+", default=[], metavar="R", help="several recipes, as fer-kit sweep")
+    add(
+        "--plan", type=Path, metavar="FILE", help="a plan file of fer-kit sweep in place of recipes, seeds and settings"
+    )
+    add("--folds", default="0-4", help="folds to train: 0-4, 0,2 or every")
     add("--set", action="extend", nargs="+", default=[], metavar="K=V", help="change settings; needs --tag")
     add("--tag", help="suffix of the run's name: <recipe>-<tag>")
-    add("--seed", type=int, metavar="N", help="as train's: another seed, as a run of its own")
+    seed.add_argument("--seed", type=int, metavar="N", help="as train's: another seed, as a run of its own")
+    seed.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="several seeds, as fer-kit sweep")
+    parser.add_argument(
+        "--settings",
+        action=cli.Append,
+        nargs="+",
+        default=[],
+        metavar="NAME K=V",
+        help="a run with these settings, as <recipe>-<NAME>; give the option once for each",
+    )
+    add(
+        "--parts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="divide the trainings among N kernels of about equal work, for plans that one session is too short for",
+    )
+    add("--part", type=int, metavar="K", help="only part K of --parts, from 1, such as one that Kaggle did not accept")
     add("--accumulate", type=int, metavar="N", help="as train's: cut each step's batch in N parts; needs --tag")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="as train's: images per step, which scale other settings; needs --tag",
+    )
     add("--compile", action="store_true", help="as train's: torch.compile the network")
+    add(
+        "--wandb",
+        choices=(follow.OFF, follow.OFFLINE),
+        default=follow.OFF,
+        help="offline: write files of Weights & Biases into the run folders, for `wandb sync` after the fetch",
+    )
     add("--accelerator", default=accelerators.DEFAULT, help=f"one of {', '.join(accelerators.KNOWN)}")
     add(
         "--limit-minutes",
@@ -123,31 +163,53 @@ def body(args: argparse.Namespace) -> None:
     """Run the chosen subcommand."""
     client = Client()
     if args.command == "status":
-        return show_status(client, args)
-    if args.command == "explore":
-        return write_notebook(client, args)
-    if args.command == "fetch":
-        return bring_home(client, push_log.choose(args.runs, args.kernel), args)
-    built = build.make(plan.of(args, _owner(client, args)), os.environ)
-    print(build.describe(built))
+        show_status(client, args)
+    elif args.command == "explore":
+        write_notebook(client, args)
+    elif args.command == "fetch" and args.every:
+        fetch_every(client, args)
+    elif args.command == "fetch":
+        bring_home(client, owned(client, push_log.choose(args.runs, args.kernel)), args)
+    else:
+        make(client, args)
+
+
+def make(client: Client, args: argparse.Namespace) -> None:
+    """Build the kernels; push them and wait for them, where the command says so."""
+    built = [build.make(one, os.environ) for one in plan.of(args, _owner(client, args))]
+    for one in built:
+        print(build.describe(one))
     if args.dry_run:
         print("dry run: nothing was written or pushed")
-        return None
-    folder = build.write(built, args.out)
+        return
+    kernels = [(one, build.write(one, args.out)) for one in built]
     if args.command == "build":
-        push_log.put(args.runs, push.entry(built, push_log.BUILT))
-        slug = built.plan.slug
-        print(
-            f"wrote        {folder}\npush it by hand: kaggle kernels push -p {folder} --accelerator "
-            f"{args.accelerator}; then python -m kernels fetch {slug} --runs {args.runs}"
-        )
-        return None
-    pushed = push.push(client, built, folder, args.runs)
-    print(f"pushed       {pushed.name}: {pushed.url}")
+        for one, folder in kernels:
+            write_by_hand(one, folder, args)
+        return
+    pushes = []
+    for one, folder in kernels:
+        pushes.append(push.push(client, one, folder, args.runs))
+        print(f"pushed       {pushes[-1].name}: {pushes[-1].url}")
     if args.command == "push":
-        print("next: python -m kernels status shows its state, python -m kernels fetch downloads the results")
-        return None
-    return wait_and_fetch(client, pushed, args)
+        every = " --every" * (len(pushes) > 1)
+        print(f"next: python -m kernels status shows its state, python -m kernels fetch{every} downloads the results")
+        return
+    for pushed in pushes:
+        wait_and_fetch(client, pushed, args)
+
+
+def write_by_hand(built: build.Built, folder: Path, args: argparse.Namespace) -> None:
+    """Log a kernel that was only built, and say how to push it."""
+    push_log.put(args.runs, push.entry(built, push_log.BUILT))
+    slug = built.plan.slug
+    print(f"wrote        {folder}")
+    if built.plan.owner == ACCOUNT:
+        print(f"first write your Kaggle account in place of {ACCOUNT} in {folder / build.METADATA}")
+    print(
+        f"push it by hand: kaggle kernels push -p {folder} --accelerator {args.accelerator}; "
+        f"then python -m kernels fetch {slug} --runs {args.runs}"
+    )
 
 
 def write_notebook(client: Client, args: argparse.Namespace) -> None:
@@ -162,7 +224,37 @@ def write_notebook(client: Client, args: argparse.Namespace) -> None:
     if args.push:
         print(f"pushed       {client.push(folder).url}")
     else:
+        if metadata["id"].startswith(f"{ACCOUNT}/"):
+            print(f"first write your Kaggle account in place of {ACCOUNT} in {folder / build.METADATA}")
         print(f"push it by hand: kaggle kernels push -p {folder}")
+
+
+def owned(client: Client, chosen: push_log.Push) -> push_log.Push:
+    """The push with the account of the credentials, where its kernel was built without an account."""
+    owner, _, slug = chosen.ref.partition("/")
+    if owner != ACCOUNT:
+        return chosen
+    return dataclasses.replace(chosen, ref=f"{plan.check_owner(client.user(), 'user name of the credentials')}/{slug}")
+
+
+def fetch_every(client: Client, args: argparse.Namespace) -> None:
+    """Fetch all pushes that have not been fetched.
+
+    Raises:
+        FerKitError: one or more of them cannot be fetched yet; the others are in place.
+    """
+    if args.kernel is not None:
+        raise FerKitError(f"{args.kernel} with --every: name one kernel, or give --every alone")
+    waiting = [one for one in push_log.read(args.runs) if one.state == push_log.PUSHED]
+    faults = []
+    for one in waiting or [push_log.choose(args.runs, None)]:
+        try:
+            bring_home(client, one, args)
+        except FerKitError as error:
+            print(f"{one.name}: not fetched")
+            faults.append(str(error))
+    if faults:
+        raise FerKitError(f"{len(faults)} of {len(waiting)} kernels were not fetched; the first: {faults[0]}")
 
 
 def wait_and_fetch(client: Client, pushed: push_log.Push, args: argparse.Namespace) -> None:
@@ -185,7 +277,7 @@ def wait_and_fetch(client: Client, pushed: push_log.Push, args: argparse.Namespa
 
 def show_status(client: Client, args: argparse.Namespace) -> None:
     """Print one line on the push, and the next command."""
-    chosen = push_log.choose(args.runs, args.kernel)
+    chosen = owned(client, push_log.choose(args.runs, args.kernel))
     state, sure = push.look(client, chosen, args.runs)
     print(push.tell(chosen, state, sure))
     if chosen.url:
@@ -199,10 +291,8 @@ def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) 
     from kernels import fetch
 
     done = fetch.fetch(client, chosen, args.runs, partial=args.partial, replace=args.replace_unfinished)
-    run = done.output.run
     print(f"{chosen.name}: run id {chosen.run_id}, trained on {done.output.device}, all checksums match")
-    for fold in done.moved:
-        folder = folders.fold_folder(args.runs, run, fold)
+    for folder in done.moved:
         if folders.is_finished(folder):
             from fer_kit.files import atomic
 
@@ -212,12 +302,14 @@ def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) 
                 f"{folder}: unfinished; continue here with --resume, or on Kaggle with "
                 f"python -m kernels push --resume {chosen.ref}"
             )
-    for fold in done.kept:
-        print(f"{folders.fold_folder(args.runs, run, fold)}: already finished here, left unchanged")
+    for folder in done.kept:
+        print(f"{folder}: already finished here, left unchanged")
     if not done.moved and not done.kept:
         print("the kernel finished no epoch; see its log on Kaggle")
-    if done.output.failed:
-        print(f"folds that failed on Kaggle: {', '.join(map(str, done.output.failed))}")
+    for part in done.output.runs:
+        if part.failed:
+            which = f"{part.run}: " * bool(done.output.more)
+            print(f"{which}folds that failed on Kaggle: {', '.join(map(str, part.failed))}")
 
 
 def _owner(client: Client, args: argparse.Namespace) -> str:
@@ -225,11 +317,9 @@ def _owner(client: Client, args: argparse.Namespace) -> str:
         return plan.check_owner(args.owner, "--owner")
     try:
         return plan.check_owner(client.user(), "user name of the Kaggle credentials")
-    except NoCredentials as error:
-        if args.dry_run:
+    except NoCredentials:
+        if args.dry_run or args.command == "build" or (args.command == "explore" and not args.push):
             return ACCOUNT
-        if args.command in ("build", "explore"):
-            raise NoCredentials(f"{error} (or name the account with --owner)") from None
         raise
 
 

@@ -66,8 +66,10 @@ def make(plan: Plan, environ: Mapping[str, str]) -> Built:
 
 def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
     """Fill the template with the values of this push."""
-    folds = ", ".join(map(str, plan.folds))
-    script = template.replace("@TITLE@", f"{plan.title}: run {plan.run}, fold{'s' * (len(plan.folds) > 1)} {folds}.")
+    which = "; ".join(
+        f"run {run}, fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}" for run, folds in plan.runs
+    )
+    script = template.replace("@TITLE@", "\n".join(textwrap.wrap(f"{plan.title}: {which}.", _LINE)))
     values: dict[str, Any] = {
         "RECIPE": plan.recipe,
         "FOLDS": list(plan.folds),
@@ -75,7 +77,19 @@ def fill(template: str, plan: Plan, packed: bundle.Bundle) -> str:
         "TAG": plan.tag,
         "SEED": plan.seed,
         "ACCUMULATE": plan.accumulate,
+        "BATCH_SIZE": plan.batch_size,
         "COMPILE": plan.compile,
+        "WANDB": plan.wandb,
+        "MORE": [
+            {
+                "recipe": one.recipe,
+                "set": list(one.settings),
+                "tag": one.tag,
+                "seed": one.seed,
+                "folds": list(one.folds),
+            }
+            for one in plan.more
+        ],
         "LIMIT_MINUTES": plan.limit_minutes,
         "ACCELERATOR": plan.accelerator,
         "WEIGHTS": plan.weights,
@@ -139,10 +153,16 @@ def describe(built: Built) -> str:
         if plan.table
         else "made in the kernel (there is no folds.csv here)"
     )
-    changed = f", changed: {' '.join(plan.settings)}" if plan.settings else ""
+    parts = [
+        f"trains       run {run}, folds {', '.join(map(str, numbers))}"
+        + (f", changed: {' '.join(settings)}" if settings else "")
+        for (run, numbers), settings in zip(
+            plan.runs, (plan.settings, *(part.settings for part in plan.more)), strict=True
+        )
+    ]
     lines = [
         f"kernel       {plan.ref}, private, internet {'on' if plan.internet else 'off'}",
-        f"trains       run {plan.run}, folds {', '.join(map(str, plan.folds))}{changed}",
+        *parts,
         f"accelerator  {plan.accelerator} ({accelerators.get(plan.accelerator)}), "
         f"stops before {plan.limit_minutes:g} minutes are over",
         f"folds        {folds}",
@@ -164,8 +184,14 @@ def describe(built: Built) -> str:
 
 
 def literal(value: Any) -> str:
-    """A string, a list, a number or None as Python source, with double quotes."""
+    """A string, a list, a number or None as Python source, with double quotes for texts and lists of texts."""
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return "[\n" + "".join(f"    {_record(one)},\n" for one in value) + "]"
     return json.dumps(value) if isinstance(value, str | list) else repr(value)
+
+
+def _record(record: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {literal(value)}" for name, value in record.items()) + "}"
 
 
 def _put(script: str, name: str, value: str) -> str:

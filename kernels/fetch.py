@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,10 @@ class OlderOutput(OutputIncomplete):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came home: moved and kept are fold numbers (kept: finished here already), output is the manifest."""
+    """What came home: moved and kept are fold folders (kept: finished here already), output is the manifest."""
 
-    moved: tuple[int, ...]
-    kept: tuple[int, ...]
+    moved: tuple[Path, ...]
+    kept: tuple[Path, ...]
     output: Manifest
 
 
@@ -58,22 +58,23 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
         client.kernel_output(push.ref, output)
         described = examine(push, state, output, partial)
         try:
-            archive.unpack(manifest.check_archive(output, described), unpacked, described.run)
+            first, *others = names = [part.run for part in described.runs]
+            archive.unpack(manifest.check_archive(output, described), unpacked, first, others)
         except FerKitError as error:
             raise OutputIncomplete(f"{push.name}: {error}; fetch again") from None
         check_runs(unpacked, described)
         with contextlib.ExitStack() as locks:
             locks.enter_context(lock.held(runs_dir / "folds.csv", "another process makes folds or fetches here"))
-            for fold in fold_folders(unpacked, described.run):
-                target = runs_dir / described.run / fold.name
+            for fold in [fold for name in names for fold in fold_folders(unpacked, name)]:
+                target = runs_dir / fold.parent.name / fold.name
                 locks.enter_context(lock.held(target, "another process trains or fetches this fold"))
-            moves, kept = plan_moves(unpacked, runs_dir, described.run, replace)
+            moves, kept = plan_moves(unpacked, runs_dir, names, replace)
             bring_folds(unpacked, runs_dir)
             for source, target in moves:
                 atomic.sweep(target.parent, target.name)
                 atomic.move_folder(source, target)
     push_log.put(runs_dir, dataclasses.replace(push, state=push_log.FETCHED, seen=True))
-    return Fetched(tuple(_number(target) for _, target in moves), kept, described)
+    return Fetched(tuple(target for _, target in moves), kept, described)
 
 
 @contextlib.contextmanager
@@ -121,7 +122,8 @@ def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Mani
         )
     if partial:
         return described
-    hint = f"; folds that it finished: {_list(described.finished)}; take what there is with --partial"
+    done = " and ".join(f"{f'{one.run} ' * bool(described.more)}{_list(one.finished)}" for one in described.runs)
+    hint = f"; folds that it finished: {done}; take what there is with --partial"
     if state.word != "complete":
         raise KernelFailed(f"{failed(push, state, log)}{hint}")
     if not described.final:
@@ -130,20 +132,21 @@ def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Mani
 
 
 def check_runs(unpacked: Path, described: Manifest) -> None:
-    """Raise OutputIncomplete unless the folds are whole, of one configuration, on the folds.csv beside them."""
+    """Raise OutputIncomplete unless the folds of each run are whole, of one configuration, on the folds.csv there."""
     where = f"the output of run id {described.run_id}"
     try:
         digest = table.read(unpacked / "folds.csv").digest
-        finished = folders.status(unpacked, described.run).finished if (unpacked / described.run).is_dir() else ()
-        missing = sorted({*described.finished} - {*finished})
-        if missing:
-            raise OutputIncomplete(f"{where}: fold {missing[0]} is listed as finished, but is not")
-        if finished:
-            run = folders.load(unpacked, described.run, allow_partial=True)  # every score computed again from its rows
-            if run.oof.meta["folds_digest"] != digest:
-                raise OutputIncomplete(f"{where}: trained on other folds than its folds.csv")
-        for folder in fold_folders(unpacked, described.run):
-            atomic.read_json(folder / "config.json")
+        for part in described.runs:
+            finished = folders.status(unpacked, part.run).finished if (unpacked / part.run).is_dir() else ()
+            missing = sorted({*part.finished} - {*finished})
+            if missing:
+                raise OutputIncomplete(f"{where}: fold {missing[0]} is listed as finished, but is not")
+            if finished:
+                run = folders.load(unpacked, part.run, allow_partial=True)  # every score computed again from its rows
+                if run.oof.meta["folds_digest"] != digest:
+                    raise OutputIncomplete(f"{where}: trained on other folds than its folds.csv")
+            for folder in fold_folders(unpacked, part.run):
+                atomic.read_json(folder / "config.json")
     except OutputIncomplete:
         raise
     except FerKitError as error:
@@ -151,9 +154,9 @@ def check_runs(unpacked: Path, described: Manifest) -> None:
 
 
 def plan_moves(
-    unpacked: Path, runs_dir: Path, run: str, replace: bool
-) -> tuple[list[tuple[Path, Path]], tuple[int, ...]]:
-    """Which fold folders are moved where, and which fold numbers are skipped because they are finished here.
+    unpacked: Path, runs_dir: Path, runs: Sequence[str], replace: bool
+) -> tuple[list[tuple[Path, Path]], tuple[Path, ...]]:
+    """Which fold folders are moved where, and which are skipped because they are finished here.
 
     Raises:
         FerKitError: there are other folds, another configuration of the same name, or an unfinished local fold.
@@ -166,6 +169,16 @@ def plan_moves(
                 f"{here} (digest {ours[:12]}) holds other folds than the kernel trained on ({theirs[:12]}), so its runs"
                 " would not blend with yours; fetch into a folder of its own with --runs"
             )
+    found = [moves_of_run(unpacked, runs_dir, run, replace) for run in runs]
+    return [move for moves, _ in found for move in moves], tuple(folder for _, kept in found for folder in kept)
+
+
+def moves_of_run(unpacked: Path, runs_dir: Path, run: str, replace: bool) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """As `plan_moves`, for one run.
+
+    Raises:
+        FerKitError: another configuration of the same name, or an unfinished local fold.
+    """
     moves, kept = [], []
     theirs_config = {_config(folder) for folder in fold_folders(unpacked, run)}
     for folder in fold_folders(runs_dir, run):
@@ -177,7 +190,7 @@ def plan_moves(
     for source in fold_folders(unpacked, run):
         target = runs_dir / run / source.name
         if folders.is_finished(target):
-            kept.append(_number(target))
+            kept.append(target)
         elif target.exists() and not replace and not _same(source, target):
             raise FerKitError(
                 f"{target} is unfinished here, and the kernel's is {_how_far(source)}; finish yours elsewhere, or let "
@@ -185,7 +198,7 @@ def plan_moves(
             )
         else:
             moves.append((source, target))
-    return moves, tuple(kept)
+    return moves, kept
 
 
 def bring_folds(unpacked: Path, runs_dir: Path) -> None:
@@ -215,10 +228,10 @@ def log_lines(output: Path) -> list[str]:
 
 def _same(one: Path, other: Path) -> bool:
     """Whether two folders hold the same files, as after a killed fetch that had moved this folder."""
-    names = {path.name for path in one.iterdir()}
-    if names != {path.name for path in other.iterdir()}:
-        return False
-    return not any(filecmp.cmpfiles(one, other, names, shallow=False)[1:])
+    names, theirs = (
+        {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} for folder in (one, other)
+    )
+    return names == theirs and not any(filecmp.cmpfiles(one, other, names, shallow=False)[1:])
 
 
 def _config(folder: Path) -> str:

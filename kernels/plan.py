@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import re
 import secrets
@@ -14,8 +15,12 @@ from fer_kit import revision
 from fer_kit.batches.pipeline_file import AugmentFile
 from fer_kit.config.networks import OWN_NAME
 from fer_kit.errors import FerKitError
+from fer_kit.folds import fold_spec
 from fer_kit.folds.table import Folds, read
-from fer_kit.train.request import TrainRequest, resolve
+from fer_kit.sweep import plan as sweep_plan
+from fer_kit.sweep.plan import SweepRequest
+from fer_kit.track import follow
+from fer_kit.train.request import ResolvedRequest, resolve
 from kernels.inside import accelerators, weights
 
 SHORTEST_TITLE, LONGEST_TITLE = 5, 50
@@ -24,13 +29,28 @@ SHORTEST_MINUTES, LONGEST_MINUTES = 15.0, 690.0  # 10 minutes are reserved for s
 DEFAULT_MINUTES = 500.0
 
 
+MOST_PARTS = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Folds of one further run that a kernel trains."""
+
+    recipe: str
+    settings: tuple[str, ...]
+    tag: str | None
+    seed: int | None
+    run: str
+    folds: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Plan:
     """A kernel that can be built.
 
-    run: name of the run folder. table: local folds that the script contains; None to make folds in the kernel.
-    weights: Kaggle model or dataset, or `hub` or `none`. augment: pipeline that the script contains. earlier: kernel
-    whose output is continued.
+    run: name of the run folder of the first run; more: the further runs. table: local folds that the script contains;
+    None to make folds in the kernel. weights: Kaggle model or dataset, or `hub` or `none`. augment: pipeline that the
+    script contains. earlier: kernel whose output is continued.
     """
 
     recipe: str
@@ -52,6 +72,14 @@ class Plan:
     earlier: str | None
     commit: str
     run_id: str
+    batch_size: int | None = None
+    wandb: str = follow.OFF
+    more: tuple[Part, ...] = ()
+
+    @property
+    def runs(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Names and folds of all runs."""
+        return ((self.run, self.folds), *((part.run, part.folds) for part in self.more))
 
     @property
     def slug(self) -> str:
@@ -64,8 +92,8 @@ class Plan:
         return f"{self.owner}/{self.slug}"
 
 
-def of(args: argparse.Namespace, owner: str) -> Plan:
-    """Make the plan from the arguments of `kernels build`.
+def of(args: argparse.Namespace, owner: str) -> list[Plan]:
+    """Make the plans from the arguments of `kernels build`, one for each kernel.
 
     Args:
         owner: the Kaggle account.
@@ -73,31 +101,7 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
     Raises:
         FerKitError: a recipe, setting, fold, accelerator, title, model or limit is not allowed.
     """
-    for setting in args.set:
-        name, _, value = setting.partition("=")
-        if value.strip() and name.strip() == "targets":
-            raise FerKitError(
-                f"--set {setting}: a kernel does not include files of soft targets; train this run locally with "
-                "fer-kit train"
-            )
-        if name.strip() == "model" and OWN_NAME.fullmatch(value.strip()):
-            raise FerKitError(
-                f"--set {setting}: a kernel does not include networks of your own; train this run locally with "
-                "fer-kit train, or add the network to fer_kit/models"
-            )
-    resolved = resolve(
-        TrainRequest(0, args.recipe, tuple(args.set), args.tag, args.seed, args.accumulate, augment=args.augment)
-    )
-    config, run = resolved.config, resolved.run
-    if OWN_NAME.fullmatch(config.model):
-        raise FerKitError(
-            f"--set model={config.model}: a kernel does not include networks of your own; train this run locally with "
-            "fer-kit train"
-        )
-    source = None if args.weights is None else weights.check(args.weights)
-    if source is not None and source != config.weights and args.tag is None:
-        raise FerKitError(f"--weights {args.weights} changes the recipe; name the changed run with --tag NAME")
-    weights.check_reachable(config, source, args.internet)
+    asked = request_of(args)
     accelerators.get(args.accelerator)
     if not SHORTEST_MINUTES <= args.limit_minutes <= LONGEST_MINUTES:
         raise FerKitError(
@@ -106,36 +110,174 @@ def of(args: argparse.Namespace, owner: str) -> Plan:
         )
     if args.resume is not None and not re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", args.resume):
         raise FerKitError(f"--resume {args.resume!r}: write OWNER/SLUG, as in the address kaggle.com/code/OWNER/SLUG")
+    source = None if asked.weights is None else weights.check(asked.weights)
+    runs = resolved_runs(args, asked, source)
     path = args.runs / "folds.csv"
     table = read(path) if path.exists() else None
-    folds = parse_folds(args.folds, FOLD_COUNT if table is None else table.count)
-    title = check_title(default_title(run, folds, args.resume) if args.title is None else args.title)
-    plan = Plan(
-        recipe=args.recipe,
-        settings=tuple(args.set),
-        tag=args.tag,
-        seed=args.seed,
-        accumulate=args.accumulate,
-        compile=args.compile,
-        run=run,
-        folds=folds,
-        table=table,
-        accelerator=args.accelerator,
-        owner=owner,
-        title=title,
-        internet=args.internet,
-        weights=source,
-        augment=resolved.pipeline,
-        limit_minutes=args.limit_minutes,
-        earlier=args.resume,
-        commit=revision.commit(),
-        run_id=new_run_id(),
-    )
-    if plan.earlier == plan.ref:
-        raise FerKitError(
-            f"--resume {plan.earlier}: a kernel cannot continue its own output; choose another title with --title"
+    folds = parse_folds(asked.folds, FOLD_COUNT if table is None else table.count)
+    found = []
+    shares = shared_out(runs, folds, args.parts)
+    if args.part is not None and not 1 <= args.part <= len(shares):
+        raise FerKitError(f"--part {args.part}: give 1 to {len(shares)}, the number of --parts")
+    for number, share in enumerate(shares, 1):
+        if args.part not in (None, number):
+            continue
+        first, *more = (
+            Part(one.request.recipe, one.request.settings, one.request.tag, one.request.seed, one.run, theirs)
+            for one, theirs in share
         )
-    return plan
+        title = title_of(args, first, more, f"part {number} of {len(shares)}" if len(shares) > 1 else "")
+        plan = Plan(
+            recipe=first.recipe,
+            settings=first.settings,
+            tag=first.tag,
+            seed=first.seed,
+            accumulate=asked.accumulate,
+            batch_size=asked.batch_size,
+            compile=asked.compile,
+            run=first.run,
+            folds=first.folds,
+            table=table,
+            accelerator=args.accelerator,
+            owner=owner,
+            title=title,
+            internet=args.internet,
+            weights=source,
+            augment=runs[0].pipeline,
+            limit_minutes=args.limit_minutes,
+            earlier=args.resume,
+            commit=revision.commit(),
+            run_id=new_run_id(),
+            wandb=asked.wandb,
+            more=tuple(more),
+        )
+        if plan.earlier == plan.ref:
+            raise FerKitError(
+                f"--resume {plan.earlier}: a kernel cannot continue its own output; choose another title with --title"
+            )
+        found.append(plan)
+    return found
+
+
+def request_of(args: argparse.Namespace) -> SweepRequest:
+    """What the options or the file of --plan ask for, as a sweep.
+
+    Raises:
+        FerKitError: --plan comes with options that belong into the file, or the file asks for what kernels lack.
+    """
+    seeds = tuple(args.seeds) if args.seed is None else (args.seed,)
+    recipes = tuple(args.recipes) or (args.recipe,)
+    asked = SweepRequest(
+        recipes=recipes,
+        seeds=seeds,
+        folds=args.folds,
+        set=tuple(args.set),
+        tag=args.tag,
+        settings=sweep_plan.named_settings(args.settings),
+        weights=args.weights,
+        augment=args.augment,
+        accumulate=args.accumulate,
+        batch_size=args.batch_size,
+        compile=args.compile,
+        wandb=args.wandb,
+    )
+    if args.plan is not None:
+        default = SweepRequest(recipes=(args.recipe,), folds=args.folds)
+        for field in dataclasses.fields(SweepRequest):
+            if getattr(asked, field.name) != getattr(default, field.name):
+                raise FerKitError(
+                    f"--plan {args.plan} with --{field.name}: write {field.name} into the file, or leave one out"
+                )
+        asked = sweep_plan.read_file(args.plan)
+        for name in ("workers", "deterministic", "smoke"):
+            if getattr(asked, name) != getattr(SweepRequest, name):
+                raise FerKitError(f"--plan {args.plan}: kernels have no {name}; leave it out")
+    if asked.wandb == follow.ONLINE:
+        raise FerKitError("--wandb online: a kernel has no account of Weights & Biases; give offline, or off")
+    return asked
+
+
+def resolved_runs(args: argparse.Namespace, asked: SweepRequest, source: str | None) -> list[ResolvedRequest]:
+    """The runs that are asked for, checked as train checks them, and for what a kernel cannot carry.
+
+    Raises:
+        FerKitError: a run is not allowed, or two runs have one name.
+    """
+    found: list[ResolvedRequest] = []
+    for request in sweep_plan.requests_of(dataclasses.replace(asked, weights=None), args.runs):
+        if args.seed is not None:
+            request = dataclasses.replace(request, seed=args.seed)
+        for setting in request.settings:
+            refuse_setting(setting)
+        resolved = resolve(request)
+        config = resolved.config
+        if OWN_NAME.fullmatch(config.model):
+            refuse_setting(f"model={config.model}")
+        if source is not None and source != config.weights and request.tag is None:
+            raise FerKitError(f"--weights {asked.weights} changes the recipe; name the changed run with --tag NAME")
+        weights.check_reachable(config, source, args.internet)
+        if resolved.run in [one.run for one in found]:
+            raise FerKitError(f"two runs of the plan would both be {resolved.run}; name a thing only once")
+        found.append(resolved)
+    return found
+
+
+def refuse_setting(setting: str) -> None:
+    """Refuse a setting that names a file or a network which a kernel does not include."""
+    name, _, value = setting.partition("=")
+    if value.strip() and name.strip() == "targets":
+        raise FerKitError(
+            f"--set {setting}: a kernel does not include files of soft targets; train this run locally with "
+            "fer-kit train"
+        )
+    if name.strip() == "model" and OWN_NAME.fullmatch(value.strip()):
+        raise FerKitError(
+            f"--set {setting}: a kernel does not include networks of your own; train this run locally with "
+            "fer-kit train, or add the network to fer_kit/models"
+        )
+
+
+Share = list[tuple[ResolvedRequest, tuple[int, ...]]]
+
+
+def shared_out(runs: Sequence[ResolvedRequest], folds: Sequence[int], parts: int) -> list[Share]:
+    """The folds of all runs, divided among `parts` kernels of about equal work.
+
+    Raises:
+        FerKitError: there are more parts than trainings.
+    """
+    trainings = [(run, fold) for run in runs for fold in folds]
+    if not 1 <= parts <= min(MOST_PARTS, len(trainings)):
+        raise FerKitError(f"--parts {parts}: give 1 to {min(MOST_PARTS, len(trainings))}")
+    if parts == 1:
+        return [[(run, tuple(folds)) for run in runs]]
+    work = {run.run: sweep_plan.flops_of(run.config) * run.config.epochs for run in runs}
+    found: list[Share] = []
+    for left in range(parts, 0, -1):  # the folds of a run stay together, as far as the parts are then of equal work
+        fair = sum(work[run.run] for run, _ in trainings) / left
+        taken, load = 0, 0.0
+        while len(trainings) - taken > left - 1:
+            next_one = work[trainings[taken][0].run]
+            if taken and left > 1 and load + next_one / 2 > fair:
+                break
+            load, taken = load + next_one, taken + 1
+        part: dict[str, tuple[ResolvedRequest, tuple[int, ...]]] = {}
+        for run, fold in trainings[:taken]:
+            part[run.run] = run, (*part.get(run.run, (run, ()))[1], fold)
+        found.append(list(part.values()))
+        trainings = trainings[taken:]
+    return found
+
+
+def title_of(args: argparse.Namespace, first: Part, more: Sequence[Part], part: str) -> str:
+    """The title of a kernel: --title, or a name from its runs and folds."""
+    if args.title is not None:
+        return check_title(f"{args.title} {part}".strip())
+    if not more:
+        return check_title(default_title(first.run, first.folds, args.resume))
+    everything = ";".join(f"{one.run} {one.folds}" for one in (first, *more))
+    digest = hashlib.sha256(everything.encode()).hexdigest()[:6]
+    return check_title(f"fer-kit {1 + len(more)} runs {digest}{again(args.resume)}" + f" {part}" * bool(part))
 
 
 def check_owner(name: str, origin: str) -> str:
@@ -160,11 +302,13 @@ def parse_folds(text: str, count: int) -> tuple[int, ...]:
     Raises:
         FerKitError: the text has another form, a fold occurs twice, or a fold is not below `count`.
     """
-    if "all" in text:
+    if "all" in text or fold_spec.FULL_WORDS[0] in text:
         raise FerKitError(
             f"--folds {text}: a kernel trains numbered folds, e.g. 0-4 or 0,2; train on all rows locally, with "
             "fer-kit train --fold all"
         )
+    if text.strip() == fold_spec.EVERY:
+        return tuple(range(count))
     folds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?\s*", part)
@@ -206,10 +350,7 @@ def default_title(run: str, folds: Sequence[int], earlier: str | None) -> str:
     """The default title, e.g. `fer-kit-attention folds 0-4`; other runs, folds and continuations get other titles."""
     whole = len(folds) > 1 and list(folds) == list(range(folds[0], folds[-1] + 1))
     numbers = f"{folds[0]}-{folds[-1]}" if whole else " ".join(map(str, folds))
-    tail = f" fold{'s' if len(folds) > 1 else ''} {numbers}"
-    if earlier is not None:
-        before = re.search(r"-on-(\d+)$", earlier)
-        tail += f" on {int(before[1]) + 1 if before else 2}"
+    tail = f" fold{'s' if len(folds) > 1 else ''} {numbers}{again(earlier)}"
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"fer-kit-{run}").strip("-")
     room = LONGEST_TITLE - len(tail)
     if room < len("fer-kit-") + 6:
@@ -219,6 +360,14 @@ def default_title(run: str, folds: Sequence[int], earlier: str | None) -> str:
     if len(name) > room:  # the hash keeps titles of long names different
         name = f"{name[: room - 7].rstrip('-')}-{hashlib.sha256(run.encode()).hexdigest()[:6]}"
     return name + tail
+
+
+def again(earlier: str | None) -> str:
+    """The end of the title of a kernel that continues another one: ` on 2`, ` on 3` and so on."""
+    if earlier is None:
+        return ""
+    before = re.search(r"-on-(\d+)$", earlier)
+    return f" on {int(before[1]) + 1 if before else 2}"
 
 
 def new_run_id() -> str:

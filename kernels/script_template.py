@@ -21,7 +21,10 @@ SET: list[str] = []  # changed settings, e.g. ["lr=5e-4", "epochs=60"]; needs a 
 TAG: str | None = None  # names the changed run: <recipe>-<tag>
 SEED: int | None = None  # another seed than that of the recipe; gives a separate run
 ACCUMULATE: int | None = None  # divide the batch of each step into this many parts to save memory; needs a TAG
+BATCH_SIZE: int | None = None  # images per step; learning rate, decay and average are scaled with them; needs a TAG
 COMPILE = False  # torch.compile the network
+WANDB = ""  # off, or offline: write files of Weights & Biases into the run folders, for `wandb sync` after the fetch
+MORE: list[dict[str, object]] = []  # further runs, each with "recipe", "set", "tag", "seed" and "folds"
 LIMIT_MINUTES = 0.0  # all results are saved before this time is over; sessions end after 9 to 12 hours
 ALLOW_CPU = False  # train on the CPU if the requested GPU is missing
 
@@ -38,7 +41,7 @@ FOLDS_DIGEST: str | None = None
 
 SETTINGS = (
     "RECIPE FOLDS SET TAG SEED ACCUMULATE COMPILE LIMIT_MINUTES ALLOW_CPU ACCELERATOR WEIGHTS AUGMENT EARLIER RUN_ID "
-    "COMMIT BUNDLE_SHA256 FOLDS_DIGEST FOLDS_TABLE AUGMENT_FILE"
+    "COMMIT BUNDLE_SHA256 FOLDS_DIGEST FOLDS_TABLE AUGMENT_FILE BATCH_SIZE WANDB MORE"
 )
 
 

@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--tag", help="names the changed runs: <recipe>-<tag>")
     parser.add_argument(
         "--settings",
-        action=_Append,
+        action=cli.Append,
         nargs="+",
         default=[],
         metavar="NAME K=V",
@@ -107,13 +107,6 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="epochs after which the best third of the trials goes on, or none; a ninth and a third of all epochs if "
         "not given",
     )
-
-
-class _Append(argparse.Action):
-    """`append` for options that take a list: cli.Store refuses a list that is given twice."""
-
-    def __call__(self, parser: object, namespace: object, values: object, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
 
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
@@ -162,20 +155,13 @@ def request_of(args: argparse.Namespace) -> SweepRequest:
             if getattr(args, name) != getattr(defaults, name):
                 raise FerKitError(f"--plan {args.plan} with --{name}: write {name} into the file, or leave one out")
         return plan.read_file(args.plan)
-    settings: dict[str, tuple[str, ...]] = {}
-    for name, *words in args.settings:
-        if "=" in name or not words or name in settings:
-            raise FerKitError(
-                f"--settings {' '.join([name, *words])}: give a new name and settings, e.g. wide width_mult=2"
-            )
-        settings[name] = tuple(words)
     return SweepRequest(
         recipes=tuple(args.recipes),
         seeds=tuple(args.seeds),
         folds=args.folds or fold_spec.EVERY,
         set=tuple(args.set),
         tag=args.tag,
-        settings=settings,
+        settings=plan.named_settings(args.settings),
         weights=args.weights,
         augment=args.augment,
         accumulate=args.accumulate,

@@ -104,13 +104,29 @@ def _value(key: str, value: Any, path: Path) -> Any:
     return value
 
 
+def named_settings(groups: Sequence[Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The groups of settings of `--settings NAME K=V …`, given once for each group.
+
+    Raises:
+        FerKitError: a group without a name or settings, or two of one name.
+    """
+    settings: dict[str, tuple[str, ...]] = {}
+    for name, *words in groups:
+        if "=" in name or not words or name in settings:
+            raise FerKitError(
+                f"--settings {' '.join([name, *words])}: give a new name and settings, e.g. wide width_mult=2"
+            )
+        settings[name] = tuple(words)
+    return settings
+
+
 def trainings_of(request: SweepRequest, runs: Path) -> list[Training]:
     """The trainings that `request` comes to, all of them checked as train checks its options.
 
     Raises:
         FerKitError: no folds.csv, an unknown recipe, setting or fold, a value out of range, two runs of one name.
     """
-    found = [training for wanted in _requests(request, runs) for training in of_one_run(wanted, request.folds)]
+    found = [training for wanted in requests_of(request, runs) for training in of_one_run(wanted, request.folds)]
     chosen: set[tuple[str, Fold]] = set()
     for one in found:
         if (one.run, one.fold) in chosen:
@@ -136,7 +152,7 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
         if not request.smoke and folders.is_finished(folder):
             siblings.refuse_other_settings(folder, resolved.config)
     options = dataclasses.replace(request, runs=TrainRequest.runs).options()[2:]  # less --fold 0
-    flops = _flops(resolved.config) * resolved.config.epochs
+    flops = flops_of(resolved.config) * resolved.config.epochs
     return [
         Training(
             resolved.run,
@@ -164,7 +180,7 @@ def portable(request: TrainRequest) -> TrainRequest:
     )
 
 
-def _requests(request: SweepRequest, runs: Path) -> Iterable[TrainRequest]:
+def requests_of(request: SweepRequest, runs: Path) -> Iterable[TrainRequest]:
     """One request a run, for fold 0."""
     for recipe in request.recipes:
         own = recipes.get(recipe).seed
@@ -200,7 +216,8 @@ def _absolute_target(setting: str) -> str:
     return f"{name}={_absolute(value)}" if name.strip() == "targets" and value else setting
 
 
-def _flops(config: TrainConfig) -> float:
+def flops_of(config: TrainConfig) -> float:
+    """FLOPs of a forward pass of one image."""
     if known := known_cost(config.model, config.width_mult):
         return known.flops
     from fer_kit.models import cost  # torch: a network of timm, or of a width of one's own, is built to be counted

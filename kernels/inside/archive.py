@@ -6,21 +6,31 @@ import errno
 import re
 import struct
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
+from fer_kit.track import follow
 
 FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: if it exists, the others belong to it
 # Errors of tarfile for damaged bytes; RecursionError comes from chains of extended headers.
 _FAULTS = (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, OverflowError, RecursionError, struct.error)
+MOST_PARTS = 9  # of the path of a file of W&B, run/fold/wandb/run/files/media/images/kind/name
 _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,2})")
 
 
-def pack(runs_dir: Path, run: str, path: Path) -> None:
-    """Write an uncompressed tar (weights hardly compress) of the folds files and of all folds of `run` to `path`."""
-    found = [runs_dir / name for name in FOLDS] + sorted((runs_dir / run).glob("fold*/*"))
+def pack(runs_dir: Path, run: str, path: Path, more: Sequence[str] = ()) -> None:
+    """Write an uncompressed tar (weights hardly compress) of the folds files and of all folds of some runs to `path`.
+
+    The files of W&B below each fold belong to it; those that W&B links or that have other names are left out.
+    """
+    found = [runs_dir / name for name in FOLDS]
+    for name in (run, *more):
+        found += sorted((runs_dir / name).glob("fold*/*"))
+        wandb = (path for path in sorted((runs_dir / name).glob(f"fold*/{follow.PLACE}/**/*")) if not path.is_symlink())
+        found += [path for path in wandb if _allowed(path.relative_to(runs_dir).as_posix(), (name,))]
     with atomic.replacing(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for source in found:
             if source.is_file() and not source.name.endswith(atomic.TEMPORARY_SUFFIX):
@@ -37,18 +47,18 @@ def add(archive: tarfile.TarFile, source: Path, name: str) -> None:
         archive.addfile(info, file)
 
 
-def unpack(path: Path, folder: Path, run: str) -> None:
+def unpack(path: Path, folder: Path, run: str, more: Sequence[str] = ()) -> None:
     """Unpack an archive of `pack` into `folder`; all names are checked before files are written.
 
     Raises:
         FerKitError: the file is not a tar, or has a member that `pack` does not write: a path that leaves the folder, a
-            link, a device, a run other than `run`, or a name that occurs twice.
+            link, a device, a run other than `run` and `more`, or a name that occurs twice.
         OSError: `folder` cannot be written.
     """
     try:
         with tarfile.open(path, mode="r:", tarinfo=_Member) as archive:
             members = archive.getmembers()
-            _check(members, path, run)
+            _check(members, path, (run, *more))
             archive.extractall(folder, members, filter="data")
     except _FAULTS as error:
         raise FerKitError(f"{path.name}: not an archive that can be unpacked ({error})") from None
@@ -73,8 +83,9 @@ class _Member(tarfile.TarInfo):
         self._size = value
 
 
-def _check(members: list[tarfile.TarInfo], path: Path, run: str) -> None:
-    folders.safe_name(run, "run")
+def _check(members: list[tarfile.TarInfo], path: Path, runs: Sequence[str]) -> None:
+    for run in runs:
+        folders.safe_name(run, "run")
     where, seen = path.name, set[str]()
     if sum(member.size for member in members) > path.stat().st_size:
         raise FerKitError(f"{where}: declares more bytes than the file has; it was not made by fer_kit")
@@ -83,17 +94,19 @@ def _check(members: list[tarfile.TarInfo], path: Path, run: str) -> None:
             raise FerKitError(
                 f"{where}: holds {member.name!r}, which is not a regular file; it was not made by fer_kit"
             )
-        if member.name in seen or not _allowed(member.name, run):
+        if member.name in seen or not _allowed(member.name, runs):
             raise FerKitError(
                 f"{where}: holds {member.name!r}, which is not a file of a run; it was not made by fer_kit"
             )
         seen.add(member.name)
 
 
-def _allowed(name: str, run: str) -> bool:
+def _allowed(name: str, runs: Sequence[str]) -> bool:
     if name in FOLDS:
         return True
     parts = PurePosixPath(name).parts
-    if len(parts) != 3 or "/".join(parts) != name or parts[0] != run or not _FOLD.fullmatch(parts[1]):
+    if len(parts) < 3 or "/".join(parts) != name or parts[0] not in runs or not _FOLD.fullmatch(parts[1]):
         return False
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", parts[2]) is not None
+    if len(parts) > 3 and (parts[2] != follow.PLACE or len(parts) > MOST_PARTS):
+        return False
+    return all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", part) for part in parts[2:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit.errors import FerKitError
@@ -27,21 +28,25 @@ def find(inputs: Path, ref: str) -> Path:
     )
 
 
-def restore(inputs: Path, ref: str, run: str, runs_dir: Path) -> manifest.Manifest:
-    """Unpack the folders of run `run` in the output of kernel `ref` into the empty `runs_dir`; return the manifest.
+def restore(inputs: Path, ref: str, run: str, runs_dir: Path, more: Sequence[str] = ()) -> manifest.Manifest:
+    """Unpack the folders of the runs in the output of kernel `ref` into the empty `runs_dir`; return the manifest.
+
+    run, more: the runs that are to be trained; the earlier kernel must have trained one of them.
 
     Raises:
         FerKitError: the output is not mounted, incomplete, or of another run.
     """
     folder = find(inputs, ref)
     found = manifest.read(folder)
-    if found.run != run:
+    there = [one.run for one in found.runs]
+    if not {run, *more} & {*there}:
         raise FerKitError(
-            f"--resume {ref}: the kernel trained run {found.run}, not {run}; push with the recipe, --set and --tag of "
-            f"{found.run}"
+            f"--resume {ref}: the kernel trained run {', '.join(there)}, not {run}; push with the recipe, --set and "
+            f"--tag of {', '.join(there)}"
         )
-    archive.unpack(manifest.check_archive(folder, found), runs_dir, run)
-    for leftover in (runs_dir / run).glob("fold*"):
-        if not any((leftover / name).exists() for name in ("last.pt", "result.json")):
-            shutil.rmtree(leftover)  # the training stopped before the end of its first epoch
+    archive.unpack(manifest.check_archive(folder, found), runs_dir, there[0], there[1:])
+    for name in there:
+        for leftover in (runs_dir / name).glob("fold*"):
+            if not any((leftover / file).exists() for file in ("last.pt", "result.json")):
+                shutil.rmtree(leftover)  # the training stopped before the end of its first epoch
     return found

@@ -18,6 +18,18 @@ _ARCHIVE = re.compile(r"runs-[0-9]{1,6}\.tar")  # each save has a new number, so
 _TEXTS = ("run_id", "bundle_sha256", "commit", "run", "device", "written", "archive", "sha256")
 _MOST_CHARACTERS = 200
 _FOLDS = ("asked", "finished", "stopped", "failed")
+_MORE = "more"  # the key is written only for kernels of several runs
+
+
+@dataclass(frozen=True)
+class RunFolds:
+    """The folds of a run, as in `Manifest`."""
+
+    run: str
+    asked: tuple[int, ...]
+    finished: tuple[int, ...]
+    stopped: tuple[int, ...]
+    failed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Manifest:
 
     run_id: id of the push. run: name of the run folder. asked: folds that the kernel had to train. finished, stopped,
     failed: folds that are finished, stopped at the time limit (can be continued) or failed. final: False if the session
-    was still training. archive, bytes, sha256: name, size and hash of the archive.
+    was still training. archive, bytes, sha256: name, size and hash of the archive. more: the further runs.
     """
 
     run_id: str
@@ -43,6 +55,12 @@ class Manifest:
     archive: str
     bytes: int
     sha256: str
+    more: tuple[RunFolds, ...] = ()
+
+    @property
+    def runs(self) -> tuple[RunFolds, ...]:
+        """The folds of all runs."""
+        return (RunFolds(self.run, self.asked, self.finished, self.stopped, self.failed), *self.more)
 
 
 def of(path: Path, **values: Any) -> Manifest:
@@ -52,7 +70,10 @@ def of(path: Path, **values: Any) -> Manifest:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Replace manifest.json in `folder`."""
-    atomic.write_json(folder / NAME, {"schema": SCHEMA, **dataclasses.asdict(manifest)})
+    record = {"schema": SCHEMA, **dataclasses.asdict(manifest)}
+    if not manifest.more:
+        del record[_MORE]
+    atomic.write_json(folder / NAME, record)
 
 
 def read(folder: Path) -> Manifest:
@@ -66,13 +87,14 @@ def read(folder: Path) -> Manifest:
     if not isinstance(record, dict) or record.pop("schema", None) != SCHEMA:
         raise FerKitError(f"{path}: not a manifest of this version; fetch with the version of fer_kit that pushed")
     fields = {field.name for field in dataclasses.fields(Manifest)}
-    if record.keys() != fields:
-        wrong = ", ".join(sorted(map(str, record.keys() ^ fields)))
+    if record.keys() | {_MORE} != fields:
+        wrong = ", ".join(sorted(map(str, (record.keys() | {_MORE}) ^ fields)))
         raise FerKitError(f"{path}: keys are missing or unknown ({wrong}); the file is truncated or was edited")
     for key, value in record.items():
         if not _valid(key, value):
             raise FerKitError(f"{path}: '{key}' is {str(value)[:80]!r}; the file is truncated or was edited")
     values: dict[str, Any] = {key: tuple(value) if key in _FOLDS else value for key, value in record.items()}
+    values[_MORE] = tuple(RunFolds(one["run"], *(tuple(one[key]) for key in _FOLDS)) for one in record.get(_MORE, ()))
     return Manifest(**values)
 
 
@@ -94,6 +116,12 @@ def check_archive(folder: Path, manifest: Manifest) -> Path:
 
 
 def _valid(key: str, value: Any) -> bool:
+    if key == _MORE:
+        keys = {"run", *_FOLDS}
+        return isinstance(value, list) and all(
+            isinstance(one, dict) and one.keys() == keys and all(_valid(name, one[name]) for name in keys)
+            for one in value
+        )
     if key in _FOLDS:
         return isinstance(value, list) and all(type(fold) is int and 0 <= fold < folders.MOST_FOLDS for fold in value)
     if key == "archive":

@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fer_kit.config.networks import known_cost
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner
 from fer_kit.sweep.slots import Slot, on_cpu, on_gpus
 from fer_kit.sweep.training import Training
+from fer_kit.track import follow
 from fer_kit.train import request
 from kernels.inside import archive, devices, earlier, fold_table, manifest, pipeline, weights
 
@@ -34,6 +36,17 @@ RESERVE_SECONDS = 600.0  # reserved for predictions, packing, and an epoch that 
 LEAST_SECONDS = 60.0  # no fold is started if less time is left
 
 _lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What makes one run of the kernel different from the others, and the folds that are trained."""
+
+    recipe: str
+    set: tuple[str, ...]
+    tag: str | None
+    seed: int | None
+    folds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,15 +72,28 @@ class Settings:
     folds_digest: str | None
     folds_table: str
     augment_file: str
+    batch_size: int | None = None
+    wandb: str = follow.OFF
+    more: Sequence[Mapping[str, Any]] = ()  # further runs, each with recipe, set, tag, seed and folds
 
     @property
-    def options(self) -> list[str]:
+    def runs(self) -> list[RunSettings]:
+        """All runs of the kernel."""
+        further = [
+            RunSettings(one["recipe"], tuple(one["set"]), one["tag"], one["seed"], tuple(one["folds"]))
+            for one in self.more
+        ]
+        return [RunSettings(self.recipe, self.set, self.tag, self.seed, self.folds), *further]
+
+    def options(self, run: RunSettings) -> list[str]:
         """The options of `python -m fer_kit.train` that choose recipe and run."""
-        words = ["--recipe", self.recipe]
-        words += ["--set", *self.set] if self.set else []
-        for name, value in (("tag", self.tag), ("seed", self.seed), ("accumulate", self.accumulate)):
+        words = ["--recipe", run.recipe]
+        words += ["--set", *run.set] if run.set else []
+        for name, value in (("tag", run.tag), ("seed", run.seed), ("accumulate", self.accumulate)):
             words += [] if value is None else [f"--{name}", f"{value}"]
-        return words + (["--compile"] if self.compile else [])
+        words += [] if self.batch_size is None else ["--batch-size", f"{self.batch_size}"]
+        words += ["--compile"] if self.compile else []
+        return words + (["--wandb", self.wandb] if self.wandb != follow.OFF else [])
 
 
 @dataclass(frozen=True)
@@ -107,12 +133,14 @@ def run(settings: Settings, places: Places, began: float) -> int:
     """Run the session; returns the exit code of `main`."""
     say(f"run id   {settings.run_id}")
     say(f"code     commit {settings.commit}, bundle {settings.bundle_sha256[:12]}")
-    name = run_name(settings, places)
-    say(f"plan     run {name}, folds {listed(settings.folds)}, on {settings.accelerator}")
+    runs = {run_name(settings, places, run): run for run in settings.runs}
+    for name, run in runs.items():
+        say(f"plan     run {name}, folds {listed(run.folds)}, on {settings.accelerator}")
+    count = sum(len(run.folds) for run in runs.values())
     environ = environment(settings, places)
     found = devices.probe(environ)
     say(f"found    {found}; {found.cores} cores, torch {found.torch}, Python {sys.version.split()[0]}")
-    for line in devices.check(settings.accelerator, found, len(settings.folds), settings.allow_cpu):
+    for line in devices.check(settings.accelerator, found, count, settings.allow_cpu):
         say(line)
 
     place = loading.find(inputs=places.inputs)
@@ -120,36 +148,46 @@ def run(settings: Settings, places: Places, began: float) -> int:
     say(f"data     {place}")
     places.runs.mkdir()
     if settings.earlier is not None:
-        before = earlier.restore(places.inputs, settings.earlier, name, places.runs)
-        say(f"earlier  {settings.earlier}: finished {listed(before.finished)}, stopped {listed(before.stopped)}")
+        first, *others = runs
+        before = earlier.restore(places.inputs, settings.earlier, first, places.runs, others)
+        for one in before.runs:
+            folds = f"finished {listed(one.finished)}, stopped {listed(one.stopped)}"
+            say(f"earlier  {settings.earlier}: {f'{one.run}: ' * bool(before.more)}{folds}")
     make_folds(settings, places, environ)
     slots = slots_for(found, environ)
-    options = options_for(settings, places, max(1, found.cores // len(slots)))
+    options = {
+        name: options_for(settings, places, max(1, found.cores // len(slots)), run) for name, run in runs.items()
+    }
     deadline = began + 60 * settings.limit_minutes
     limits = Limits(deadline, RESERVE_SECONDS, LEAST_SECONDS)
-    runner = runner_of(options, name, settings.folds, places.work, slots, limits)
+    trainings = [
+        Training(name, fold, tuple(options[name]), work_of(settings, places, run))
+        for name, run in runs.items()
+        for fold in run.folds
+    ]
+    runner = runner_of(trainings, places.work, slots, limits)
 
     def save(final: bool = False) -> None:
-        save_output(settings, places, name, str(found), runner.outcome, final)
+        save_output(settings, places, runs, str(found), runner.outcome, final)
 
     outcome = runner.run(saver(runner, save))
     save(final=True)
-    say(f"result   finished: {listed(numbers(outcome.finished))}")
-    if outcome.stopped:
-        stopped = listed(numbers(outcome.stopped))
-        say(f"result   stopped at the limit: {stopped}; continue with python -m kernels push --resume")
+    for name in runs:
+        which = f"{name}: " * (len(runs) > 1)
+        say(f"result   {which}finished: {listed(numbers(outcome.finished, name))}")
+        if stopped := numbers(outcome.stopped, name):
+            way = "continue with python -m kernels push --resume"
+            say(f"result   {which}stopped at the limit: {listed(stopped)}; {way}")
     for training, reason in outcome.failed.items():
         say(f"result   {training} FAILED: {reason}")
     say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
     return 1 if outcome.failed else 0
 
 
-def runner_of(
-    options: Sequence[str], run: str, folds: Sequence[int], work: Path, slots: Sequence[Slot], limits: Limits
-) -> Runner:
+def runner_of(trainings: Sequence[Training], work: Path, slots: Sequence[Slot], limits: Limits) -> Runner:
     """The runner of the folds: processes train in `work`, and their output is part of the kernel's log."""
-    trainings = [Training(run, fold, tuple(options)) for fold in folds]
-    reporter = Reporter(say, lambda training, line: say(f"fold {training.fold} | {line}"))
+    several = len({training.run for training in trainings}) > 1
+    reporter = Reporter(say, lambda training, line: say(f"{f'{training.run} ' * several}fold {training.fold} | {line}"))
     return Runner(trainings, work / "runs", slots, limits=limits, reporter=reporter, cwd=work)
 
 
@@ -167,35 +205,46 @@ def saver(runner: Runner, save: Callable[[], None], every_seconds: float = SAVE_
     return meanwhile
 
 
-def numbers(trainings: Iterable[Training]) -> tuple[int, ...]:
-    """The folds of the trainings, ascending."""
-    return tuple(sorted(training.fold for training in trainings if isinstance(training.fold, int)))
+def numbers(trainings: Iterable[Training], run: str) -> tuple[int, ...]:
+    """The folds of the trainings of `run`, ascending."""
+    return tuple(sorted(one.fold for one in trainings if one.run == run and isinstance(one.fold, int)))
 
 
-def run_name(settings: Settings, places: Places) -> str:
-    """The name of the run; writes the file of its pipeline, which is a part of its config, into `work`.
+def run_name(settings: Settings, places: Places, run: RunSettings) -> str:
+    """The name of a run; writes the file of its pipeline, which is a part of its config, into `work`.
 
     Raises:
         FerKitError: the settings are not allowed, or the file of the pipeline is damaged.
     """
-    augment = None
     if settings.augment is not None:
-        augment = str(places.work / settings.augment)
-        pipeline.write(Path(augment), settings.augment_file)
+        pipeline.write(places.work / settings.augment, settings.augment_file)
+    return resolved(settings, places, run).run
+
+
+def resolved(settings: Settings, places: Places, run: RunSettings) -> request.ResolvedRequest:
+    """The run as train resolves it."""
+    augment = None if settings.augment is None else str(places.work / settings.augment)
     return request.resolve(
         request.TrainRequest(
-            0, settings.recipe, settings.set, settings.tag, settings.seed, settings.accumulate, augment=augment
+            0, run.recipe, run.set, run.tag, run.seed, settings.accumulate, settings.batch_size, augment=augment
         )
-    ).run
+    )
 
 
-def options_for(settings: Settings, places: Places, cores: int) -> list[str]:
+def work_of(settings: Settings, places: Places, run: RunSettings) -> float:
+    """The expected work of a fold, for the order: the longest start first. One run keeps the order of its folds."""
+    config = resolved(settings, places, run).config
+    known = known_cost(config.model, config.width_mult)
+    return known.flops * config.epochs if settings.more and known else 0.0
+
+
+def options_for(settings: Settings, places: Places, cores: int, run: RunSettings) -> list[str]:
     """The options of each training, which runs in `work` and uses `cores` cores.
 
     Raises:
         FerKitError: the weights are not attached.
     """
-    words = settings.options
+    words = settings.options(run)
     if settings.weights is not None:
         file = weights.find(places.inputs, settings.weights)
         say(f"weights  {file}")
@@ -244,7 +293,7 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
         origin = "made here"
     folds = table.read(path)
     say(f"folds    {folds.count}, digest {folds.digest[:12]}, {origin}")
-    beyond = [fold for fold in settings.folds if fold >= folds.count]
+    beyond = [fold for run in settings.runs for fold in run.folds if fold >= folds.count]
     if beyond:
         raise FerKitError(f"fold {beyond[0]} does not exist; allowed are 0 to {folds.count - 1}")
 
@@ -256,7 +305,9 @@ def slots_for(found: devices.Found, environ: Mapping[str, str]) -> list[Slot]:
     return on_gpus([gpu.name for gpu in found.gpus], len(found.gpus), environ, found.cores)
 
 
-def save_output(settings: Settings, places: Places, name: str, device: str, outcome: Outcome, final: bool) -> None:
+def save_output(
+    settings: Settings, places: Places, runs: Mapping[str, RunSettings], device: str, outcome: Outcome, final: bool
+) -> None:
     """Save all run folders and the manifest in the output folder, in place of the previous save.
 
     The order is: write the new archive, replace the manifest, delete the old archive. So the manifest names a complete
@@ -265,7 +316,18 @@ def save_output(settings: Settings, places: Places, name: str, device: str, outc
     before = sorted(places.output.glob("runs-*.tar"), key=lambda path: int(path.stem.split("-")[1]))
     number = int(before[-1].stem.split("-")[1]) + 1 if before else 1
     path = places.output / f"runs-{number}.tar"
-    archive.pack(places.runs, name, path)
+    first, *others = runs
+    archive.pack(places.runs, first, path, others)
+    parts = [
+        manifest.RunFolds(
+            name,
+            run.folds,
+            numbers(outcome.finished, name),
+            numbers(outcome.stopped, name),
+            numbers(outcome.failed, name),
+        )
+        for name, run in runs.items()
+    ]
     manifest.write(
         places.output,
         manifest.of(
@@ -273,14 +335,11 @@ def save_output(settings: Settings, places: Places, name: str, device: str, outc
             run_id=settings.run_id,
             bundle_sha256=settings.bundle_sha256,
             commit=settings.commit,
-            run=name,
             device=device,
             written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             final=final,
-            asked=settings.folds,
-            finished=numbers(outcome.finished),
-            stopped=numbers(outcome.stopped),
-            failed=numbers(outcome.failed),
+            **vars(parts[0]),
+            more=tuple(parts[1:]),
         ),
     )
     for old in before:

@@ -43,10 +43,10 @@ def test_folds_run_each_on_its_own_gpu_and_are_saved_as_they_end(tmp_path, capsy
     environ = {**os.environ, "PYTHONPATH": str(code.parent), "MADE": str(made)}
     slots = session.slots_for(TWO, environ)
     limits = Limits(time.monotonic() + 1e6)
-    runner = session.runner_of(["--recipe", "x"], RUN, [0, 1, 2], work, slots, limits)
+    runner = session.runner_of([Training(RUN, fold, ("--recipe", "x")) for fold in range(3)], work, slots, limits)
     saves: list[int] = []
     outcome = runner.run(session.saver(runner, lambda: saves.append(len(runner.outcome.finished))))
-    assert (session.numbers(outcome.finished), session.numbers(outcome.failed)) == ((0, 1), (2,))
+    assert (session.numbers(outcome.finished, RUN), session.numbers(outcome.failed, RUN)) == ((0, 1), (2,))
     told = capsys.readouterr().out
     assert "starts on GPU 0 (Tesla T4)" in told and "starts on GPU 1 (Tesla T4)" in told
     assert "fold 0 | sees 0 limit True" in told and "fold 1 | sees 1 limit True" in told
@@ -100,6 +100,7 @@ def settings(**changes) -> session.Settings:
     values = dict.fromkeys(session.Settings.__dataclass_fields__)
     values |= {"recipe": "baseline_v1", "folds": (0, 1, 2), "set": ("epochs=1",), "tag": "small"}
     values |= {"run_id": "mine", "bundle_sha256": "0" * 64, "commit": "tests", "folds_table": ""}
+    values |= {"wandb": "off", "more": ()}
     return session.Settings(**(values | changes))
 
 
@@ -108,8 +109,9 @@ def test_each_save_replaces_the_one_before_and_the_manifest_names_a_whole_archiv
     places.output.mkdir()
     save_runs(places.runs, finished=(0,), unfinished=(1,))
     outcome = Outcome(*([Training(RUN, fold, ())] for fold in (0, 1)), {Training(RUN, 2, ()): "nan"})
+    runs = {RUN: settings().runs[0]}
     for final in (False, False, True):
-        session.save_output(settings(), places, RUN, "2 × T4", outcome, final)
+        session.save_output(settings(), places, runs, "2 × T4", outcome, final)
         told = manifest.read(places.output)
         archive.unpack(manifest.check_archive(places.output, told), tmp_path / f"back{told.archive}", RUN)
         assert told.final is final and told.finished == (0,) and told.stopped == (1,) and told.failed == (2,)
@@ -177,7 +179,47 @@ def test_weights_of_a_model_are_found_under_both_layouts(tmp_path):
 
 def test_seed_parts_and_compile_are_options_of_the_trainers(tmp_path):
     asked = settings(seed=3, accumulate=2, compile=True)
-    assert " ".join(asked.options).endswith("--tag small --seed 3 --accumulate 2 --compile")
+    assert " ".join(asked.options(asked.runs[0])).endswith("--tag small --seed 3 --accumulate 2 --compile")
     places = session.Places(tmp_path, tmp_path, tmp_path, tmp_path)
-    assert session.run_name(asked, places) == "baseline_v1-small-seed3"
-    assert settings().options[-2:] == ["--tag", "small"]
+    assert session.run_name(asked, places, asked.runs[0]) == "baseline_v1-small-seed3"
+    assert settings().options(settings().runs[0])[-2:] == ["--tag", "small"]
+
+
+def test_files_of_wandb_travel_and_links_and_scratch_do_not(tmp_path):
+    runs = save_runs(tmp_path / "runs", finished=(0,))
+    place = runs / RUN / "fold0" / "wandb"
+    names = (
+        "offline-run-20260131_120000-abc/run-abc.wandb",
+        "offline-run-20260131_120000-abc/files/media/images/a.png",
+    )
+    for name in (*names, "facts.json", "odd name.txt"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(name.encode())
+    (place / "latest-run").symlink_to("offline-run-20260131_120000-abc")
+    archive.pack(runs, RUN, tmp_path / "a.tar")
+    archive.unpack(tmp_path / "a.tar", tmp_path / "back", RUN)
+    back = files_of(tmp_path / "back" / RUN / "fold0" / "wandb")
+    assert back == {name: name.encode() for name in (*names, "facts.json")}
+
+
+def test_several_runs_have_a_part_each_of_archive_and_manifest(tmp_path):
+    other = {"recipe": "baseline_v1", "set": ["epochs=1"], "tag": "small", "seed": 3, "folds": [0]}
+    asked = settings(more=[other], wandb="offline")
+    places = session.Places(tmp_path, tmp_path / "working", tmp_path / "work", tmp_path)
+    runs = {session.run_name(asked, places, run): run for run in asked.runs}
+    assert list(runs) == [RUN, f"{RUN}-seed3"]
+    assert asked.options(asked.runs[1])[-4:] == ["--seed", "3", "--wandb", "offline"]
+    places.output.mkdir()
+    save_runs(places.runs, finished=(0,))
+    (places.runs / RUN).rename(places.runs / f"{RUN}-seed3")
+    outcome = Outcome([Training(f"{RUN}-seed3", 0, ())], [Training(RUN, 1, ())], {Training(RUN, 2, ()): "nan"})
+    session.save_output(asked, places, runs, "2 × T4", outcome, True)
+    told = manifest.read(places.output)
+    assert [(one.run, one.asked, one.finished, one.stopped, one.failed) for one in told.runs] == [
+        (RUN, (0, 1, 2), (), (1,), (2,)),
+        (f"{RUN}-seed3", (0,), (0,), (), ()),
+    ]
+    archive.unpack(manifest.check_archive(places.output, told), tmp_path / "back", RUN, [f"{RUN}-seed3"])
+    assert (tmp_path / "back" / f"{RUN}-seed3" / "fold0" / "result.json").exists()
+    with pytest.raises(FerKitError, match="which is not a file of a run"):
+        archive.unpack(places.output / told.archive, tmp_path / "other", RUN)

@@ -147,3 +147,22 @@ def test_a_session_that_cannot_train_says_why_and_fetch_shows_it(evening, capsys
     assert "NvidiaTeslaT4 (2 × T4) was requested, but this session has no GPU, and 2 folds" in error
     assert json.loads(Path("runs/kernels.json").read_text())["pushes"][0]["state"] == push_log.PUSHED
     assert folders.list_runs("runs") == []
+
+
+@pytest.mark.slow
+def test_several_runs_and_their_wandb_files_come_home(evening, capsys):
+    assert commands.main(["push", *SMALL, "--seeds", "0", "1", "--folds", "0", "--wandb", "offline"]) == 0
+    told = capsys.readouterr().out
+    assert f"trains       run {RUN}, folds 0, changed: epochs=2" in told
+    assert f"trains       run {RUN}-seed1, folds 0, changed: epochs=2" in told
+    trained = ran(evening, 1)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert f"result   {RUN}-seed1: finished: 0" in trained.stdout
+    [versions] = evening.kernels.values()
+    versions[-1].states = ["COMPLETE"]
+    assert commands.main(["fetch", "--every"]) == 0
+    for run in (RUN, f"{RUN}-seed1"):
+        folder = Path("runs", run, "fold0")
+        assert folders.is_finished(folder) and list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    assert commands.main(["fetch", "--every"]) == 2
+    assert "every push was fetched" in capsys.readouterr().err
