@@ -95,8 +95,8 @@ def body(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from fer_kit.drawing import pictures, svg_charts
-    from fer_kit.report import content as report_content
-    from fer_kit.report import page as report_page
+    from fer_kit.report.content import load
+    from fer_kit.report.page import build, page
     from fer_kit.report.section import ReportOptions
     from fer_kit.report.sections import maps
 
@@ -112,9 +112,9 @@ def body(args: argparse.Namespace) -> None:
         trials=args.trials,
         made=_made(args),
     )
-    content = report_content.load(options)
-    parts = report_page.build(content)
-    page, beside = report_page.page(content, parts), out.with_name(out.stem + BESIDE)
+    content = load(options)
+    parts = build(content)
+    text, beside = page(content, parts), out.with_name(out.stem + BESIDE)
     charts = {name: chart for part in parts for name, chart in part.charts.items()}
     drawn = {name: draw for part in parts for name, draw in part.pictures.items()}
     if args.no_pictures:
@@ -124,9 +124,9 @@ def body(args: argparse.Namespace) -> None:
     for name, draw in tqdm(drawn.items(), desc="drawing", unit="picture", disable=None, leave=False):
         pictures.save(draw(), beside / name)
     atomic.write_json(beside / JSON, record(content, parts))
-    atomic.write_text(out, page)
+    atomic.write_text(out, text)
     print("\n".join(summary(content, parts)))
-    size = len(page.encode())
+    size = len(text.encode())
     others = "" if args.no_pictures else f"{len(charts) + len(drawn)} pictures and "
     print(f"\nwrote {out} ({size / 1e6:.1f} MB), and {others}{JSON} in {beside}")
     if size > LARGE_BYTES:

@@ -12,8 +12,7 @@ import numpy as np
 
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate import records
-from fer_kit.evaluate import scores as evaluate_scores
+from fer_kit.evaluate import records, scores
 from fer_kit.evaluate.sources import BLEND, Groups, ScoredSource, check_data, common_ids
 from fer_kit.report.found import Found, find
 from fer_kit.report.section import Content, Ranked, ReportOptions
@@ -45,9 +44,9 @@ def load(options: ReportOptions) -> Content:
     scored = []
     for source in tqdm(sources, desc="scoring", unit="source", disable=None, leave=False):
         groups = found.groups
-        scores = evaluate_scores.scores(source.oof.logits, source.labels, groups.of(source.oof.ids))
-        record = records.record_of(source, scores, groups)
-        scored.append(Ranked(source, scores, record, found.folds.get(source.name, []), blends.get(source.name)))
+        found_scores = scores.scores(source.oof.logits, source.labels, groups.of(source.oof.ids))
+        record = records.record_of(source, found_scores, groups)
+        scored.append(Ranked(source, found_scores, record, found.folds.get(source.name, []), blends.get(source.name)))
     scored.sort(key=lambda one: (-one.accuracy, one.name))
     lookups = [one for one in scored if uses_lookup(one.name, blends)]
     ranked = _compared([one for one in scored if one not in lookups], found.groups)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit.errors import FerKitError
-from fer_kit.evaluate import sources as evaluate_sources
-from fer_kit.evaluate.sources import FOLDS, Groups, ScoredSource
+from fer_kit.evaluate.sources import FOLDS, Groups, ScoredSource, load, twin_groups
 from fer_kit.folds import table
 from fer_kit.runs import folders
 
@@ -79,7 +78,7 @@ def find(runs_dir: Path, trials: bool = False) -> Found:
     loaded, left_out = [], []
     for name in [*names, *blends]:
         try:
-            loaded += evaluate_sources.load(runs_dir, [name])
+            loaded += load(runs_dir, [name])
         except FerKitError as error:
             left_out.append((name, _why(runs_dir, name, str(error))))
     sources, others = _of_one_kind(runs_dir, loaded)
@@ -126,7 +125,7 @@ def _groups(runs_dir: Path, sources: list[ScoredSource]) -> tuple[Groups, list[s
     if not sources:
         return nothing, []
     try:
-        found = evaluate_sources.twin_groups(runs_dir, sources)
+        found = twin_groups(runs_dir, sources)
     except FerKitError as error:
         return nothing, [f"{error}. Until then {without}"]
     return found, [] if found.folds else [f"{runs_dir / FOLDS} is not there, so {without}"]

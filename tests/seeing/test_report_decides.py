@@ -244,7 +244,7 @@ def test_any_damage_in_blend_json_is_survived(world, monkeypatch, name):
     """No value of any kind ends in a traceback: the blend is shown without it, or left out by name."""
     look_up(world)
     options = ReportOptions(world.runs, None, world.ledger, 1, False, [world.runs / "explain"])
-    monkeypatch.setattr(content.evaluate_scores, "REPEATS", 2)
+    monkeypatch.setattr(content.scores, "REPEATS", 2)
     good = content.load(options)
     path = world.runs / name / "blend.json"
     shown = refused = 0

@@ -157,9 +157,13 @@ def shown(blend: ScoredSource, record: BlendRecord, like: Alike | str) -> str:
     if len(record.methods) > 1:
         head = ["method", "cross-fitted", "95% interval", "log loss", "on rows of its fit"]
         rows = [_method_row(method) for method in record.methods]
-        parts.append(html.table("Ways to blend, each scored on rows its fit never saw", head, rows))
+        parts.append(html.table(f"Ways to blend {blend.name}, each scored on rows its fit never saw", head, rows))
     parts += [html.paragraph(_against(found), soft=True) for found in record.comparisons]
-    parts.append(html.paragraph(f"{like[:1].upper()}{like[1:]}.", soft=True) if isinstance(like, str) else _alike(like))
+    parts.append(
+        html.paragraph(f"{like[:1].upper()}{like[1:]}.", soft=True)
+        if isinstance(like, str)
+        else _alike(like, blend.name)
+    )
     return "".join(parts)
 
 
@@ -223,12 +227,12 @@ def _against(found: ComparisonRecord) -> str:
     return f"Against {found.against}: {html.signed(points)} ± {error:.2f} points, p = {found.p:.2g}."
 
 
-def _alike(like: Alike) -> str:
+def _alike(like: Alike, name: str) -> str:
     words = len(like.names) <= NUMBERS_UP_TO
     tables = []
     for caption, values, form in (
-        ("Correlation of errors (low is good: members that err apart)", like.correlation, "{:.2f}"),
-        ("Share of rows answered differently", like.disagreement, "{:.0%}"),
+        (f"Correlation of errors in {name} (low is good: members that err apart)", like.correlation, "{:.2f}"),
+        (f"Share of rows in {name} answered differently", like.disagreement, "{:.0%}"),
     ):
         shown = [[(form.format(value + 0.0) if words else "", "") for value in row] for row in values]
         top = max(float(values.max()), 1e-9)
