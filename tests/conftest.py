@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,20 @@ from tests.helpers.kaggle_fixture import kaggle_site  # noqa: F401 (a fixture)
 
 os.environ["FER_KIT_COMMIT"] = "tests"  # results must not change when somebody commits while the tests run
 
+LONGEST = ("tests/trust/test_faults.py",)  # minutes in few tests
 REAL_FACES = Path(__file__).resolve().parents[2] / "shared" / "fer2013"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist keeps the order of the files, see below; without this it deals them by their number of tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, so that no core waits for one of them at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (not item.nodeid.startswith(LONGEST), -slow[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,9 @@ def as_html(part: Searches) -> str:
     parts = [_one(search, part) for search in part.found]
     if part.damaged:
         parts.append(f"<h3>Not shown</h3>{html.pairs(part.damaged)}")
-    return "".join(parts) or html.paragraph("No search for settings yet.")
+    return "".join(parts) or html.sentence(
+        "No search for settings yet. `fer-kit sweep --search space.yaml` starts one."
+    )
 
 
 def _one(search: Search, part: Searches) -> str:
