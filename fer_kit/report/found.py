@@ -121,7 +121,7 @@ def _kind(source: ScoredSource) -> tuple[str, str]:
 
 def _groups(runs_dir: Path, sources: list[ScoredSource]) -> tuple[Groups, list[str]]:
     """The twin groups, or none and why."""
-    nothing, without = Groups(None, None), "intervals take twins for strangers and are a little too narrow"
+    nothing, without = Groups(None, None), "the intervals treat twins as independent rows and are a little too narrow"
     if not sources:
         return nothing, []
     try:

@@ -1,4 +1,4 @@
-"""Blends: weight and value of each member, and how alike the members err.
+"""Blends: weight and value of each member, and how similar the errors of the members are.
 
 What blends of older versions do not record is left out.
 """
@@ -43,7 +43,7 @@ NUMBERS_UP_TO = 16  # members; beyond, cells have no numbers
 
 @dataclass(frozen=True, eq=False)
 class Alike:
-    """How alike members err: correlation of errors and share of rows answered differently, (M, M), over `rows` rows."""
+    """Correlation of the members' errors and share of rows predicted differently, (M, M), over `rows` rows."""
 
     names: Sequence[str]
     correlation: Floats
@@ -109,13 +109,13 @@ def alike(runs_dir: Path, blend: ScoredSource, record: BlendRecord) -> Alike | s
     """
     if len(record.members) < 2:
         return "one member, so there is nothing to correlate"
-    answers = []
+    predictions = []
     for member in record.members:
         try:
-            answers.append(_answers(runs_dir, member, blend))
+            predictions.append(_predictions(runs_dir, member, blend))
         except FerKitError as error:
             return f"the correlation of members cannot be computed: {error}"
-    predicted = np.array(answers)
+    predicted = np.array(predictions)
     return Alike(
         names=[member.run for member in record.members],
         correlation=metrics.error_correlation(predicted, blend.labels),
@@ -124,7 +124,7 @@ def alike(runs_dir: Path, blend: ScoredSource, record: BlendRecord) -> Alike | s
     )
 
 
-def _answers(runs_dir: Path, member: MemberRecord, blend: ScoredSource) -> NDArray[np.int64]:
+def _predictions(runs_dir: Path, member: MemberRecord, blend: ScoredSource) -> NDArray[np.int64]:
     """The classes that a member predicts on the blend's rows."""
     logits = []
     for source in member.sources or [SourceRecord(path=member.run)]:  # blends of older versions name the run alone
@@ -157,7 +157,7 @@ def shown(blend: ScoredSource, record: BlendRecord, like: Alike | str) -> str:
     if len(record.methods) > 1:
         head = ["method", "cross-fitted", "95% interval", "log loss", "on rows of its fit"]
         rows = [_method_row(method) for method in record.methods]
-        parts.append(html.table(f"Ways to blend {blend.name}, each scored on rows its fit never saw", head, rows))
+        parts.append(html.table(f"Ways to blend {blend.name}, each scored on rows held out from its fit", head, rows))
     parts += [html.paragraph(_against(found), soft=True) for found in record.comparisons]
     parts.append(
         html.paragraph(f"{like[:1].upper()}{like[1:]}.", soft=True)
@@ -231,8 +231,8 @@ def _alike(like: Alike, name: str) -> str:
     words = len(like.names) <= NUMBERS_UP_TO
     tables = []
     for caption, values, form in (
-        (f"Correlation of errors in {name} (low is good: members that err apart)", like.correlation, "{:.2f}"),
-        (f"Share of rows in {name} answered differently", like.disagreement, "{:.0%}"),
+        (f"Correlation of errors in {name} (low is good: members with different errors)", like.correlation, "{:.2f}"),
+        (f"Share of rows in {name} predicted differently", like.disagreement, "{:.0%}"),
     ):
         shown = [[(form.format(value + 0.0) if words else "", "") for value in row] for row in values]
         top = max(float(values.max()), 1e-9)

@@ -59,7 +59,7 @@ def as_html(part: Leaderboard) -> str:
             table(part.ranked),
             html.paragraph(
                 "Below the accuracy its 95% interval over groups of twins. Dots: folds; bar: the interval; tick: all "
-                "rows. Against the best: points on the rows that both answer, with the standard error.",
+                "rows. Against the best: points on the rows that both predict, with the standard error.",
                 soft=True,
             ),
         ]
@@ -81,7 +81,7 @@ def as_html(part: Leaderboard) -> str:
 def table(ranked: Sequence[Ranked]) -> str:
     """The leaderboard as HTML."""
     ends = span(ranked)
-    caption = "Out of fold: every row is answered by networks that never saw it"
+    caption = "Out of fold: every row is predicted by networks that were not trained on it"
     scale = f'<span class="unseen">{FOLDS}</span>{svg_charts.strip_scale(ends)}'
     columns = [replace(column, html=scale) if column.name == FOLDS else column for column in COLUMNS]
     rows = [_row(one, ends) for one in ranked]

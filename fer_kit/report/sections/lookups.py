@@ -29,8 +29,8 @@ def as_html(part: Lookups) -> str:
         return html.sentence("No twin lookup yet. Make one beside a blend with `fer-kit blend NAME --twins near`.")
     head = ["blend", "twins", "made of", "out of fold without", "with", "forecast with lookup", "test rows changed"]
     return html.paragraph(
-        "A twin lookup changes answers by the labels of train rows that show the same photo. That is knowledge about "
-        "the data files, not about faces: it raises the leaderboard score and helps with no other face. The "
+        "A twin lookup changes predictions by the labels of train rows that show the same photo. That is knowledge "
+        "about the data files, not about faces: it raises the leaderboard score and helps with no other face. The "
         "out-of-fold accuracy with lookup uses labels of held-out rows, so the leaderboard above leaves these blends "
         "out."
     ) + html.table("Blends with twin lookup", head, [_row(one) for one in part.lookups])

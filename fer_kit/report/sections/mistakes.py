@@ -1,4 +1,4 @@
-"""Where they err: confusion matrix, classes, calibration, and the most confident mistakes as faces."""
+"""Errors: confusion matrix, classes, calibration, and the most confident mistakes as faces."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def confusion(name: str, record: dict[str, Any]) -> str:
     counts = np.array(record["confusion"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = [[(f"{s:.0%}", f"{n:,}") for s, n in zip(*row, strict=True)] for row in zip(shares, counts, strict=True)]
-    caption = f"{name}: share of each true class (row) that got each answer (column), and how many rows"
+    caption = f"{name}: share of each true class (row) that was predicted as each class (column), and how many rows"
     return heat(caption, CLASSES, CLASSES, shares.tolist(), shown)
 
 
@@ -109,11 +109,11 @@ def classes(name: str, record: dict[str, Any]) -> str:
 
 
 def reliability(name: str, record: dict[str, Any]) -> str:
-    """Probability of the answers against the share of right ones."""
+    """Probability of the predicted class against the share of right predictions."""
     bins = [one for one in record["reliability"] if one["rows"]]
     line = Line("right", [(one["confidence"], one["accuracy"]) for one in bins], "c1")
     promised = Line("expected", [(0.0, 0.0), (1.0, 1.0)], "soft", dashed=True)
-    x, y = Axis("probability of the answer", 0, 1, True), Axis("right answers", 0, 1, True)
+    x, y = Axis("probability of the prediction", 0, 1, True), Axis("right predictions", 0, 1, True)
     each = ", ".join(f"{one['confidence']:.0%} expected {one['accuracy']:.0%} right" for one in bins)
     alt = f"{name}: calibration error {record['calibration_error']:.2%}; {each}"
     return svg_charts.lines([promised, line], x, y, alt, hover=False)
@@ -128,7 +128,7 @@ def mistakes(name: str, wrong: Sequence[dict[str, Any]], images: Images) -> str:
     for label in CLASSES:
         ones = [one for one in wrong if one["true"] == label]
         if ones:
-            parts.append(f"<h4>{html.text(label)}, answered as</h4>")
+            parts.append(f"<h4>{html.text(label)}, predicted as</h4>")
             parts.append(f'<ul class="faces">{"".join(_face(one, images[one["id"]]) for one in ones)}</ul>')
     return "".join(parts) or html.paragraph(f"{name} has not one row wrong.")
 
@@ -150,4 +150,4 @@ def picture(image: Images, form: str, media: str, **options: Any) -> str:
     return f"data:{media};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-SECTION = Section("errors", "Where they err", build, as_html, style=STYLE)
+SECTION = Section("errors", "Errors", build, as_html, style=STYLE)
