@@ -147,7 +147,7 @@ def line(text: str) -> None:
     """Print a line, around progress bars; a stdout that cannot be written is no error."""
     from tqdm import tqdm
 
-    with contextlib.suppress(OSError, ValueError):
-        tqdm.write(text, file=sys.stdout or _null())
-        if sys.stdout is not None:
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()

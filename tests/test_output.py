@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -16,6 +17,7 @@ import pytest
 from fer_kit import cli, output
 from fer_kit.errors import FerKitError
 from fer_kit.folds import __main__ as folds_command
+from fer_kit.train.log import Log
 
 ROOT = Path(__file__).resolve().parents[1]
 PRINTS_THEN_WORKS = """
@@ -78,6 +80,20 @@ def test_a_terminal_that_goes_away_does_not_end_the_work(tmp_path):
     os.close(ours)
     assert process.wait() == 0
     assert (tmp_path / "done").read_text() == "yes"
+
+
+def test_the_log_of_a_training_goes_on_in_its_file(tmp_path, monkeypatch):
+    """Also in Python, where no command protects the streams."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", buffering=1) as broken:
+        for stdout in (broken, None):
+            monkeypatch.setattr("sys.stdout", stdout)
+            Log(tmp_path / "log.txt")("epoch 1")
+            monkeypatch.undo()
+        with contextlib.suppress(BrokenPipeError):
+            broken.close()
+    assert [line.split(" ", 1)[1] for line in (tmp_path / "log.txt").read_text().splitlines()] == ["epoch 1"] * 2
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

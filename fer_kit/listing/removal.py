@@ -16,8 +16,8 @@ from fer_kit.runs import blend_record, folders, lookup
 LEFT_BY_KILLS = "runs"  # name of the temporary folders in the folder of runs, see `aside`
 
 
-def delete(runs_dir: Path, name: str, yes: bool) -> None:
-    """Delete the run or blend `name` after asking.
+def delete(runs_dir: Path, name: str, yes: bool) -> bool:
+    """Delete the run or blend `name` after asking; False if the user said no.
 
     Raises:
         FerKitError: no such run or blend, another process works on it, or a blend is made of it.
@@ -35,10 +35,11 @@ def delete(runs_dir: Path, name: str, yes: bool) -> None:
         what = "" if blend else f" with {folds}"
         if not cli.confirmed(f"Delete {folder}{what}: {len(files)} files, {size:.1f} MB?", yes):
             print("nothing was deleted")
-            return
+            return False
         with aside(runs_dir) as trash:
             folder.rename(trash / folder.name)
         print(f"deleted {folder}: {len(files)} files, {size:.1f} MB")
+        return True
 
 
 def existing(runs_dir: Path, name: str) -> Path:

@@ -29,8 +29,8 @@ WEIGHTS, ENVIRONMENT, LOG = "model.safetensors", "env.json", "log.txt"
 _MOST_HEADER_BYTES = 100 << 20  # safetensors' own limit
 
 
-def rename(runs_dir: Path, old: str, new: str, yes: bool) -> None:
-    """Rename run `old` to `new` after asking.
+def rename(runs_dir: Path, old: str, new: str, yes: bool) -> bool:
+    """Rename run `old` to `new` after asking; False if the user said no.
 
     Raises:
         FerKitError: no such run, a name that is taken or that training would not give, a fold that is not finished,
@@ -51,7 +51,7 @@ def rename(runs_dir: Path, old: str, new: str, yes: bool) -> None:
         changed = f"{RESULT}, {ENVIRONMENT}, {WEIGHTS} and the predictions in {', '.join(fold.name for fold in folds)}"
         if not cli.confirmed(f"Rename {folder} to {target} and rewrite {changed}?", yes):
             print("nothing was renamed")
-            return
+            return False
         with aside(runs_dir) as place:
             copy = place / "new" / new
             link_tree(folder, copy)
@@ -61,6 +61,7 @@ def rename(runs_dir: Path, old: str, new: str, yes: bool) -> None:
             copy.rename(target)
             folder.rename(place / "old")
         print(f"renamed {folder} to {target}; rewrote {changed}")
+        return True
 
 
 def mentions(runs_dir: Path, name: str) -> list[str]:

@@ -47,29 +47,29 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def body(args: argparse.Namespace) -> None:
-    """List, delete or rename."""
+def body(args: argparse.Namespace) -> int:
+    """List, delete or rename; the exit code."""
     if (args.delete or args.rename) and (args.pattern or args.json or args.quiet):
         raise FerKitError("--delete and --rename take no PATTERN, --json or --quiet; leave these out")
     if args.yes and not (args.delete or args.rename):
         raise FerKitError("--yes goes with --delete or --rename; leave it out")
     if args.delete:
-        removal.delete(args.runs, args.delete, args.yes)
-    elif args.rename:
+        return cli.EXIT_OK if removal.delete(args.runs, args.delete, args.yes) else cli.EXIT_INTERRUPTED
+    if args.rename:
         old, new = args.rename
-        renaming.rename(args.runs, old, new, args.yes)
-    else:
-        names = chosen(args.runs, args.pattern)
-        if args.quiet:
-            print("".join(f"{name}\n" for name in names), end="")
-            return
-        rows = [record_of(args.runs, name) for name in names]
-        if args.json:
-            output.print_json(rows)
-        else:
-            print("\n".join(listing(rows)))
-            for path in removal.left_over(args.runs):
-                print(f"note: {path} was left by a killed --delete or --rename; the next of these removes it")
+        return cli.EXIT_OK if renaming.rename(args.runs, old, new, args.yes) else cli.EXIT_INTERRUPTED
+    names = chosen(args.runs, args.pattern)
+    if args.quiet:
+        print("".join(f"{name}\n" for name in names), end="")
+        return cli.EXIT_OK
+    rows = [record_of(args.runs, name) for name in names]
+    if args.json:
+        output.print_json(rows)
+        return cli.EXIT_OK
+    print("\n".join(listing(rows)))
+    for path in removal.left_over(args.runs):
+        print(f"note: {path} was left by a killed --delete or --rename; the next of these removes it")
+    return cli.EXIT_OK
 
 
 def chosen(runs_dir: Path, pattern: str | None) -> list[str]:

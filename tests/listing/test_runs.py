@@ -91,7 +91,7 @@ def test_a_new_fold_that_only_has_a_lock_yet_counts_as_training(unblended, capsy
 
 def test_deleting_asks_first(unblended, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    assert call("--delete", RUN) == 0
+    assert call("--delete", RUN) == 130
     assert "Delete " in (shown := capsys.readouterr().out) and "nothing was deleted" in shown
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert "--yes" in refused(capsys, "--delete", RUN)
