@@ -8,11 +8,12 @@ python -m fer_kit.sweep join runs
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from fer_kit.sweep import plan, progress, slots
 from fer_kit.sweep.live import Live, duration, summary
 from fer_kit.sweep.live import table as live_table
 from fer_kit.sweep.plan import SweepRequest
+from fer_kit.sweep.remote.cluster import Cluster, need_ray
+from fer_kit.sweep.remote.runner import RayRunner, RaySearchRunner
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner, forget_failures
 from fer_kit.sweep.search import definition, halving, results, space, store
 from fer_kit.sweep.search.worker import SearchRunner, Trials, forget_failed
+from fer_kit.sweep.slots import Slot
 from fer_kit.sweep.training import Training
 from fer_kit.track import follow
 from fer_kit.train.request import TrainRequest
@@ -119,6 +123,12 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="N",
         help="trainings side by side; auto: one a core with one thread each on the CPU, one a GPU otherwise",
+    )
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="train on a Ray cluster, whose machines need no common folder: auto for the cluster of this machine, "
+        "HOST:PORT, or ray://HOST:10001",
     )
     add("--limit-minutes", type=float, help="end before this time is over; everything can be resumed")
 
@@ -212,19 +222,49 @@ def sweep(trainings: Sequence[Training], args: argparse.Namespace, name: str | N
 def check_worker(args: argparse.Namespace) -> None:
     """Refuse options of a worker that are out of range."""
     slots.check(args.at_once)
-    slots.check_device(args.device)
+    if address_of(args) is None:
+        slots.check_device(args.device)
+    elif args.device not in ("auto", "cpu", "cuda"):
+        raise FerKitError(f"--device {args.device} with --ray: give auto, cpu or cuda; Ray chooses the GPU")
+    else:
+        need_ray()
     if args.limit_minutes is not None and not args.limit_minutes > 0:
         raise FerKitError(f"--limit-minutes {args.limit_minutes:g}: give a number above 0")
 
 
 def work(trainings: Sequence[Training], args: argparse.Namespace, data: Path) -> int:
     """Be a worker for `trainings`; the exit code."""
-    chosen = slots.choose(args.device, args.at_once, len(trainings))
     reporter = Reporter()
-    runner = Runner(trainings, args.runs, chosen, options=_places(args, data), limits=_limits(args), reporter=reporter)
-    live = Live(runner, trainings)
-    outcome, seconds = _run(runner, live, reporter)
+    with _machines(args, data, len(trainings)) as (cluster, chosen):
+        runner = Runner(trainings, args.runs, chosen, **_options(args, data, reporter))
+        if cluster is not None:
+            runner = RayRunner(cluster, trainings, args.runs, chosen, **_options(args, None, reporter))
+        live = Live(runner, trainings)
+        outcome, seconds = _run(runner, live, reporter)
     return tell(outcome, live, seconds)
+
+
+@contextlib.contextmanager
+def _machines(args: argparse.Namespace, data: Path, trainings: int) -> Iterator[tuple[Cluster | None, list[Slot]]]:
+    """The Ray cluster, if one is asked for, and the slots there or on this machine."""
+    if address_of(args) is None:
+        yield None, slots.choose(args.device, args.at_once, trainings)
+        return
+    with Cluster(args.ray, args.runs, data, args.device) as cluster:
+        chosen = cluster.slots(args.at_once, trainings)
+        print(f"Ray cluster {args.ray}: {len(chosen)} trainings at once, {cluster.in_words()}", flush=True)
+        yield cluster, chosen
+
+
+def address_of(args: argparse.Namespace) -> str | None:
+    """The address of --ray; None without the option, or for a command that lacks it."""
+    return getattr(args, "ray", None)
+
+
+def _options(args: argparse.Namespace, data: Path | None, reporter: Reporter) -> dict[str, Any]:
+    """Options of a runner; data: None on a cluster, whose nodes have their own places."""
+    places = [] if data is None else ["--data", str(data), "--runs", str(args.runs)]
+    return {"options": places, "limits": _limits(args), "reporter": reporter}
 
 
 def _limits(args: argparse.Namespace) -> Limits:
@@ -232,10 +272,6 @@ def _limits(args: argparse.Namespace) -> Limits:
         return Limits()
     seconds = 60 * args.limit_minutes
     return Limits(time.monotonic() + seconds, min(RESERVE_SHARE * seconds, MOST_RESERVE_SECONDS))
-
-
-def _places(args: argparse.Namespace, data: Path) -> list[str]:
-    return ["--data", str(data), "--runs", str(args.runs)]
 
 
 def _run(runner: Runner, live: Live, reporter: Reporter) -> tuple[Outcome, float]:
@@ -334,12 +370,14 @@ def _trial_request(args: argparse.Namespace) -> TrainRequest:
 def work_search(trials: Trials, args: argparse.Namespace, data: Path) -> int:
     """Be a worker for a search; the exit code: 0, or 2 if no trial has a score."""
     found = trials.search
-    chosen = slots.choose(args.device, args.at_once, found.trials)
     reporter = Reporter()
-    runner = SearchRunner(trials, chosen, options=_places(args, data), limits=_limits(args), reporter=reporter)
-    live = results.SearchLive(runner)
     try:
-        _, seconds = _run(runner, live, reporter)
+        with _machines(args, data, found.trials) as (cluster, chosen):
+            runner = SearchRunner(trials, chosen, **_options(args, data, reporter))
+            if cluster is not None:
+                runner = RaySearchRunner(cluster, trials, chosen, **_options(args, None, reporter))
+            live = results.SearchLive(runner)
+            _, seconds = _run(runner, live, reporter)
     finally:
         rows = results.rows_of(trials)
         written = results.write(found, rows)
