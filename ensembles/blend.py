@@ -186,8 +186,8 @@ def blend(request: BlendRequest, name: str) -> dict[str, Any]:
     members, full = full_fit.with_full_fits(runs_dir, members, request.full_fit)
     members = by_recipe(members)
     made, pool = make(members, rows, request)
-    mode, tried = request.twins, made.methods
-    twins = twin_blend.look_up_and_forecast(members, rows, made.oof, made.test, mode, table, why_none, tried)
+    instead = request.full_fit == full_fit.INSTEAD
+    twins = twin_blend.look_up_and_forecast(members, rows, made, request.twins, table, why_none, instead)
 
     meta = full_fit.meta_with_full_fits(blend_files.build_meta(name, members, rows, made), request.full_fit, full)
     oof = Predictions(rows.ids, made.oof, meta, rows.labels)

@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 class MethodScores:
     """The scores of a method: accuracy and log loss on the rows of its fit, and scores on held-out rows.
 
-    oof: cross-fitted logits, float32 (N, 7). test: logits by the fit to all rows, float32 (M, 7).
+    oof: cross-fitted logits, float32 (N, 7). test: logits by the fit to all rows, float32 (M, 7). model: the fit to all
+    rows; None for a single member, whose predictions are taken as they are.
     """
 
     method: str
@@ -33,6 +34,7 @@ class MethodScores:
     held_out: Score
     oof: NDArray[np.float32]
     test: NDArray[np.float32]
+    model: Model | None = None
 
     @property
     def optimism(self) -> float:
@@ -137,6 +139,7 @@ def _method_scores(name: str, fits: CrossFit, held: Floats, test: Floats, rows: 
         compare.score(held, rows.labels, rows.folds, rows.groups),
         held.astype(np.float32),
         model.apply(test).astype(np.float32),
+        model,
     )
 
 

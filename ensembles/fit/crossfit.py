@@ -199,6 +199,15 @@ def cross_fit(members: Sequence[Member], rows: Rows, tempered: bool, weights: Fl
     return CrossFit(raw, rows.labels, rows.folds, rows.groups, tempered=tempered, methods=methods, inner=inner)
 
 
+def inner_fits(member: Member, rows: Rows) -> Inner | None:
+    """The fits of a member that is a blend, also where nothing was fitted; None if its record does not say how."""
+    record = member.record
+    known = record is not None and None not in (record.asked, record.pool, record.tempered)
+    if not known or not member.parts:
+        return None
+    return _inner(member, rows)
+
+
 def _inner(member: Member, rows: Rows) -> Inner:
     """The fits of a member that is a blend, by its record. A blend of a single member has the fits of that member."""
     record = member.record

@@ -1,39 +1,33 @@
-"""Forecast of the leaderboard accuracy. Networks are trained on twins of test rows, but not on twins of held-out rows.
+"""Forecast of the leaderboard accuracy of a blend, part by part, without a test label.
 
-    forecast = (1 − τ) · accuracy on singles + τ · expected accuracy on test rows with a train twin
+    forecast = (1 − τ) · accuracy on singles + τ · accuracy on test rows with a train twin
 
-τ is the share of the test rows with a train twin, known from the images. Singles are train rows without a twin. The
-accuracy on rows whose twins were in the train set cannot be measured on out-of-fold rows, whose twins are held out with
-them. It is estimated as the mean probability of the blend's predictions on these test rows. The probabilities come from
-networks other than the whole blend: for each row, those of the fold that held out its twins, calibrated and then
-updated by the labels of the twins (see `ensembles.twins.lookup`). No test label is used, and nothing is chosen by the
-forecast.
-
-Out of fold, a row is predicted by the network of one fold, on the leaderboard by the mean of all folds, which is
-slightly better. The size of this effect is unknown without test labels, so the forecast tends to be too low.
+τ is the share of the test rows with a train twin, known from the images. Singles are rows without one: their accuracy
+is measured out of fold, and the gain of averaging is added (`ensembles.twins.averaging`). On rows whose twins were in
+the train set, the accuracy is that of out-of-fold rows on which the same memory is simulated
+(`ensembles.twins.remembered`). Nothing is chosen by the forecast, and no leaderboard score has a part in it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles.fit import temperature
 from ensembles.fit.compare import LEVEL
-from ensembles.members import RUN, Member
-from ensembles.twins import lookup
+from ensembles.twins.averaging import gain
 from ensembles.twins.pairs import TwinTable
+from ensembles.twins.remembered import Simulation
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
-from fer_kit.runs import predictions
-from fer_kit.runs.folders import TEST
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+
+# Standard deviations of the estimators' own errors, beyond the sampling noise of the rows. From pretended leaderboards:
+# tests/benchmarks/records/forecast.json, made by python -m tests.benchmarks.forecast
+ERROR_SINGLES, ERROR_TWINS, ERROR_LOOKUP = 0.005, 0.008, 0.006
 
 _NORMAL_95 = 1.959963984540054
 
@@ -42,9 +36,11 @@ _NORMAL_95 = 1.959963984540054
 class Forecast:
     """A leaderboard forecast; all values are fractions 0 to 1.
 
-    seen_share: τ. singles, twins_unseen: cross-fitted accuracy on train rows without and with a twin. twins_seen:
-    expected accuracy on test rows with a train twin. accuracy: the forecast. interval: at 95%, for the score on this
-    number of test rows; it covers the sampling noise of train and test rows, but not wrong probabilities of the judge.
+    seen_share: τ. singles, twins_seen: expected accuracy on test rows without and with a train twin. single_network,
+    twins_unseen: cross-fitted out-of-fold accuracy on train rows without and with a twin, each predicted by the
+    networks of one fold. accuracy: the forecast. interval: at 95%, for the score on all test rows; it covers the
+    sampling noise of train and test rows and the estimators' own errors. half_interval: for the public or the private
+    score, which are each of half the test rows. standard_error, half_error: the standard errors of both.
     """
 
     seen_share: float
@@ -53,98 +49,110 @@ class Forecast:
     twins_seen: float
     accuracy: float
     interval: tuple[float, float]
+    single_network: float
+    half_interval: tuple[float, float]
+    standard_error: float
+    half_error: float
 
     def sentence(self, what: str = "leaderboard forecast") -> str:
         """The forecast in one line."""
         low, high = self.interval
         return (
             f"{what}: {self.accuracy:.2%}, {LEVEL:.0%} interval {low:.2%} to {high:.2%} = {1 - self.seen_share:.3f} × "
-            f"{self.singles:.2%} on rows without twins + {self.seen_share:.3f} × {self.twins_seen:.2%} on rows with "
-            f"twins in the train set ({self.twins_unseen:.2%} if their twins are held out)"
+            f"{self.singles:.2%} on rows without twins ({self.single_network:.2%} out of fold) + {self.seen_share:.3f} "
+            f"× {self.twins_seen:.2%} on rows with twins in the train set ({self.twins_unseen:.2%} out of fold)"
         )
+
+    def halves(self) -> str:
+        """The interval of a public or private score, in one line."""
+        low, high = self.half_interval
+        return f"public or private score, each of half the test rows: {LEVEL:.0%} interval {low:.2%} to {high:.2%}"
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """Class probabilities of the test rows with train twins. seen: which rows, bool (M,). beliefs: float64 (n, 7)."""
+class Part:
+    """The forecast accuracy of a part of the test rows.
 
-    seen: Bools
-    beliefs: Floats
-
-    def expected(self, test_logits: NDArray[np.float32]) -> Floats:
-        """The probability that the predicted class of test_logits (M, 7) is correct, for the n rows `seen`: (n,)."""
-        answers = metrics.predicted(test_logits)[self.seen]
-        expected: Floats = self.beliefs[np.arange(len(answers)), answers]
-        return expected
-
-
-def judge(members: Sequence[Member], table: TwinTable) -> Judge:
-    """The probabilities by all runs among `members`, and among the members of blends.
-
-    Raises:
-        FerKitError: no member is a run, so that the networks of a fold are unknown; or there are too few twins.
+    train_error: standard error from the sampling of train rows. own_error: of the estimator. rows: test rows.
     """
-    parts = _runs_of(members)
-    if not parts:
-        raise FerKitError(
-            "no member is a run, so the networks that were not trained on the twins of a row are unknown; blend runs"
-        )
-    seen = table.test.have
-    oof = metrics.log_softmax(metrics.mean_of_probabilities([part.oof.logits for part in parts]))
-    unseen = metrics.log_softmax(metrics.mean_of_probabilities([_by_unseen_fold(part, table) for part in parts]))
-    calibration = temperature.fit(oof[None], table.labels)
-    oof, unseen = temperature.scale(oof[None], calibration)[0], temperature.scale(unseen[None], calibration)[0]
-    learned = lookup.fit(oof, table.labels, table.train, table.groups)
-    beliefs = learned.apply(unseen, table.test)[seen]
-    # overconfident by 2 points on FER2013's train pairs, so calibrated again on held-out rows
-    held, _ = lookup.held_out(oof, table.labels, table.train, table.groups)
-    have = table.train.have
-    doubt = temperature.fit(held[have][None], table.labels[have])
-    return Judge(seen, np.exp(temperature.scale(beliefs[None], doubt)[0]))
+
+    accuracy: float
+    train_error: float
+    own_error: float
+    rows: int
+
+    def variance(self, share: float = 1.0) -> float:
+        """Variance of forecast − score if the score is on this share of the rows."""
+        sampling = self.accuracy * (1 - self.accuracy) / (share * self.rows)
+        return sampling + self.train_error**2 + self.own_error**2
 
 
-def forecast(
-    oof_logits: NDArray[np.float32], test_logits: NDArray[np.float32], judged: Judge, table: TwinTable
-) -> Forecast:
-    """The forecast of a blend. oof_logits: cross-fitted, (N, 7). test_logits: (M, 7), after the lookup, if any.
-
-    A lookup does not change singles, so `oof_logits` before and after it differ only in `twins_unseen`.
+def on_singles(
+    oof: NDArray[np.float32], test: NDArray[np.float32], by_fold: Floats, table: TwinTable, full_fit: bool = False
+) -> Part:
+    """The forecast on test rows without a train twin; arguments as in `forecast`.
 
     Raises:
         FerKitError: all or none of the train rows, or of the test rows, have twins.
     """
-    right = (metrics.predicted(oof_logits) == table.labels).astype(np.float64)
-    single = ~table.train.have
-    if not single.any() or single.all() or not judged.seen.any() or judged.seen.all():
+    train, rows = ~table.train.have, ~table.test.have
+    if not train.any() or train.all() or not rows.any() or rows.all():
         raise FerKitError("all or none of the train rows, or of the test rows, have twins; a forecast needs both kinds")
-    tau, singles = table.seen_share, float(right[single].mean())
-    expected = judged.expected(test_logits)
-    accuracy = (1 - tau) * singles + tau * float(expected.mean())
-    alone = len(judged.seen) - len(expected)
-    # variances of the train singles, of the test singles, and of the test rows with twins
-    variance = (1 - tau) ** 2 * singles * (1 - singles) * (1 / int(single.sum()) + 1 / alone)
-    variance += tau**2 * float((expected * (1 - expected)).mean()) / len(expected)
-    reach = _NORMAL_95 * math.sqrt(variance)
-    unseen = float(right[~single].mean())
-    return Forecast(tau, singles, unseen, float(expected.mean()), accuracy, (accuracy - reach, accuracy + reach))
+    single = metrics.accuracy(oof[train], table.labels[train])
+    accuracy = single + gain(single, by_fold[:, rows], test[rows], full_fit)
+    return Part(accuracy, metrics.standard_error(single, int(train.sum())), ERROR_SINGLES, int(rows.sum()))
 
 
-def _runs_of(members: Sequence[Member]) -> list[Member]:
-    """The runs among the members and, recursively, among the members of blends."""
-    found = {}
-    for member in members:
-        inside = [member] if member.kind == RUN else _runs_of(member.parts)
-        found.update({tuple(source.path.resolve() for source in part.sources): part for part in inside})
-    return list(found.values())
+def on_twins(simulation: Simulation, test: NDArray[np.float32], table: TwinTable, looked_up: bool) -> Part:
+    """The forecast on test rows with a train twin."""
+    right = simulation.right(test).astype(np.float64)
+    error = metrics.cluster_standard_error(right, simulation.groups)
+    return Part(float(right.mean()), error, ERROR_LOOKUP if looked_up else ERROR_TWINS, int(table.test.have.sum()))
 
 
-def _by_unseen_fold(run: Member, table: TwinTable) -> NDArray[np.float64]:
-    """Test logits (M, 7) of a run; rows with train twins are predicted by the networks that held out these twins."""
-    fold_of_row = np.full(table.test.count, -1)
-    fold_of_row[table.test.rows] = table.folds[table.test.twins]
-    logits = run.test.logits.astype(np.float64)
-    for fold in np.unique(fold_of_row[fold_of_row >= 0]):
-        rows = fold_of_row == fold
-        seeds = [predictions.read(source.path / f"fold{fold}" / TEST).logits[rows] for source in run.sources]
-        logits[rows] = metrics.mean_of_probabilities(seeds)
-    return logits
+def forecast(
+    oof: NDArray[np.float32],
+    test: NDArray[np.float32],
+    by_fold: Floats,
+    table: TwinTable,
+    *,
+    looked_up: NDArray[np.float32] | None = None,
+    full_fit: bool = False,
+) -> Forecast:
+    """The forecast of a blend.
+
+    Args:
+        oof: cross-fitted logits before a lookup, (N, 7).
+        test: logits before a lookup, (T, 7).
+        by_fold: log-probabilities of the test rows by the networks of each fold, (K, T, 7), as `fold_tests.of_blend`.
+        looked_up: test logits after a twin lookup, (T, 7), for the forecast of the blend with lookup.
+        full_fit: whether full fits predict in place of the folds.
+
+    Raises:
+        FerKitError: all or none of the train rows, or of the test rows, have twins; or too few groups have twins.
+    """
+    singles = on_singles(oof, test, by_fold, table, full_fit)
+    simulation = Simulation(oof, table)
+    twins = on_twins(simulation, test if looked_up is None else looked_up, table, looked_up is not None)
+    tau = table.seen_share
+    accuracy = (1 - tau) * singles.accuracy + tau * twins.accuracy
+
+    def error(share: float) -> float:
+        return math.sqrt((1 - tau) ** 2 * singles.variance(share) + tau**2 * twins.variance(share))
+
+    def interval(share: float) -> tuple[float, float]:
+        reach = _NORMAL_95 * error(share)
+        return accuracy - reach, accuracy + reach
+
+    return Forecast(
+        seen_share=tau,
+        singles=singles.accuracy,
+        twins_unseen=simulation.unseen,
+        twins_seen=twins.accuracy,
+        accuracy=accuracy,
+        interval=interval(1.0),
+        single_network=metrics.accuracy(oof[~table.train.have], table.labels[~table.train.have]),
+        half_interval=interval(0.5),
+        standard_error=error(1.0),
+        half_error=error(0.5),
+    )

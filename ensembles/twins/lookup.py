@@ -141,6 +141,24 @@ def gain_line(found: Gain) -> str:
     )
 
 
+def evidence_of_both(labels: Ints, pairs: Pairs, groups: Ints, test_pairs: Pairs) -> tuple[Floats, Floats]:
+    """The `evidence` of train rows, (N, 7), and of test rows, (T, 7).
+
+    The confusion of a train row is counted without its group, that of a test row on all train pairs.
+
+    Raises:
+        FerKitError: as `fit`.
+    """
+    parts = _parts(pairs, groups)
+    counts = _counts(labels, pairs, parts)
+    total = counts.sum(axis=0)
+    found = np.zeros((pairs.count, NUM_CLASSES))
+    for part in range(len(counts)):
+        rows = parts == part
+        found[rows] = evidence(_confusion(total - counts[part]), pairs)[rows]
+    return found, evidence(_confusion(total), test_pairs)
+
+
 def _parts(pairs: Pairs, groups: Ints) -> Ints:
     """The part of each row, (N,), the same for all rows of a group; groups with pairs are spread evenly over parts."""
     paired = np.unique(groups[pairs.rows])
@@ -154,9 +172,7 @@ def _parts(pairs: Pairs, groups: Ints) -> Ints:
 
 def _fit(log_probs: Floats, labels: Ints, pairs: Pairs, parts: Ints, unseen: int | None) -> Lookup:
     """Fit a lookup without part `unseen`; the strength is chosen on rows held out from the confusion matrix."""
-    counts = np.zeros((int(parts.max()) + 1, 2, NUM_CLASSES, NUM_CLASSES))
-    where = parts[pairs.rows], pairs.exact.astype(np.int64), labels[pairs.rows], pairs.labels
-    np.add.at(counts, where, pairs.shares)
+    counts = _counts(labels, pairs, parts)
     allowed = [part for part in range(len(counts)) if part != unseen]
     total = counts[allowed].sum(axis=0)
     have = pairs.have
@@ -168,6 +184,14 @@ def _fit(log_probs: Floats, labels: Ints, pairs: Pairs, parts: Ints, unseen: int
             log_p = metrics.log_softmax(log_probs[rows] + strength * found)
             loss[number] -= log_p[np.arange(len(log_p)), labels[rows]].sum()
     return Lookup(_confusion(total), float(STRENGTHS[loss.argmin()]))
+
+
+def _counts(labels: Ints, pairs: Pairs, parts: Ints) -> Floats:
+    """Confusion counts (parts, 2, 7, 7) of near and exact twins; each row counts once."""
+    counts = np.zeros((int(parts.max()) + 1, 2, NUM_CLASSES, NUM_CLASSES))
+    where = parts[pairs.rows], pairs.exact.astype(np.int64), labels[pairs.rows], pairs.labels
+    np.add.at(counts, where, pairs.shares)
+    return counts
 
 
 def _confusion(counts: Floats) -> Floats:

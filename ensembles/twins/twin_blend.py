@@ -14,9 +14,9 @@ from ensembles.fit import compare
 from ensembles.fit.compare import LEVEL, Score
 from ensembles.members import Member
 from ensembles.rows import FOLDS, Rows
-from ensembles.scores import MethodScores
-from ensembles.twins import lookup
-from ensembles.twins.forecast import Forecast, Judge, forecast, judge
+from ensembles.scores import ScoredBlend
+from ensembles.twins import fold_tests, lookup
+from ensembles.twins.forecast import Forecast, forecast
 from ensembles.twins.lookup import Gain, Lookup
 from ensembles.twins.pairs import NEAR, OFF, Pairs, TwinTable, cache_of, read_table
 from fer_kit import metrics
@@ -102,27 +102,30 @@ def table_for(
 def look_up_and_forecast(
     members: Sequence[Member],
     rows: Rows,
-    oof: NDArray[np.float32],
-    test: NDArray[np.float32],
+    made: ScoredBlend,
     mode: str,
     table: TwinTable | None,
     why_none: str,
-    methods: Sequence[MethodScores] = (),
+    full_fit: bool = False,
 ) -> Twins:
     """Forecast the leaderboard score of a blend, and look up its twins unless `mode` is "off".
 
-    oof: cross-fitted logits (N, 7). test: logits (M, 7). table, why_none: of `table_for`. methods: further methods to
-    forecast.
+    table, why_none: of `table_for`. full_fit: whether full fits predict in place of the folds.
     """
     if table is None:
         return Twins(None, why_none, None, None)
+    oof, test = made.oof, made.test
     twinned = None if mode == OFF else look_up(mode, oof, test, rows, table)
     try:
-        judged: Judge = judge(members, table)
-        plain = forecast(oof, test, judged, table)
+        parts = fold_tests.of_members(members, rows)
+        by_fold = fold_tests.of_blend(made.scores.model, parts)
+        plain = forecast(oof, test, by_fold, table, full_fit=full_fit)
         looked_up = after_near_lookup(oof, test, rows, table) if twinned is None else twinned.test
-        with_lookup = forecast(oof, looked_up, judged, table)
-        by_method = {one.method: forecast(one.oof, one.test, judged, table) for one in methods}
+        with_lookup = forecast(oof, test, by_fold, table, looked_up=looked_up, full_fit=full_fit)
+        by_method = {
+            one.method: forecast(one.oof, one.test, fold_tests.of_blend(one.model, parts), table, full_fit=full_fit)
+            for one in made.methods
+        }
     except FerKitError as error:
         return Twins(None, f"no leaderboard forecast: {error}", twinned, None)
     return Twins(plain, "", twinned, with_lookup, by_method)
@@ -164,7 +167,7 @@ def updated_test(learned: Lookup, test: NDArray[np.float32], pairs: Pairs) -> ND
 
 def lines(found: Twins, name: str) -> list[str]:
     """The lines of the report: the forecast, and the gain and forecast of the lookup."""
-    report = [found.why_none] if found.plain is None else [found.plain.sentence()]
+    report = [found.why_none] if found.plain is None else [found.plain.sentence(), found.plain.halves()]
     if found.twinned is None:
         if found.with_lookup is not None:
             low, high = found.with_lookup.interval
@@ -180,6 +183,7 @@ def lines(found: Twins, name: str) -> list[str]:
     )
     if found.with_lookup is not None and found.plain is not None:
         report.append(found.with_lookup.sentence("leaderboard forecast with twin lookup"))
+        report.append(found.with_lookup.halves())
         points = 100 * (found.with_lookup.accuracy - found.plain.accuracy)
         report.append(
             f"expected gain of twin lookup on the leaderboard: {points:+.2f} percentage points (the networks were "

@@ -115,7 +115,10 @@ class FullFitRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastRecord:
-    """The leaderboard forecast, as in `ensembles.twins.forecast.Forecast`."""
+    """The leaderboard forecast, as in `ensembles.twins.forecast.Forecast`.
+
+    The last four are None in blends of older versions, which estimated both parts in another way.
+    """
 
     seen_share: float | None = None
     singles: float | None = None
@@ -123,6 +126,10 @@ class ForecastRecord:
     twins_seen: float | None = None
     accuracy: float
     interval: tuple[float, ...] | None = None
+    single_network: float | None = None
+    half_interval: tuple[float, ...] | None = None
+    standard_error: float | None = None
+    half_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

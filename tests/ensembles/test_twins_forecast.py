@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ensembles import members
+from ensembles import members, scores
 from ensembles.rows import common_rows
-from ensembles.twins import forecast, pairs, twin_blend
+from ensembles.twins import fold_tests, pairs, twin_blend
 from fer_kit import metrics
+from fer_kit.errors import FerKitError
 from tests.helpers import twin_world
 
 
@@ -19,7 +20,7 @@ def twins_of(tmp_path, world, memory):
     table, why = twin_blend.table_for(runs_dir, found, rows, "near", str(data))
     assert why == ""
     net = found[0]
-    return twin_blend.look_up_and_forecast(found, rows, net.oof.logits, net.test.logits, "near", table, ""), net, table
+    return twin_blend.look_up_and_forecast(found, rows, scores.alone(net, rows), "near", table, ""), net, table
 
 
 @pytest.mark.slow
@@ -46,5 +47,5 @@ def test_blends_of_files_alone_have_no_forecast(tmp_path):
     _, net, table = twins_of(tmp_path, world, 1.0)
     outside = members.Member("theirs", members.FILES, net.oof, net.test, ())
     assert isinstance(table, pairs.TwinTable)
-    with pytest.raises(forecast.FerKitError, match="no member is a run"):
-        forecast.judge([outside], table)
+    with pytest.raises(FerKitError, match="no member is a run"):
+        fold_tests.of_members([outside], common_rows(tmp_path, [net]))
