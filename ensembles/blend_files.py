@@ -149,7 +149,9 @@ def is_there(folder: Path, record: BlendRecord, force: bool) -> bool:
         return False
     there = folders.load_blend(folder.parent.parent, folder.name).record
     if there.config_digest == record.config_digest:
-        return all(getattr(there, key) is not None for key in ADDED_LATER if getattr(record, key) is not None)
+        renewed = there.forecast is not None and there.forecast.half_interval is None and record.forecast is not None
+        missing = any(getattr(there, key) is None for key in ADDED_LATER if getattr(record, key) is not None)
+        return not renewed and not missing  # a forecast of an older version, by another estimator, is made again
     made = f"{there.asked or there.method} of {', '.join(member.run for member in there.members)}"
     raise FerKitError(f"{folder}: holds another blend ({made}); choose another name, or replace it with --force")
 

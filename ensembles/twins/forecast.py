@@ -99,7 +99,7 @@ def on_singles(
     if not train.any() or train.all() or not rows.any() or rows.all():
         raise FerKitError("all or none of the train rows, or of the test rows, have twins; a forecast needs both kinds")
     single = metrics.accuracy(oof[train], table.labels[train])
-    accuracy = single + gain(single, by_fold[:, rows], test[rows], full_fit)
+    accuracy = min(1.0, max(0.0, single + gain(single, by_fold[:, rows], test[rows], full_fit)))
     return Part(accuracy, metrics.standard_error(single, int(train.sum())), ERROR_SINGLES, int(rows.sum()))
 
 

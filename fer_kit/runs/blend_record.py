@@ -18,6 +18,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
 SCHEMA = 2
+FIRST_FORECAST = ("seen_share", "singles", "twins_unseen", "twins_seen", "accuracy", "interval")  # of older versions
 NOT_AFTER_LOOKUP = ("standard_error", "fitted", "optimism", "methods", "comparisons", "drop")  # not in NAME-twins
 AGAIN = "make this blend again with --force"
 WEIGHTED = ("single", "mean", "logmean", "weights", "greedy", "given")  # methods that give each member a weight
@@ -221,7 +222,10 @@ class BlendRecord:
         """The keys and values of blend.json, in the order of the file."""
         left_out = {key for key in ("full_fit", "twins") if getattr(self, key) is None}
         left_out |= set(NOT_AFTER_LOOKUP) if self.twins is not None else set()
-        return {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
+        values = {key: value for key, value in dataclasses.asdict(self).items() if key not in left_out}
+        if self.forecast is not None and self.forecast.half_interval is None:
+            values["forecast"] = {key: values["forecast"][key] for key in FIRST_FORECAST}
+        return values
 
 
 def read(path: Path) -> BlendRecord:
