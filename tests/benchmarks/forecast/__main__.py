@@ -34,7 +34,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder with folds.csv")
     parser.add_argument("--keep", metavar="DIR", required=True, help="folder of the predictions of the quick models")
     parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=list(KINDS), help="kinds to train")
-    parser.add_argument("--splits", metavar="N", type=int, default=pretend.SPLITS, help="the first N of eight splits")
+    parser.add_argument(
+        "--splits", metavar="N", type=int, default=pretend.SPLITS, help="number of splits; 8 partition the train rows"
+    )
+    parser.add_argument("--kept", action="store_true", help="train nothing, measure what is in --keep")
     parser.add_argument("--record", metavar="JSON", type=Path, help="write all cases and the table to this file")
     return parser
 
@@ -50,7 +53,8 @@ def body(args: argparse.Namespace) -> None:
     cases: list[Case] = []
     for number in range(args.splits):
         one = pretend.split(folds.labels, folds.groups, number)
-        predicted = {kind: pretend.predictions(keep, kind, one, faces) for kind in args.kinds}
+        kinds = [kind for kind in args.kinds if not args.kept or pretend.is_kept(keep, kind, number)]
+        predicted = {kind: pretend.predictions(keep, kind, one, faces) for kind in kinds}
         table_of_twins = pretend.twins_of(one, folds.labels, folds.groups, keys)
         for model in MODELS:
             if set(model.kinds) <= set(predicted):

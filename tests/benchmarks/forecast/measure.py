@@ -38,6 +38,7 @@ MODELS = (
     Model("kernel ridge", ("ridge",)),
     Model("nearest neighbours", ("neighbours",)),
     Model("network on gradients", ("mlp",)),
+    Model("memorising network on gradients", ("mlp_memory",)),
     Model("convolutions", ("net",)),
     Model("convolutions that memorise", ("net_memory",)),
     Model("blend of convolutions and network", ("net", "mlp"), "weights"),

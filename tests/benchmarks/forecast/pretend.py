@@ -45,9 +45,10 @@ class Predicted:
 
 
 def split(labels: Ints, groups: Ints, number: int) -> Split:
-    """The pretended leaderboard `number`, 0 to SPLITS − 1."""
-    part = np.random.default_rng(0).permutation(len(labels)) % SPLITS
-    rest, test = np.flatnonzero(part != number), np.flatnonzero(part == number)
+    """The pretended leaderboard `number`; each SPLITS numbers from a multiple of SPLITS on are one partition."""
+    part = np.random.default_rng(number // SPLITS).permutation(len(labels)) % SPLITS
+    held = part == number % SPLITS
+    rest, test = np.flatnonzero(~held), np.flatnonzero(held)
     keys = np.array([f"{row:08d}" for row in rest], "S8")
     own = np.unique(groups[rest], return_inverse=True)[1].astype(np.int64)
     return Split(number, rest, test, deal.assign(keys, labels[rest], own, FOLDS, 0))
@@ -61,10 +62,15 @@ def twins_of(one: Split, labels: Ints, groups: Ints, keys: NDArray[np.bytes_]) -
     return TwinTable(groups[rest], labels[rest], one.folds, inside, across)
 
 
+def is_kept(folder: Path, kind: str, number: int) -> bool:
+    """Whether the predictions of `kind` on split `number` are in `folder`."""
+    return (folder / f"{kind}-{number}.npz").is_file()
+
+
 def predictions(folder: Path, kind: str, one: Split, faces: Faces) -> Predicted:
     """The predictions of `kind` on `one`, read from `folder` where they were made before, else made and kept there."""
     path = folder / f"{kind}-{one.number}.npz"
-    if not path.is_file():
+    if not is_kept(folder, kind, one.number):
         made = _fit(kind, one, faces)
         with atomic.replacing(path) as file:
             np.savez(
