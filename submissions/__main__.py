@@ -4,6 +4,7 @@ python -m submissions build SOURCE
 python -m submissions check FILE
 python -m submissions upload FILE -m TEXT
 python -m submissions status
+python -m submissions plan
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import argparse
 from collections.abc import Sequence
 
 from fer_kit import cli
-from submissions import build, check, status, upload
+from submissions import build, check, plan, status, upload
 
 COMMANDS = {
     "build": (build, "Write the submission file of a run, a blend or a test.npz, and check it."),
     "check": (check, "Check a submission file; print the first fault with its line number and exit with code 2."),
     "upload": (upload, "Upload a submission file to Kaggle, at most once, and record the entry in the ledger."),
-    "status": (status, "Fetch new scores from Kaggle; print all entries and their gap to cross-validation."),
+    "status": (status, "Fetch new scores from Kaggle; print all entries, their gap to cross-validation and residuals."),
+    "plan": (plan, "Choose the blends to send next and the final picks, by forecast and by what differs."),
 }
 
 
@@ -37,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.set_defaults(body=module.body)
     commands.choices["check"].set_defaults(body=cli.data_command(check.body))
+    commands.choices["plan"].set_defaults(body=cli.data_command(plan.body))
     commands.choices["status"].set_defaults(body=cli.data_command(status.body, status.pending))
     return parser
 

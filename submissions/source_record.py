@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
+from fer_kit.runs.blend_record import ForecastRecord
 from fer_kit.runs.folders import BLEND, RESULT
 from submissions.sources import BLENDED, FOLD, RUN, TestSource
 
@@ -23,6 +24,7 @@ class SourceRecord:
     """A record; fields as in `TestSource`.
 
     source: for example "blend best", with the source's note in brackets. text: the accuracy in words.
+    forecast_record: the forecast with its parts and errors; None in records of older versions.
     """
 
     source: str
@@ -33,6 +35,7 @@ class SourceRecord:
     text: str
     members: dict[str, float | None]
     sha256: dict[str, str]
+    forecast_record: ForecastRecord | None = None
 
 
 def path_of(file: Path) -> Path:
@@ -53,6 +56,7 @@ def write(file: Path, sha256: str, source: TestSource) -> None:
             "folder": os.path.relpath(source.folder, file.parent),
             "accuracy": source.accuracy,
             "forecast": source.forecast,
+            **({} if source.forecast_record is None else {"forecast_parts": asdict(source.forecast_record)}),
             "accuracy_text": source.accuracy_text,
             "members": dict(source.members),
             "predictions": dict(source.sha256),
@@ -85,6 +89,7 @@ def read(file: Path, sha256: str) -> SourceRecord:
             text=_typed(value["accuracy_text"], str),
             members={name: _number(weight) for name, weight in value["members"].items()},
             sha256={name: _typed(digest, str) for name, digest in value["predictions"].items()},
+            forecast_record=_forecast(value.get("forecast_parts")),
         )
         written_for = _typed(value["sha256"], str)
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:  # the last two: invalid paths
@@ -127,6 +132,16 @@ def refuse_unfinished(file: Path, record: SourceRecord) -> None:
             raise FerKitError(
                 f"{file}: {path} has changed since the file was built; build it again with --force, {nevertheless}"
             )
+
+
+def _forecast(value: Any) -> ForecastRecord | None:
+    if value is None:
+        return None
+    found = {
+        name: [_typed(end, float) for end in one] if isinstance(one, list) else _number(one)
+        for name, one in value.items()
+    }
+    return ForecastRecord(**{name: tuple(one) if isinstance(one, list) else one for name, one in found.items()})
 
 
 def _number(value: Any) -> float | None:

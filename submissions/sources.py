@@ -12,6 +12,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders, lookup, predictions
+from fer_kit.runs.blend_record import ForecastRecord
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, RESULT, TEST
 from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
@@ -28,7 +29,7 @@ class TestSource:
     path below `folder`. accuracy, accuracy_text: out-of-fold accuracy, None if unknown, and in words. members: weight
     of each run, None if the method has no weights; a run alone has weight 1. note: a remark for readers, such as that
     twins were looked up, or "". forecast: the blend's leaderboard forecast, or None. oof: the out-of-fold predictions
-    behind `accuracy`, None if unknown.
+    behind `accuracy`, None if unknown. forecast_record: the forecast with its parts and errors.
     """
 
     name: str
@@ -43,6 +44,7 @@ class TestSource:
     note: str = ""
     forecast: float | None = None
     oof: Predictions | None = None
+    forecast_record: ForecastRecord | None = None
 
 
 def resolve(runs_dir: Path, name: str) -> TestSource:
@@ -101,6 +103,7 @@ def _from_blend(found: BlendFolder) -> TestSource:
         note,
         forecast,
         blend.oof,
+        blend.record.forecast,
     )
 
 

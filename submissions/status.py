@@ -16,7 +16,7 @@ from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
 from fer_kit.runs import ledger
 from fer_kit.runs.ledger import PENDING, UNKNOWN, UPLOADING, Entry
-from submissions import entries, gap_plot
+from submissions import entries, gap_plot, residuals
 
 PUBLIC_ROWS = 3_589  # PublicTest, half of the competition's test rows
 
@@ -56,7 +56,7 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     except KaggleError as error:
         trouble = error
     print("\n".join(table(known)))
-    for line in gap_lines(known):
+    for line in (*gap_lines(known), *residuals.lines(residuals.scored(known, path))):
         print(line)
     pairs = gap_plot.scored(known)
     if len(pairs) >= gap_plot.FEWEST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.benchmarks.forecast import measure, pretend, summary
+from tests.benchmarks.forecast import kinds, measure, pretend, summary
 from tests.benchmarks.forecast.kinds import KINDS, Faces, convolutions, hidden_layer
 from tests.helpers import twin_world
 
@@ -64,8 +64,9 @@ def test_quick_models_learn_and_are_kept(tmp_path, monkeypatch):
     labels = rng.integers(0, 7, 320)
     stripes = np.indices((48, 48))[0][None] * (labels[:, None, None] + 1) * 12
     faces = Faces((stripes + rng.integers(0, 40, (320, 48, 48))).astype(np.uint8), labels)
+    monkeypatch.setattr(kinds, "RIDGE_FEATURES", 64)
     monkeypatch.setitem(KINDS, "net", convolutions((8,), 3, 0.1, True))
-    monkeypatch.setitem(KINDS, "mlp", hidden_layer(16, 150, 1e-3))
+    monkeypatch.setitem(KINDS, "mlp", hidden_layer(16, 80, 1e-3))
     one = pretend.split(labels, np.arange(320), 0)
     for kind in ("ridge", "neighbours", "mlp", "net"):
         made = pretend.predictions(tmp_path, kind, one, faces)
