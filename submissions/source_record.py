@@ -137,11 +137,11 @@ def refuse_unfinished(file: Path, record: SourceRecord) -> None:
 def _forecast(value: Any) -> ForecastRecord | None:
     if value is None:
         return None
-    found = {
-        name: [_typed(end, float) for end in one] if isinstance(one, list) else _number(one)
+    found: dict[str, Any] = {
+        name: tuple(_typed(end, float) for end in one) if isinstance(one, list) else _number(one)
         for name, one in value.items()
     }
-    return ForecastRecord(**{name: tuple(one) if isinstance(one, list) else one for name, one in found.items()})
+    return ForecastRecord(**found)
 
 
 def _number(value: Any) -> float | None:
