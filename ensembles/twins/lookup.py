@@ -1,12 +1,13 @@
 """Twin lookup: a Bayesian update of predictions by the labels of a row's train twins.
 
-    log p(y | image, twins) = log p(y | image) + s · mean over twins of log P(twin's label | y)
+    log p(y | image, twins) = t · log p(y | image) + s · mean over twins of log P(twin's label | y)
 
 P is the confusion matrix of twins' labels, a 7×7 matrix for copies of the same pixels and another for other twins,
 counted on train pairs with Laplace smoothing. The formula has the mean over twins and not the sum, because twins of one
 photo are not independent: on FER2013's train pairs the log loss is .66 at best with the sum, .40 with the mean. The
-strength s minimises log loss on train rows whose networks were not trained on the twins. P and s are fitted to train
-pairs alone.
+trust t and the strength s minimise log loss on train rows whose networks were not trained on the twins. P, t and s are
+fitted to train pairs alone. t is smaller than 1 even for calibrated networks, because networks and twins' labels are
+mistaken on the same photos. What else was tried is in tests/benchmarks/records/lookup.json.
 
 Train rows are updated by a lookup fitted without their group, with `PARTS` parts of whole groups.
 """
@@ -28,22 +29,26 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PARTS = 5
-STRENGTHS = np.linspace(0.0, 3.0, 61)  # 0: twins are ignored; 1: all twins count as one independent observation
 LAPLACE = 1.0  # added to each cell of the confusion matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """A fitted lookup. confusion: P(twin's label | label) of near and exact twins, float64 (2, 7, 7). strength: s."""
+    """A fitted lookup. confusion: P(twin's label | label) of near and exact twins, float64 (2, 7, 7).
+
+    strength: s; 0: twins are ignored; 1: all twins count as one independent observation. trust: t.
+    """
 
     confusion: Floats
     strength: float
+    trust: float = 1.0
 
     def apply(self, log_probs: Floats, pairs: Pairs) -> Floats:
         """Updated log-probabilities (N, 7); rows without twins do not change by a bit."""
         updated = log_probs.copy()
         have = pairs.have
-        updated[have] = metrics.log_softmax(log_probs[have] + self.strength * evidence(self.confusion, pairs)[have])
+        found = evidence(self.confusion, pairs)[have]
+        updated[have] = metrics.log_softmax(self.trust * log_probs[have] + self.strength * found)
         return updated
 
 
@@ -171,19 +176,35 @@ def _parts(pairs: Pairs, groups: Ints) -> Ints:
 
 
 def _fit(log_probs: Floats, labels: Ints, pairs: Pairs, parts: Ints, unseen: int | None) -> Lookup:
-    """Fit a lookup without part `unseen`; the strength is chosen on rows held out from the confusion matrix."""
+    """Fit a lookup without part `unseen`; its weights are fitted to rows held out from the confusion matrix."""
     counts = _counts(labels, pairs, parts)
     allowed = [part for part in range(len(counts)) if part != unseen]
     total = counts[allowed].sum(axis=0)
-    have = pairs.have
-    loss = np.zeros(len(STRENGTHS))
+    order, told = [], []
     for part in allowed:
-        rows = have & (parts == part)
-        found = evidence(_confusion(total - counts[part]), pairs)[rows]
-        for number, strength in enumerate(STRENGTHS):
-            log_p = metrics.log_softmax(log_probs[rows] + strength * found)
-            loss[number] -= log_p[np.arange(len(log_p)), labels[rows]].sum()
-    return Lookup(_confusion(total), float(STRENGTHS[loss.argmin()]))
+        rows = pairs.have & (parts == part)
+        order.append(np.flatnonzero(rows))
+        told.append(evidence(_confusion(total - counts[part]), pairs)[rows])
+    rows_in_order = np.concatenate(order)
+    trust, strength = _weights(log_probs[rows_in_order], np.concatenate(told), labels[rows_in_order])
+    return Lookup(_confusion(total), strength, trust)
+
+
+def _weights(log_probs: Floats, told: Floats, labels: Ints) -> tuple[float, float]:
+    """The trust and the strength, 0 or more, that minimise log loss; the problem is convex. Arrays (n, 7) and (n,)."""
+    from scipy.optimize import minimize
+
+    terms = np.stack([log_probs, told])  # (2, n, 7)
+    at = np.arange(len(labels))
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        log_p = metrics.log_softmax(np.tensordot(weights, terms, 1))
+        off = np.exp(log_p)
+        off[at, labels] -= 1.0
+        return float(-log_p[at, labels].mean()), np.tensordot(terms, off, 2) / len(labels)
+
+    found = minimize(loss, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2).x
+    return float(found[0]), float(found[1])
 
 
 def _counts(labels: Ints, pairs: Pairs, parts: Ints) -> Floats:

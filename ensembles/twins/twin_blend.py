@@ -28,7 +28,7 @@ from fer_kit.runs.blend_record import BlendRecord, ForecastRecord, GainRecord, T
 from fer_kit.runs.folders import BLEND
 
 SUFFIX = "-twins"
-SCHEMA = 1
+SCHEMA = 2  # of the lookup: 2 fits the weight of the networks' predictions too
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def forecast_record(found: Twins, *, with_lookup: bool) -> ForecastRecord | None
 
 def meta_of(meta: dict[str, Any], twinned_name: str, mode: str) -> dict[str, Any]:
     """The meta of NAME-twins, from that of the blend without lookup."""
-    constants = [SCHEMA, lookup.PARTS, lookup.LAPLACE, lookup.STRENGTHS.tolist()]
+    constants = [SCHEMA, lookup.PARTS, lookup.LAPLACE]
     digest = atomic.digest_of({"blend": meta["config_digest"], "twins": mode, "constants": constants})
     return {**meta, "run": twinned_name, "config_digest": digest, "twins": mode}
 

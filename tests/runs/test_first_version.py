@@ -83,11 +83,11 @@ def test_blends_are_read_with_the_scores_that_they_had(name, accuracy):
 
 @pytest.mark.parametrize("force", [False, True])
 def test_the_same_blend_made_today_is_the_same_but_for_its_forecast(here, capsys, force):
-    made = ["old", "--members", "residual-small", "--twins", "near", "--data", "data", "--no-pictures"]
+    made = ["old", "--members", "residual-small", "--data", "data", "--no-pictures"]
     for word in ("wrote", "wrote" if force else "unchanged:"):  # the forecast of an older version is made again
         assert blend_command.main([*made, *["--force"] * force]) == 0
-        assert f"{word} runs/blends/old-twins/" in capsys.readouterr().out
-    for path in (FIXTURE / "runs" / "blends").rglob("*.*"):
+        assert f"{word} runs/blends/old/" in capsys.readouterr().out
+    for path in (FIXTURE / "runs" / "blends" / "old").iterdir():
         today = here / "runs" / path.relative_to(FIXTURE / "runs")
         if path.suffix == ".json":
             old, new = json.loads(path.read_text()), json.loads(today.read_text())
@@ -97,6 +97,13 @@ def test_the_same_blend_made_today_is_the_same_but_for_its_forecast(here, capsys
             assert new == old
         else:
             assert today.read_bytes() == path.read_bytes(), path
+
+
+def test_twins_are_looked_up_in_another_way_today(here, capsys):
+    made = ["old", "--members", "residual-small", "--twins", "near", "--data", "data", "--no-pictures"]
+    assert blend_command.main(made) == 2
+    assert "old-twins: holds another blend" in capsys.readouterr().err
+    assert blend_command.main([*made, "--force"]) == 0
 
 
 def test_blends_are_members_of_new_blends(here, capsys):
