@@ -48,6 +48,12 @@ raise SystemExit(cli.run(lambda: cli.parser("x", "y"), body, []))
 """
 
 
+def answer_signals() -> None:
+    """Undo what a background job and nohup have inherited to this process: that SIGINT and SIGHUP are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(program: str, folder: Path, **options: object) -> subprocess.Popen[str]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}  # type: ignore[dict-item]
     return subprocess.Popen(
@@ -120,7 +126,8 @@ def test_characters_that_the_terminal_does_not_have_are_replaced(tmp_path):
     ],
 )
 def test_signals_have_a_line_and_a_code_and_leave_no_temporary_file(tmp_path, number, code, words):
-    process = start(WAITS, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = start(WAITS, tmp_path, preexec_fn=answer_signals, **pipes)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(number)
     _, told = process.communicate()
