@@ -241,7 +241,9 @@ def test_rows_at_odds_with_the_folds_file(here, capsys, monkeypatch):
     part = predictions.read(last / "oof.npz")
     shorter = predictions.Predictions(part.ids[:-1], part.logits[:-1], part.meta, part.labels[:-1])
     fake_runs.save_fold(last, shorter, predictions.read(last / "test.npz"))
-    refused(capsys, "'a' and runs/folds.csv differ in out-of-fold rows; make 'a' again", "all")
+    code, out, error = run(capsys, "all")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "id 89 is missing" in error and "predict these rows again" in error
 
 
 # a blend that is there
