@@ -128,7 +128,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--ray",
         metavar="ADDRESS",
         help="train on a Ray cluster, whose machines need no common folder: auto for the cluster of this machine, "
-        "HOST:PORT, or ray://HOST:10001",
+        "or HOST:PORT of its head",
     )
     add("--limit-minutes", type=float, help="end before this time is over; everything can be resumed")
 

@@ -15,7 +15,7 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.runs import folders
 from fer_kit.sweep.__main__ import main
-from fer_kit.sweep.remote import arrival, node, parcel
+from fer_kit.sweep.remote import arrival, cluster, node, parcel
 from fer_kit.sweep.remote.node import Data, Task
 from fer_kit.sweep.training import Training
 from tests.helpers.trained import RECIPE, products
@@ -27,7 +27,7 @@ STORE_BYTES = 80 * MIB  # of each node; the least that Ray takes is 75 MiB
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def ray_cluster(monkeypatch):
     """Three nodes of one CPU each, and a head without any; started with the path of this code and one thread."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     from ray.cluster_utils import Cluster
@@ -44,11 +44,11 @@ def cluster(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Ray, about sockets and files of its processes
-def test_a_node_is_killed_and_all_folds_are_the_same_bits_as_here(cluster, competition_dir, runs_dir, tmp_path):
+def test_a_node_is_killed_and_all_folds_are_the_same_bits_as_here(ray_cluster, competition_dir, runs_dir, tmp_path):
     """Ray in a process of its own: its warnings and its threads stay out of the other tests."""
     words = ["--recipes", TRAINING[1], "--set", *TRAINING[3:6], "--tag", "t", "--folds", "every", "--device", "cpu"]
     where = ["--data", str(competition_dir), "--runs", str(runs_dir)]
-    command = [sys.executable, "-m", "fer_kit.sweep", *words, *where, "--ray", cluster.address]
+    command = [sys.executable, "-m", "fer_kit.sweep", *words, *where, "--ray", ray_cluster.address]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     out = tmp_path / "out.txt"
     with out.open("w") as file:
@@ -57,7 +57,7 @@ def test_a_node_is_killed_and_all_folds_are_the_same_bits_as_here(cluster, compe
     while not list(runs_dir.glob("deep_v3-t/fold*/metrics.jsonl")):
         assert running.poll() is None and time.monotonic() < deadline, out.read_text()
         time.sleep(0.05)
-    cluster.remove_node(cluster.workers[0], allow_graceful=False)
+    ray_cluster.remove_node(ray_cluster.workers[0], allow_graceful=False)
     assert running.wait(timeout=400) == 0, out.read_text()
     told = out.read_text()
     assert "its node was lost" in told and "3 finished, 0 failed" in told
@@ -82,6 +82,10 @@ def test_ray_is_not_installed_or_not_there(monkeypatch, runs_dir, competition_di
     assert main([*where, "--ray", "auto"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "pip install 'fer_kit[ray]'" in told
+    refused = {"ray://a:1": "--ray ray://a:1: give auto, or HOST:PORT", "127.0.0.1:1": "no Ray cluster can be reached"}
+    for address, words in refused.items():
+        with pytest.raises(FerKitError, match=words):
+            cluster.refuse_unreachable(address)
     assert main([*where, "--ray", "auto", "--device", "cuda:1"]) == 2
     assert "--device cuda:1 with --ray" in capsys.readouterr().err
 

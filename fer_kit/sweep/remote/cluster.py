@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,8 @@ from fer_kit.sweep.training import Training
 INSTALL = "pip install 'fer_kit[ray]' (or pip install ray)"
 FOLDS = ("folds.csv", "folds-test.csv", "folds.json")
 AUTO = "auto"
+CONNECT_SECONDS = 10.0
+START = "start one with `ray start --head`, and on each other machine `ray start --address HOST:6379`"
 FAILED = 1  # exit code of a task that did not reach its training
 END_SECONDS = 20.0  # for the last checkpoints, when the driver stops
 CLEAN_SECONDS = 10.0
@@ -68,7 +71,7 @@ def run_task(task: Task, data: Sequence[Any], mailbox: Any, key: str) -> Ended:
 class Cluster:
     """A connection to a Ray cluster, with the data in its object store. Use as a context manager.
 
-    address: `auto` for the cluster that this machine belongs to, or host:port, or ray://host:10001.
+    address: `auto` for the cluster that this machine belongs to, or host:port of a cluster's head.
 
     Raises:
         FerKitError: Ray is not installed, or there is no cluster at `address`.
@@ -94,15 +97,13 @@ class Cluster:
             raise
 
     def _connect(self, address: str) -> None:
+        refuse_unreachable(address)
         package = Path(node.__file__).resolve().parents[2]
         environment = {"py_modules": [str(package)], "excludes": ["__pycache__"]}
         try:
             self._ray.init(address=address, runtime_env=environment, log_to_driver=False, logging_level="error")
         except Exception as error:  # Ray raises many types: ConnectionError, ValueError, RuntimeError, …
-            raise FerKitError(
-                f"--ray {address}: no Ray cluster can be reached ({first_line(error)}); start one with `ray start "
-                "--head`, and on each other machine `ray start --address HOST:6379`"
-            ) from None
+            raise unreachable(address, error) from None
 
     def _count_gpus(self, device: str) -> int:
         """The GPUs to be used; 0 to train on CPUs."""
@@ -218,6 +219,28 @@ def need_ray() -> Any:
             f"--ray needs Ray ({first_line(error)}); install it here and on the nodes: {INSTALL}"
         ) from None
     return ray
+
+
+def refuse_unreachable(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes.
+
+    Raises:
+        FerKitError: the message says how a cluster is started.
+    """
+    if address == AUTO:
+        return
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit()) or "/" in address:
+        raise FerKitError(f"--ray {address}: give auto, or HOST:PORT of the head (its port is 6379 if none was chosen)")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise unreachable(address, error) from None
+
+
+def unreachable(address: str, error: BaseException) -> FerKitError:
+    """The error that there is no cluster at `address`."""
+    return FerKitError(f"--ray {address}: no Ray cluster can be reached ({first_line(error)}); {START}")
 
 
 def inputs_of(words: Sequence[str]) -> dict[str, bytes]:
