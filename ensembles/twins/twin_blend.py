@@ -110,7 +110,7 @@ def look_up_and_forecast(
 ) -> Twins:
     """Forecast the leaderboard score of a blend, and look up its twins unless `mode` is "off".
 
-    table, why_none: of `table_for`. full_fit: whether full fits predict in place of the folds.
+    table, why_none: of `table_for`. full_fit: whether only full fits predict the test rows.
     """
     if table is None:
         return Twins(None, why_none, None, None)

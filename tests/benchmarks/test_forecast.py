@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.forecast import kinds, measure, pretend, summary
-from tests.benchmarks.forecast.kinds import KINDS, Faces, convolutions, hidden_layer
+from tests.benchmarks.forecast.kinds import KINDS, Faces, convolutions
 from tests.helpers import twin_world
 
 WORLD = twin_world.draw(rows=800, test_rows=8)
@@ -65,12 +65,12 @@ def test_quick_models_learn_and_are_kept(tmp_path, monkeypatch):
     stripes = np.indices((48, 48))[0][None] * (labels[:, None, None] + 1) * 12
     faces = Faces((stripes + rng.integers(0, 40, (320, 48, 48))).astype(np.uint8), labels)
     monkeypatch.setattr(kinds, "RIDGE_FEATURES", 64)
-    monkeypatch.setitem(KINDS, "net", convolutions((8,), 3, 0.1, True))
-    monkeypatch.setitem(KINDS, "mlp", hidden_layer(16, 80, 1e-3))
+    monkeypatch.setattr(pretend, "FOLDS", 2)
+    monkeypatch.setitem(KINDS, "net", convolutions((8,), 4, 0.1, True))
     one = pretend.split(labels, np.arange(320), 0)
-    for kind in ("ridge", "neighbours", "mlp", "net"):
+    for kind in ("ridge", "neighbours", "net"):
         made = pretend.predictions(tmp_path, kind, one, faces)
-        assert (made.oof.argmax(1) == labels[one.rest]).mean() > 0.3, kind
+        assert (made.oof.argmax(1) == labels[one.rest]).mean() > 0.2, kind
         again = pretend.predictions(tmp_path, kind, one, faces)
         np.testing.assert_array_equal(again.tests, made.tests)
     with pytest.raises(ValueError, match="another split"):

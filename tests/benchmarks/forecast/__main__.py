@@ -21,7 +21,7 @@ from fer_kit.runs import folders
 from tests.benchmarks import bench_record
 from tests.benchmarks.forecast import pretend
 from tests.benchmarks.forecast.kinds import KINDS, Faces
-from tests.benchmarks.forecast.measure import MODELS, Case, as_dict, measure
+from tests.benchmarks.forecast.measure import MODELS, Case, as_dict, gain_of_full_fit, measure
 from tests.benchmarks.forecast.summary import summary, table
 
 MEASURED = ("ensembles/**/*.py", "tests/benchmarks/forecast/*.py")
@@ -51,11 +51,14 @@ def body(args: argparse.Namespace) -> None:
     faces = Faces(competition.train.images, folds.labels)
     keys = twins.content_keys(faces.images)
     cases: list[Case] = []
+    gains: dict[str, list[float]] = {kind: [] for kind in args.kinds}
     for number in range(args.splits):
         one = pretend.split(folds.labels, folds.groups, number)
         kinds = [kind for kind in args.kinds if not args.kept or pretend.is_kept(keep, kind, number)]
         predicted = {kind: pretend.predictions(keep, kind, one, faces) for kind in kinds}
         table_of_twins = pretend.twins_of(one, folds.labels, folds.groups, keys)
+        for kind, one_kind in predicted.items():
+            gains[kind].append(gain_of_full_fit(one_kind, table_of_twins, folds.labels[one.test]))
         for model in MODELS:
             if set(model.kinds) <= set(predicted):
                 used = [predicted[kind] for kind in model.kinds]
@@ -66,6 +69,9 @@ def body(args: argparse.Namespace) -> None:
     head = bench_record.head("forecast", host, MEASURED, ("numpy", "scikit-learn", "torch"))
     command = "python -m tests.benchmarks.forecast --data DIR --runs DIR --keep DIR --record FILE"
     more = {"command": command, "seconds": round(time.perf_counter() - begun), "rows": len(folds.labels)}
+    full = {kind: round(100 * sum(values) / len(values), 2) for kind, values in gains.items() if values}
+    print("points gained by a full fit over the network of one fold, on singles:", full)
+    more |= {"full_fit_gain_points": full}
     bench_record.keep(args.record, {**head, **more, **found, "cases": [as_dict(case) for case in cases]})
 
 

@@ -18,6 +18,8 @@ from fer_kit import metrics
 
 Floats = NDArray[np.float64]
 
+STRENGTHS = np.linspace(0.0, 3.0, 61)  # of its lookup, in which only the strength was fitted
+
 
 def beliefs(oof: NDArray[np.float32], test: NDArray[np.float32], by_fold: Floats, table: TwinTable) -> Floats:
     """The judge's probabilities (n, 7) of the test rows with train twins."""
@@ -29,11 +31,13 @@ def beliefs(oof: NDArray[np.float32], test: NDArray[np.float32], by_fold: Floats
     known = metrics.log_softmax(oof)
     calibration = temperature.fit(known[None], table.labels)
     known, unseen = temperature.scale(known[None], calibration)[0], temperature.scale(unseen[None], calibration)[0]
-    learned = lookup.fit(known, table.labels, table.train, table.groups)
-    updated = learned.apply(unseen, table.test)[table.test.have]
-    held, _ = lookup.held_out(known, table.labels, table.train, table.groups)
-    have = table.train.have
-    doubt = temperature.fit(held[have][None], table.labels[have])
+    inside, across = lookup.evidence_of_both(table.labels, table.train, table.groups, table.test)
+    have, seen = table.train.have, table.test.have
+    known, inside, labels = known[have], inside[have], table.labels[have]
+    losses = [metrics.log_loss(known + strength * inside, labels) for strength in STRENGTHS]
+    strength = STRENGTHS[int(np.argmin(losses))]
+    updated = metrics.log_softmax(unseen[seen] + strength * across[seen])
+    doubt = temperature.fit(metrics.log_softmax(known + strength * inside)[None], labels)
     return np.exp(temperature.scale(updated[None], doubt)[0])
 
 

@@ -42,9 +42,9 @@ MODELS = (
     Model("convolutions", ("net",)),
     Model("convolutions that memorise", ("net_memory",)),
     Model("blend of convolutions and network", ("net", "mlp"), "weights"),
-    Model("blend of both convolutions", ("net", "net_memory")),
+    Model("blend with the memorising network", ("net", "mlp_memory")),
     Model("convolutions, full fit instead", ("net",), full_fit=INSTEAD),
-    Model("memorising, full fit beside", ("net_memory",), full_fit=BESIDE),
+    Model("memorising network, full fit beside", ("mlp_memory",), full_fit=BESIDE),
 )
 
 
@@ -90,6 +90,13 @@ def measure(model: Model, split: int, predicted: Sequence[Predicted], table: Twi
             _total(model, split, total, made, logits, truth, (old_singles, old), int((~table.train.have).sum()))
         )
     return cases
+
+
+def gain_of_full_fit(one: Predicted, table: TwinTable, truth: Ints) -> float:
+    """Accuracy of the full fit on test rows without a train twin, minus the mean of those of the folds' networks."""
+    rows = ~table.test.have
+    folds = [metrics.accuracy(fold[rows], truth[rows]) for fold in one.tests]
+    return metrics.accuracy(one.full[rows], truth[rows]) - float(np.mean(folds))
 
 
 def as_dict(case: Case) -> dict[str, object]:
