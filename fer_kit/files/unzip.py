@@ -68,9 +68,14 @@ def unpack(path: Path, chosen: Sequence[zipfile.ZipInfo], folder: Path) -> None:
 
 def bomb(unpacked_bytes: int, path: Path) -> str:
     """The fault of a zip at `path` that unpacks to `unpacked_bytes`; "" if that is plausible."""
-    if unpacked_bytes <= max(_FREE_BYTES, _MOST_TIMES * path.stat().st_size):
+    if unpacked_bytes <= most_bytes(path):
         return ""
     return f"unpacks to {unpacked_bytes:,} bytes, more than {_MOST_TIMES} times its size"
+
+
+def most_bytes(path: Path) -> int:
+    """The most bytes that an archive at `path` may unpack to."""
+    return max(_FREE_BYTES, _MOST_TIMES * path.stat().st_size)
 
 
 def _fault_of_names(found: Sequence[zipfile.ZipInfo]) -> str:
