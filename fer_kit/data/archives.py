@@ -122,7 +122,7 @@ def members(path: Path, wanted: Callable[[str], bool], enough: Callable[[Sequenc
     """
     kind = kind_of(path)
     found: list[Source] = []
-    with _as_user_errors(Source(path, None, 0, kind)):
+    with _as_user_errors(Source(path, None, 0, TAR if kind == TAR else ZIP)):
         if kind == TAR:
             for name, size_bytes, is_file in _tar_headers(path):
                 if not wanted(name):

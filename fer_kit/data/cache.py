@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.data.archives import Source
+from fer_kit.data.cache_mark import mark_of
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 
@@ -21,6 +22,7 @@ SCHEMA = 1  # to be increased when the reader's result for the same bytes change
 PIECE_BYTES = 16 << 20
 PATIENCE_SECONDS = 60.0  # wait for another process that writes the same cache
 MAX_THREADS = 8  # each holds a piece in memory
+MOST_MARKS = 16  # users of one folder of runs
 
 Arrays = dict[str, NDArray[Any]]
 Piece = Callable[[], bytes]
@@ -81,35 +83,61 @@ def _digest_in_memory(content: memoryview) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def read(folder: Path, names: Sequence[str]) -> tuple[Arrays, str] | None:
-    """The arrays, memory-mapped read-only, and their digest; None if there is no complete cache.
+def read(folder: Path, key: str, names: Sequence[str]) -> tuple[Arrays, str] | None:
+    """The arrays, memory-mapped read-only, and their digest; None without a complete cache that this user wrote.
 
     A damaged cache is reported on stderr and counts as missing.
+
+    Args:
+        key: from `key_of` the source files; a cache that was made from other files counts as missing.
     """
     if not folder.exists():
         return None
     try:
-        recorded = atomic.read_json(folder / "cache.json")["digest"]
+        record = atomic.read_json(folder / "cache.json")
+        recorded = record["digest"]
         arrays: Arrays = {  # asarray: a plain array on the mapped file, as after a first read
             name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in names
         }
         digest = digest_of(arrays)
         if digest != recorded:
             raise ValueError(f"digest {digest[:12]}, recorded {recorded[:12]}")
-    except (FerKitError, OSError, ValueError, EOFError, KeyError, TypeError) as error:
-        print(f"{folder}: the cache is incomplete or damaged ({error}); reading the csv files again", file=sys.stderr)
+        mark = mark_of(key, digest)
+        if mark is None or record.get("marks", {}).get(mark[0]) != mark[1]:
+            return None
+    except (FerKitError, OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
+        print(f"{folder}: the cache is incomplete or damaged ({error}); reading the data again", file=sys.stderr)
         return None
     return arrays, digest
 
 
-def write(folder: Path, arrays: Arrays, digest: str) -> None:
-    """Save the arrays; if the folder cannot be written, warn on stderr and go on without a cache."""
+def write(folder: Path, key: str, arrays: Arrays, digest: str) -> None:
+    """Save the arrays with this user's mark; if the folder cannot be written, warn on stderr and go on without a cache.
+
+    Marks of other users of the folder stay if their rows were the same; other rows are reported on stderr.
+    """
     try:
         with lock.held(folder, "another process writes this cache", PATIENCE_SECONDS):
+            marks = _marks(folder, digest)
+            if mark := mark_of(key, digest):
+                marks[mark[0]] = mark[1]
             atomic.sweep(folder)
             for name, array in arrays.items():
                 with atomic.replacing(folder / f"{name}.npy") as file:
                     np.save(file, array, allow_pickle=False)
-            atomic.write_json(folder / "cache.json", {"digest": digest})
+            atomic.write_json(folder / "cache.json", {"digest": digest, "marks": marks})
     except FerKitError as error:
-        print(f"warning: no cache is kept, so the csv files are read again at every start: {error}", file=sys.stderr)
+        print(f"warning: no cache is kept, so the data are read again at every start: {error}", file=sys.stderr)
+
+
+def _marks(folder: Path, digest: str) -> dict[str, str]:
+    """The marks in a cache whose rows have `digest`, at most MOST_MARKS."""
+    try:
+        record = atomic.read_json(folder / "cache.json")
+        known, marks = record["digest"], record.get("marks", {})
+        if known != digest:
+            print(f"{folder}: the cache held other rows than the data; it is written anew", file=sys.stderr)
+            return {}
+        return {str(name): str(mark) for name, mark in list(marks.items())[-MOST_MARKS:]}
+    except (FerKitError, KeyError, TypeError, AttributeError):
+        return {}

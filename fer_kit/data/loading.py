@@ -94,8 +94,9 @@ def load(folder: str | Path, cache_dir: str | Path, expected: str | None = None,
     folder = Path(folder)
     found = _found(folder)
     stamps = _stamps(found.sources)
-    cached = Path(cache_dir) / cache.key_of(found.sources, found.keys)[:16]
-    arrays, digest = cache.read(cached, ("train_images", "train_labels", "test_images")) or (None, "")
+    key = cache.key_of(found.sources, found.keys)
+    cached = Path(cache_dir) / key[:16]
+    arrays, digest = cache.read(cached, key, ("train_images", "train_labels", "test_images")) or (None, "")
     if arrays is None:
         rows = found.read()
         if _stamps(found.sources) != stamps:  # else these rows could be cached under the key of other content
@@ -108,7 +109,7 @@ def load(folder: str | Path, cache_dir: str | Path, expected: str | None = None,
         for array in arrays.values():
             array.flags.writeable = False
         digest = cache.digest_of(arrays)
-        cache.write(cached, arrays, digest)
+        cache.write(cached, key, arrays, digest)
     competition = Competition(
         folder=folder if folder.is_dir() else folder.parent,
         train=TrainSet(_ids(arrays["train_images"]), arrays["train_images"], arrays["train_labels"]),

@@ -15,7 +15,8 @@ import pytest
 from fer_kit import cli
 from fer_kit.competition import CLASSES
 from fer_kit.data import cache as data_cache
-from fer_kit.data import csv_files, csv_reader, loading
+from fer_kit.data import cache_mark, csv_files, csv_reader, loading
+from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
 from tests.helpers.small_competition import (
     SLUG,
@@ -269,7 +270,60 @@ def test_damaged_cache_is_noticed_and_rebuilt(
     assert reads == ["fer2013.csv"] * 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{cache}: the cache is incomplete or damaged (")
-    assert line.endswith("); reading the csv files again")
+    assert line.endswith("); reading the data again")
+
+
+def forged(cache: Path) -> None:
+    """Other labels under consistent digests, as in a folder of runs from somebody else."""
+    names = ("train_images", "train_labels", "test_images")
+    arrays = {name: np.load(cache / f"{name}.npy") for name in names}
+    arrays["train_labels"] = (arrays["train_labels"] + 1) % 7
+    np.save(cache / "train_labels.npy", arrays["train_labels"])
+    record = atomic.read_json(cache / "cache.json")
+    atomic.write_json(cache / "cache.json", {**record, "digest": data_cache.digest_of(arrays)})
+
+
+def test_a_cache_with_other_rows_than_the_files_is_not_believed(
+    tmp_path: Path, reads: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "in", "fer2013.csv")
+    digest = loading.load(folder, tmp_path / "cache").digest
+    [cache] = (tmp_path / "cache").iterdir()
+    forged(cache)
+    assert_is_the_competition(again := loading.load(folder, tmp_path / "cache"))
+    assert again.digest == digest and len(reads) == 2
+    assert capsys.readouterr().err == f"{cache}: the cache held other rows than the data; it is written anew\n"
+    loading.load(folder, tmp_path / "cache")
+    assert len(reads) == 2
+
+
+def test_a_cache_of_another_user_is_read_once_from_the_files_and_shared_then(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "in", "fer2013.csv")
+    for count, user in ((1, "a"), (2, "b"), (2, "a"), (2, "b")):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / user))
+        loading.load(folder, tmp_path / "cache")
+        assert len(reads) == count
+    [cache] = (tmp_path / "cache").iterdir()
+    atomic.write_json(cache / "cache.json", {"digest": atomic.read_json(cache / "cache.json")["digest"]})
+    for _ in range(2):  # as versions before the marks wrote it
+        loading.load(folder, tmp_path / "cache")
+        assert len(reads) == 3
+    secret = tmp_path / "b" / cache_mark.SECRET
+    assert secret.stat().st_mode & 0o077 == 0 and list(secret.parent.iterdir()) == [secret]
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_place_for_the_secret_no_cache_is_believed(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    folder = write(tmp_path / "in", "fer2013.csv")
+    for _ in range(2):
+        assert_is_the_competition(loading.load(folder, tmp_path / "cache"))
+    assert len(reads) == 2 and "cannot be written (Not a directory)" in capsys.readouterr().err
 
 
 def test_works_without_a_cache_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,15 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 from hypothesis import strategies as st
 
 from ensembles import outside
-from fer_kit.data import csv_files, csv_reader
+from fer_kit.competition import CLASSES
+from fer_kit.data import csv_files, csv_reader, formats
 from fer_kit.data.csv_reader import LABEL, PIXEL, USAGE
+from fer_kit.data.formats import encoded
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
 from fer_kit.runs import predictions, soft_targets
@@ -57,6 +63,7 @@ def put(folder: Path, name: str, content: bytes) -> Path:
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
+IN_ZIP = [*(f"x/train/{name}/1.png" for name in CLASSES), "x/test/Sad/1.png"]
 CSV = ("train.csv", "fer2013.csv", "icml_face_data.csv")
 
 
@@ -97,6 +104,70 @@ def zipped_data(folder: Path, content: bytes) -> object:
         with source.open() as file:
             csv_reader.read(file, source.name, (PIXEL,))
     return found
+
+
+def _packed() -> st.SearchStrategy[bytes]:
+    whole = small_competition.content("fer2013.csv").encode()
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as packed:
+        for name, written in (("fer2013/README", b"hello"), ("fer2013/fer2013.csv", whole)):
+            member = tarfile.TarInfo(name)
+            member.size = len(written)
+            packed.addfile(member, io.BytesIO(written))
+    wholes = [tar.getvalue(), *(gzip.compress(one, 1, mtime=0) for one in (whole, tar.getvalue()))]
+    return broken(*wholes) | broken(tar.getvalue()).map(lambda content: gzip.compress(content, 1, mtime=0))
+
+
+@target(_packed)
+def packed_data(folder: Path, content: bytes) -> object:
+    return _rows(put(folder, "fer2013.tar.gz", content))
+
+
+def _rows(place: Path) -> object:
+    """What the first format that finds anything at `place` reads there."""
+    found = formats.find(place)
+    if found is None:
+        raise FerKitError("nothing found")
+    rows = found.read()
+    assert len(rows.train.images) == len(rows.train.labels) > 0 and len(rows.test.images) > 0
+    assert rows.train.labels.max() < 7 and rows.test.labels.max(initial=0) < 7
+    return rows
+
+
+def _parquet(**more: Any) -> bytes:
+    images = small_competition.TEST_IMAGES
+    columns = {"image": [{"bytes": small_competition.encoded(image), "path": None} for image in images]}
+    buffer = io.BytesIO()
+    table = pyarrow.table({**columns, "label": ["sad"] * len(images), "Usage": ["Training"] * 3 + ["PrivateTest"] * 2})
+    pyarrow.parquet.write_table(table, buffer, **more)
+    return buffer.getvalue()
+
+
+@target(lambda: broken(_parquet(), _parquet(compression="gzip", use_dictionary=False), _parquet(row_group_size=2)))
+def parquet_file(folder: Path, content: bytes) -> object:
+    return _rows(put(folder, "a.parquet", content))
+
+
+@target(lambda: broken(*(small_competition.encoded(small_competition.TEST_IMAGES[0], end) for end in (".png", ".jpg"))))
+def face_in_a_folder(folder: Path, content: bytes) -> object:
+    return encoded.decode(content, "x.png")
+
+
+@target(lambda: zipped([{name: small_competition.encoded(small_competition.TEST_IMAGES[0]) for name in IN_ZIP}]))
+def images_in_a_zip(folder: Path, content: bytes) -> object:
+    return _rows(put(folder, "faces.zip", content))
+
+
+VOTES = (
+    b"Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
+    b"Training,fer0000000.png,4,0,0,1,3,2,0,0,0,0\nTraining,,0,0,0,0,0,0,0,0,0,10\nPublicTest,,0,9,0,0,0,0,0,1,0,0\n"
+)
+
+
+@target(lambda: broken(VOTES, VOTES.replace(b",", b";")))
+def votes_of_people(folder: Path, content: bytes) -> object:
+    read = soft_targets.read(put(folder, "v.csv", content))
+    return [read.of(fold) for fold in (0, ())]
 
 
 @target(lambda: zipped([{"train.csv": b"emotion,pixels\n", "a/b.txt": b"x" * 99}]))
