@@ -66,6 +66,7 @@ READY: dict[str, tuple[str, dict[str, Any]]] = {
     "convnextv2_nano": ("fcmae_ft_in22k_in1k", {}),  # 8.1
     "vit_small_patch16_224": ("augreg_in21k_ft_in1k", {}),  # 4.8
     "swin_tiny_patch4_window7_224": ("ms_in1k", {}),  # 8.4
+    "tf_efficientnet_lite0": ("in1k", {"image_px": 96}),  # for a CPU; its weights are a package, too
 }
 
 

@@ -10,7 +10,7 @@ import argparse
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -21,7 +21,12 @@ from fer_kit.errors import FerKitError, first_line
 from fer_kit.models.weights import read_about
 
 # Keys under which training scripts save the state dict. Averaged weights come first.
-WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model")
+WRAPPERS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema"),
+    *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights"),
+)
+MOST_WRAPPERS = 3  # around each other, e.g. {"model": {"state_dict": …}}
+AVERAGE_COUNTER = "n_averaged"  # of torch's AveragedModel, beside `module.…`
 SHOWN = 8  # names in a message
 BEGINNING_BYTES = 24
 SAVED_BY_TORCH = (b"PK\x03\x04", b"\x80")  # a zip file, or a pickle of older versions
@@ -30,8 +35,22 @@ LFS_POINTER = b"version https://git-lfs"
 Tensors = dict[str, Tensor]
 
 
-def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Read the tensors of a file by name, without wrappers and prefixes, and what fer_kit stored beside them.
+class WeightsFile(NamedTuple):
+    """The content of a weights file.
+
+    tensors: by name, without wrappers. about: what fer_kit stored beside the tensors; empty for files of other
+    programs. in_order: whether the tensors stand in the order of the network that was saved; safetensors sorts them.
+    key: where in the file the tensors were found, e.g. `model_ema`; "" without a wrapper.
+    """
+
+    tensors: Tensors
+    about: dict[str, Any]
+    in_order: bool = True
+    key: str = ""
+
+
+def read(path: Path) -> WeightsFile:
+    """Read the tensors of a file by name, without wrappers, `module.` and `_orig_mod.`.
 
     Raises:
         FerKitError: the file cannot be read, contains code, has no named tensors, or has values that are not finite.
@@ -56,22 +75,43 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
         ) from None
     except Exception as error:  # torch and safetensors raise many kinds of errors for a damaged file
         raise FerKitError(f"{path}: not a readable file of weights ({first_line(error)})") from None
-    for key in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    found = content if isinstance(content, dict) else {}
-    tensors = {name: value for name, value in found.items() if isinstance(name, str) and is_plain(value)}
+    tensors, key = tensors_in(content)
     if not tensors:
-        inside = ", ".join(map(str, list(found)[:SHOWN])) or type(content).__name__
-        raise FerKitError(f"{path}: contains no named tensors; the file contains: {inside}")
+        inside = ", ".join(map(str, list(content)[:SHOWN])) if isinstance(content, dict) else ""
+        raise FerKitError(
+            f"{path}: contains no named tensors; give a file of the state dict, alone or under a key such as "
+            f"state_dict or model; the file contains: {inside or type(content).__name__}"
+        )
     floats = {name: value for name, value in tensors.items() if value.is_floating_point()}
     broken = next((name for name, value in floats.items() if not value.float().isfinite().all()), None)
     if broken is not None:
         raise FerKitError(
             f"{path}: {broken} has values that are not finite; give weights of a training that did not diverge"
         )
-    return dict(clean_state_dict(tensors)), about
+    return WeightsFile(without_parallel(tensors), about, not is_safetensors(begins), key)
+
+
+def tensors_in(content: Any, depth: int = 0) -> tuple[Tensors, str]:
+    """The named tensors of `content` or of a key of `WRAPPERS`, and that key. Averages that hold no weights are passed
+    over.
+    """
+    if not isinstance(content, dict) or depth > MOST_WRAPPERS:
+        return {}, ""
+    for key in WRAPPERS:
+        tensors, inner = tensors_in(content.get(key), depth + 1)
+        if tensors:
+            return tensors, f"{key}.{inner}" if inner else key
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and is_plain(value)}
+    return (tensors, "") if any(value.ndim for value in tensors.values()) else ({}, "")
+
+
+def without_parallel(tensors: Tensors) -> Tensors:
+    """Remove `module.` and `_orig_mod.` at the beginning of names, and the counter of torch's AveragedModel."""
+    if any(name.startswith("module.") for name in tensors):
+        tensors = {name: value for name, value in tensors.items() if name != AVERAGE_COUNTER}
+    while (cleaned := dict(clean_state_dict(tensors))).keys() != tensors.keys():
+        tensors = cleaned
+    return tensors
 
 
 def is_plain(value: Any) -> bool:

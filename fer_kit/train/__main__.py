@@ -66,7 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="FROM",
         help="initial weights, in place of the recipe's: a file (safetensors, or a state dict saved by torch), the "
-        "folder of a finished run, a Kaggle model, hub (timm's pretrained weights), or none (random); needs --tag",
+        "folder of a finished run, package:NAME (the file inside an installed package), a Kaggle model, hub (timm's "
+        "pretrained weights), or none (random); needs --tag",
     )
     parser.add_argument(
         "--augment",

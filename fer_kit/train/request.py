@@ -54,7 +54,8 @@ class TrainRequest:
         settings: changes to the recipe, each as "name=value"; "targets=FILE" names a file of soft targets.
         accumulate: number of parts that each step's batch is split into, to save memory.
         batch_size: images per step; learning rate, weight decay and weight average are scaled with them.
-        weights: a file, the folder of a run, a Kaggle model, "hub" or "none"; None uses the recipe's weights.
+        weights: a file, the folder of a run, "package:NAME", a Kaggle model, "hub" or "none"; None uses those of the
+            recipe.
         augment: a pipeline file of albumentations or "v3", in place of the recipe's augmentation.
         workers: number of processes that run `augment`; None starts one for each core, at most 16.
         data: folder with the competition's files; None searches FER_KIT_DATA, Kaggle's mounts and ./data.

@@ -8,7 +8,7 @@ from pathlib import Path
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.pretrained.source import DATASET_FORM, HUB, MODEL_FORM, NONE, is_dataset, is_model, mounted
+from fer_kit.pretrained.source import DATASET_FORM, HUB, MODEL_FORM, NONE, PACKAGE, is_dataset, is_model, mounted
 
 OPTION = "--weights"
 ALLOWED = f"{MODEL_FORM} (a Kaggle model, e.g. timm/convnext/pyTorch/atto/1), {DATASET_FORM} (in a Kaggle dataset)"
@@ -26,10 +26,10 @@ def check(source: str) -> str:
     text = _MOUNT.sub("", source, count=1) if source.startswith("/kaggle/input/") else source
     if text in (HUB, NONE) or is_model(text) or is_dataset(text):
         return text
-    if atomic.expanded(source).exists():
+    if source.startswith(PACKAGE) or atomic.expanded(source).exists():
         raise FerKitError(
-            f"{OPTION} {source}: a kernel does not take local files; upload the file as a Kaggle dataset or model and "
-            f"write {ALLOWED}"
+            f"{OPTION} {source}: a kernel does not take files of this machine; upload the file as a Kaggle "
+            f"dataset or model and write {ALLOWED}"
         )
     raise FerKitError(f"{OPTION} {source}: allowed are {ALLOWED}, {HUB} and {NONE}")
 

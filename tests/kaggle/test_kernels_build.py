@@ -174,7 +174,7 @@ def test_the_hub_is_for_kernels_with_internet(capsys):
 def test_a_file_at_home_does_not_travel(capsys):
     Path("w.pth").write_bytes(b"")
     assert commands.main(["build", "--owner", "player", "--tag", "x", "--weights", "w.pth"]) == 2
-    assert "a kernel does not take local files; " in capsys.readouterr().err
+    assert "a kernel does not take files of this machine; " in capsys.readouterr().err
 
 
 @pytest.fixture

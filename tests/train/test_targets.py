@@ -41,6 +41,7 @@ DIGESTS = {
     "timm/convnextv2_nano": "6873c397ddc8e98d",
     "timm/vit_small_patch16_224": "65e289ce8a20c670",
     "timm/swin_tiny_patch4_window7_224": "589c9d2f3b836393",
+    "timm/tf_efficientnet_lite0": "20ff539c70a52279",
     # not made ready: the values of families, and of none
     "timm/beit_base_patch16_224": "f864ab399477de3d",
     "timm/mobilenetv3_small_100": "b890af30151e3ba0",
