@@ -60,15 +60,19 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
     Raises:
         FerKitError: the device emulates the wanted precision or does not have it.
     """
-    if device.type == "cuda":
-        native = ["bf16", "fp16", "fp32"] if gpu_has_bf16(device) else ["fp16", "fp32"]
-    else:
-        native = ["bf16", "fp32"] if cpu_has_bf16() else ["fp32"]
+    able = native(device)
     if wanted == "auto":
-        return Precision(native[0], device)
-    if wanted not in native:
-        raise FerKitError(f"precision={wanted}: {device} computes in {', '.join(native)}; choose one of them or auto")
+        return Precision(able[0], device)
+    if wanted not in able:
+        raise FerKitError(f"precision={wanted}: {device} computes in {', '.join(able)}; choose one of them or auto")
     return Precision(wanted, device)
+
+
+def native(device: torch.device) -> list[str]:
+    """The precisions that the device has hardware support for, the fastest first for most layers."""
+    if device.type == "cuda":
+        return ["bf16", "fp16", "fp32"] if gpu_has_bf16(device) else ["fp16", "fp32"]
+    return ["bf16", "fp32"] if cpu_has_bf16() else ["fp32"]
 
 
 def gpu_has_bf16(device: torch.device) -> bool:

@@ -107,6 +107,8 @@ def begin_or_resume(job: Job) -> loop.State:
             )
         if job.start is not None:
             job.log(job.start.about)
+        if job.tried:
+            job.log(job.tried)
         if config.schedule == "cosine" and 2 * config.warmup_epochs > config.epochs:
             job.log(f"warm-up: shortened to half of the training, from warmup_epochs={config.warmup_epochs:g}")
     return state

@@ -21,8 +21,9 @@ from fer_kit.config.networks import GROWTH_STRIDE_PX
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
-from fer_kit.engine.device import Precision, choose_device, choose_precision, repeat_exactly
-from fer_kit.engine.environment import environment
+from fer_kit.engine import precision_trial
+from fer_kit.engine.device import Precision, choose_device, choose_precision, native, repeat_exactly
+from fer_kit.engine.environment import device_name, environment
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.files.lock import Lock
@@ -54,6 +55,7 @@ class Job:
         batch_source: makes the batches of an epoch.
         code: commit of fer_kit's source code.
         start: initial weights of a new network; None for random weights and for a resumed training.
+        tried: a line for the log about a trial of two precisions; "" without a trial.
     """
 
     resolved: ResolvedRequest
@@ -69,6 +71,7 @@ class Job:
     batch_source: Epoch
     code: str
     start: Start | None
+    tried: str
 
     @property
     def config(self) -> TrainConfig:
@@ -143,7 +146,7 @@ def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
     """
     config, request, folder = resolved.config, resolved.request, resolved.folder
     device = choose_device(request.device)
-    precision = choose_precision(config.precision, device)
+    precision, tried = precision_of(resolved, device)
     if request.deterministic:
         repeat_exactly()
     competition = loading.load(loading.find(request.data), request.runs / folders.CACHE)
@@ -182,7 +185,32 @@ def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
         batch_source=batch_source,
         code=code,
         start=weights,
+        tried=tried,
     )
+
+
+def precision_of(resolved: ResolvedRequest, device: torch.device) -> tuple[Precision, str]:
+    """The precision to train in, and the line of the log about a trial of two precisions; "" without a trial.
+
+    A resumed training keeps the precision that env.json records, if the device is the same.
+    """
+    config, request = resolved.config, resolved.request
+    precision = choose_precision(config.precision, device)
+    if config.precision == "auto" and not resolved.discards_old and (resolved.folder / LAST).exists():
+        begun = environment_of(resolved.folder)
+        if begun.get("device") == device_name(device) and begun.get("precision") in native(device):
+            return Precision(str(begun["precision"]), device), ""
+        return precision, ""
+    return (precision, "") if request.deterministic else precision_trial.faster(config, precision)
+
+
+def environment_of(folder: Path) -> dict[str, Any]:
+    """The content of the folder's env.json; empty if the file is missing or damaged."""
+    try:
+        record = atomic.read_json(folder / ENVIRONMENT)
+    except FerKitError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def refuse_single_image_batches(config: TrainConfig, rows: int) -> None:
