@@ -20,6 +20,7 @@ from fer_kit.report.sections import (
     mistakes,
     provenance,
     searches,
+    sweeps,
     what_next,
 )
 
@@ -30,6 +31,7 @@ SECTIONS: tuple[Section[Any], ...] = (
     curves.SECTION,
     mistakes.SECTION,
     maps.SECTION,
+    sweeps.SECTION,
     searches.SECTION,
     blends.SECTION,
     lookups.SECTION,

@@ -168,6 +168,19 @@ def test_settings_that_differ_from_the_recipe(world):
     assert f"epochs 7 (recipe {usual})" in section(written(world)[0], "board")
 
 
+def test_runs_of_a_recipe_are_compared_by_the_settings_in_which_they_differ(world):
+    text, _, _ = written(world)
+    assert "With 3 or more runs of one recipe" in shown_text(section(text, "sweeps"))
+    for run, changes in (("strong", {"lr": 1e-4}), ("middle", {"lr": 1e-2, "loss": "focal"}), ("weak", {"seed": 7})):
+        for fold in range(3):
+            config = recipes.get("vgg_small").to_json() | changes
+            atomic.write_json(world.runs / run / f"fold{fold}" / "config.json", config)
+    text, words, _ = written(world)
+    part = section(text, "sweeps")
+    assert "3 runs of vgg_small, folds 0, 1, 2" in words and part.count("<svg") == 2  # lr and loss, no seed
+    assert part.count("<circle") == 6 and "strong: lr 0.0001, " in part and ">focal</text>" in part
+
+
 def test_curves_are_one_picture_a_recipe(world):
     for run in ("strong", "middle"):
         for fold in range(3):
