@@ -16,7 +16,7 @@ from fer_kit.drawing.html import COLOURS, text
 WIDTH, HEIGHT = 340, 210  # as wide as a phone: there a unit is a pixel
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 20, 30
 STRIP = 180, 24  # the size of a line of dots
-SHORT_NAME = 6  # letters that fit below the other axis, left of the numbers
+SHORT_NAME = 5  # letters that fit below the other axis, left of the numbers
 STOPS = 60  # most places with values under the pointer
 COLOURED = 8  # number of line colours, `c1` to `c8`
 

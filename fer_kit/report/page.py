@@ -46,7 +46,8 @@ h4 { font-size: .85rem; margin: .6rem 0 .2rem; color: var(--soft); font-weight: 
   white-space: nowrap; }
 .charts, .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr));
   gap: 1rem 1.6rem; }
-.charts figure { margin: .3rem 0; } .charts > *, .pair > * { min-width: 0; } .overview { max-width: 60rem; }
+.charts figure { margin: .3rem 0; max-width: 32rem; }
+.charts > *, .pair > * { min-width: 0; } .overview { max-width: 60rem; }
 .overview > svg { max-width: 30rem; }
 details { border-top: 1px solid var(--line); padding: .4rem 0; } details details, td details { border: 0; }
 summary { cursor: pointer; font-weight: 600; padding: .25rem 0; } details details summary { font-weight: 400; }
