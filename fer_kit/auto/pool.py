@@ -24,10 +24,10 @@ POLL_SECONDS = 0.02
 class Worker:
     """One process, and the answers that it has sent."""
 
-    def __init__(self, slot: Slot, log: Path) -> None:
+    def __init__(self, slot: Slot, log: Path, module: str) -> None:
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "fer_kit.auto.worker"],
+                [sys.executable, "-u", "-m", module],
                 env=dict(slot.environ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -113,10 +113,10 @@ class Order:
 
 
 class Pool:
-    """A worker for each slot, started when it is needed first."""
+    """A worker for each slot, started when it is needed first. module: another program in its place, for tests."""
 
-    def __init__(self, slots: Sequence[Slot], logs: Path) -> None:
-        self.slots, self.logs = list(slots), logs
+    def __init__(self, slots: Sequence[Slot], logs: Path, module: str = "fer_kit.auto.worker") -> None:
+        self.slots, self.logs, self.module = list(slots), logs, module
         self.logs.mkdir(parents=True, exist_ok=True)
         self.at_once = len(slots)
         self._workers: dict[int, Worker] = {}
@@ -142,7 +142,7 @@ class Pool:
         if old is None or old.process.poll() is not None:
             if old is not None:
                 old.close()
-            self._workers[number] = Worker(self.slots[number], self.logs / f"worker{number}.txt")
+            self._workers[number] = Worker(self.slots[number], self.logs / f"worker{number}.txt", self.module)
         return self._workers[number]
 
     def threads(self, at_once: int) -> int:
