@@ -34,6 +34,7 @@ from fer_kit import cli
 from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic, lock
+from fer_kit.folds.table import unordered
 from fer_kit.runs import folders
 from fer_kit.runs.blend_record import BlendRecord, FullFitRecord
 from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST
@@ -221,8 +222,9 @@ def blend(request: BlendRequest, name: str) -> dict[str, Any]:
     for (place, *_), there, more in zip(blends, unchanged, (drawn, []), strict=False):
         written = ",".join([OOF, TEST, BLEND, *more])
         print(f"{'unchanged:' if there else 'wrote'} {place}/{{{written}}}")
-    print(f"next: {command}")
-    for place, *_ in blends[1:]:
+    why = unordered(Path(request.runs))
+    print(f"no submission can be built: {why}" if why else f"next: {command}")
+    for place, *_ in () if why else blends[1:]:
         options = report.path_options(f"{request.runs}", request.data)
         print(f"or:   python -m submissions build {place.name}{options}   (with the labels of twins)")
     for place, *_ in blends:

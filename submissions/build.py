@@ -14,6 +14,7 @@ from fer_kit import metrics
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
+from fer_kit.folds.table import unordered
 from fer_kit.runs import folders
 from submissions import check, file_format, source_record, sources
 from submissions.file_format import FileFormat
@@ -114,11 +115,7 @@ def _refuse_other_data(source: TestSource, place: Path, runs_dir: str) -> None:
 
 def _refuse_unordered(source: TestSource, runs_dir: Path) -> None:
     """Refuse predictions for data that lack the order of test.csv by folds.json; for use where no data are found."""
-    path = runs_dir / "folds.json"
-    record = atomic.read_json(path) if path.is_file() else None
-    if not isinstance(record, dict) or record.get("data_digest") != source.test.meta["data_digest"]:
-        return
-    if why := record.get("unordered"):
+    if why := unordered(runs_dir, source.test.meta["data_digest"]):
         raise FerKitError(
             f"{source.origin}: {why}, and a submission needs this order, line by line; train on the competition's own "
             "files (python -m fer_kit.download)"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fer_kit.competition import COMPETITION as SLUG
 from fer_kit.data import archives, formats
-from fer_kit.data.csv_files import NAMES, TEST, TRAIN, WHOLE
+from fer_kit.data.csv_files import TEST, TRAIN, WHOLE
+from fer_kit.data.formats.splits import split_of
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
@@ -73,9 +74,10 @@ def _instead(place: Path) -> str:
     for name in names:
         if (place / name).is_symlink() and not (place / name).exists():
             return f"{place / name} is a link to {os.readlink(place / name)}, which does not exist: repair the link"
-        plain = re.sub(r"\.(bz2|xz|7z|rar|zst)$", "", name.lower()).removesuffix(".tar")
-        if plain != name.lower() and (plain in NAMES or f"{plain}.csv" in NAMES):
+        if re.search(r"\.(bz2|xz|7z|rar|zst)$", name.lower()):
             return f"{place / name} may contain them: unpack it there"
+    if split_of(place.name) is not None and _has_data(place.parent):
+        return f"did you mean {place.parent}?"
     for folder in _folders_in(place)[:_SUGGESTED]:
         if _has_data(folder):
             return f"did you mean {folder}?"

@@ -16,6 +16,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.evaluate import records, tables
 from fer_kit.evaluate.sources import ScoredSource
 from fer_kit.files import atomic
+from fer_kit.folds.table import unordered
 
 if TYPE_CHECKING:
     from fer_kit.data.loading import Answers, Competition
@@ -125,7 +126,8 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     atomic.write_json(out / JSON, whole)
     beside = f" and {len(made)} pictures in the same folder" if made else ""
     print(f"wrote {out / JSON}{beside}" + (f"; {missing}" if missing else ""))
-    print(f"next: {next_command(args, sources, found)}")
+    why = unordered(args.runs)
+    print(f"no submission can be built: {why}" if why else f"next: {next_command(args, sources, found)}")
     return {"file": str(out / JSON), **whole}
 
 

@@ -202,6 +202,20 @@ def _in_words(fold: int | Sequence[int]) -> str:
     return f"fold {fold}" if isinstance(fold, int) else f"folds {', '.join(map(str, fold))}"
 
 
+def unordered(runs_dir: Path, data_digest: str | None = None) -> str:
+    """Why the data of the folds lack the order of test.csv, by folds.json; "" if they have it.
+
+    No submission can be built from such data. data_digest: of the data in question; None for those of the folds.
+    """
+    path = runs_dir / "folds.json"
+    if not path.is_file():
+        return ""
+    record = atomic.read_json(path)
+    if not isinstance(record, dict) or data_digest not in (None, record.get("data_digest")):
+        return ""
+    return str(record.get("unordered") or "")
+
+
 def table_of(columns: Sequence[str], *values: Ints) -> bytes:
     """CSV with a header: one int64 array (N,) for each column."""
     rows = "\n".join(",".join(map(str, row)) for row in zip(*(v.tolist() for v in values), strict=True))

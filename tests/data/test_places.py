@@ -10,7 +10,16 @@ import pytest
 
 from fer_kit.data import cache, csv_files, loading, places
 from fer_kit.errors import FerKitError
-from tests.helpers.small_competition import SLUG, assert_is_the_competition, content, refusal, write, write_zip
+from tests.helpers.small_competition import (
+    SLUG,
+    assert_is_the_competition,
+    content,
+    images_as_files,
+    refusal,
+    write,
+    write_files,
+    write_zip,
+)
 
 # --- where the files are ---------------------------------------------------------------------------------------------
 
@@ -93,6 +102,7 @@ def test_a_home_that_does_not_exist_is_a_missing_folder(nowhere: Path) -> None:
     [
         ("fer2013.tar.bz2", "may contain them: unpack it there"),
         ("train.csv.7z", "may contain them: unpack it there"),
+        ("backup.rar", "may contain them: unpack it there"),
         ("angry/1.png", "there is angry: get the files with"),
         ("notes.txt", "there is notes.txt: get the files with python -m fer_kit.download"),
     ],
@@ -102,6 +112,17 @@ def test_what_lies_in_place_of_the_files_is_named(tmp_path: Path, name: str, wor
     (tmp_path / name).touch()
     assert words in refusal(loading.find, tmp_path)
     assert words in refusal(loading.load, tmp_path, tmp_path / "cache")
+
+
+def test_the_folder_of_a_split_alone_is_answered_with_the_whole(tmp_path: Path) -> None:
+    place = write_files(tmp_path / "faces", images_as_files())
+    assert refusal(loading.find, place / "train").endswith(f"did you mean {place}?")
+
+
+def test_a_link_to_nothing_beside_its_half_is_named(tmp_path: Path) -> None:
+    (write(tmp_path, "train.csv") / "test.csv").symlink_to("elsewhere.csv")
+    message = refusal(loading.load, tmp_path, tmp_path / "cache")
+    assert message == f"{tmp_path / 'test.csv'} is a link to elsewhere.csv, which does not exist; repair the link"
 
 
 def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:

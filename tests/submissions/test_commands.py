@@ -215,6 +215,8 @@ def test_data_without_the_order_of_test_csv_cannot_be_submitted(here, capsys):
     (here / "data").rename(here / "elsewhere")
     atomic.write_json(here / "runs/folds.json", {"data_digest": data.digest, "unordered": data.unordered})
     refused(capsys, f"run runs/a: {why[:-10]}; train on the", "build", "a")
+    assert blend.main(["b", "--members", "a", *PLAIN]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"no submission can be built: {data.unordered}"
 
 
 def test_a_full_fit_alone_is_named_so_and_cannot_be_blended(here, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ def find(place: Path) -> Found | None:
     for there, missing in ((TRAIN, TEST), (TEST, TRAIN)):
         if there in found:
             fault = f"{found[there].name} is there but not {missing}; add {missing} to {place}"
+            if (link := place / missing).is_symlink():
+                fault = f"{link} is a link to {os.readlink(link)}, which does not exist; repair the link"
             return Found([found[there]], [there], partial(_refuse, fault), labelled_test=False)
     return None
 

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from fer_kit.drawing import html
 from fer_kit.evaluate.tables import SIGNIFICANCE, interval
+from fer_kit.folds.table import unordered
 from fer_kit.report.found import Fold
 from fer_kit.report.section import Content, Part, Ranked, Section
 from fer_kit.report.sections import entries
@@ -59,6 +60,8 @@ def _advice(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -
             reasons.append(f"Furthest is {some.name}: {some.of_folds} folds, {some.accuracy:.2%} on their rows.")
         return "Finish a run first", reasons, "" if some or content.folds else f"fer-kit train --fold 0{runs}"
     reasons = _reasons(content, best, complete)
+    if why := unordered(content.options.runs_dir):
+        return f"Best is {best.name}", [*reasons, f"No submission can be built: {why}."], ""
     earlier = [(number, line) for number, line in _numbered(content.ledger) if _is_of(line, best)]
     same = [(number, line) for number, line in earlier if _same_score(line, best)]
     if not same:
