@@ -28,7 +28,7 @@ def test_from_nothing_to_a_checked_submission(tmp_path: Path, monkeypatch, capsy
             assert train.main(["--recipe", recipe, "--fold", str(fold), *fast]) == 0
 
     capsys.readouterr()
-    assert blend.main(["both"]) == 0
+    assert blend.main(["both", "--details"]) == 0
     told = capsys.readouterr().out
     assert "baseline_v1-e2e" in told and "baseline_v2-e2e" in told and "submissions build both" in told
 

@@ -200,7 +200,7 @@ def test_without_the_switch_the_report_says_what_it_would_bring(place, capsys):
 def test_every_method_has_its_forecast(tmp_path, capsys):
     data, runs_dir = twin_world.save(tmp_path, WORLD)
     twin_world.save_run(runs_dir, data, WORLD, "other", memory=1.0, skill=0.8, seed=5)
-    assert blend.main(["both", "--runs", str(runs_dir), "--data", str(data), "--no-pictures"]) == 0
+    assert blend.main(["both", "--runs", str(runs_dir), "--data", str(data), "--no-pictures", "--details"]) == 0
     out = capsys.readouterr().out
     record = folders.load_blend(runs_dir, "both").record
     assert re.search(r"^method .* 95% interval +forecast +log loss", out, re.M)
@@ -208,7 +208,7 @@ def test_every_method_has_its_forecast(tmp_path, capsys):
         assert re.search(rf"^..{line.method} .* {line.forecast:.2%}  ", out, re.M)
     assert record.methods[-1].forecast == record.forecast.accuracy
     (runs_dir / "folds-test.csv").unlink()
-    assert blend.main(["none", "--runs", str(runs_dir), "--data", str(data), "--no-pictures"]) == 0
+    assert blend.main(["none", "--runs", str(runs_dir), "--data", str(data), "--no-pictures", "--details"]) == 0
     assert not re.search(r"^method .* forecast", capsys.readouterr().out, re.M)
 
 
