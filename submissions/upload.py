@@ -87,11 +87,19 @@ def chosen_file(given: Sequence[str]) -> Path:
     """The file to upload: the one given, or the newest of several, as of a pattern that the shell has expanded.
 
     A name without a file of that name stands for the files that `build` has written for this run or blend.
+
+    Raises:
+        FerKitError: there is neither.
     """
     files: list[Path] = []
     for name in given:
         named = [Path(name)] if Path(name).exists() or Path(name).name != name else []
-        files += named or sorted(Path(build.FOLDER).glob(f"????-??-??-{glob.escape(name)}.csv")) or [Path(name)]
+        files += named or sorted(Path(build.FOLDER).glob(f"????-??-??-{glob.escape(name)}.csv"))
+        if not files:
+            raise FerKitError(
+                f"{name}: no such file, and no {build.FOLDER}/DATE-{name}.csv; write one with "
+                f"python -m submissions build {name}"
+            )
     chosen = max(files, key=lambda file: (file.stat().st_mtime, file.name) if file.is_file() else (0.0, file.name))
     if len(files) > 1:
         print(f"newest    {chosen}, of {len(files)} files")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import ledger
 from submissions import source_record, upload
@@ -34,8 +35,10 @@ def test_of_several_files_the_newest_and_by_the_name_of_the_blend(here, capsys):
     files = sorted(map(str, Path("submissions").iterdir()))
     assert upload.chosen_file(files) == upload.chosen_file(["first"]) == Path("submissions/2030-01-02-first.csv")
     assert "of 3 files" in capsys.readouterr().out
-    assert upload.chosen_file(files[:1]) == Path(files[0]) and upload.chosen_file(["other"]) == Path("other")
+    assert upload.chosen_file(files[:1]) == Path(files[0])
     assert capsys.readouterr().out == ""
+    with pytest.raises(FerKitError, match=r"other: no such file, .*submissions build other"):
+        upload.chosen_file(["other"])
 
 
 @pytest.fixture
