@@ -62,11 +62,15 @@ def body(args: argparse.Namespace) -> int:
     if args.quiet:
         print("".join(f"{name}\n" for name in names), end="")
         return cli.EXIT_OK
-    rows = [record_of(args.runs, name) for name in names]
     if args.json:
-        output.print_json(rows)
+        output.print_json([record_of(args.runs, name) for name in names])
         return cli.EXIT_OK
-    print("\n".join(listing(rows)))
+    hidden = [] if args.pattern else [name for name in names if folders.is_trial_of_search(name)]
+    shown = [name for name in names if name not in hidden]
+    if shown or not hidden:
+        print("\n".join(listing([record_of(args.runs, name) for name in shown])))
+    if hidden:
+        print(f"note: trials of searches are not shown ({len(hidden)}); fer-kit runs '*-trial*' lists them")
     for path in removal.left_over(args.runs):
         print(f"note: {path} was left by a killed --delete or --rename; the next of these removes it")
     return cli.EXIT_OK
@@ -197,7 +201,7 @@ def notes_on(row: dict[str, Any]) -> list[str]:
     if row["changed"]:
         settings = " ".join(f"{name}={value}" for name, value in row["changed"].items())
         notes.append(f"    {row['recipe']} with {settings}")
-    if row["folds_begun"]:
+    if row["folds_begun"] and not folders.is_trial(row["run"]):
         notes.append(f"    not finished: fold {', '.join(row['folds_begun'])}")
     return notes
 

@@ -146,6 +146,12 @@ def is_trial(name: str) -> bool:
     return TRIAL.fullmatch(name) is not None
 
 
+def is_trial_of_search(name: str) -> bool:
+    """Whether run `name` is a trial of a search."""
+    match = TRIAL.fullmatch(name)
+    return match is not None and match[1] != "smoke"
+
+
 def is_finished(folder: Path | str) -> bool:
     """Whether a fold folder holds result.json and the prediction files that it was written for."""
     try:

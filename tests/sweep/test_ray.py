@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -193,20 +194,22 @@ def test_what_arrives_is_checked(tmp_path, runs_dir, competition_dir):
     result = folders.read(folder, "result.json")
     good = arrival.Expected(result["folds_digest"], result["data_digest"])
     before = products(folder)
-    arrival.put_in_place(content, runs_dir, training, good)
+    arrival.put_in_place(content, runs_dir, training, good, "c")
     assert products(folder) == before
+    assert folders.read(folder, "result.json") == result
+    assert json.loads((folder / "env.json").read_text())["command"] == "c"
     for expected, words in (
         (arrival.Expected("0", good.data_digest), "folds_digest"),
         (arrival.Expected(good.folds_digest, "0"), "data_digest"),
     ):
         with pytest.raises(FerKitError, match=words):
-            arrival.put_in_place(content, runs_dir, training, expected)
+            arrival.put_in_place(content, runs_dir, training, expected, "c")
     with pytest.raises(FerKitError, match="fold 0 of baseline_v1-smoke"):
-        arrival.put_in_place(content, runs_dir, Training("baseline_v1-smoke", 1, ()), good)
+        arrival.put_in_place(content, runs_dir, Training("baseline_v1-smoke", 1, ()), good, "c")
     (folder / "oof.npz").write_bytes(np.random.default_rng(0).bytes(99))
     with pytest.raises(FerKitError, match=r"oof\.npz: changed"):
-        arrival.put_in_place(parcel.pack(folder, parcel.FINISHED), runs_dir, training, good)
+        arrival.put_in_place(parcel.pack(folder, parcel.FINISHED), runs_dir, training, good, "c")
     (folder / "config.json").write_text("{}")
     with pytest.raises(FerKitError, match="other settings"):
-        arrival.put_in_place(content, runs_dir, training, good)
+        arrival.put_in_place(content, runs_dir, training, good, "c")
     assert not list(runs_dir.glob(".arriving*"))

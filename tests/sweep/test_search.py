@@ -12,6 +12,8 @@ import pytest
 
 from fer_kit.errors import FerKitError
 from fer_kit.files import lock
+from fer_kit.listing import renaming
+from fer_kit.listing import runs as list_command
 from fer_kit.runs import folders
 from fer_kit.sweep import slots
 from fer_kit.sweep.__main__ import main
@@ -20,6 +22,7 @@ from fer_kit.sweep.search import definition, results, space, store, worker
 from fer_kit.sweep.search.worker import SearchRunner, Trials
 from fer_kit.train import __main__ as train
 from fer_kit.train.request import TrainRequest
+from tests.helpers import fake_runs
 
 optuna = pytest.importorskip("optuna")
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STUB = """
 import hashlib, json, math, pathlib, sys
 from fer_kit.files import lock
+from fer_kit.listing import renaming
+from fer_kit.listing import runs as list_command
 words = sys.argv[1:]
 after = lambda name, default=None: words[words.index(name) + 1] if name in words else default
 settings = dict(word.split("=") for word in words if "=" in word)
@@ -254,3 +259,26 @@ def test_the_file_of_trials_is_locked_or_damaged(world, monkeypatch):
 
 def test_luck():
     assert results.luck(1) == 0 and 0.5 < results.luck(2) < 0.62 and 1.98 < results.luck(30) < 2.06
+
+
+def test_trials_are_listed_and_blended_only_when_asked_for(tmp_path, capsys):
+    (tmp_path / "folds.csv").write_bytes(fake_runs.TABLE)
+    fake_runs.save_run(tmp_path, "residual-s-trial0", 1)
+    fake_runs.save_run(tmp_path, "vgg", 2)
+    assert list_command.main(["--runs", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "vgg" in shown and "residual-s-trial0" not in shown and "not shown (1)" in shown
+    assert list_command.main(["--runs", str(tmp_path), "*-trial*"]) == 0
+    assert "residual-s-trial0" in capsys.readouterr().out
+    assert [name for name in folders.list_runs(tmp_path) if not folders.is_trial(name)] == ["vgg"]
+
+
+def test_a_trial_can_be_renamed_into_a_run(tmp_path):
+    fake_runs.save_run(tmp_path, "residual-s-trial0", 1)
+    fold = tmp_path / "residual-s-trial0/fold0"
+    words = "python -m fer_kit.train --recipe residual --tag s --trial 0 --fold 0 --resume"
+    (fold / "env.json").write_text(json.dumps({"command": words}))
+    record = json.loads((fold / "result.json").read_text())
+    (fold / "result.json").write_text(json.dumps({**record, "recipe": "residual"}))
+    told = renaming.renamed_command(fold, "residual-s-best")
+    assert told == "python -m fer_kit.train --recipe residual --tag s-best --fold 0 --resume"

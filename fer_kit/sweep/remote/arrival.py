@@ -23,13 +23,21 @@ class Expected:
     data_digest: str
 
 
-def save_checkpoint(content: bytes, runs: Path, training: Training) -> None:
+def save_checkpoint(content: bytes, runs: Path, training: Training, command: str) -> None:
     """Write a checkpoint into the run folder, from which any worker can go on; metrics.jsonl comes last."""
     parcel.unpack(content, training.folder(runs), parcel.CHECKPOINT)
+    record_command(training.folder(runs), command)
 
 
-def put_in_place(content: bytes, runs: Path, training: Training, expected: Expected) -> None:
-    """Check a finished run folder and move it to its place.
+def record_command(folder: Path, command: str) -> None:
+    """Record in env.json the command as the driver would give it; the node's had its temporary folders."""
+    path = folder / "env.json"
+    if path.is_file():
+        atomic.write_json(path, {**atomic.read_json(path), "command": command})
+
+
+def put_in_place(content: bytes, runs: Path, training: Training, expected: Expected, command: str) -> None:
+    """Check a finished run folder and move it to its place; env.json gets the driver's command.
 
     Raises:
         FerKitError: files are missing or damaged; the scores are not those of the rows; the training had other data,
@@ -44,6 +52,7 @@ def put_in_place(content: bytes, runs: Path, training: Training, expected: Expec
         check(aside, arrived, training, expected)
         for sibling in (target, *sorted(target.parent.glob("fold*"))):
             same_settings(arrived, sibling)
+        record_command(arrived, command)
         atomic.move_folder(arrived, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -30,7 +30,7 @@ CONNECT_SECONDS = 10.0
 START = "start one with `ray start --head`, and on each other machine `ray start --address HOST:6379`"
 FAILED = 1  # exit code of a task that did not reach its training
 END_SECONDS = 20.0  # for the last checkpoints, when the driver stops
-CLEAN_SECONDS = 10.0
+CLEAN_SECONDS = 30.0
 _FILE_OPTIONS = ("--weights", "--augment")
 
 
@@ -80,6 +80,7 @@ class Cluster:
     def __init__(self, address: str, runs: Path, data: Path, device: str, module: str = "fer_kit.train") -> None:
         self._ray = need_ray()
         self._runs, self._module = runs, module
+        self.places = ("--data", str(data), "--runs", str(runs))  # for the records of the runs
         competition = loading.load(data, runs / "cache")
         dealt = table.read(runs / "folds.csv")
         self.expected = arrival.Expected(dealt.digest, competition.digest)

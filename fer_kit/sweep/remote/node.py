@@ -30,6 +30,7 @@ from fer_kit.sweep.training import epochs_saved
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 900.0  # for another training that writes the data
+OLD_SECONDS = 30 * 86_400.0
 GRACE_SECONDS = 60.0  # past the time limit
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
@@ -105,6 +106,7 @@ def train(task: Task, node: str, data: Callable[[], Data], tell: Callable[[News]
         FerKitError: the node's folder cannot be written, or the data is not what the driver has.
     """
     base = root() / task.driver / node
+    remove_old(root())
     place, runs = prepare(base, task, data)
     folder = runs / task.run / task.fold
     shutil.rmtree(folder, ignore_errors=True)
@@ -221,6 +223,14 @@ def _die_with_parent() -> None:
     """The training must not outlive the worker process of Ray: when its node dies, another node resumes it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def remove_old(folder: Path) -> None:
+    """Remove the folders of drivers that have ended long ago without `clean`."""
+    for ready in folder.glob("*/*/ready"):
+        with contextlib.suppress(OSError):
+            if time.time() - ready.stat().st_mtime > OLD_SECONDS:
+                shutil.rmtree(ready.parent)
 
 
 def clean(driver: str) -> None:

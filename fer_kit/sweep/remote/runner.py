@@ -8,6 +8,7 @@ is submitted again with the last checkpoint; a task whose training failed counts
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from fer_kit.sweep.remote.node import Ended, News, Task
 from fer_kit.sweep.runner import Child, Process, Runner, log_file
 from fer_kit.sweep.search.worker import SearchRunner
 from fer_kit.sweep.training import Training, epochs_saved
+from fer_kit.train.request import PROGRAM
 
 DRAIN_SECONDS = 0.5
 CANCELLED = -9
@@ -32,6 +34,7 @@ class RemoteTraining(Process):
     def __init__(self, cluster: Cluster, runs: Path, training: Training, task: Task) -> None:
         self._cluster, self._runs, self._training = cluster, runs, training
         self.key = f"{training} {time.time():.3f}"
+        self._command = f"{PROGRAM} {shlex.join([*task.words, *cluster.places])}"
         self.lost = ""  # a sentence, if the node was lost
         self._code: int | None = None
         self._reference: Any = None
@@ -67,9 +70,9 @@ class RemoteTraining(Process):
         with self._log() as file:
             file.write(outcome.news.printed)
         if outcome.finished:
-            arrival.put_in_place(outcome.files, self._runs, self._training, self._cluster.expected)
+            arrival.put_in_place(outcome.files, self._runs, self._training, self._cluster.expected, self._command)
         elif outcome.files:  # stopped at a time limit or an epoch, or failed
-            arrival.save_checkpoint(outcome.files, self._runs, self._training)
+            arrival.save_checkpoint(outcome.files, self._runs, self._training, self._command)
         self._end(outcome.code, b"")
 
     def take(self, news: News) -> None:
@@ -78,7 +81,7 @@ class RemoteTraining(Process):
             with self._log() as file:
                 file.write(news.printed)
             if news.checkpoint is not None:
-                arrival.save_checkpoint(news.checkpoint, self._runs, self._training)
+                arrival.save_checkpoint(news.checkpoint, self._runs, self._training, self._command)
 
     def cancel(self) -> None:
         """End the training."""
