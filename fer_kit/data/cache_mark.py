@@ -40,7 +40,7 @@ def _secret() -> bytes | None:
                 return known
             path.unlink()  # cut short, as by a full disk
         path.parent.mkdir(parents=True, exist_ok=True)
-        made, aside = secrets.token_bytes(SECRET_BYTES), path.with_name(f".{path.name}.{os.getpid()}")
+        made, aside = secrets.token_bytes(SECRET_BYTES), path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(made)
         try:

@@ -52,7 +52,7 @@ def sources(place: Path, answers: bool = False) -> dict[str, Source]:
     plain_is_enough = {TRAIN, TEST} <= found.keys() or (found.keys() & set(WHOLE) and not found.keys() & {TRAIN, TEST})
     for pattern in (_ZIPS, _TARS):
         for path in files:
-            if not pattern.fullmatch(path.name) or (pattern is _TARS and _enough(found, answers)):
+            if not pattern.fullmatch(path.name) or (pattern is _TARS and not _needed(path, found, answers)):
                 continue
             stem = path.name.lower().removesuffix(".zip")
             try:
@@ -93,8 +93,13 @@ def _add(found: dict[str, Source], name: str, source: Source) -> None:
         )
 
 
-def _enough(found: dict[str, Source], answers: bool) -> bool:
-    return bool(found.keys() & set(WHOLE)) or (not answers and {TRAIN, TEST} <= found.keys())
+def _needed(tar: Path, found: dict[str, Source], answers: bool) -> bool:
+    """Whether a tar file is to be looked into. For answers alone, its name must say that it has them."""
+    if found.keys() & set(WHOLE):
+        return False
+    if {TRAIN, TEST} <= found.keys():
+        return answers and tar.name.lower().startswith(("fer2013.", "icml_face_data."))
+    return True
 
 
 def _in_archive(path: Path, must_hold: Sequence[str]) -> dict[str, Source]:
