@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,14 @@ def lines(found: Sequence[Scored]) -> list[str]:
         public = (f"{one.public:.2%}", f"{one.residual:+.1f} se")
         rows.append((f"{one.number}", one.file.name, f"{one.forecast:.2%}", error, *public, *shown))
     notes = [] if all(one.known for one in found) else ["*: sampling noise of the score only; no error was recorded"]
-    return [*aligned(rows, left=(1,)), *notes, *contradictions(found)]
+    about = "1 entry" if len(found) == 1 else f"{len(found)} entries"
+    verdict = [f"forecasts and public scores agree within {FAR:g} standard errors ({about})"]
+    if said := contradictions(found):
+        verdict = [
+            *said,
+            "entries are scored on the same rows, so their residuals go together; nothing is fitted to them",
+        ]
+    return [*aligned(rows, left=(1,)), *notes, *verdict]
 
 
 def contradictions(found: Sequence[Scored]) -> list[str]:
@@ -98,10 +106,20 @@ def contradictions(found: Sequence[Scored]) -> list[str]:
         said.append(
             f"contradiction: all {len(found)} entries together are {mean:+.1f} standard errors from their forecasts"
         )
-    about = "1 entry" if len(found) == 1 else f"{len(found)} entries"
-    if not said:
-        return [f"forecasts and public scores agree within {FAR:g} standard errors ({about})"]
-    return [*said, "entries are scored on the same rows, so their residuals go together; nothing is fitted to them"]
+    return said
+
+
+def as_json(one: Scored) -> dict[str, Any]:
+    """The values for --json."""
+    return {
+        "number": one.number,
+        "file": str(one.file),
+        "forecast": one.forecast,
+        "standard_error": one.error,
+        "public": one.public,
+        "private": one.private,
+        "residual": one.residual,
+    }
 
 
 def _recorded_error(file: Path, entry: Entry) -> float | None:

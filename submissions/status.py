@@ -56,7 +56,8 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
     except KaggleError as error:
         trouble = error
     print("\n".join(table(known)))
-    for line in (*gap_lines(known), *residuals.lines(residuals.scored(known, path))):
+    beside = residuals.scored(known, path)
+    for line in (*gap_lines(known), *residuals.lines(beside)):
         print(line)
     pairs = gap_plot.scored(known)
     if len(pairs) >= gap_plot.FEWEST:
@@ -67,7 +68,12 @@ def body(args: argparse.Namespace) -> dict[str, Any]:
         raise FerKitError(
             f"{path}: the ledger is shown without new scores, since the request to Kaggle failed: {trouble}"
         )
-    return {"ledger": str(path), "entries": [asdict(entry) for entry in known]}
+    return {
+        "ledger": str(path),
+        "entries": [asdict(entry) for entry in known],
+        "residuals": [residuals.as_json(one) for one in beside],
+        "contradictions": residuals.contradictions(beside) if beside else [],
+    }
 
 
 def table(known: Sequence[Entry]) -> list[str]:

@@ -24,8 +24,8 @@ LOG_LIMIT = 4.0  # log T is in [−4, 4]
 STEPS = 40  # of the bisection
 
 
-# Accuracy gained by training on five folds instead of four: the mean over six kinds of quick models, 0.2 to 1.7 points,
-# on pretended leaderboards (tests/benchmarks/records/forecast.json).
+# Accuracy gained by training on five folds instead of four: on pretended leaderboards five kinds of quick models gain
+# 0.5 to 1.1 points, a sixth 1.7 (tests/benchmarks/records/forecast.json).
 FULL_FIT_GAIN, FULL_FIT_SPREAD = 0.008, 0.005
 
 

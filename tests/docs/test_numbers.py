@@ -117,3 +117,16 @@ def test_the_table_of_the_readme_is_that_of_the_records():
         [entry] = [entry for entry in LEADERBOARD if entry["file"] == f"submissions/{submission}.csv"]
         assert entry["sha256"] == source["sha256"]
         assert (private, public) == (f"{entry['private']:.2f}%", f"{entry['public']:.2f}%")
+
+
+def test_the_bias_of_forecasts_is_that_of_the_record():
+    record = json.loads((ROOT / "tests/benchmarks/records/forecast.json").read_text())
+    measured = [model for model in record["models"].values() if model["singles"]["cases"] >= 8]
+    table = rows(ROOT / "docs/blending.md", "| part of the test rows | earlier estimator")
+    assert len(measured) == 9 and len(table) == len(record["parts"])
+    for cells, (part, one) in zip(table, record["parts"].items(), strict=True):
+        worst = max((model[part]["bias"] for model in measured), key=abs)
+        shown = [float(cell.replace("−", "-").rstrip("%")) for cell in cells[1:]]
+        assert shown == [round(value, 2) for value in (one["earlier_bias"], one["bias"], worst)] + [
+            round(100 * one["covered"], 1)
+        ]

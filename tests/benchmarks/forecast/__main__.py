@@ -67,7 +67,7 @@ def body(args: argparse.Namespace) -> None:
     found = summary(cases)
     print("\n".join(table(found)))
     head = bench_record.head("forecast", host, MEASURED, ("numpy", "scikit-learn", "torch"))
-    command = "python -m tests.benchmarks.forecast --data DIR --runs DIR --keep DIR --record FILE"
+    command = f"python -m tests.benchmarks.forecast --splits {args.splits}{' --kept' if args.kept else ''}"
     more = {"command": command, "seconds": round(time.perf_counter() - begun), "rows": len(folds.labels)}
     full = {kind: round(100 * sum(values) / len(values), 2) for kind, values in gains.items() if values}
     print("points gained by a full fit over the network of one fold, on singles:", full)
