@@ -25,8 +25,8 @@ from fer_kit.errors import FerKitError
 
 Floats = NDArray[np.float64]
 
-# The estimators' own errors, beyond the sampling noise of the rows. The root mean square of the bias over kinds of models
-# is 0.22, 0.10 and 0.21 points on pretended leaderboards (tests/benchmarks/records/forecast.json); rounded up, because
+# The estimators' own errors, beyond the sampling noise of the rows. The root mean square of their bias over models is
+# 0.22, 0.10 and 0.21 points on pretended leaderboards (tests/benchmarks/records/forecast.json). Rounded up, because
 # networks that are trained to the end are other models.
 ERROR_SINGLES, ERROR_TWINS, ERROR_LOOKUP = 0.003, 0.003, 0.004
 
