@@ -21,6 +21,7 @@ from fer_kit.files import atomic, lock
 SCHEMA = 1  # to be increased when the reader's result for the same bytes changes
 PIECE_BYTES = 16 << 20
 PATIENCE_SECONDS = 60.0  # wait for another process that writes the same cache
+MANY_FILES = 64  # more of them are small: they are read in groups of so many
 MAX_THREADS = 8  # each holds a piece in memory
 MOST_MARKS = 16  # users of one folder of runs
 
@@ -39,7 +40,11 @@ def key_of(sources: Sequence[Source], names: Sequence[str]) -> str:
     heads = [f"schema {SCHEMA}", *names]
     pieces: list[Piece] = []
     try:
-        for path in dict.fromkeys(source.path for source in sources):
+        paths = list(dict.fromkeys(source.path for source in sources))
+        if len(paths) > MANY_FILES:
+            groups = (paths[start : start + MANY_FILES] for start in range(0, len(paths), MANY_FILES))
+            return _digest(heads, [partial(_digest_of_files, group) for group in groups])
+        for path in paths:
             size = path.stat().st_size
             heads.append(str(size))
             pieces += [partial(_digest_in_file, path, start) for start in range(0, size, PIECE_BYTES)]
@@ -71,6 +76,16 @@ def _digest(heads: Sequence[str], pieces: Sequence[Piece]) -> str:
         for part in threads.map(lambda piece: piece(), pieces):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _digest_of_files(paths: Sequence[Path]) -> bytes:
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb", buffering=0) as file:
+            digest.update(b"%d " % os.fstat(file.fileno()).st_size)
+            while content := file.read(PIECE_BYTES):
+                digest.update(content)
+    return digest.digest()
 
 
 def _digest_in_file(path: Path, start: int) -> bytes:

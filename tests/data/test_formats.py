@@ -20,7 +20,7 @@ from PIL import Image
 
 import fer_kit.data.formats as formats
 from fer_kit.competition import CLASSES
-from fer_kit.data import csv_files, genuine, loading
+from fer_kit.data import cache, csv_files, genuine, loading
 from fer_kit.data.archives import Source
 from fer_kit.data.csv_reader import Faces
 from fer_kit.data.formats import parquet
@@ -122,6 +122,19 @@ def test_an_image_in_another_class_is_other_data(tmp_path: Path) -> None:
     name = next(name for name in files if name.startswith("train/Happy/"))
     files[name.replace("Happy", "Fear")] = files.pop(name)
     assert loading.load(write_files(tmp_path / "b", files), tmp_path / "cache").digest != first.digest
+
+
+def test_many_files_are_identified_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MANY_FILES", 4)
+    place = write_files(tmp_path, images_as_files())
+    found = formats.find(place)
+    assert found is not None
+    key = cache.key_of(found.sources, found.keys)
+    assert cache.key_of(found.sources, found.keys) == key
+    changed = bytearray(found.sources[5].path.read_bytes())
+    changed[-20] ^= 1
+    found.sources[5].path.write_bytes(changed)
+    assert cache.key_of(found.sources, found.keys) != key
 
 
 def some_other(files: dict[str, bytes], written: bytes) -> dict[str, bytes]:

@@ -95,9 +95,8 @@ def _in_folder(place: Path) -> Iterator[tuple[Source, str, str, str]]:
             continue
         for kind in _listing(Path(split.path)):
             for file in _listing(Path(kind.path)) if kind.is_dir() else ():
-                if file.name.lower().endswith(encoded.ENDINGS) and not file.name.startswith("."):
-                    size = file.stat().st_size if file.is_file() else 0
-                    yield Source(Path(file.path), None, size, PLAIN), split.name, kind.name, file.name
+                if file.name.lower().endswith(encoded.ENDINGS) and not file.name.startswith(".") and file.is_file():
+                    yield Source(Path(file.path), None, 0, PLAIN), split.name, kind.name, file.name
 
 
 def _in_archive(place: Path) -> Iterator[tuple[Source, str, str, str]]:
