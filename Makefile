@@ -13,7 +13,7 @@ help:  ## show the targets
 $(VENV)/installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python %d.%d is too old: fer_kit needs 3.11 or newer, e.g. make demo PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,photos]' $(addprefix --constraint ,$(PINS))
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,photos,export,notebooks]' $(addprefix --constraint ,$(PINS))
 	@touch $@
 
 install: $(VENV)/installed  ## make .venv with everything in it

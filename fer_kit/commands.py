@@ -24,6 +24,8 @@ COMMANDS = {
     "evaluate": ("fer_kit.evaluate.__main__", "score runs and blends out of fold, alone or side by side"),
     "report": ("fer_kit.report.__main__", "make one page on all runs and blends"),
     "classify": ("fer_kit.classify.__main__", "find faces in photos and classify their expressions"),
+    "export": ("fer_kit.export.__main__", "export a run or blend: ONNX, torch.export, or one file of fer_kit"),
+    "card": ("fer_kit.card.__main__", "write a model card, with scores, data and limits; upload it"),
     "kernels": ("kernels.__main__", "train on Kaggle's GPUs and fetch the runs"),
     "submissions": ("submissions.__main__", "build, check and upload the submission file; the ledger"),
     "completion": ("fer_kit.listing.completion", "print the completion script for bash or zsh"),

@@ -22,14 +22,14 @@ FLOORS = [
     "pretrained track evaluate submissions pipelines",
     "engine report ensembles",
     "predict explain",
-    "train classify",
-    "sweep",
+    "train classify card",
+    "sweep export",
     "auto kernels api",
     "listing",
     "__main__",
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
-WITH_TORCH = {"models", "pretrained", "batches", "engine", "predict", "explain", "train", "albumentations_v3"}
+WITH_TORCH = {"models", "pretrained", "batches", "engine", "predict", "explain", "train", "export", "albumentations_v3"}
 
 
 def place(module: str) -> str | None:

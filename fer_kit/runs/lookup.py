@@ -101,7 +101,7 @@ def look(runs_dir: Path, name: str) -> RunFolder | BlendFolder | FoldFolder | No
         return BlendFolder(runs_dir, blend)
     run, _, folder = name.partition("/")
     fold = _fold(folder)
-    if run in there and fold is not None and (runs_dir / run / folder).is_dir():
+    if fold is not None and folders.is_safe_name(run) and (runs_dir / run / folder).is_dir():
         return FoldFolder(RunFolder(runs_dir, run), fold)
     return None
 
