@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+# the versions to install, and the extras of setup.cfg; make install PINS= takes the newest
+PINS   ?= tests/versions/tested.txt
+EXTRAS ?= dev,photos,export,notebooks
 PY      = $(VENV)/bin/python
 SHELL   = /bin/bash
 .SHELLFLAGS = -eu -o pipefail -c
@@ -10,10 +13,10 @@ SHELL   = /bin/bash
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/installed: setup.cfg pyproject.toml
+$(VENV)/installed: setup.cfg setup.py pyproject.toml $(PINS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python %d.%d is too old: fer_kit needs 3.11 or newer, e.g. make demo PYTHON=python3.12" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev,photos,export,notebooks]' $(addprefix --constraint ,$(PINS))
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' $(addprefix --constraint ,$(PINS))
 	@touch $@
 
 install: $(VENV)/installed  ## make .venv with everything in it
@@ -59,8 +62,14 @@ quick: $(VENV)/installed  ## the tests that take less than about a second each
 test-lowest:  ## the tests on the lowest versions that setup.cfg claims, in .venv-lowest
 	$(MAKE) test VENV=.venv-lowest PINS=tests/versions/lowest.txt PYTHON=python3.11
 
+test-newest:  ## the tests on the newest versions of all packages, in .venv-newest
+	$(MAKE) test VENV=.venv-newest PINS=
+
 test-kaggle-image:  ## the tests on the pins of Kaggle's image, in .venv-kaggle
 	$(MAKE) test VENV=.venv-kaggle PINS=tests/versions/kaggle_image.txt PYTHON=python3.12
+
+test-kaggle-next:  ## the tests on the pins of the announced next image, in .venv-kaggle-next; without photos (OpenCV 5)
+	$(MAKE) test VENV=.venv-kaggle-next PINS=tests/versions/kaggle_next.txt EXTRAS=dev PYTHON=python3.13
 
 FUZZ ?= 10000
 fuzz: $(VENV)/installed  ## 10,000 broken files for each reader; FUZZ=n for another number
@@ -81,4 +90,4 @@ bench: $(VENV)/installed  ## speed and memory against others and the machine's l
 clean:  ## remove the demo and caches; runs/ and data/ stay
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test quick test-lowest test-kaggle-image fuzz faults lint bench clean
+.PHONY: help install demo test quick test-lowest test-newest test-kaggle-image test-kaggle-next fuzz faults lint bench clean

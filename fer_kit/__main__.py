@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_kit import __version__, cli
+from fer_kit import __version__, cli, programs
 from fer_kit.cli import EXIT_OK, EXIT_USER_ERROR
 from fer_kit.commands import COMMANDS
 from fer_kit.errors import did_you_mean
@@ -38,6 +38,7 @@ def dispatch(words: Sequence[str]) -> int:
         hint = did_you_mean(words[0], COMMANDS)
         print(f"error: no command '{words[0]}'{hint}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return EXIT_USER_ERROR
+    programs.find_kernels()
     code: int = importlib.import_module(COMMANDS[words[0]][0]).main(words[1:])
     return code
 

@@ -24,10 +24,11 @@ class FerKitError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_one_line(message))
+        super().__init__(one_line(message))
 
 
-def _one_line(message: str) -> str:
+def one_line(message: str) -> str:
+    """`message` on one line: line ends become spaces, other control characters are spelt out, the middle is cut out."""
     message = _cut(message)
     if not message.isprintable():
         words = re.sub("[\t\n\v\f\r]+", " ", message)

@@ -27,6 +27,18 @@ _AS_MODULE = re.compile(rf"python -m ({'|'.join(map(re.escape, _MODULES))})(?!\.
 _AS_WORD = re.compile(rf"(?<![\w.-])fer-kit ({'|'.join(COMMANDS)})(?![\w-])")
 
 
+# Control characters other than tab and line feed, and a carriage return inside a line; marks of text direction and
+# invisible characters.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|(?<!^)\r(?!\n)"
+)
+_OF_PROGRESS_BARS = re.compile(r"(\x1b\[(?:A|[0-9;]*m))")
+
+
+def _spelt(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
 def _replace(error: UnicodeError) -> tuple[str, int]:
     """The error handler "fer_kit" of codecs: similar ASCII characters, else a question mark."""
     if not isinstance(error, UnicodeEncodeError):
@@ -72,13 +84,26 @@ class Stream:
         return getattr(self.inside, name)
 
     def write(self, text: str) -> int:
-        """Write `text`, with commands as the user types them."""
-        return self.verbatim(self.streams.commands_as_typed(text))
+        """Write `text`, with commands as the user types them and without control of the terminal."""
+        return self.verbatim(self.streams.commands_as_typed(self._harmless(text)))
 
     def verbatim(self, text: str) -> int:
         """Write `text` as it is: data for a program."""
         self._try(lambda: self.inside.write(text))
         return len(text)
+
+    def _harmless(self, text: str) -> str:
+        """`text` with control characters spelt out; stderr keeps the cursor movements and colours of progress bars.
+
+        Names and messages of other people (run folders, records, Kaggle's answers) could otherwise move the cursor,
+        erase lines, set the title of the window or reverse the direction of the text.
+        """
+        if text.isprintable():
+            return text
+        if self.keep_fault:  # stdout
+            return _CONTROL.sub(_spelt, text)
+        parts = _OF_PROGRESS_BARS.split(text)
+        return "".join(part if number % 2 else _CONTROL.sub(_spelt, part) for number, part in enumerate(parts))
 
     def flush(self) -> None:
         """Flush the stream inside."""
@@ -119,6 +144,15 @@ def protected(prefix: str = "") -> Iterator[Streams]:
             sys.stdout.flush()
             sys.stderr.flush()
         sys.stdout, sys.stderr = before
+
+
+def control(sequence: str) -> None:
+    """Write a control sequence of our own to stdout, such as a cursor movement."""
+    out = sys.stdout
+    if isinstance(out, Stream):
+        out.verbatim(sequence)
+    else:
+        print(sequence, end="")
 
 
 def print_json(value: Any) -> None:

@@ -34,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
         ("push", "build the kernel and push it, which starts the training on Kaggle"),
         ("run", "push, wait until the kernel has ended, and fetch its folds"),
     ):
-        _add_what(_add(commands, name, about))
+        _add_what(added := _add(commands, name, about))
+        if name != "build":
+            added.add_argument("--yes", action="store_true", help="push without asking over a version not fetched yet")
     _add_wait(commands.choices["run"])
     _add_which(_add(commands, "status", "show the state of the last push"))
     explore = _add(commands, "explore", "write a folder with the exploration notebook, which contains the package")
@@ -187,6 +189,8 @@ def make(client: Client, args: argparse.Namespace) -> None:
         for one, folder in kernels:
             write_by_hand(one, folder, args)
         return
+    for one, _ in kernels:
+        push.refuse_open(push_log.read(args.runs), one.plan.ref, args.yes)
     pushes = []
     for one, folder in kernels:
         pushes.append(push.push(client, one, folder, args.runs))
@@ -272,7 +276,7 @@ def wait_and_fetch(client: Client, pushed: push_log.Push, args: argparse.Namespa
     minutes = args.deadline_minutes or args.limit_minutes + 180
     push.wait(client, pushed, args.runs, minutes, ours=ours)
     if push_log.choose(args.runs, pushed.run_id).state != push_log.FETCHED:
-        bring_home(client, pushed, args)
+        push.patiently(lambda: bring_home(client, pushed, args), pushed, args.runs)
 
 
 def show_status(client: Client, args: argparse.Namespace) -> None:

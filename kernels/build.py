@@ -167,7 +167,7 @@ def describe(built: Built) -> str:
         f"stops before {plan.limit_minutes:g} minutes are over",
         f"folds        {folds}",
         f"script       {built.size_bytes:,} bytes of {SIZE_CAP:,}; {len(built.bundled)} source files, "
-        f"sha256 {built.bundle_sha256[:12]}, commit {plan.commit[:20]}",
+        f"sha256 {built.bundle_sha256[:12]}, commit {plan.commit.partition(' ')[0][:20]}",
         f"run id       {plan.run_id}",
     ]
     if built.untracked:

@@ -17,7 +17,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.folds import table
 from fer_kit.kaggle.client import Client, KernelState
-from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete
+from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete, UnknownSlug
 from fer_kit.runs import folders
 from kernels import push_log
 from kernels.inside import archive, manifest
@@ -55,7 +55,7 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
         output, unpacked = aside / "output", aside / "runs"
         output.mkdir()
         unpacked.mkdir()
-        client.kernel_output(push.ref, output)
+        download(client, push, output)
         described = examine(push, state, output, partial)
         try:
             first, *others = names = [part.run for part in described.runs]
@@ -75,6 +75,15 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
                 atomic.move_folder(source, target)
     push_log.put(runs_dir, dataclasses.replace(push, state=push_log.FETCHED, seen=True))
     return Fetched(tuple(target for _, target in moves), kept, described)
+
+
+def download(client: Client, push: Push, folder: Path) -> None:
+    """Download the output of the version of `push`, or of the kernel where the client or Kaggle knows no versions."""
+    if push.version > 1 and client.knows_versions:
+        with contextlib.suppress(UnknownSlug):
+            client.kernel_output(push.versioned, folder)
+            return
+    client.kernel_output(push.ref, folder)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fer_kit.cli import confirmed
+from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import Client, KernelState
-from fer_kit.kaggle.errors import KernelFailed, TimedOut, UnknownSlug
+from fer_kit.kaggle.errors import KernelFailed, TimedOut, UnknownAnswer, UnknownSlug
+from fer_kit.kaggle.faults import TRANSIENT
 from kernels import push_log
 from kernels.build import Built
 from kernels.push_log import Push
@@ -17,6 +22,8 @@ from kernels.push_log import Push
 POLL_SECONDS = 60.0  # Kaggle asks for at most one request in 30 s
 SESSION_SLACK_MINUTES = 30.0  # the kernel stops by itself before Kaggle stops it
 ENDED = ("complete", "error", "cancelled")
+FETCH_ATTEMPTS = 10
+PASSING = (*TRANSIENT, TimedOut, UnknownAnswer)  # faults of Kaggle or of the network that may pass
 
 _sleep, _clock = time.sleep, time.monotonic  # tests replace them
 
@@ -63,13 +70,22 @@ def look(client: Client, push: Push, runs_dir: Path) -> tuple[KernelState, bool]
     """The kernel's state, and whether it certainly belongs to this push.
 
     Kaggle reports the state of the kernel: just after a push, that can be the state of the previous version. An end
-    belongs to this push if its version is the first one or was seen waiting or running.
+    belongs to this push if the client can ask for a version, or if its version is the first one or was seen waiting or
+    running.
     """
-    state = client.kernel_state(push.ref)
-    if not push.seen and (state.word in ("queued", "running") or push.version == 1):
+    state, sure = _state(client, push)
+    if not push.seen and (sure or state.word in ("queued", "running") or push.version == 1):
         push = dataclasses.replace(push, seen=True)
         push_log.put(runs_dir, push)
     return state, push.seen
+
+
+def _state(client: Client, push: Push) -> tuple[KernelState, bool]:
+    """The state, and whether it is that of the version."""
+    if push.version > 1 and client.knows_versions:
+        with contextlib.suppress(UnknownSlug, UnknownAnswer):  # then ask for the kernel alone
+            return client.kernel_state(push.versioned), True
+    return client.kernel_state(push.ref), False
 
 
 def tell(push: Push, state: KernelState, sure: bool) -> str:
@@ -97,23 +113,87 @@ def wait(
     """
     end = _clock() + 60 * deadline_minutes
     line = Line()
+    trouble = ""
     try:
         while True:
             try:
                 state, sure = look(client, push_log.choose(runs_dir, push.run_id), runs_dir)
                 line(tell(push, state, sure))
+                trouble = ""
                 if state.word in ENDED and (sure or ours()):
                     return state
             except UnknownSlug:  # a kernel just made is not known everywhere at once
                 line(f"{push.name}: not listed yet")
+            except PASSING as error:  # hours lie before the deadline; the kernel runs on without us
+                trouble = f" (at last Kaggle could not be asked: {_cause(error)})"
+                line(f"{push.name}: no answer, asking again ({_cause(error)})")
             if _clock() + POLL_SECONDS > end:
                 raise TimedOut(
-                    f"{push.ref} had not ended after {deadline_minutes:g} minutes and continues on Kaggle; see its "
-                    "state with python -m kernels status, download the results with python -m kernels fetch"
+                    f"{push.ref} had not ended after {deadline_minutes:g} minutes and continues on Kaggle{trouble}; "
+                    f"see its state with {_command('status', push, runs_dir)}, download the results with "
+                    f"{_command('fetch', push, runs_dir)}"
                 )
             _sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        line.close()
+        print(
+            f"{push.name} continues on Kaggle; download the results with {_command('fetch', push, runs_dir)}",
+            flush=True,
+        )
+        raise
     finally:
         line.close()
+
+
+def patiently(fetch: Callable[[], None], push: Push, runs_dir: Path, attempts: int = FETCH_ATTEMPTS) -> None:
+    """Fetch the output of a kernel that `wait` saw end, with more attempts while Kaggle cannot be asked.
+
+    Raises:
+        TimedOut: no attempt succeeded; the message names the command that fetches later, since to run the same command
+            again would push a second version.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return fetch()
+        except PASSING as error:
+            if attempt == attempts:
+                raise TimedOut(
+                    f"{push.name} has ended, but its output could not be downloaded ({_cause(error)}); download it "
+                    f"later with {_command('fetch', push, runs_dir)}"
+                ) from None
+            print(f"{push.name}: no answer, asking again ({_cause(error)})", flush=True)
+            _sleep(POLL_SECONDS)
+    return None
+
+
+def refuse_open(pushes: Sequence[Push], ref: str, yes: bool) -> None:
+    """Ask before a push over a version of the same kernel that is not fetched; `yes`: the option --yes was given.
+
+    Raises:
+        FerKitError: the user does not agree, or there is no terminal to ask.
+    """
+    opened = [push for push in pushes if push.ref == ref and push.state == push_log.PUSHED]
+    if not opened:
+        return
+    last = opened[-1]
+    print(
+        f"{last.name} was pushed {push_log.minutes_since(last.utc):.0f} minutes ago and is not fetched; both versions "
+        "would run, and a client before kaggle 2.2.5 can only fetch the newer one"
+    )
+    if not confirmed("Push another version?", yes):
+        raise FerKitError(
+            f"{ref}: not pushed; fetch the open version with python -m kernels fetch {last.run_id}, or choose another "
+            "--title"
+        )
+
+
+def _cause(error: Exception) -> str:
+    return str(error).split(";")[0]
+
+
+def _command(name: str, push: Push, runs_dir: Path) -> str:
+    runs = "" if runs_dir == Path("runs") else f" --runs {shlex.quote(str(runs_dir))}"
+    return f"python -m kernels {name} {push.run_id}{runs}"
 
 
 class Line:
@@ -135,6 +215,7 @@ class Line:
         """End the line."""
         if self.live and self.shown:
             print()
+        self.shown = ""
 
 
 def failed(push: Push, state: KernelState, log: list[str]) -> KernelFailed:

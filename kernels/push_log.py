@@ -43,6 +43,11 @@ class Push:
         """The name in messages."""
         return f"{self.ref} version {self.version}" if self.version else self.ref
 
+    @property
+    def versioned(self) -> str:
+        """The version as "owner/slug/3"."""
+        return f"{self.ref}/{self.version}"
+
 
 def read(runs_dir: Path) -> list[Push]:
     """All entries, oldest first; none if nothing was pushed.

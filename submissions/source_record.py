@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, one_line
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.runs.blend_record import ForecastRecord
@@ -81,13 +81,13 @@ def read(file: Path, sha256: str) -> SourceRecord:
         if value["schema"] != SCHEMA:
             raise FerKitError(f"{path}: schema {value['schema']!r}, allowed is {SCHEMA}; build the file again")
         record = SourceRecord(
-            source=_typed(value["source"], str),
+            source=one_line(_typed(value["source"], str)),
             kind=_typed(value["kind"], str),
             folder=Path(os.path.relpath((file.parent / _typed(value["folder"], str)).resolve())),
-            accuracy=_number(value["accuracy"]),
-            forecast=_number(value.get("forecast")),  # missing in records of older versions
-            text=_typed(value["accuracy_text"], str),
-            members={name: _number(weight) for name, weight in value["members"].items()},
+            accuracy=_share(value["accuracy"]),
+            forecast=_share(value.get("forecast")),  # missing in records of older versions
+            text=one_line(_typed(value["accuracy_text"], str)),
+            members={one_line(name): _number(weight) for name, weight in value["members"].items()},
             sha256={name: _typed(digest, str) for name, digest in value["predictions"].items()},
             forecast_record=_forecast(value.get("forecast_parts")),
         )
@@ -142,6 +142,13 @@ def _forecast(value: Any) -> ForecastRecord | None:
         for name, one in value.items()
     }
     return ForecastRecord(**found)
+
+
+def _share(value: Any) -> float | None:
+    found = _number(value)
+    if found is not None and not 0 <= found <= 1:
+        raise ValueError(f"{found} is not from 0 to 1")
+    return found
 
 
 def _number(value: Any) -> float | None:

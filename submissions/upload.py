@@ -17,7 +17,7 @@ from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
 from fer_kit.runs import ledger
 from fer_kit.runs.ledger import COMPLETE, ERROR, Entry
-from submissions import before_upload, build, check, entries
+from submissions import before_upload, build, check, entries, source_record
 from submissions.check import Checked
 from submissions.source_record import ANYWAY, SourceRecord
 
@@ -141,7 +141,7 @@ def _report(file: Path, entry: Entry, checked: Checked, source: SourceRecord | N
     for name, value in (
         ("file", f"{file}: OK, {checked.rows:,} rows"),
         ("source", entry.source or "unknown"),
-        ("accuracy", "unknown" if source is None else source.text),
+        ("accuracy", "unknown" if source is None else f"{source.text} (by {source_record.path_of(file).name})"),
         *(line for line in check.summary(checked) if line[0] != "sha256"),
         ("changed", changed),
         ("message", f"{entry.tag} {entry.message}"),

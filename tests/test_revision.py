@@ -61,10 +61,10 @@ def test_the_commit_and_changes(own):
 def test_another_project_around_the_code_is_not_its_commit(own, tmp_path):
     inside = own / ".venv/lib/site-packages"
     shutil.copytree(own / "fer_kit", inside / "fer_kit")
-    assert commit_of(inside) == "unknown"
+    assert commit_of(inside) == "unknown (the code lies in no repository of its own)"
     bare = repository(tmp_path / "untracked")  # in the root of a repository that does not track it
     git(bare, "commit", "-qm", "x", "--allow-empty")
-    assert commit_of(bare) == "unknown"
+    assert commit_of(bare) == "unknown (the code lies in no repository of its own)"
 
 
 def test_variables_of_git_lead_nowhere_else(own, tmp_path):
@@ -94,3 +94,67 @@ def test_untracked_files(own):
     (own / "fer_kit/new.py").touch()
     (own / "fer_kit/note.txt").touch()
     assert revision.untracked(own / "fer_kit", "*.py") == ["new.py"]
+
+
+def planted(folder: Path, name: str) -> Path:
+    """A program that leaves the file `ran` beside it."""
+    program = folder / name
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f"#!/bin/sh\ntouch {folder}/ran\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_hooks_of_the_repository_are_not_run(own, tmp_path):
+    for hook in ("post-index-change", "post-checkout", "pre-commit", "reference-transaction"):
+        shutil.copy(planted(tmp_path / "bad", "hook"), own / ".git/hooks" / hook)
+    (own / "fer_kit/__init__.py").touch()  # the index is older than the file, so that git would write it
+    os.utime(own / "fer_kit/__init__.py", (2e9, 2e9))
+    assert commit_of(own) == git(own, "rev-parse", "HEAD")
+    assert not (tmp_path / "bad/ran").exists()
+
+
+@pytest.mark.parametrize("path", [".", "", "relative"])
+def test_a_program_git_of_the_current_folder_is_not_run(own, tmp_path, monkeypatch, path):
+    planted(tmp_path / "bad", "git")
+    planted(tmp_path / "bad", "relative/git")
+    monkeypatch.chdir(tmp_path / "bad")
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    assert revision.untracked(own / "fer_kit", "*.py") == []
+    assert not (tmp_path / "bad/ran").exists()
+
+
+def test_why_a_commit_is_unknown(tmp_path):
+    alone = tmp_path / "alone"
+    shutil.copytree(repository(tmp_path / "made") / "fer_kit", alone / "fer_kit")
+    assert commit_of(alone) == "unknown (the code lies in no repository)"
+    assert commit_of(tmp_path / "made") == "unknown (git tells no commit)"  # a repository without a commit
+    assert commit_of(alone, PATH="relative") == "unknown (git is not installed)"
+
+
+def test_a_wheel_brings_its_commit(own, tmp_path):
+    """Whatever repository lies around the environment that it is installed in."""
+    inside = own / ".venv/lib/site-packages"
+    shutil.copytree(own / "fer_kit", inside / "fer_kit")
+    (inside / "fer_kit/commit.txt").write_text("0123abc\n")
+    assert commit_of(inside) == "0123abc"
+
+
+@pytest.mark.slow
+def test_the_build_writes_the_commit(tmp_path):
+    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "fer_kit/files", tmp_path / "fer_kit/files")
+    for name in ("__init__.py", "revision.py"):
+        shutil.copy(ROOT / "fer_kit" / name, tmp_path / "fer_kit")
+    for name in ("kernels/__init__.py", "kernels/inside/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    environ = {**os.environ, "FER_KIT_COMMIT": "0123abc"}
+    command = [sys.executable, "setup.py", "-q", "build", "--build-base", "made"]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "made/lib/fer_kit/commit.txt").read_text() == "0123abc\n"
+    assert not (tmp_path / "fer_kit/commit.txt").exists()
+    assert (tmp_path / "made/lib/fer_kit/beside/kernels/inside/__init__.py").is_file()
+    assert not (tmp_path / "made/lib/kernels").exists()  # Hugging Face's package of this name stays as it is

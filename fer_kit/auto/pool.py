@@ -7,12 +7,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fer_kit import programs
 from fer_kit.errors import FerKitError
 from fer_kit.sweep.runner import Process, end
 from fer_kit.sweep.slots import Slot, cores
@@ -27,8 +27,8 @@ class Worker:
     def __init__(self, slot: Slot, log: Path, module: str) -> None:
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-u", "-m", module],
-                env=dict(slot.environ),
+                programs.python("-u", "-m", module),
+                env=programs.environ(slot.environ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,

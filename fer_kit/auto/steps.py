@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_kit import programs
 from fer_kit.auto import plan, record
 from fer_kit.auto.plan import Member, Plan, Task
 from fer_kit.auto.pool import Pool
@@ -40,7 +42,7 @@ def shell(*words: str) -> None:
     Raises:
         FerKitError: it failed; it has said why.
     """
-    if subprocess.run([sys.executable, "-m", *words]).returncode:
+    if subprocess.run(programs.python("-m", *words), env=programs.environ(os.environ)).returncode:
         raise FerKitError(f"python -m {' '.join(words)} failed, see above; the same fer-kit auto command goes on there")
 
 

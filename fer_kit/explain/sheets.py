@@ -81,7 +81,8 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
         )
     settings = from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
     net = models.build(settings)
-    weights.load_weights(folder / "model.safetensors", net)
+    folders.check_weights(folder)
+    weights.load_weights(folder / folders.WEIGHTS, net)
     net.eval()
     oof = folders.read_oof(runs_dir, folder)
     competition = loading.load(

@@ -160,7 +160,7 @@ def check_rows(
     """Check out-of-fold predictions against the folds.csv at `path`: a file of predictions may claim any label.
 
     Predictions of other folds than those at `path`, and a missing or damaged folds.csv, pass: what such predictions are
-    compared with decides about them.
+    compared with decides about them. Rows may be missing, as in a trial of few rows.
 
     Args:
         path: folds.csv.
@@ -181,11 +181,9 @@ def check_rows(
     if folds.digest != digest:
         return
     again = "so its scores are not out of fold; predict these rows again"
-    held_out = np.flatnonzero(np.isin(folds.folds, fold))
-    others = np.concatenate([np.setdiff1d(ids, held_out), np.setdiff1d(held_out, ids)])
+    others = np.setdiff1d(ids, np.flatnonzero(np.isin(folds.folds, fold)))
     if len(others):
-        what = "not a row of" if others[0] in ids else "missing, but a row of"
-        raise FerKitError(f"{where}: id {others[0]:,} is {what} {_in_words(fold)} in {path}, {again}")
+        raise FerKitError(f"{where}: id {others[0]:,} is not a row of {_in_words(fold)} in {path}, {again}")
     wrong = np.flatnonzero(folds.labels[ids] != labels)
     if len(wrong):
         row = wrong[0]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from fer_kit.errors import one_line
 from fer_kit.kaggle.errors import UnknownAnswer
 from fer_kit.kaggle.faults import last_line
 
-_PUSHED = re.compile(r"Kernel version ?(\d*) successfully pushed\.\s+Please check progress at (\S+)")
+_PUSHED = re.compile(r"Kernel version ?(\d*) successfully pushed\.\s+Please check progress at ([!-~]+)")
 _STATUS = re.compile(r'has status "(?:\w+\.)?(\w+)"')
 _FAILURE = re.compile(r'Failure message: "(.*)"', re.DOTALL)
 # The last line of a traceback up to kaggle 2.2.4, the only line from 2.2.5 on.
@@ -115,7 +117,9 @@ def kernel_state(text: str) -> KernelState:
     if found is None:
         raise UnknownAnswer(f'kaggle kernels status printed no status; it printed "{last_line(text)}"')
     failure = _FAILURE.search(text)
-    return KernelState(_KERNEL_WORDS.get(found[1].upper(), "unknown"), found[1], failure[1] if failure else "")
+    return KernelState(
+        _KERNEL_WORDS.get(found[1].upper(), "unknown"), found[1], one_line(failure[1]) if failure else ""
+    )
 
 
 def unreadable_word(text: str) -> str:
@@ -144,8 +148,11 @@ def limits(text: str) -> Limits:
         UnknownAnswer: the output is not a JSON object.
     """
     value = _json(text, dict, "competitions submission-limits")
-    today, total, left = (int(value.get(name) or 0) for name in ("numToday", "numTotal", "numAllowedNow"))
-    return Limits(today, total, left)
+    names = ("numToday", "numTotal", "numAllowedNow")
+    for name in names:
+        if type(value.get(name, 0)) is not int or value.get(name, 0) < 0:
+            raise UnknownAnswer(f"kaggle competitions submission-limits: {name} is {value[name]!r}, not a number")
+    return Limits(*(value.get(name, 0) for name in names))
 
 
 def _submission(row: dict[str, Any], slug: str) -> Submission:
@@ -153,10 +160,10 @@ def _submission(row: dict[str, Any], slug: str) -> Submission:
     status = _SUBMISSION_WORDS.get(word, "unknown")
     page = f"https://www.kaggle.com/competitions/{slug}/submissions"
     return Submission(
-        ref=str(row.get("ref") or ""),
-        file_name=str(row.get("fileName") or ""),
+        ref=_text(row.get("ref")),
+        file_name=_text(row.get("fileName")),
         date=_date(row.get("date")),
-        description=str(row.get("description") or ""),
+        description=_text(row.get("description")),
         status=status,
         public=_score(row.get("publicScore")),
         private=_score(row.get("privateScore")),
@@ -164,16 +171,22 @@ def _submission(row: dict[str, Any], slug: str) -> Submission:
     )
 
 
+def _text(value: Any) -> str:
+    return one_line(str(value or ""))
+
+
 def _score(value: Any) -> float | None:
+    """A finite number; None, "" and "None" mean that there is no score."""
     try:
-        return float(value)
-    except (TypeError, ValueError):  # None, "" and "None" mean that there is no score
+        score = float(value)
+    except (TypeError, ValueError):
         return None
+    return score if math.isfinite(score) else None
 
 
 def _date(value: Any) -> str:
     """Time in UTC without an offset; the client prints offsets for some times, and only from 2.2.5 on."""
-    text = str(value or "")
+    text = _text(value)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -5,6 +5,8 @@ An exit code of 0 does not mean success, so the output is parsed and downloaded 
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
 import random as _random
 import re
@@ -85,7 +87,8 @@ class Client:
         """
         subject = Subject("competition", slug)
         words = ("competitions", "download", slug, "-p", str(folder), "-q")
-        self._program.run(subject, *words, timeout_s=timeout_s or self._timeouts.transfer_seconds, tick=tick)
+        limit = timeout_s or self._timeouts.transfer_seconds
+        self._program.run(subject, *words, timeout_s=limit, tick=tick, arrived=lambda: _bytes_in(folder))
         path = folder / f"{slug}.zip"
         if not path.is_file():
             raise OutputIncomplete(
@@ -114,7 +117,7 @@ class Client:
         words += ["-t", str(session_seconds)] if session_seconds else []
         words += ["--accelerator", accelerator] if accelerator else []
         try:
-            limit = self._timeouts.transfer_seconds
+            limit = self._timeouts.upload_seconds
             answer = self._program.run(subject, *words, timeout_s=limit, again=lambda error: not error.may_have_arrived)
         except (*TRANSIENT, TimedOut) as error:
             if not error.may_have_arrived:
@@ -140,13 +143,28 @@ class Client:
         raise faults.sentence(kind, subject, said)
 
     def kernel_state(self, ref: str) -> KernelState:
-        """State of the latest session of kernel "owner/slug"; shortly after a push possibly of the run before."""
+        """State of a session.
+
+        ref: "owner/slug" for the latest session, which shortly after a push can be that of the push before; or
+            "owner/slug/3" for that of version 3, which needs `knows_versions`.
+        """
         subject = Subject("kernel", ref)
         answer = self._program.run(subject, "kernels", "status", ref, accept=_is_unreadable_word)
         return answers.kernel_state(answer.text)
 
+    @property
+    def knows_versions(self) -> bool:
+        """Whether the installed client can ask for a version of a kernel: from 2.2.5 on."""
+        try:
+            installed = importlib.metadata.version("kaggle")
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        return tuple(map(int, re.findall(r"\d+", installed)[:3])) >= (2, 2, 5)
+
     def kernel_output(self, ref: str, folder: Path) -> list[Path]:
         """Download the output files of a kernel and its log, `<slug>.log`, into `folder`, which is new or empty.
+
+        ref: as for `kernel_state`.
 
         The client does not check the files, so this method refuses names that lead out of the folder, and error pages
         that were saved as files. The caller must check that the files belong to the right run (manifest, run id).
@@ -161,8 +179,14 @@ class Client:
 
         def fetch(target: Path) -> None:
             words = ("kernels", "output", ref, "-p", str(target), "-o", "-q", "--page-size", _PAGE_SIZE)
-            limit = self._timeouts.transfer_seconds
-            self._program.run(subject, *words, "--file-pattern", output.NAME_PATTERN, timeout_s=limit)
+            self._program.run(
+                subject,
+                *words,
+                "--file-pattern",
+                output.NAME_PATTERN,
+                timeout_s=self._timeouts.transfer_seconds,
+                arrived=lambda: _bytes_in(target),
+            )
 
         return output.fetch_into(folder, ref, fetch)
 
@@ -178,7 +202,7 @@ class Client:
         credentials.find(self._program.environ)
         words = ("competitions", "submit", slug, "-f", str(file), "-m", message, "-q")
         try:
-            answer = self._program.once(subject, *words, timeout_s=self._timeouts.transfer_seconds)
+            answer = self._program.once(subject, *words, timeout_s=self._timeouts.upload_seconds)
         except TimedOut as error:
             raise _answer_lost(file, slug, str(error)) from None
         if answer.code == 0 and "successfully submitted" in answer.out.lower():
@@ -209,6 +233,15 @@ def _kernel_id(folder: Path) -> str:
     if not isinstance(found, dict) or not isinstance(found.get("id"), str):
         raise FerKitError(f"{path}: has no id; it must be OWNER/SLUG")
     return str(found["id"])
+
+
+def _bytes_in(folder: Path) -> int:
+    """Size of all files in `folder`, as far as a download that goes on lets them be counted."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 def _is_unreadable_word(answer: Answer) -> bool:

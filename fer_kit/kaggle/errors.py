@@ -80,5 +80,9 @@ class TimedOut(KaggleError):
     """There was no answer within the time limit."""
 
 
+class Stalled(TimedOut):
+    """A download received no byte for too long."""
+
+
 class UnknownAnswer(KaggleError):
     """The client printed output that fer_kit does not know; the message shows the last line."""

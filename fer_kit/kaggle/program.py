@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fer_kit.kaggle import faults
 from fer_kit.kaggle.credentials import Mask, client_environ, find
-from fer_kit.kaggle.errors import KaggleError, NoCredentials, RateLimited, TimedOut, UnknownAnswer
+from fer_kit.kaggle.errors import KaggleError, NoCredentials, RateLimited, Stalled, TimedOut, UnknownAnswer
 from fer_kit.kaggle.faults import TRANSIENT, Subject
 
 # -P: Python must not import a kaggle.py or six.py from the current folder.
@@ -24,7 +24,9 @@ class Timeouts:
     """Time limits of the client, number of attempts, and pauses between attempts."""
 
     call_seconds: float = 180.0
-    transfer_seconds: float = 3600.0
+    transfer_seconds: float = 3600.0  # a download
+    upload_seconds: float = 600.0  # a script or a submission, less than 1 MB
+    stalled_seconds: float = 300.0  # a download of which not a byte arrives
     attempts: int = 5
     pause_seconds: float = 2.0
     longest_pause_seconds: float = 120.0
@@ -70,6 +72,7 @@ class Program:
         again: Callable[[KaggleError], bool] | None = None,
         accept: Callable[[Answer], bool] | None = None,
         tick: Callable[[], None] | None = None,
+        arrived: Callable[[], int] | None = None,
     ) -> Answer:
         """Run `kaggle <words>`, with more attempts after transient failures.
 
@@ -80,14 +83,22 @@ class Program:
             again: decides whether a transient failure is followed by another attempt; default: always.
             accept: decides whether an answer is accepted although the exit code is not 0; default: never.
             tick: called about twice a second while the client runs.
+            arrived: counts the bytes that a download has saved; without a change of this number for
+                `timeouts.stalled_seconds` the attempt has failed.
 
         Raises:
+            Stalled: the last attempt received no byte for too long.
             KaggleError: the client exited with a code other than 0.
         """
         source = find(self.environ).source
         pause = self.timeouts.pause_seconds
         for attempt in range(1, self.timeouts.attempts + 1):
-            answer = self.once(subject, *words, timeout_s=timeout_s, tick=tick)
+            try:
+                answer = self.once(subject, *words, timeout_s=timeout_s, tick=_watched(tick, arrived, self.timeouts))
+            except Stalled:
+                if attempt == self.timeouts.attempts:
+                    raise
+                continue
             if answer.code == 0 or (accept is not None and accept(answer)):
                 return answer
             error = self.fault(subject, answer, source, attempt)
@@ -124,6 +135,11 @@ class Program:
         ) as process:
             try:
                 out, err = _communicate(process, limit, tick)
+            except _NoByteError:
+                raise Stalled(
+                    f"Kaggle sent no byte of {subject} for {self.timeouts.stalled_seconds:g} s; check the network, "
+                    "then run this command again"
+                ) from None
             except subprocess.TimeoutExpired:
                 raise TimedOut(
                     f"no answer from Kaggle about {subject} within {limit:g} s; check the network, then run this "
@@ -148,6 +164,31 @@ class Program:
         unclear = issubclass(kind, (*TRANSIENT, UnknownAnswer)) and kind is not RateLimited
         error.may_have_arrived = unclear and not faults.never_sent(answer.text)
         return error
+
+
+class _NoByteError(Exception):
+    """A download received nothing for too long."""
+
+
+def _watched(
+    tick: Callable[[], None] | None, arrived: Callable[[], int] | None, timeouts: Timeouts
+) -> Callable[[], None] | None:
+    """A `tick` that also raises `_NoByteError` once `arrived` has not changed for `timeouts.stalled_seconds`."""
+    if arrived is None:
+        return tick
+    size, since = arrived(), time.monotonic()
+
+    def watch() -> None:
+        nonlocal size, since
+        if tick is not None:
+            tick()
+        now = arrived()
+        if now != size:
+            size, since = now, time.monotonic()
+        elif time.monotonic() - since > timeouts.stalled_seconds:
+            raise _NoByteError
+
+    return watch
 
 
 def _communicate(process: subprocess.Popen[str], limit_s: float, tick: Callable[[], None] | None) -> tuple[str, str]:

@@ -16,14 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fer_kit import cli
+from fer_kit import cli, programs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
 from fer_kit.runs import folders, ledger, predictions, soft_targets
 from fer_kit.runs.folders import HASHED, RESULT
-from kernels import push_log
 
 WEIGHTS, ENVIRONMENT, LOG = "model.safetensors", "env.json", "log.txt"
 _MOST_HEADER_BYTES = 100 << 20  # safetensors' own limit
@@ -73,6 +72,9 @@ def mentions(runs_dir: Path, name: str) -> list[str]:
     for path in sorted(runs_dir.glob("targets/*.npz")):
         if name in quoted(soft_targets.read(path).meta["teachers"]):
             found.append(f"targets/{path.name}")
+    programs.find_kernels()
+    from kernels import push_log
+
     if any(push.run == name for push in push_log.read(runs_dir)):
         found.append(push_log.FILE)
     book = Path(ledger.LEDGER)
@@ -153,6 +155,8 @@ def rewrite(fold: Path, old: str, new: str, command: str) -> None:
             result[key] = atomic.sha256_of(fold / name)
     if (fold / WEIGHTS).is_file():
         rewrite_header(fold / WEIGHTS, new)
+        if folders.WEIGHTS_SHA256 in result:
+            result[folders.WEIGHTS_SHA256] = atomic.sha256_of(fold / WEIGHTS)
     atomic.write_json(fold / ENVIRONMENT, atomic.read_json(fold / ENVIRONMENT) | {"command": command})
     atomic.write_json(fold / RESULT, result | {"run": new})
     if (fold / LOG).is_file():

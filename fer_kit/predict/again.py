@@ -103,6 +103,7 @@ def predict_fold(
     )
     began = time.monotonic()
     net = models.build(source.config)
+    folders.check_weights(source.folder)
     weights.load_weights(source.folder / WEIGHTS, net)
     net = net.to(device).to(memory_format=torch.channels_last)
     oof, test = predict(todo, net, source.result["epoch"])

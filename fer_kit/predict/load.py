@@ -47,6 +47,7 @@ def fold_network(folder: Path) -> FaceNetwork:
         raise FerKitError(
             f"{folder / WEIGHTS}: the weights of fold {of_weights}, not of fold {fold}; restore that file"
         )
+    folders.check_weights(folder)
     net = models.build(config)
     load_weights(folder / WEIGHTS, net)
     return FaceNetwork(net, config.views)

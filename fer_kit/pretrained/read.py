@@ -18,6 +18,7 @@ from timm.models import clean_state_dict
 from torch import Tensor
 
 from fer_kit.errors import FerKitError, first_line
+from fer_kit.models import unpickle
 from fer_kit.models.weights import read_about
 
 # Keys under which training scripts save the state dict. Averaged weights come first.
@@ -67,12 +68,14 @@ def read(path: Path) -> WeightsFile:
             # it refuses them. The file is opened here because newer versions of torch trust the suffix of a path.
             allowed = torch.serialization.safe_globals([argparse.Namespace])
             with path.open("rb") as opened, allowed, warnings.catch_warnings(action="ignore"):
-                content = torch.load(opened, map_location="cpu", weights_only=True)
+                content = unpickle.load(opened, path)
     except pickle.UnpicklingError:
         raise FerKitError(
             f"{path}: contains code or objects beside tensors{unsafe_names(path)}; unpickling them could run any "
             "program, so the file is not loaded; save only its state dict, preferably as safetensors"
         ) from None
+    except FerKitError:
+        raise
     except Exception as error:  # torch and safetensors raise many kinds of errors for a damaged file
         raise FerKitError(f"{path}: not a readable file of weights ({first_line(error)})") from None
     tensors, key = tensors_in(content)

@@ -112,6 +112,7 @@ def of_run(run: Path, fold: fold_spec.Fold) -> Source:
     folder = run / fold_spec.folder_name(fold)
     if not folders.is_finished(folder) or not (folder / MODEL).is_file():
         raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
+    folders.check_weights(folder)
     result = atomic.read_json(folder / folders.RESULT)
     identity = {key: result.get(key) for key in ("run", "config_digest", "folds_digest", "data_digest")}
     return Source(f"{_safe(run.resolve().name)}@{atomic.digest_of(identity)[:16]}", folder / MODEL)

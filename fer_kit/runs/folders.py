@@ -280,7 +280,7 @@ def _train_command(folder: Path, state: Status, fold: int) -> str:
         record = atomic.read_json(env) if env.is_file() else None
         command = record.get("command") if isinstance(record, dict) else None
         if isinstance(command, str) and re.search(_FOLD_OPTION, command):
-            command = re.sub(r" --(resume|restart)\b", "", command)
+            command = re.sub(r" --(resume|restart)\b| --limit-minutes[= ]\S+", "", command)
             return re.sub(_FOLD_OPTION, f" --fold {fold}", command) + resume
     return f"python -m fer_kit.train --fold {fold} (with the options of the other folds){resume}"
 
@@ -355,6 +355,7 @@ def list_of(known: Sequence[str], what: str) -> str:
 RESULT, BLEND, OOF, TEST = "result.json", "blend.json", "oof.npz", "test.npz"
 STORED_SCORE_TOLERANCE = 1e-6  # rounding changes an accuracy by less, mixed-up rows by more
 
+WEIGHTS, WEIGHTS_SHA256 = "model.safetensors", "model_sha256"
 HASHED = {OOF: "oof_sha256", TEST: "test_sha256"}
 
 
@@ -386,6 +387,21 @@ def field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
     if type(value) is not kind:
         raise FerKitError(f"{path}: '{key}' is {value!r}, allowed is {kind.__name__}; make this folder again")
     return value
+
+
+def check_weights(folder: Path) -> None:
+    """Compare the weights of a finished fold with their hash in result.json, which older versions did not write.
+
+    Raises:
+        FerKitError: the weights are missing or have changed.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise FerKitError(f"{path}: no such file; restore it, or train this fold again")
+    record = atomic.read_json(folder / RESULT)
+    stored = record.get(WEIGHTS_SHA256) if isinstance(record, dict) else None
+    if stored is not None and atomic.sha256_of(path) != stored:
+        raise FerKitError(f"{path}: changed since {RESULT} was written; restore it, or train this fold again")
 
 
 def check_accuracy(path: Path, stored: float, accuracy: float) -> None:

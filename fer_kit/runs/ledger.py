@@ -27,6 +27,7 @@ STATUSES = (UPLOADING, PENDING, COMPLETE, ERROR, UNKNOWN)
 UTC = "%Y-%m-%dT%H:%M:%SZ"
 
 _LOCK_PATIENCE_SECONDS = 20.0
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # first characters that spreadsheets act on, and the quote itself
 _MOST_BYTES = 16 << 20  # an entry has some 500
 
 
@@ -85,6 +86,10 @@ def read(path: Path) -> list[Entry]:
         return []
     except (OSError, ValueError) as error:
         raise FerKitError(f"{path}: cannot be read ({error}); restore this file from a copy") from None
+    return _parse(text, path)
+
+
+def _parse(text: str, path: Path) -> list[Entry]:
     delimiter = ";" if text.startswith(";".join(COLUMNS)) else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     entries: list[Entry] = []
@@ -112,13 +117,24 @@ def cells(entry: Entry) -> dict[str, str]:
 
 
 def write(path: Path, entries: Sequence[Entry]) -> None:
-    """Replace the ledger at `path` in one step, so that readers never see a part of it."""
+    """Replace the ledger at `path` in one step, so that readers never see a part of it.
+
+    Raises:
+        FerKitError: an entry is not as `read` accepts it. The ledger is as before.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for entry in entries:
-        writer.writerow(cells(entry).values())
-    atomic.write_text(path, text.getvalue())
+        writer.writerow(map(_quoted, cells(entry).values()))
+    written = text.getvalue()
+    try:
+        size = len(written.encode())
+    except UnicodeEncodeError as error:
+        raise FerKitError(f"{path}: an entry holds text that is not UTF-8 ({error}); rename the file") from None
+    if size > _MOST_BYTES or _parse(written, path) != list(entries):  # `_parse` refuses values out of range
+        raise FerKitError(f"{path}: an entry could not be read again; the ledger was left as it is")
+    atomic.write_text(path, written)
 
 
 @contextlib.contextmanager
@@ -148,6 +164,15 @@ def remove(path: Path, tag: str) -> None:
     write(path, [entry for entry in read(path) if entry.tag != tag])
 
 
+def _quoted(cell: str) -> str:
+    """`cell` behind an apostrophe if spreadsheets would take it for a formula."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell
+
+
 def _entry(cells: Sequence[str], where: str) -> Entry:
     if len(cells) != len(COLUMNS):
         raise FerKitError(f"{where}: {len(cells)} cells, allowed are {len(COLUMNS)}; correct or remove this line")
@@ -155,7 +180,7 @@ def _entry(cells: Sequence[str], where: str) -> Entry:
     for name, cell in zip(COLUMNS, cells, strict=True):
         parse, allowed = _PARSERS.get(name, (str, ""))
         try:
-            values[name] = parse(cell)
+            values[name] = parse(_unquoted(cell))
         except ValueError:
             raise FerKitError(
                 f"{where}: {name} is {cell!r}, allowed is {allowed}; correct or remove this line"

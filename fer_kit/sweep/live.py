@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fer_kit import output
 from fer_kit.cli import aligned
 from fer_kit.folds.fold_spec import typed
 from fer_kit.sweep.progress import FAILED, FINISHED, RUNNING, WAITING, Progress, look, seconds_for_all, seconds_left
@@ -110,5 +111,5 @@ class Live:
 
     def _erase(self) -> None:
         if self._drawn:
-            print(f"\x1b[{self._drawn}A\x1b[J", end="", flush=True)
+            output.control(f"\x1b[{self._drawn}A\x1b[J")
             self._drawn = 0

@@ -18,7 +18,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from fer_kit import programs
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
 from fer_kit.sweep.slots import Slot
@@ -243,9 +243,9 @@ class Runner:
 
     def _launch(self, number: int, words: Sequence[str], file: BinaryIO) -> Process:
         return subprocess.Popen(
-            [sys.executable, "-u", "-m", self.module, *words],
+            programs.python("-u", "-m", self.module, *words),
             cwd=self.cwd,
-            env=dict(self.slots[number].environ),
+            env=programs.environ(self.slots[number].environ),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

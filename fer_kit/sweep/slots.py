@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fer_kit import programs
 from fer_kit.errors import FerKitError
 
 MOST = 256
@@ -34,7 +34,7 @@ def gpus(environ: Mapping[str, str] = os.environ) -> int:
     Raises:
         FerKitError: torch cannot be imported.
     """
-    done = subprocess.run([sys.executable, "-c", _GPUS], env=dict(environ), capture_output=True, text=True)
+    done = subprocess.run(programs.python("-c", _GPUS), env=dict(environ), capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise FerKitError(f"torch cannot be used here: {last}")

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fer_kit import programs
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
@@ -85,7 +86,7 @@ def send(folder: Path, mode: str, data: str | Path | None = None) -> bool:
 def _start(
     folder: Path, mode: str, data: str | Path | None, facts: dict[str, Any] | None
 ) -> subprocess.Popen[bytes] | None:
-    command = [sys.executable, "-m", "fer_kit.track.tracker", str(folder), mode]
+    command = programs.python("-m", "fer_kit.track.tracker", str(folder), mode)
     command += [] if data is None else ["--data", str(data)]
     try:
         if facts is not None:
@@ -103,12 +104,10 @@ def _start(
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The tracker's environment variables: the path of this code, and folders for the files of wandb."""
+    """The tracker's environment variables, with folders for the files of wandb."""
     place = folder.absolute() / PLACE
-    code = str(Path(__file__).resolve().parents[2])
-    paths = [code, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {name: value for name, value in os.environ.items() if name not in OTHER_RUNS}
-    environment |= {"PYTHONPATH": os.pathsep.join(paths), "WANDB_DIR": str(folder.absolute())}
+    environment = {name: value for name, value in programs.environ(os.environ).items() if name not in OTHER_RUNS}
+    environment["WANDB_DIR"] = str(folder.absolute())
     environment.setdefault("WANDB_ERROR_REPORTING", "false")
     for name, inside in FOLDERS.items():
         (place / inside).mkdir(parents=True, exist_ok=True)

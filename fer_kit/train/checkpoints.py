@@ -11,6 +11,7 @@ from fer_kit.engine import averaging
 from fer_kit.engine.loop import State
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
+from fer_kit.models import unpickle
 
 SCHEMA = 1
 PARTS = ("net", "optimizer", "schedule", "scaler")
@@ -46,8 +47,10 @@ def load(path: Path, state: State, identity: dict[str, Any]) -> None:
     restart = "start again with --restart"
     device = next(state.net.parameters()).device
     try:
-        record = torch.load(path, map_location=device, weights_only=True)
+        record = unpickle.load(path, path, device)
         saved = record["identity"]
+    except FerKitError:
+        raise
     except Exception as error:  # torch raises many types for a damaged file
         raise FerKitError(f"{path}: not a readable checkpoint ({first_line(error)}); {restart}") from None
     for key, value in identity.items():

@@ -14,6 +14,8 @@ from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.track import follow
 
+# What is left out of an archive that the disk has no room for, in this order: predictions come first, then weights.
+SMALLER = ((), ("last.pt",), ("last.pt", "model.safetensors"))
 FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: if it exists, the others belong to it
 # Errors of tarfile for damaged bytes; RecursionError comes from chains of extended headers.
 _FAULTS = (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, OverflowError, RecursionError, struct.error)
@@ -21,10 +23,12 @@ MOST_PARTS = 9  # of the path of a file of W&B, run/fold/wandb/run/files/media/i
 _FOLD = re.compile(r"fold(0|[1-9][0-9]{0,2})")
 
 
-def pack(runs_dir: Path, run: str, path: Path, more: Sequence[str] = ()) -> None:
+def pack(runs_dir: Path, run: str, path: Path, more: Sequence[str] = (), without: Sequence[str] = ()) -> None:
     """Write an uncompressed tar (weights hardly compress) of the folds files and of all folds of some runs to `path`.
 
     The files of W&B below each fold belong to it; those that W&B links or that have other names are left out.
+
+    without: names of files to leave out.
     """
     found = [runs_dir / name for name in FOLDS]
     for name in (run, *more):
@@ -33,7 +37,7 @@ def pack(runs_dir: Path, run: str, path: Path, more: Sequence[str] = ()) -> None
         found += [path for path in wandb if _allowed(path.relative_to(runs_dir).as_posix(), (name,))]
     with atomic.replacing(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for source in found:
-            if source.is_file() and not source.name.endswith(atomic.TEMPORARY_SUFFIX):
+            if source.is_file() and not source.name.endswith(atomic.TEMPORARY_SUFFIX) and source.name not in without:
                 add(archive, source, f"{source.relative_to(runs_dir).as_posix()}")
 
 

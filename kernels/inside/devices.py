@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fer_kit import programs
 from fer_kit.engine.environment import device_name
 from fer_kit.errors import FerKitError, first_line
 from kernels.inside.accelerators import KNOWN, Accelerator
@@ -77,7 +77,7 @@ def probe(environ: Mapping[str, str]) -> Found:
     Raises:
         FerKitError: the process failed; the message shows its last line.
     """
-    command = [sys.executable, "-m", "kernels.inside.devices"]
+    command = programs.python("-m", "kernels.inside.devices")
     try:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:

@@ -5,7 +5,9 @@ The pushed script unpacks this package and calls `main`. The folds are trained b
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fer_kit import programs
+from fer_kit.competition import COMPETITION
 from fer_kit.config.networks import known_cost
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
@@ -31,6 +35,7 @@ from kernels.inside import archive, devices, earlier, fold_table, manifest, pipe
 # Folders where Kaggle mounts inputs and keeps outputs. The variables replace them to run a built script elsewhere.
 INPUT_VARIABLE, INPUT = "FER_KIT_KAGGLE_INPUT", "/kaggle/input"
 WORKING_VARIABLE, WORKING = "FER_KIT_KAGGLE_WORKING", "/kaggle/working"
+RULES_URL = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
 SAVE_EVERY_SECONDS = 1200.0
 RESERVE_SECONDS = 600.0  # reserved for predictions, packing, and an epoch that takes longer than the previous epoch
 LEAST_SECONDS = 60.0  # no fold is started if less time is left
@@ -143,7 +148,7 @@ def run(settings: Settings, places: Places, began: float) -> int:
     for line in devices.check(settings.accelerator, found, count, settings.allow_cpu):
         say(line)
 
-    place = loading.find(inputs=places.inputs)
+    place = find_data(places.inputs)
     environ["FER_KIT_DATA"] = str(place)
     say(f"data     {place}")
     places.runs.mkdir()
@@ -170,18 +175,47 @@ def run(settings: Settings, places: Places, began: float) -> int:
     def save(final: bool = False) -> None:
         save_output(settings, places, runs, str(found), runner.outcome, final)
 
-    outcome = runner.run(saver(runner, save))
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    try:
+        outcome = runner.run(saver(runner, save, ended=ended))
+    except KeyboardInterrupt:
+        outcome = runner.outcome
+        settled = {*outcome.finished, *outcome.stopped, *outcome.failed}
+        outcome.stopped += [training for training in trainings if training not in settled]
     save(final=True)
+    why = "by a signal" if ended.is_set() else "at the limit"
     for name in runs:
         which = f"{name}: " * (len(runs) > 1)
         say(f"result   {which}finished: {listed(numbers(outcome.finished, name))}")
         if stopped := numbers(outcome.stopped, name):
             way = "continue with python -m kernels push --resume"
-            say(f"result   {which}stopped at the limit: {listed(stopped)}; {way}")
+            say(f"result   {which}stopped {why}: {listed(stopped)}; {way}")
     for training, reason in outcome.failed.items():
         say(f"result   {training} FAILED: {reason}")
     say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
+    if ended.is_set():
+        return 128 + signal.SIGTERM
     return 1 if outcome.failed else 0
+
+
+def find_data(inputs: Path) -> Path:
+    """The folder of the competition's files, which Kaggle mounts below `inputs`.
+
+    Raises:
+        FerKitError: they are not mounted; the message lists what is.
+    """
+    try:
+        return loading.find(inputs=inputs)
+    except FerKitError as error:
+        if os.environ.get("FER_KIT_DATA"):
+            raise
+        mounted = sorted(path.relative_to(inputs).as_posix() for path in inputs.glob("*/*")) if inputs.is_dir() else []
+        raise FerKitError(
+            f"the competition's files are not attached to this kernel ({inputs} holds "
+            f"{', '.join(mounted[:10]) or 'nothing'}); accept the rules at {RULES_URL}, then push again with python -m "
+            f"kernels push, which attaches them ({str(error).partition(';')[0]})"
+        ) from None
 
 
 def runner_of(trainings: Sequence[Training], work: Path, slots: Sequence[Slot], limits: Limits) -> Runner:
@@ -191,16 +225,35 @@ def runner_of(trainings: Sequence[Training], work: Path, slots: Sequence[Slot], 
     return Runner(trainings, work / "runs", slots, limits=limits, reporter=reporter, cwd=work)
 
 
-def saver(runner: Runner, save: Callable[[], None], every_seconds: float = SAVE_EVERY_SECONDS) -> Callable[[], None]:
-    """A function for the runner to call often: saves after each fold, and at least every `every_seconds`."""
-    outcome, ended, saved = runner.outcome, 0, time.monotonic()
+def saver(
+    runner: Runner,
+    save: Callable[[], None],
+    every_seconds: float = SAVE_EVERY_SECONDS,
+    ended: threading.Event | None = None,
+) -> Callable[[], None]:
+    """A function for the runner to call often: saves after each fold, and at least every `every_seconds`.
+
+    A save that fails, as on a full disk, is repeated later; the training goes on. When `ended` is set, by SIGTERM,
+    the function saves at once, since little time may be left, and raises KeyboardInterrupt, which ends the trainings.
+    """
+    outcome, before, saved = runner.outcome, 0, time.monotonic()
+
+    def try_to_save() -> None:
+        try:
+            save()
+        except FerKitError as error:
+            say(f"warning  not saved: {error}")
 
     def meanwhile() -> None:
-        nonlocal ended, saved
+        nonlocal before, saved
+        if ended is not None and ended.is_set():
+            say("signal   SIGTERM: saving, then ending the trainings")
+            try_to_save()
+            raise KeyboardInterrupt
         now = len(outcome.finished) + len(outcome.stopped) + len(outcome.failed)
-        if runner.running and (now > ended or time.monotonic() - saved > every_seconds):
-            save()
-            ended, saved = now, time.monotonic()
+        if runner.running and (now > before or time.monotonic() - saved > every_seconds):
+            try_to_save()
+            before, saved = now, time.monotonic()
 
     return meanwhile
 
@@ -284,7 +337,7 @@ def make_folds(settings: Settings, places: Places, environ: Mapping[str, str]) -
     elif path.exists():
         origin = f"of {settings.earlier}"
     else:
-        command = [sys.executable, "-m", "fer_kit.folds", "--runs", str(places.runs)]
+        command = programs.python("-m", "fer_kit.folds", "--runs", str(places.runs))
         done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for line in done.stdout.splitlines():
             say(f"folds  | {line}")
@@ -317,7 +370,7 @@ def save_output(
     number = int(before[-1].stem.split("-")[1]) + 1 if before else 1
     path = places.output / f"runs-{number}.tar"
     first, *others = runs
-    archive.pack(places.runs, first, path, others)
+    _pack(places.runs, first, path, others)
     parts = [
         manifest.RunFolds(
             name,
@@ -345,6 +398,24 @@ def save_output(
     for old in before:
         old.unlink()
     say(f"saved    {path.name}, {path.stat().st_size:,} bytes")
+
+
+def _pack(runs: Path, name: str, path: Path, others: Sequence[str] = ()) -> None:
+    """Pack the run folders; where the disk has too little space, without checkpoints, then without weights too.
+
+    Raises:
+        FerKitError: the disk has no space for the predictions either, or another fault.
+    """
+    for number, without in enumerate(archive.SMALLER, start=1):
+        try:
+            archive.pack(runs, name, path, others, without)
+        except FerKitError as error:
+            full = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
+            if not full or number == len(archive.SMALLER):
+                raise
+            say(f"warning  {path.parent} is full; saving without {', '.join(archive.SMALLER[number])}")
+        else:
+            return
 
 
 def listed(folds: Iterable[int]) -> str:

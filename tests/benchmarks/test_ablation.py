@@ -145,6 +145,6 @@ def test_without_a_repository_a_record_says_what_it_can(monkeypatch):
 
     monkeypatch.setattr(revision.subprocess, "run", no_git)
     monkeypatch.delenv("FER_KIT_COMMIT", raising=False)
-    assert revision.commit(["*.py"]) == "unknown"
+    assert revision.commit(["*.py"]) == "unknown (git is not installed)"
     monkeypatch.setenv("FER_KIT_COMMIT", "abc")
     assert revision.commit(["*.py"]) == "abc"

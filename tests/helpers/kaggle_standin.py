@@ -203,6 +203,9 @@ class StandIn:
 
     def _session(self, sent: dict[str, Any]) -> KernelVersion | None:
         versions = self.kernels.get(f"{sent['userName']}/{sent['kernelSlug']}", [])
+        if label := sent.get("versionLabel"):  # "v2", from client 2.2.5 on
+            number = int(label[1:])
+            return versions[number - 1] if 0 < number <= len(versions) else None
         if len(versions) > 1 and self.stale_polls > 0:
             self.stale_polls -= 1
             return versions[-2]

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fer_kit.errors import FerKitError
+from fer_kit.kaggle.client import Client, KernelState
+from fer_kit.kaggle.errors import NetworkGone, NoCredentials, ServerTrouble, Stalled, TimedOut
 from fer_kit.runs import folders
 from kernels import __main__ as commands
 from kernels import push, push_log
@@ -131,8 +134,9 @@ def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_aske
 
 
 @pytest.mark.slow
-def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys):
+def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys, monkeypatch):
     """Kaggle answers for version 1 while version 2 was just pushed: status says so, run waits it out."""
+    monkeypatch.setattr(Client, "knows_versions", False)
     push_log.put(Path("runs"), entry("20260131T130000-cccccccc", version=2))
     second = KernelVersion(evening.push.ref, 2, {}, log=evening.version.log, states=["COMPLETE"])
     evening.site.kernels[evening.push.ref].append(second)
@@ -150,6 +154,7 @@ def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys):
 @pytest.mark.slow
 def test_run_waits_out_a_stale_end_and_stops_at_its_deadline(evening, capsys, monkeypatch):
     site, ref = evening.site, "player/fer-kit-small"
+    monkeypatch.setattr(Client, "knows_versions", False)
     clock = [0.0]
     monkeypatch.setattr(push, "_clock", lambda: clock[0])
     monkeypatch.setattr(push, "_sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
@@ -159,7 +164,7 @@ def test_run_waits_out_a_stale_end_and_stops_at_its_deadline(evening, capsys, mo
         version.files = dict(files_of(save_output(evening.folder / run_id, run_id, evening.trained)))
 
     site.on_push, site.stale_polls = on_push, 3  # state and output of version 1, then its state again
-    argv = ["run", *SMALL, "--folds", "0-2", "--title", "fer-kit small"]
+    argv = ["run", *SMALL, "--folds", "0-2", "--title", "fer-kit small", "--yes"]
     assert commands.main(argv) == 0
     told = capsys.readouterr().out
     assert "version 2: complete, pushed 0 minutes ago; this may still be the end of an older version" in told
@@ -197,3 +202,103 @@ def test_status_and_fetch_need_something_to_look_at(evening, capsys):
     Path("runs/kernels.json").write_text('{"schema": 9}')
     assert commands.main(["status"]) == 2
     assert "not a log of pushes" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_each_version_has_its_own_state_and_output(evening, capsys):
+    """The client can ask for a version: the first push is fetched after the second, and no end is taken for another."""
+    push_log.put(Path("runs"), entry("20260131T130000-cccccccc", version=2))
+    push_log.put(Path("runs"), entry("20260131T140000-dddddddd", version=3))
+    for number, run_id, state in (
+        (2, "20260131T130000-cccccccc", "COMPLETE"),
+        (3, "20260131T140000-dddddddd", "RUNNING"),
+    ):
+        version = KernelVersion(evening.push.ref, number, {}, states=[state])
+        version.files = dict(files_of(save_output(evening.folder / run_id, run_id, evening.trained)))
+        evening.site.kernels[evening.push.ref].append(version)
+    assert commands.main(["status", "20260131T130000-cccccccc"]) == 0
+    told = capsys.readouterr().out
+    assert "version 2: complete" in told and "older version" not in told
+    assert commands.main(["fetch", "20260131T130000-cccccccc"]) == 0
+    assert "run id 20260131T130000-cccccccc" in capsys.readouterr().out
+    assert "has not ended (running)" in refused(capsys, "20260131T140000-dddddddd")
+
+
+def test_a_push_over_a_version_that_is_not_fetched_asks(direct, capsys, monkeypatch):
+    opened = [direct.push]
+    push.refuse_open(opened, "player/another", yes=False)
+    push.refuse_open(opened, direct.push.ref, yes=True)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    with pytest.raises(FerKitError, match=r"not pushed; fetch the open version .* 20260131T120000-aaaaaaaa"):
+        push.refuse_open(opened, direct.push.ref, yes=False)
+    assert "was pushed 0 minutes ago and is not fetched" in capsys.readouterr().out
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    push.refuse_open(opened, direct.push.ref, yes=False)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(push, "_clock", lambda: now[0])
+    monkeypatch.setattr(push, "_sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+TROUBLE = [
+    NetworkGone("Kaggle cannot be reached; run this command again"),
+    ServerTrouble("503; again"),
+    TimedOut("slow"),
+]
+
+
+def test_waiting_goes_on_through_hours_of_trouble(direct, capsys, clock, monkeypatch):
+    """`run` does not give up before its deadline, and never says to run the same command, which pushes again."""
+    answers = [KernelState("running", "RUNNING", ""), *TROUBLE * 40, KernelState("complete", "COMPLETE", "")]
+
+    def state(ref: str) -> KernelState:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(direct, "kernel_state", state)
+    assert push.wait(direct, direct.push, Path("runs"), 600.0, lambda: True).word == "complete"
+    assert 7200 <= clock[0] < 8000 and "no answer, asking again (Kaggle cannot be reached)" in capsys.readouterr().out
+
+    answers[:] = TROUBLE * 10
+    with pytest.raises(TimedOut) as caught:
+        push.wait(direct, direct.push, Path("runs"), 10.0, lambda: True)
+    message = str(caught.value)
+    assert "continues on Kaggle" in message and "run this command again" not in message
+    assert f"kernels status {direct.push.run_id}" in message and f"kernels fetch {direct.push.run_id}" in message
+
+    answers[:] = [NoCredentials("Kaggle refuses the credentials")]  # no waiting mends that
+    with pytest.raises(NoCredentials):
+        push.wait(direct, direct.push, Path("runs"), 600.0, lambda: True)
+
+
+def test_the_download_after_waiting_is_tried_again_too(direct, capsys, clock):
+    answers: list[Exception | None] = [*TROUBLE, Stalled("no byte"), None]
+
+    def fetch() -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    push.patiently(fetch, direct.push, Path("some runs"))
+    assert clock[0] == 4 * push.POLL_SECONDS
+    answers[:] = [TROUBLE[0]] * push.FETCH_ATTEMPTS
+    with pytest.raises(TimedOut, match=r"has ended, but .* kernels fetch 2026\S+ --runs 'some runs'") as caught:
+        push.patiently(fetch, direct.push, Path("some runs"))
+    assert "run this command again" not in str(caught.value)
+
+
+def test_ctrl_c_while_waiting_says_how_to_go_on(direct, capsys, clock, monkeypatch):
+    def interrupted(ref: str) -> KernelState:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(direct, "kernel_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        push.wait(direct, direct.push, Path("runs"), 600.0, lambda: True)
+    assert f"continues on Kaggle; download the results with python -m kernels fetch {direct.push.run_id}" in (
+        capsys.readouterr().out
+    )

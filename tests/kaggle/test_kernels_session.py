@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import subprocess
+import tarfile
+import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +20,7 @@ from fer_kit.runs import folders
 from fer_kit.sweep.runner import Limits, Outcome
 from fer_kit.sweep.training import Training
 from kernels.inside import archive, devices, earlier, manifest, session, weights
+from kernels.inside.archive import SMALLER
 from kernels.inside.devices import Found, Gpu
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import RUN, files_of, save_output, save_runs
@@ -223,3 +230,94 @@ def test_several_runs_have_a_part_each_of_archive_and_manifest(tmp_path):
     assert (tmp_path / "back" / f"{RUN}-seed3" / "fold0" / "result.json").exists()
     with pytest.raises(FerKitError, match="which is not a file of a run"):
         archive.unpack(places.output / told.archive, tmp_path / "other", RUN)
+
+
+LONG = """
+import pathlib, sys, time
+folder = pathlib.Path("runs/baseline_v1-small/fold" + sys.argv[sys.argv.index("--fold") + 1])
+folder.mkdir(parents=True)
+(folder / "metrics.jsonl").write_text("{}\\n")
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_saves_at_once_and_ends_the_trainings(tmp_path, capsys):
+    """A session that Kaggle ends: what there is was saved when the trainings are ended, not up to 20 minutes ago."""
+    code, work = tmp_path / "code/fer_kit", tmp_path / "work"
+    for folder in (code, work / "runs"):
+        folder.mkdir(parents=True)
+    (code / "__init__.py").touch()
+    (code / "train.py").write_text(LONG)
+    slots = session.slots_for(CPU, {**os.environ, "PYTHONPATH": str(code.parent)})
+    runner = session.runner_of([Training(RUN, 0, ("--recipe", "x"))], work, slots, Limits(time.monotonic() + 1e6))
+    saves: list[int] = []
+    ended = threading.Event()
+    meanwhile = session.saver(runner, lambda: saves.append(len(runner.running)), ended=ended)
+
+    def signalled() -> None:
+        if list(work.glob("runs/*/fold0/metrics.jsonl")):
+            ended.set()
+        meanwhile()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(signalled)
+    assert saves == [1] and not runner.running and time.monotonic() - began < 60
+    assert "signal   SIGTERM: saving" in capsys.readouterr().out
+
+
+def test_a_save_that_fails_is_repeated_and_the_training_goes_on(capsys):
+    class Runner:
+        outcome, running = Outcome(), [object()]
+
+    def full() -> None:
+        raise FerKitError("/kaggle/working/runs-1.tar: cannot be written (No space left on device)")
+
+    meanwhile = session.saver(Runner(), full, every_seconds=0.0)
+    meanwhile()
+    meanwhile()
+    assert capsys.readouterr().out.count("warning  not saved: /kaggle/working/runs-1.tar") == 2
+
+
+def test_a_full_disk_keeps_predictions_first(tmp_path, capsys):
+    """Checkpoints are left out first, then weights."""
+    runs_dir = save_runs(tmp_path / "runs", finished=(0,), unfinished=(1,))
+    (runs_dir / RUN / "fold1/last.pt").write_bytes(b"0" * 3_000_000)
+    (runs_dir / RUN / "fold0/model.safetensors").write_bytes(b"0" * 3_000_000)
+    for most, left_out in ((9_000_000, 0), (5_000_000, 1), (2_000_000, 2)):
+        path = tmp_path / f"runs-{left_out}.tar"
+        with full_after(most):
+            session._pack(runs_dir, RUN, path)
+        with tarfile.open(path) as tar:
+            names = {name.rpartition("/")[2] for name in tar.getnames()}
+        assert {"oof.npz", "test.npz", "result.json", "folds.csv"} <= names
+        assert {"last.pt", "model.safetensors"} - names == set(SMALLER[left_out])
+    assert "is full; saving without last.pt" in capsys.readouterr().out
+    with full_after(1_000), pytest.raises(FerKitError, match="No space left"):
+        session._pack(runs_dir, RUN, tmp_path / "runs-3.tar")
+
+
+@contextlib.contextmanager
+def full_after(most_bytes: int) -> Iterator[None]:
+    """A disk on which an archive may have this size."""
+    add, written = archive.add, [0]
+
+    def add_if_room(tar: tarfile.TarFile, source: Path, name: str) -> None:
+        written[0] += source.stat().st_size
+        if written[0] > most_bytes:
+            written[0] = 0
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add(tar, source, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive, "add", add_if_room)
+        yield
+
+
+def test_a_kernel_without_its_data_says_what_is_mounted(tmp_path, monkeypatch):
+    monkeypatch.delenv("FER_KIT_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input/models/x").mkdir(parents=True)
+    with pytest.raises(FerKitError, match=r"not attached to this kernel .* holds models/x.*competitions/.*/rules"):
+        session.find_data(tmp_path / "input")

@@ -48,6 +48,58 @@ def test_what_is_written_is_read(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.csv"]
 
 
+ANY = st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(
+    ["=cmd|' /C calc'!A0", "'=1", "''", "@x", "-1"]
+)
+ANY_NUMBER = st.none() | st.floats()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(st.data())
+def test_what_the_writer_takes_the_reader_reads(tmp_path, data):
+    """Any entry at all: either it comes back unchanged, or it is refused and the ledger stays as it was."""
+    path = tmp_path / "ledger.csv"
+    ledger.write(path, [SCORED])
+    fields = dict.fromkeys(("file", "source", "members", "message", "ref", "class_counts"), ANY)
+    fields |= dict.fromkeys(("cv_accuracy", "forecast", "public", "private"), ANY_NUMBER)
+    fields |= {
+        "rows_changed": st.none() | st.integers(),
+        "status": ANY | st.just("complete"),
+        "tag": ANY | st.just("t"),
+    }
+    chosen = data.draw(st.sets(st.sampled_from(sorted(fields)), max_size=4))
+    entry = dataclasses.replace(ENTRY, **{name: data.draw(fields[name]) for name in sorted(chosen)})
+    try:
+        ledger.change(path, entry)
+    except FerKitError:
+        assert ledger.read(path) == [SCORED]
+    else:
+        assert ledger.read(path) == [SCORED, entry]
+
+
+def test_a_text_that_spreadsheets_take_for_a_formula(tmp_path):
+    path = tmp_path / "ledger.csv"
+    entries = [
+        dataclasses.replace(ENTRY, tag=f"fer-{number}", source=text, message=text, file=text)
+        for number, text in enumerate(["=cmd|' /C calc'!A0", "+1+1", "-1", "@SUM(A1)", "\t=1", "'=1", "'quoted'"])
+    ]
+    ledger.write(path, entries)
+    assert ledger.read(path) == entries
+    with path.open(newline="") as file:
+        cells = [cell for line in csv.reader(file) for cell in line]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+
+
+def test_a_score_that_is_no_number_is_refused_before_it_is_written(tmp_path):
+    path = tmp_path / "ledger.csv"
+    ledger.write(path, [ENTRY])
+    with pytest.raises(FerKitError, match="public is 'nan'"):
+        ledger.change(path, dataclasses.replace(SCORED, public=float("nan")))
+    with pytest.raises(FerKitError, match="not UTF-8"):
+        ledger.change(path, dataclasses.replace(SCORED, file="\udcff.csv"))
+    assert ledger.read(path) == [ENTRY]
+
+
 PRINTABLE = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1)
 
 

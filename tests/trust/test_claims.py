@@ -48,9 +48,14 @@ def rows_of_another_fold(oof: Predictions) -> Predictions:
     return Predictions(ids, fake_runs.logits(labels, 7, 3.0), oof.meta, labels)
 
 
-def a_row_too_few(oof: Predictions) -> Predictions:
+def a_row_too_many(oof: Predictions) -> Predictions:
+    """One fold also holds a row that no folds.csv has."""
     assert oof.labels is not None
-    return Predictions(oof.ids[1:], oof.logits[1:], oof.meta, oof.labels[1:])
+    if oof.meta["fold"] != 1:
+        return oof
+    more = np.array([ROWS], dtype=np.int64)
+    labels = np.concatenate([oof.labels, [0]])
+    return Predictions(np.concatenate([oof.ids, more]), np.concatenate([oof.logits, oof.logits[:1]]), oof.meta, labels)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +68,7 @@ def runs(here: Path) -> None:
 CHANGES = {
     labels_are_answers: "label of id",
     rows_of_another_fold: "trained on it",
-    a_row_too_few: "missing",
+    a_row_too_many: "is not a row of fold",
 }
 
 
@@ -131,6 +136,8 @@ def test_fetch_compares_with_the_folds_of_the_kernel(tmp_path):
     class Described:
         run_id, run, finished = "20260131T120000-aaaaaaaa", RUN, (0, 1, 2)
 
+    Described.runs = (Described,)
+
     with pytest.raises(FerKitError, match="label of id"):
         fetch.check_runs(unpacked, Described)
 
@@ -158,3 +165,8 @@ def test_runs_of_other_folds_are_compared_by_digest_alone():
     """The folds may have been made again: who compares such a run with others refuses by the digest."""
     fake_runs.save_run(RUNS, "older", seed=1)
     assert len(folders.load(RUNS, "older").oof) == ROWS
+
+
+def test_a_trial_of_few_rows_is_read():
+    save("few", lambda oof: Predictions(oof.ids[:20], oof.logits[:20], oof.meta, np.asarray(oof.labels)[:20]))
+    assert len(folders.load(RUNS, "few", allow_partial=True).oof) == 60

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_kit import programs
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
@@ -182,9 +183,9 @@ def follow(task: Task, words: Sequence[str], base: Path, folder: Path, tell: Cal
     log = base / f"{task.run}-{task.fold}.txt"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", task.module, *words],
+            programs.python("-u", "-m", task.module, *words),
             cwd=base,
-            env={**os.environ, **task.environ},
+            env=programs.environ({**os.environ, **task.environ}),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
