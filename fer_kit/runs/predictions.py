@@ -221,7 +221,7 @@ def _check_array(name: str, value: Any, dtype: type[np.generic], rows: int | Non
 
 def _refuse_probabilities(logits: NDArray[np.float32]) -> None:
     """Raise FerKitError if all rows are probabilities, percentages or one-hot, which would blend as weak logits."""
-    low, high, sums = logits.min(), logits.max(), logits.sum(axis=1)
+    low, high, sums = logits.min(), logits.max(), logits.sum(axis=1, dtype=np.float64)
     for whole, words in ((1, "probabilities"), (100, "percentages")):
         if low >= 0 and high <= whole * 1.001 and np.allclose(sums, whole, rtol=0.005, atol=0):
             raise FerKitError(
