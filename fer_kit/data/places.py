@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_kit.competition import COMPETITION as SLUG
 from fer_kit.data import archives, formats
 from fer_kit.data.csv_files import TEST, TRAIN, WHOLE
-from fer_kit.data.formats.splits import split_of
+from fer_kit.data.formats.splits import split_of_folder
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
@@ -76,7 +76,7 @@ def _instead(place: Path) -> str:
             return f"{place / name} is a link to {os.readlink(place / name)}, which does not exist: repair the link"
         if re.search(r"\.(bz2|xz|7z|rar|zst)$", name.lower()):
             return f"{place / name} may contain them: unpack it there"
-    if split_of(place.name) is not None and _has_data(place.parent):
+    if split_of_folder(place.name) is not None and _has_data(place.parent):
         return f"did you mean {place.parent}?"
     for folder in _folders_in(place)[:_SUGGESTED]:
         if _has_data(folder):

@@ -23,7 +23,7 @@ from fer_kit.competition import CLASSES
 from fer_kit.data import cache, csv_files, genuine, loading
 from fer_kit.data.archives import Source
 from fer_kit.data.csv_reader import Faces
-from fer_kit.data.formats import parquet
+from fer_kit.data.formats import parquet, splits
 from fer_kit.data.formats.rows import Found, Rows
 from fer_kit.files import unzip
 from tests.helpers.small_competition import (
@@ -67,6 +67,16 @@ def in_tar(path: Path, files: dict[str, bytes]) -> Path:
             member.size = len(written)
             archive.addfile(member, io.BytesIO(written))
     return path
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("Train", 0), ("FER2013Train", 0), ("valid", 3), ("Public Test", 1), ("private_test", 2)]
+    + [(name, None) for name in ("train_old", "test2", "mytests", "2013", "")],
+)
+def test_names_of_folders(name: str, split: int | None) -> None:
+    """Other words beside a split make another folder, such as a copy."""
+    assert splits.split_of_folder(name) == split
 
 
 NUMBERS = [str(code) for code in range(7)]

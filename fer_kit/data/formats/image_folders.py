@@ -20,7 +20,7 @@ from fer_kit.data.class_words import ALLOWED, class_of
 from fer_kit.data.csv_reader import Faces
 from fer_kit.data.formats import encoded
 from fer_kit.data.formats.rows import MOST_ROWS, UNKNOWN_HALF, Found, Rows, in_content_order, part
-from fer_kit.data.formats.splits import TRAINING, split_of
+from fer_kit.data.formats.splits import TRAINING, split_of, split_of_folder
 from fer_kit.errors import FerKitError
 
 TEXT = "image folders (train/angry/*.jpg …)"
@@ -75,7 +75,7 @@ def _pictures(place: Path) -> list[_Picture] | None:
     """The images in split and class folders of `place`, in the order of their names; None if there are none."""
     made = []
     for source, split_name, class_name, file_name in _in_archive(place) if place.is_file() else _in_folder(place):
-        split, label = split_of(split_name), class_of(class_name)
+        split, label = split_of_folder(split_name), class_of(class_name)
         if split is None:
             continue
         if label is None:
@@ -91,7 +91,7 @@ def _pictures(place: Path) -> list[_Picture] | None:
 
 def _in_folder(place: Path) -> Iterator[tuple[Source, str, str, str]]:
     for split in _listing(place):
-        if split_of(split.name) is None or not split.is_dir():
+        if split_of_folder(split.name) is None or not split.is_dir():
             continue
         for kind in _listing(Path(split.path)):
             for file in _listing(Path(kind.path)) if kind.is_dir() else ():
@@ -107,7 +107,7 @@ def _in_archive(place: Path) -> Iterator[tuple[Source, str, str, str]]:
             and name.lower().endswith(encoded.ENDINGS)
             and "__MACOSX" not in parts
             and not parts[-1].startswith(".")
-            and split_of(parts[-3]) is not None
+            and split_of_folder(parts[-3]) is not None
         )
 
     for source in archives.members(place, wanted, lambda names: len(names) > MOST_ROWS):

@@ -25,3 +25,8 @@ def split_of(name: str) -> int | None:
     words = re.split(r"[^a-z]+", re.sub(r"(?i)(public|private)[ _-]?test", r"\1test", name).lower())
     found = [_WORDS[word] for word in words if word in _WORDS]
     return found[0] if found else None
+
+
+def split_of_folder(name: str) -> int | None:
+    """As `split_of`, for a name that is such a word and nothing else: `train`, `Public Test`, `FER2013Train`."""
+    return _WORDS.get(re.sub("[ _-]", "", name.lower()).removeprefix("fer2013"))
