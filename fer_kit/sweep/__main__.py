@@ -377,12 +377,17 @@ def work_search(trials: Trials, args: argparse.Namespace, data: Path) -> int:
             if cluster is not None:
                 runner = RaySearchRunner(cluster, trials, chosen, **_options(args, None, reporter))
             live = results.SearchLive(runner)
-            _, seconds = _run(runner, live, reporter)
-    finally:
-        rows = results.rows_of(trials)
-        written = results.write(found, rows)
+            outcome, seconds = _run(runner, live, reporter)
+    except BaseException:
+        with contextlib.suppress(FerKitError):  # the first error is told
+            results.write(found, results.rows_of(trials))
+        raise
+    rows = results.rows_of(trials)
+    written = results.write(found, rows)
     live.say("\n".join([*results.table(found, rows), f"after {duration(seconds)}", *results.worth(found, rows)]))
     print(f"wrote {', '.join(map(str, written))}")
+    if outcome.stopped:
+        print(f"{len(outcome.stopped)} trials stopped at the time limit; the same command again goes on with them")
     return cli.EXIT_USER_ERROR if results.best_of(rows) is None else cli.EXIT_OK
 
 

@@ -62,7 +62,7 @@ def _curves(axes: Axes, search: Search, scored: Sequence[Row]) -> None:
         )
     handles, labels = axes.get_legend_handles_labels()
     one_each = dict(zip(labels, handles, strict=True))
-    axes.legend(one_each.values(), one_each.keys(), frameon=False, fontsize=7, labelcolor=LIGHT.ink, loc="lower right")
+    axes.legend(one_each.values(), one_each.keys(), frameon=False, fontsize=7, labelcolor=LIGHT.ink, loc="best")
     axes.set_xticks(list(search.rungs))
     axes.set_xlabel("epoch", color=LIGHT.ink, fontsize=8)
 
@@ -86,5 +86,10 @@ def _over_setting(axes: Axes, search: Search, scored: Sequence[Row], name: str) 
         axes.set_xticks(range(len(choices)), [shown(value) for value in choices])
         axes.set_xlim(-0.5, len(choices) - 0.5)
     elif dimension.log:
+        low, high = dimension.low, dimension.high
+        decades = [10.0**power for power in range(-12, 13) if 1.2 * low < 10.0**power < high / 1.2]
         axes.set_xscale("log")
+        axes.set_xticks([low, *decades, high], [f"{value:g}" for value in (low, *decades, high)])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(low / 1.1, high * 1.1)
     axes.set_xlabel(f"{name} (after epoch {search.rungs[0]}; filled: went on)", color=LIGHT.ink, fontsize=8)
