@@ -64,6 +64,7 @@ def test_a_blend_without_weights_and_with_a_forecast(here, built, capsys):
     path.write_text(json.dumps({**told, "forecast": {"accuracy": 0.75}}))
     run(capsys, "build", "all", "--out", "all.csv")
     assert (read(here / "all.csv").members, read(here / "all.csv").forecast) == ({"a": None}, 0.75)
+    assert read(here / "all.csv").forecast_record.accuracy == 0.75
 
 
 def test_building_again_renews_the_record(built, capsys):
