@@ -63,7 +63,7 @@ def sources(place: Path, answers: bool = False) -> dict[str, Source]:
                 continue
             for name, source in packed.items():
                 _add(found, name, source)
-    return found
+    return {name: found[name] for name in NAMES if name in found}
 
 
 def _of_file(place: Path, answers: bool) -> dict[str, Source]:
