@@ -23,6 +23,34 @@ class Result:
     device: str
 
 
+# CPU milliseconds of a training image (forward and backward pass) on one thread, in the precision that `auto` takes
+# there; tests/benchmarks/records/bench_recipe_time.json.
+CPU_MS_ON = "one thread of an AMD EPYC with AVX-512 BF16"
+CPU_MS: dict[str, float] = {
+    "baseline_v1": 0.915,
+    "baseline_v2": 0.97,
+    "deep_v1": 2.21,
+    "deep_v2": 1.91,
+    "deep_v3": 2.01,
+    "attention": 2.26,
+    "residual": 3.15,
+    "residual_tiny": 0.643,
+    "vgg_tiny": 0.789,
+    "vgg_small": 0.875,
+    "air_small": 1.35,
+    "vgg": 9.05,
+    "wide": 5.88,
+    "convnext": 7.34,
+    "timm/resnet50": 94.7,
+    "timm/efficientnet_b0": 77.4,
+    "timm/convnextv2_nano": 109.0,
+    "timm/vit_small_patch16_224": 114.0,
+    "timm/swin_tiny_patch4_window7_224": 108.0,
+    "timm/vit_base_patch16_clip_224": 388.0,
+    "timm/vit_large_patch14_clip_224": 1700.0,
+    "timm/tf_efficientnet_lite0": 17.2,
+}
+
 _AMD, _INTEL = "AMD EPYC, 2 cores", "Intel Xeon, 2 cores"
 RESULTS: dict[str, Result] = {
     "baseline_v1": Result(5, 0.5100, 0.59, 13.8, _AMD),

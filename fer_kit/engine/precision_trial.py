@@ -46,15 +46,15 @@ def has_grouped(net: nn.Module) -> bool:
     return sum(group > 1 for group in groups) > GROUPED * len(groups)
 
 
-def step_seconds(net: nn.Module, faces: torch.Tensor, precisions: list[Precision]) -> list[float]:
-    """CPU seconds of a forward and a backward pass in each precision: the least of some rounds, after one to warm up.
+def step_seconds(net: nn.Module, faces: torch.Tensor, precisions: list[Precision], rounds: int = ROUNDS) -> list[float]:
+    """CPU seconds of a forward and a backward pass in each precision: the least of `rounds`, after one to warm up.
 
     CPU time, and not time on the wall: other programs on the machine change the latter.
     """
     labels = torch.arange(len(faces)) % NUM_CLASSES
     least = [float("inf")] * len(precisions)
     began = time.process_time()
-    for number in range(1 + ROUNDS):
+    for number in range(1 + rounds):
         for place, precision in enumerate(precisions):
             started = time.process_time()
             with precision.autocast():

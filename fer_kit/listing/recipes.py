@@ -14,9 +14,10 @@ from typing import Any
 from fer_kit import cli
 from fer_kit.config import recipes, recipes_timm
 from fer_kit.config.networks import known_cost
-from fer_kit.config.results import RESULTS
+from fer_kit.config.results import CPU_MS, CPU_MS_ON, RESULTS
 from fer_kit.errors import FerKitError, did_you_mean
 
+FOLD_ROWS = 22_967  # training rows of FER2013 with one of five folds held out
 MOST_BUILT = 12  # networks of timm that are built to count their parameters; each takes about a quarter of a second
 
 
@@ -45,7 +46,7 @@ def body(args: argparse.Namespace) -> None:
         rows = ours(args.pattern or "*")
         lines = own_lines(rows)
         if args.pattern is None:
-            lines += timm_hint()
+            lines += ready_lines()
     print(json.dumps(rows, indent=2) if args.json else "\n".join(lines))
 
 
@@ -72,6 +73,7 @@ def record_of(name: str) -> dict[str, Any]:
         "parameters": None if cost is None else cost.parameters,
         "flops": None if cost is None else cost.flops,
         "epochs": config.epochs,
+        "cpu_ms_an_image": CPU_MS.get(name),
         "minutes_an_epoch": result and result.minutes_an_epoch,
         "device": result and result.device,
         "oof_accuracy": result and result.oof_accuracy,
@@ -82,7 +84,18 @@ def record_of(name: str) -> dict[str, Any]:
 
 def own_lines(rows: list[dict[str, Any]]) -> list[str]:
     """The records as a table, with notes."""
-    head = ["recipe", "network", "parameters", "GFLOPs", "epochs", "min an epoch", "out of fold", "folds", "trained"]
+    head = [
+        "recipe",
+        "network",
+        "parameters",
+        "GFLOPs",
+        "epochs",
+        "CPU ms",
+        "min an epoch",
+        "out of fold",
+        "folds",
+        "trained",
+    ]
     table = [head]
     for row in rows:
         cells = [
@@ -91,6 +104,7 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
             "-" if row["parameters"] is None else f"{row['parameters'] / 1e6:.2f} M",
             "-" if row["flops"] is None else f"{row['flops'] / 1e9:.3f}",
             f"{row['epochs']}",
+            milliseconds(row["cpu_ms_an_image"]),
             "-" if row["minutes_an_epoch"] is None else f"{row['minutes_an_epoch']:.2f}",
             "-" if row["oof_accuracy"] is None else f"{row['oof_accuracy']:.2%}",
             "-" if row["folds"] is None else f"{row['folds']}",
@@ -98,6 +112,8 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
         ]
         table.append(cells)
     notes = ["GFLOPs: one image, one view, 2 for each multiply-add. epochs: the recipe's; some recipes stop early."]
+    if any(row["cpu_ms_an_image"] for row in rows):
+        notes.append(f"CPU ms: of a training image on {CPU_MS_ON}.")
     if any(row["folds"] for row in rows):
         notes.append("Out of fold: on FER2013, mean over `folds` of 5 folds, after `trained` epochs on average.")
     for device in dict.fromkeys(row["device"] for row in rows if row["device"]):
@@ -105,13 +121,27 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
     return [*cli.aligned(table, left=(0, 1)), "", *notes]
 
 
-def timm_hint() -> list[str]:
-    """How to come to timm's networks."""
-    ready = ", ".join(f"{recipes_timm.PREFIX}{name}" for name in recipes_timm.READY)
+def milliseconds(value: float | None) -> str:
+    """`0.915`, `94.7` or `1,700`; `-` if the time was not measured."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def ready_lines() -> list[str]:
+    """The ready recipes of timm's networks as a table, and how to come to the others."""
+    table = [["to fine-tune", "epochs", "CPU ms", "days of a CPU thread"]]
+    for network in recipes_timm.READY:
+        name = f"{recipes_timm.PREFIX}{network}"
+        config, found = recipes.get(name), CPU_MS.get(name)
+        days = found and found * config.epochs * FOLD_ROWS / 1000 / 86_400
+        table.append([name, f"{config.epochs}", milliseconds(found), f"{days:.1f}" if days else "-"])
     return [
         "",
-        f"To fine-tune: {ready},",
-        "or any other network of timm as timm/NAME; 'timm/*resnet*' lists names.",
+        *cli.aligned(table),
+        "",
+        f"days: CPU ms × epochs × {FOLD_ROWS:,} rows of a fold. Any other network of timm is a recipe, too: timm/NAME;",
+        "'timm/*resnet*' lists names.",
     ]
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fer_kit import metrics
 from fer_kit.batches.epoch import steps
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.engine import averaging, device, loop
+from fer_kit.engine import averaging, device, duration, loop
 from fer_kit.engine.environment import device_name
 from fer_kit.engine.losses import Loss, make_loss
 from fer_kit.errors import FerKitError
@@ -109,6 +109,8 @@ def begin_or_resume(job: Job) -> loop.State:
             job.log(job.start.about)
         if job.tried:
             job.log(job.tried)
+        if long := duration.warning(config, job.precision, len(job.rows.labels)):
+            job.log(long)
         if config.schedule == "cosine" and 2 * config.warmup_epochs > config.epochs:
             job.log(f"warm-up: shortened to half of the training, from warmup_epochs={config.warmup_epochs:g}")
     return state

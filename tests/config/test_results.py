@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fer_kit.config import recipes
-from fer_kit.config.results import RESULTS
+from fer_kit.config.recipes_timm import PREFIX, READY
+from fer_kit.config.results import CPU_MS, RESULTS
 
 RECORDS = Path(__file__).resolve().parents[1] / "benchmarks" / "records" / "real_faces"
 
@@ -30,3 +31,9 @@ def test_each_result_is_that_of_its_records(name):
 
 def test_there_is_no_result_without_a_recipe():
     assert set(RESULTS) <= set(recipes.RECIPES)
+
+
+def test_times_of_an_image_are_those_of_the_record():
+    record = json.loads((RECORDS.parent / "bench_recipe_time.json").read_text())["recipes"]
+    assert {name: found["cpu_ms_an_image"] for name, found in record.items()} == CPU_MS
+    assert set(CPU_MS) == {*recipes.RECIPES, *(PREFIX + network for network in READY)}

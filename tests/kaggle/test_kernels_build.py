@@ -337,3 +337,26 @@ def test_built_kernels_are_neither_committed_nor_packaged():
     done = subprocess.run(["git", "check-ignore", str(ignored)], capture_output=True, cwd=ROOT)
     assert done.returncode in (0, 128)  # 128: not a checkout
     assert "\n    kernels\n" in (ROOT / "setup.cfg").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "model", "more"),
+    [
+        ("timm/vit_base_patch16_clip_224", "player/clip/pyTorch/vit-b-16/1", ["--accumulate", "2"]),
+        ("timm/vit_large_patch14_clip_224", "player/clip/pyTorch/vit-l-14/1", ["--accelerator", "NvidiaTeslaA100"]),
+        ("timm/convnextv2_base", "player/convnextv2/pyTorch/base/1", []),
+        ("timm/tf_efficientnetv2_s", "player/efficientnetv2/pyTorch/s/1", []),
+    ],
+)
+def test_large_networks_are_pushed_with_their_weights_in_one_command(
+    recipe, model, more, kaggle_site, monkeypatch, capsys
+):
+    kaggle_site.cli_environ(monkeypatch)
+    words = ["push", "--recipe", recipe, "--weights", model, "--tag", "kaggle", *more]
+    assert commands.main(words) == 0
+    assert "version 1" in capsys.readouterr().out
+    [[version]] = kaggle_site.kernels.values()
+    assert version.request["modelDataSources"] == [model]
+    written = constants(version.source)
+    assert written["WEIGHTS"] == model and "--internet" not in words

@@ -11,7 +11,8 @@ import pytest
 
 from fer_kit.config import recipes
 from fer_kit.config.networks import NETWORKS
-from fer_kit.config.results import RESULTS
+from fer_kit.config.recipes_timm import READY
+from fer_kit.config.results import CPU_MS, RESULTS
 from fer_kit.config.settings import TABLE
 from fer_kit.listing import recipes as list_recipes
 from fer_kit.listing import settings as list_settings
@@ -26,6 +27,8 @@ def test_every_recipe_has_a_line_with_its_size_and_accuracy(capsys):
     assert set(recipes.RECIPES) <= set(lines)
     assert "1.53 M" in lines["residual"] and "65.10%" in lines["residual"]
     assert "%" not in lines["convnext"]
+    for name in (*recipes.RECIPES, *(f"timm/{network}" for network in READY)):
+        assert f" {list_recipes.milliseconds(CPU_MS[name])} " in f"{lines[name]} "
 
 
 def test_recipes_as_json(capsys):
