@@ -23,7 +23,9 @@ STAYS = (
     "fer_kit/api.py",
     "fer_kit/auto/",
     "fer_kit/beside/",
+    "fer_kit/card/",
     "fer_kit/classify/",
+    "fer_kit/export/",
     "fer_kit/listing/",
     "fer_kit/predict/named.py",
 )

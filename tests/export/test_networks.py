@@ -68,10 +68,15 @@ def same(module, folder, forms=("onnx", "torch")):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(NETWORKS)), ids=list(NETWORKS))
-def test_every_network_with_one_of_the_sets_of_views(number, tmp_path):
-    views = list(VIEWS)[number % len(VIEWS)]
-    same(network([*NETWORKS][number], views), tmp_path, ("onnx",))
+@pytest.mark.parametrize("model", NETWORKS)
+def test_every_network(model, tmp_path):
+    same(network(model), tmp_path, ("onnx",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("views", VIEWS)
+def test_every_set_of_views(views, tmp_path):
+    same(network("vgg", views), tmp_path, ("onnx",))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 import fer_kit
-from fer_kit.predict import packed
+from fer_kit.predict import named, packed
 from tests.classify.conftest import FIRST_VERSION
 
 FOLD = FIRST_VERSION / "residual-small" / "fold0"
@@ -93,3 +93,9 @@ def test_weights_that_do_not_fit(file):
         packed.half(torch.tensor([1e5]), "x")
     with pytest.raises(fer_kit.FerKitError, match=r"ends in \.safetensors"):
         packed.write(file.with_suffix(".bin"), "a", [FOLD], {})
+
+
+@pytest.mark.skipif(not named.SHIPPED.is_file(), reason="no network ships with this version")
+def test_the_network_that_ships_is_small_and_has_a_card():
+    assert named.SHIPPED.stat().st_size <= 3e6 and "Not for judging" in named.SHIPPED.with_suffix(".md").read_text()
+    assert fer_kit.load_model(device="cpu")(FACES[:2]).shape == (2, 7)
