@@ -243,7 +243,7 @@ def test_rows_at_odds_with_the_folds_file(here, capsys, monkeypatch):
     fake_runs.save_fold(last, shorter, predictions.read(last / "test.npz"))
     code, out, error = run(capsys, "all")
     assert (code, out, error.count("\n")) == (2, "", 1)
-    assert "id 89 is missing" in error and "predict these rows again" in error
+    assert "'a' and " in error and "differ in out-of-fold rows" in error
 
 
 # a blend that is there
