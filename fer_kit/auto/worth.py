@@ -47,6 +47,7 @@ class Worth:
 # of `residual` and half of their advantage at equal FLOPs in a short training (ablation_networks.json).
 WORTH = (
     Worth("vgg_small", "vgg", 47, 65.84),
+    Worth("air", "air", 38, 66.44),
     Worth("air_small", "air", 42, 65.08),
     Worth("vgg", "vgg", 100, 66.9),
     Worth("residual_tiny", "residual", 20, 61.91),

@@ -1,7 +1,7 @@
 """How near the loop comes to bare steps for each recipe, and where the time of a step goes.
 
     python -m tests.benchmarks.bench_steps --record tests/benchmarks/records/bench_steps.json
-    python -m tests.benchmarks.bench_steps --recipes air_small --profile air_small
+    python -m tests.benchmarks.bench_steps --recipes air --profile air
 
 Loop and bare steps (`bench_training`) take turns; the ratio is the median over rounds of processor time. The profile
 names the share of each kind of operation in the processor time of bare steps, forward and backward pass together, and
@@ -101,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser("python -m tests.benchmarks.bench_steps", "The loop against bare steps, recipe by recipe.")
     parser.add_argument("--recipes", nargs="+", default=list(recipes.RECIPES))
-    parser.add_argument("--profile", default="air_small", help="the recipe whose step is profiled")
+    parser.add_argument("--profile", default="air", help="the recipe whose step is profiled")
     parser.add_argument("--steps", type=int, default=16, help="optimizer steps of each arm in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--record", type=Path, help="write the figures to this JSON file")
