@@ -38,6 +38,7 @@ CPU_MS: dict[str, float] = {
     "vgg_tiny": 0.789,
     "vgg_small": 0.875,
     "air_small": 1.35,
+    "air": 2.29,
     "vgg": 9.05,
     "wide": 5.88,
     "convnext": 7.34,
