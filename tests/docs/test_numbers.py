@@ -130,3 +130,11 @@ def test_the_bias_of_forecasts_is_that_of_the_record():
         assert shown == [round(value, 2) for value in (one["earlier_bias"], one["bias"], worst)] + [
             round(100 * one["covered"], 1)
         ]
+
+
+def test_the_scaling_over_ray_nodes_is_that_of_the_record():
+    record = json.loads((RECORDS / "ray_scaling.json").read_text())
+    one, two, three = (row["seconds"] for row in record["rows"])
+    told = " ".join((ROOT / "docs/sweep.md").read_text().split())
+    assert f"took {one:.0f} s on one node, {two:.0f} s on two and {three:.0f} s on three" in told
+    assert f"load of {record['load_before']:.0f} from other work" in told
