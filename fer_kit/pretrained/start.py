@@ -125,6 +125,12 @@ def from_hub(config: TrainConfig, net: nn.Module) -> tuple[Tensors, str]:
     except FerKitError:
         raise
     except Exception as error:  # the connection, the hub's client and its cache each raise their own kinds of errors
+        own_px = config_of(net.name)["input_size"][-1]
+        if "size mismatch" in str(error):  # torch's error for tensors of another shape: the hub was reached
+            raise FerKitError(
+                f"weights=hub: the weights of {config.model} fit image_px={own_px} alone, not {net.image_px}; set "
+                f"image_px={own_px}, or choose a network without a fixed size"
+            ) from None
         raise FerKitError(
             f"weights=hub: the weights of {config.model} could not be loaded from the hub ({first_line(error)}); "
             f"{source.offline_help()}"

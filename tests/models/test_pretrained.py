@@ -212,6 +212,14 @@ def test_the_hubs_weights_come_through_its_cache(offline):
     assert begun.about.startswith("weights timm/test_resnet.r160_in1k from the hub (")
 
 
+@pytest.mark.slow
+def test_weights_of_a_fixed_size_are_not_blamed_on_the_hub(offline):
+    hub_cache(offline, "pit_ti_224.in1k", rgb("pit_ti_224"))
+    config = small("timm/pit_ti_224", "image_px=96", "layer_decay=1")
+    with pytest.raises(FerKitError, match="the weights of timm/pit_ti_224 fit image_px=224 alone, not 96"):
+        pretrained.prepare(config, None, 0, HERE)
+
+
 def test_offline_without_a_file_names_the_three_ways(offline):
     with pytest.raises(FerKitError, match="weights=hub: .* timm/test_resnet ") as error:
         pretrained.prepare(small(RESNET), None, 0, HERE)
