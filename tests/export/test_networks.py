@@ -87,7 +87,7 @@ def test_networks_of_timm(model, tmp_path):
 
 @pytest.mark.slow
 def test_blends_of_every_kind(tmp_path):
-    a, b = network("vgg", "rotations"), MeanOfNetworks([network("vgg", seed=1), network("vgg", seed=2)])
+    a, b = network("vgg"), MeanOfNetworks([network("vgg", seed=1), network("vgg", seed=2)])
     members = [Tempered(a, 1.4), Tempered(b, 0.7)]
     for of_logs in (True, False):
         same(WeightedBlend(members, [0.3, 0.7], of_logs=of_logs, sharpness=1.1), tmp_path, ("onnx",))
