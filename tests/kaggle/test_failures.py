@@ -189,7 +189,7 @@ def test_states_that_mislead(kaggle_site, kernel):
     kaggle_site.kernels[KERNEL], kaggle_site.stale_polls = [old, new], 1
     assert client.kernel_state(KERNEL).word == "complete"  # the version before: only a run id can tell
     state = client.kernel_state(KERNEL)
-    assert (state.word, state.raw, state.failure) == ("error", "ERROR", 'Your notebook "ran"\nout of memory')
+    assert (state.word, state.raw, state.failure) == ("error", "ERROR", 'Your notebook "ran" out of memory')
 
 
 @pytest.mark.slow

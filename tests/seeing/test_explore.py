@@ -114,7 +114,7 @@ def test_at_a_terminal_it_tells_what_it_does(competition_dir, tmp_path, capsys, 
 @pytest.mark.slow
 def test_without_folds_it_says_so(competition_dir, tmp_path, capsys):
     assert explore.main(["--data", str(competition_dir), "--runs", str(tmp_path)]) == 0
-    assert "note: no folds yet, so twins are exact copies only; fer-kit folds" in capsys.readouterr().out
+    assert "note: no folds yet, so twins are exact copies only; python -m fer_kit.folds" in capsys.readouterr().out
     assert "There are no folds yet" in (tmp_path / "explore" / "explore.html").read_text()
 
 

@@ -190,9 +190,9 @@ def test_nothing_finished_yet(world, capsys):
 def test_without_folds_csv_or_with_another_the_page_says_what_that_means(world, capsys):
     head, *lines = (world.runs / "folds.csv").read_text().splitlines()
     (world.runs / "folds.csv").unlink()
-    assert any("folds.csv is not there, so intervals take twins" in note for note in run(capsys, world)[4]["notes"])
+    assert any("folds.csv is not there, so the intervals" in note for note in run(capsys, world)[4]["notes"])
     (world.runs / "folds.csv").write_text("\n".join([head, *reversed(lines), ""]))
-    assert any("put that file back. Until then intervals" in note for note in run(capsys, world)[4]["notes"])
+    assert any("put that file back. Until then the intervals" in note for note in run(capsys, world)[4]["notes"])
 
 
 def test_correlation_is_that_of_the_blend_and_changed_members_are_named(world):

@@ -258,7 +258,8 @@ def test_a_checkpoint_of_another_config_is_refused(command, runs_dir, capsys):
         (["--recip", "attention"], "unrecognized arguments: --recip attention (did you mean '--recipe'?)"),
         (["--lr", "0.1"], "unrecognized arguments: --lr 0.1; write --set lr=0.1 --tag NAME"),
         (["--learning-rate=0.1", "--epochs", "3"], "write --set lr=0.1 epochs=3 --tag NAME"),
-        (["--batch-size", "32"], "write --set batch_size=32 --tag NAME"),
+        (["--weight-decay", "0.1"], "write --set weight_decay=0.1 --tag NAME"),
+        (["--batch-size", "32"], "--batch-size 32 changes the recipe"),
         (["--resum"], "(did you mean '--resume'?)"),
     ],
 )
@@ -291,7 +292,7 @@ def test_the_sample_is_shown_and_the_training_stays_the_same_bit_for_bit(command
     records = with_sample.pop("metrics")
     assert all(0 <= record["sample_accuracy"] <= 1 for record in records) and len(records) == 3
     (runs_dir / "deep_v3-t").rename(runs_dir.parent / "with_sample")
-    monkeypatch.setattr(fold, "sample_accuracy", lambda job, state: 0.0)
+    monkeypatch.setattr(fold, "accuracy_on", lambda job, state, rows: 0.0)
     assert train.main(command) == 0
     without = products(runs_dir / "deep_v3-t" / "fold1")
     for one, other in zip(records, without.pop("metrics"), strict=True):
