@@ -55,6 +55,10 @@ class Backbone(nn.Module):
         if image_px and self.fixed_size:
             self.options["img_size"] = image_px
         self.body = self.create(num_classes=NUM_CLASSES)
+        for name in self.classifier:
+            head = self.body.get_submodule(name)
+            for p in head.parameters():
+                nn.init.zeros_(p)
         if drop_path_prob and not any(getattr(module, "drop_prob", 0.0) for module in self.body.modules()):
             raise FerKitError(_no_drop_path(name, drop_path_prob))
         if self.image_px != own_px:
