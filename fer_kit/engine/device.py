@@ -81,6 +81,8 @@ def gpu_has_bf16(device: torch.device) -> bool:
 
 def cpu_has_bf16() -> bool:
     """Whether the CPU has bfloat16 instructions (avx512_bf16 or amx); without them bfloat16 is slower than float32."""
+    if os.environ.get("NO_BF16"):
+        return False
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else cpuinfo_flags()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("amx_tile"))
 
