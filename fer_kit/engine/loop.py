@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fer_kit import models
-from fer_kit.batches.epoch import make_mix
+from fer_kit.batches.epoch import in_groups, make_mix
 from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import averaging, device, optim, sam
@@ -151,13 +150,6 @@ def refuse_not_finite(state: State, loss: float, first: int, sound: int) -> None
     if not torch.stack([value.isfinite().all() for value in values]).all():
         when = f"step {state.step}, the last {steps} in epoch {state.epoch}"
         raise NotFiniteError(f"the weights are not finite after {when}")
-
-
-def in_groups(batches: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Group batches into steps of `size` batches; the last step may have fewer."""
-    remaining = iter(batches)
-    while group := list(islice(remaining, size)):
-        yield group
 
 
 def backward(
