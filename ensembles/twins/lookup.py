@@ -14,6 +14,7 @@ Train rows are updated by a lookup fitted without their group, with `PARTS` part
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,15 +187,18 @@ def _fit(log_probs: Floats, labels: Ints, pairs: Pairs, parts: Ints, unseen: int
         order.append(np.flatnonzero(rows))
         told.append(evidence(_confusion(total - counts[part]), pairs)[rows])
     rows_in_order = np.concatenate(order)
-    trust, strength = _weights(log_probs[rows_in_order], np.concatenate(told), labels[rows_in_order])
-    return Lookup(_confusion(total), strength, trust)
+    terms = np.stack([log_probs[rows_in_order], np.concatenate(told)])  # (2, n, 7)
+    trust, strength = fit_weights(terms, labels[rows_in_order], [(0, None)] * 2)
+    return Lookup(_confusion(total), float(strength), float(trust))
 
 
-def _weights(log_probs: Floats, told: Floats, labels: Ints) -> tuple[float, float]:
-    """The trust and the strength, 0 or more, that minimise log loss; the problem is convex. Arrays (n, 7) and (n,)."""
+def fit_weights(terms: Floats, labels: Ints, bounds: Sequence[tuple[float | None, float | None]]) -> Floats:
+    """The weights (T,) of `terms` (T, n, 7) in a sum of log-probabilities that minimise log loss; convex.
+
+    labels: (n,). bounds: lowest and highest weight of each term; None for no bound.
+    """
     from scipy.optimize import minimize
 
-    terms = np.stack([log_probs, told])  # (2, n, 7)
     at = np.arange(len(labels))
 
     def loss(weights: Floats) -> tuple[float, Floats]:
@@ -203,8 +207,8 @@ def _weights(log_probs: Floats, told: Floats, labels: Ints) -> tuple[float, floa
         off[at, labels] -= 1.0
         return float(-log_p[at, labels].mean()), np.tensordot(terms, off, 2) / len(labels)
 
-    found = minimize(loss, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2).x
-    return float(found[0]), float(found[1])
+    weights: Floats = minimize(loss, np.ones(len(terms)), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return weights
 
 
 def _counts(labels: Ints, pairs: Pairs, parts: Ints) -> Floats:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensembles.twins.lookup import fit_weights
 from ensembles.twins.pairs import Pairs, among
 from fer_kit import cli, metrics
 from fer_kit.competition import NUM_CLASSES
@@ -88,7 +89,8 @@ def updated(form: Form, log_probs: Floats, labels: Ints, pairs: Pairs, kinds: In
         others = [other for other in range(PARTS) if other != held]
         known = [terms((held, other))[:, have & (part == other)] for other in others]
         answers = np.concatenate([labels[have & (part == other)] for other in others])
-        weights = _fit(np.concatenate(known, axis=1), answers, form.trust)
+        bounds = [(None, None) if form.trust else (1, 1), *[(None, None)] * (len(known[0]) - 1)]
+        weights = fit_weights(np.concatenate(known, axis=1), answers, bounds)
         rows = have & (part == held)
         made[rows] = metrics.log_softmax(np.tensordot(weights, terms((held,))[:, rows], 1))
     return made
@@ -106,22 +108,6 @@ def _terms(form: Form, log_probs: Floats, pairs: Pairs, kinds: Ints, counts: Flo
         np.add.at(theirs, pairs.rows, log_probs[pairs.twins] * pairs.shares[:, None])
         found.append(theirs)
     return np.stack(found)
-
-
-def _fit(terms: Floats, labels: Ints, trust: bool) -> Floats:
-    from scipy.optimize import minimize
-
-    at = np.arange(len(labels))
-
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        log_p = metrics.log_softmax(np.tensordot(weights, terms, 1))
-        off = np.exp(log_p)
-        off[at, labels] -= 1.0
-        return float(-log_p[at, labels].mean()), np.tensordot(terms, off, 2) / len(labels)
-
-    bounds = [(None, None) if trust else (1, 1), *[(None, None)] * (len(terms) - 1)]
-    weights: Floats = minimize(loss, np.ones(len(terms)), jac=True, method="L-BFGS-B", bounds=bounds).x
-    return weights
 
 
 def measure(log_probs: Floats, labels: Ints, pairs: Pairs, similarity: Floats, groups: Ints) -> list[dict[str, Any]]:
