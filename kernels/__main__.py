@@ -15,6 +15,7 @@ from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import NoCredentials
 from fer_kit.pretrained import source
 from fer_kit.runs import folders
+from fer_kit.sweep import options
 from fer_kit.track import follow
 from kernels import build, notebook, plan, push, push_log
 from kernels.inside import accelerators, pipeline
@@ -84,14 +85,7 @@ def _add_what(parser: cli.Parser) -> None:
     add("--tag", help="suffix of the run's name: <recipe>-<tag>")
     seed.add_argument("--seed", type=int, metavar="N", help="as train's: another seed, as a run of its own")
     seed.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="several seeds, as fer-kit sweep")
-    parser.add_argument(
-        "--settings",
-        action=cli.Append,
-        nargs="+",
-        default=[],
-        metavar="NAME K=V",
-        help="a run with these settings, as <recipe>-<NAME>; give the option once for each",
-    )
+    options.add_settings(parser)
     add(
         "--parts",
         type=int,

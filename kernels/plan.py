@@ -165,29 +165,12 @@ def request_of(args: argparse.Namespace) -> SweepRequest:
     Raises:
         FerKitError: --plan comes with options that belong into the file, or the file asks for what kernels lack.
     """
-    seeds = tuple(args.seeds) if args.seed is None else (args.seed,)
-    recipes = tuple(args.recipes) or (args.recipe,)
-    asked = SweepRequest(
-        recipes=recipes,
-        seeds=seeds,
-        folds=args.folds,
-        set=tuple(args.set),
-        tag=args.tag,
-        settings=sweep_plan.named_settings(args.settings),
-        weights=args.weights,
-        augment=args.augment,
-        accumulate=args.accumulate,
-        batch_size=args.batch_size,
-        compile=args.compile,
-        wandb=args.wandb,
-    )
+    options = {**vars(args), "recipes": args.recipes or [args.recipe]}
+    options["seeds"] = args.seeds if args.seed is None else [args.seed]
+    asked = sweep_plan.request_of(options)
     if args.plan is not None:
         default = SweepRequest(recipes=(args.recipe,), folds=args.folds)
-        for field in dataclasses.fields(SweepRequest):
-            if getattr(asked, field.name) != getattr(default, field.name):
-                raise FerKitError(
-                    f"--plan {args.plan} with --{field.name}: write {field.name} into the file, or leave one out"
-                )
+        sweep_plan.refuse_beside_file(args.plan, vars(asked), vars(default))
         asked = sweep_plan.read_file(args.plan)
         for name in ("workers", "deterministic", "smoke"):
             if getattr(asked, name) != getattr(SweepRequest, name):

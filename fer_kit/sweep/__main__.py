@@ -8,12 +8,10 @@ python -m fer_kit.sweep join runs
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import shlex
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +20,16 @@ from fer_kit.config import recipes, suggest
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec, table
-from fer_kit.sweep import plan, progress, slots
-from fer_kit.sweep.live import Live, duration, summary
+from fer_kit.sweep import options, plan, progress, work
+from fer_kit.sweep.live import summary
 from fer_kit.sweep.live import table as live_table
 from fer_kit.sweep.plan import SweepRequest
-from fer_kit.sweep.remote.cluster import Cluster, need_ray
-from fer_kit.sweep.remote.runner import RayRunner, RaySearchRunner
-from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner, forget_failures
+from fer_kit.sweep.runner import forget_failures
 from fer_kit.sweep.search import definition, halving, results, space, store
-from fer_kit.sweep.search.worker import SearchRunner, Trials, forget_failed
-from fer_kit.sweep.slots import Slot
+from fer_kit.sweep.search.worker import Trials, forget_failed
 from fer_kit.sweep.training import Training
 from fer_kit.track import follow
 from fer_kit.train.request import TrainRequest
-
-RESERVE_SHARE, MOST_RESERVE_SECONDS = 0.1, 300.0  # of --limit-minutes, for predictions after the last epoch
 
 
 class Parser(cli.Parser):
@@ -68,14 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--folds", help="0-4, 0,2, every, full (the fit on all rows), or every,full; every if not given")
     add("--set", action="extend", nargs="+", default=[], metavar="K=V", help="change settings of all; needs --tag")
     add("--tag", help="names the changed runs: <recipe>-<tag>")
-    parser.add_argument(
-        "--settings",
-        action=cli.Append,
-        nargs="+",
-        default=[],
-        metavar="NAME K=V",
-        help="a run with these settings, as <recipe>-<NAME>; give the option once for each",
-    )
+    options.add_settings(parser)
     add("--weights", metavar="FROM", help="as train's; needs --tag")
     add("--augment", metavar="FILE", help="as train's; needs --tag")
     add("--accumulate", type=int, metavar="N", help="as train's; needs --tag")
@@ -87,50 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--smoke", action="store_true", help="trials: one epoch on 512 rows each, as runs <recipe>-smoke")
     add("--name", help="names the sweep; from its runs, or from the file of --search, if not given")
     add("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
-    _add_worker(parser)
+    options.add_worker(parser)
     add("--dry-run", action="store_true", help="show what would be trained and stop")
-    _add_search(parser)
+    options.add_search(parser)
     parser.set_defaults(body=body)
     return parser
-
-
-def _add_search(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("search for settings (docs/sweep.md)")
-    add = group.add_argument
-    add("--search", type=Path, metavar="FILE", help="a .yaml or .toml file of settings with ranges or choices")
-    add("--trials", type=int, metavar="N", help="number of trials")
-    add(
-        "--score",
-        choices=definition.SCORES,
-        help="the accuracy that trials are compared by: on the rows that the recipe watches, or on one held-out fold "
-        "(--folds K, 0 if not given); watched if the recipe watches rows, otherwise held-out",
-    )
-    add(
-        "--rungs",
-        metavar="E,E",
-        help="epochs after which the best third of the trials goes on, or none; a ninth and a third of all epochs if "
-        "not given",
-    )
-
-
-def _add_worker(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--data", help="folder with the competition's files; found by itself where not given")
-    add("--device", default="auto", help="auto (all GPUs, or the CPU), cpu, cuda (all GPUs) or cuda:1")
-    add(
-        "--at-once",
-        type=cli.number_or_auto,
-        default="auto",
-        metavar="N",
-        help="trainings side by side; auto: one a core with one thread each on the CPU, one a GPU otherwise",
-    )
-    add(
-        "--ray",
-        metavar="ADDRESS",
-        help="train on a Ray cluster, whose machines need no common folder: auto for the cluster of this machine, "
-        "or HOST:PORT of its head",
-    )
-    add("--limit-minutes", type=float, help="end before this time is over; everything can be resumed")
 
 
 def status_parser() -> argparse.ArgumentParser:
@@ -153,35 +100,16 @@ def join_parser() -> argparse.ArgumentParser:
     parser.set_defaults(body=join)
     parser.add_argument("folder", type=Path, help="the folder of runs")
     parser.add_argument("--name", help="help with this sweep alone")
-    _add_worker(parser)
+    options.add_worker(parser)
     return parser
 
 
 def request_of(args: argparse.Namespace) -> SweepRequest:
     """What the options or the file of --plan ask for."""
-    if args.plan is not None:
-        defaults = build_parser().parse_args([])
-        for name in plan.KEYS:
-            if getattr(args, name) != getattr(defaults, name):
-                raise FerKitError(f"--plan {args.plan} with --{name}: write {name} into the file, or leave one out")
-        return plan.read_file(args.plan)
-    return SweepRequest(
-        recipes=tuple(args.recipes),
-        seeds=tuple(args.seeds),
-        folds=args.folds or fold_spec.EVERY,
-        set=tuple(args.set),
-        tag=args.tag,
-        settings=plan.named_settings(args.settings),
-        weights=args.weights,
-        augment=args.augment,
-        accumulate=args.accumulate,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        compile=args.compile,
-        deterministic=args.deterministic,
-        wandb=args.wandb,
-        smoke=args.smoke,
-    )
+    if args.plan is None:
+        return plan.request_of({**vars(args), "folds": args.folds or fold_spec.EVERY})
+    plan.refuse_beside_file(args.plan, vars(args), vars(build_parser().parse_args([])))
+    return plan.read_file(args.plan)
 
 
 def body(args: argparse.Namespace) -> int:
@@ -201,7 +129,7 @@ def train_folds(request: TrainRequest, args: argparse.Namespace) -> int:
 
 def sweep(trainings: Sequence[Training], args: argparse.Namespace, name: str | None, source: Path | None) -> int:
     """Keep the plan and work it off; `args` has the options of a worker."""
-    check_worker(args)
+    work.check(args)
     name = name or plan.default_name(trainings)
     if args.dry_run:
         places = [] if args.data is None else ["--data", args.data]
@@ -216,85 +144,7 @@ def sweep(trainings: Sequence[Training], args: argparse.Namespace, name: str | N
         plan.keep(args.runs, name, trainings, source)
     forget_failures(args.runs, trainings)
     print(f"sweep {name}: {len(trainings)} trainings; data {data}", flush=True)
-    return work(trainings, args, data)
-
-
-def check_worker(args: argparse.Namespace) -> None:
-    """Refuse options of a worker that are out of range."""
-    slots.check(args.at_once)
-    if address_of(args) is None:
-        slots.check_device(args.device)
-    elif args.device not in ("auto", "cpu", "cuda"):
-        raise FerKitError(f"--device {args.device} with --ray: give auto, cpu or cuda; Ray chooses the GPU")
-    else:
-        need_ray()
-    if args.limit_minutes is not None and not args.limit_minutes > 0:
-        raise FerKitError(f"--limit-minutes {args.limit_minutes:g}: give a number above 0")
-
-
-def work(trainings: Sequence[Training], args: argparse.Namespace, data: Path) -> int:
-    """Be a worker for `trainings`; the exit code."""
-    reporter = Reporter()
-    with _machines(args, data, len(trainings)) as (cluster, chosen):
-        runner = Runner(trainings, args.runs, chosen, **_options(args, data, reporter))
-        if cluster is not None:
-            runner = RayRunner(cluster, trainings, args.runs, chosen, **_options(args, None, reporter))
-        live = Live(runner, trainings)
-        outcome, seconds = _run(runner, live, reporter)
-    return tell(outcome, live, seconds)
-
-
-@contextlib.contextmanager
-def _machines(args: argparse.Namespace, data: Path, trainings: int) -> Iterator[tuple[Cluster | None, list[Slot]]]:
-    """The Ray cluster, if one is asked for, and the slots there or on this machine."""
-    if address_of(args) is None:
-        yield None, slots.choose(args.device, args.at_once, trainings)
-        return
-    with Cluster(args.ray, args.runs, data, args.device) as cluster:
-        chosen = cluster.slots(args.at_once, trainings)
-        print(f"Ray cluster {args.ray}: {len(chosen)} trainings at once, {cluster.in_words()}", flush=True)
-        yield cluster, chosen
-
-
-def address_of(args: argparse.Namespace) -> str | None:
-    """The address of --ray; None without the option, or for a command that lacks it."""
-    return getattr(args, "ray", None)
-
-
-def _options(args: argparse.Namespace, data: Path | None, reporter: Reporter) -> dict[str, Any]:
-    """Options of a runner; data: None on a cluster, whose nodes have their own places."""
-    places = [] if data is None else ["--data", str(data), "--runs", str(args.runs)]
-    return {"options": places, "limits": _limits(args), "reporter": reporter}
-
-
-def _limits(args: argparse.Namespace) -> Limits:
-    if args.limit_minutes is None:
-        return Limits()
-    seconds = 60 * args.limit_minutes
-    return Limits(time.monotonic() + seconds, min(RESERVE_SHARE * seconds, MOST_RESERVE_SECONDS))
-
-
-def _run(runner: Runner, live: Live, reporter: Reporter) -> tuple[Outcome, float]:
-    """Train until nothing is left to do; returns how the trainings ended, and the seconds."""
-    reporter.say = live.say
-    began = time.monotonic()
-    try:
-        outcome = runner.run(live)
-    except KeyboardInterrupt:
-        print(f"{live.lines()[0]}\nall of it can be resumed: give the same command again", flush=True)
-        raise
-    return outcome, time.monotonic() - began
-
-
-def tell(outcome: Outcome, live: Live, seconds: float) -> int:
-    """Print how the trainings ended; the exit code: 0, or 2 where a training failed."""
-    live.say("\n".join(live.lines()[1:]))
-    if outcome.stopped:
-        print(f"{len(outcome.stopped)} stopped at the time limit; the same command again goes on with them")
-    for training, line in outcome.failed.items():
-        print(f"error: {training} failed: {line}", file=sys.stderr)
-    print(f"{len(outcome.finished)} finished, {len(outcome.failed)} failed, after {duration(seconds)}")
-    return cli.EXIT_USER_ERROR if outcome.failed else cli.EXIT_OK
+    return work.train(trainings, args, data)
 
 
 def pending(found: Sequence[dict[str, Any]]) -> bool:
@@ -305,7 +155,7 @@ def pending(found: Sequence[dict[str, Any]]) -> bool:
 
 def search(args: argparse.Namespace) -> int:
     """Search for settings, or with --dry-run show what would be searched."""
-    check_worker(args)
+    work.check(args)
     store.need_optuna()
     for option in ("plan", "settings", "tag", "smoke"):
         if value := getattr(args, option):
@@ -340,7 +190,7 @@ def search(args: argparse.Namespace) -> int:
     definition.keep(found, args.search)
     trials = Trials(found)
     forget_failed(trials)
-    return work_search(trials, args, data)
+    return work.search(trials, args, data)
 
 
 def _trial_request(args: argparse.Namespace) -> TrainRequest:
@@ -349,46 +199,8 @@ def _trial_request(args: argparse.Namespace) -> TrainRequest:
     chosen = fold_spec.parse_list(args.folds or "0", count)
     if len(chosen) != 1:
         raise FerKitError(f"--folds {args.folds} with --search: a trial trains one fold; give its number")
-    own = recipes.get(args.recipes[0]).seed
-    request = TrainRequest(
-        fold=0,
-        recipe=args.recipes[0],
-        settings=tuple(args.set),
-        seed=next((seed for seed in args.seeds if seed != own), None),
-        accumulate=args.accumulate,
-        weights=args.weights,
-        augment=args.augment,
-        workers=args.workers,
-        compile=args.compile,
-        deterministic=args.deterministic,
-        wandb=args.wandb,
-        runs=args.runs,
-    )
+    (request,) = plan.requests_of(request_of(args), args.runs)
     return dataclasses.replace(plan.portable(request), fold=chosen[0])
-
-
-def work_search(trials: Trials, args: argparse.Namespace, data: Path) -> int:
-    """Be a worker for a search; the exit code: 0, or 2 if no trial has a score."""
-    found = trials.search
-    reporter = Reporter()
-    try:
-        with _machines(args, data, found.trials) as (cluster, chosen):
-            runner = SearchRunner(trials, chosen, **_options(args, data, reporter))
-            if cluster is not None:
-                runner = RaySearchRunner(cluster, trials, chosen, **_options(args, None, reporter))
-            live = results.SearchLive(runner)
-            outcome, seconds = _run(runner, live, reporter)
-    except BaseException:
-        with contextlib.suppress(FerKitError):  # the first error is told
-            results.write(found, results.rows_of(trials))
-        raise
-    rows = results.rows_of(trials)
-    written = results.write(found, rows)
-    live.say("\n".join([*results.table(found, rows), f"after {duration(seconds)}", *results.worth(found, rows)]))
-    print(f"wrote {', '.join(map(str, written))}")
-    if outcome.stopped:
-        print(f"{len(outcome.stopped)} trials stopped at the time limit; the same command again goes on with them")
-    return cli.EXIT_USER_ERROR if results.best_of(rows) is None else cli.EXIT_OK
 
 
 def status(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -438,7 +250,7 @@ def record_of(one: progress.Progress) -> dict[str, Any]:
 
 def join(args: argparse.Namespace) -> int:
     """Help with the sweeps in a folder."""
-    check_worker(args)
+    work.check(args)
     args.runs = args.folder
     searches = [name for name in definition.names(args.runs) if args.name in (None, name)]
     names = plan.names(args.runs) if args.name is None else [args.name] * (not searches)
@@ -446,10 +258,10 @@ def join(args: argparse.Namespace) -> int:
     if not trainings and not searches:
         raise FerKitError(f"{args.folder}: no sweep was started here; start one with python -m fer_kit.sweep")
     data = loading.find(args.data)
-    codes = [work(trainings, args, data)] if trainings else []
+    codes = [work.train(trainings, args, data)] if trainings else []
     for name in searches:
         store.need_optuna()
-        codes.append(work_search(Trials(definition.read(args.runs, name)), args, data))
+        codes.append(work.search(Trials(definition.read(args.runs, name)), args, data))
     return max(codes)
 
 

@@ -30,6 +30,7 @@ from fer_kit.files import atomic
 from fer_kit.folds import fold_spec, table
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.runs import folders
+from fer_kit.sweep import kept
 from fer_kit.sweep.training import Training
 from fer_kit.train import config_file, siblings
 from fer_kit.train import request as train_request
@@ -65,6 +66,25 @@ class SweepRequest:
 
 
 KEYS = tuple(field.name for field in dataclasses.fields(SweepRequest))
+OF_TRAIN = tuple(name for name in KEYS if name not in ("recipes", "seeds", "folds", "set", "tag", "settings"))
+
+
+def request_of(options: Mapping[str, Any]) -> SweepRequest:
+    """The request of the options of a command line, by the names in `KEYS`; a missing one has its default.
+
+    Raises:
+        FerKitError: two groups of `--settings` have one name, or one has no settings.
+    """
+    asked = {name: options[name] for name in KEYS if name in options}
+    asked |= {name: tuple(asked[name]) for name in ("recipes", "seeds", "set")}
+    return SweepRequest(**asked | {"settings": named_settings(asked["settings"])})
+
+
+def refuse_beside_file(path: Path, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse options beside the plan file `path` that belong into the file: those that differ from their defaults."""
+    for name in KEYS:
+        if name in given and given[name] != defaults[name]:
+            raise FerKitError(f"--plan {path} with --{name}: write {name} into the file, or leave one out")
 
 
 def read_file(path: Path) -> SweepRequest:
@@ -95,8 +115,7 @@ def _value(key: str, value: Any, path: Path) -> Any:
         return {
             str(name): config_file.settings_of(one, f"--plan {path}: settings.{name}") for name, one in value.items()
         }
-    kinds = dict.fromkeys(("accumulate", "batch_size", "workers"), int)
-    kind = {**kinds, "compile": bool, "deterministic": bool, "smoke": bool}.get(key, str)
+    kind = {**config_file.KINDS, "smoke": bool}.get(key, str)
     if key in ("recipes", "seeds", "folds", "settings") or type(value) is not kind:
         raise FerKitError(f"--plan {path}: {key} = {value!r} is of another kind than the plan needs; see docs/sweep.md")
     if key in config_file.FILES and (path.parent / str(value)).exists():
@@ -193,15 +212,7 @@ def requests_of(request: SweepRequest, runs: Path) -> Iterable[TrainRequest]:
                     settings=(*request.set, *settings),
                     tag=tag,
                     seed=None if seed == own else seed,
-                    accumulate=request.accumulate,
-                    batch_size=request.batch_size,
-                    weights=request.weights,
-                    augment=request.augment,
-                    workers=request.workers,
-                    compile=request.compile,
-                    deterministic=request.deterministic,
-                    wandb=request.wandb,
-                    smoke=request.smoke,
+                    **{name: getattr(request, name) for name in OF_TRAIN},
                     runs=runs,
                 )
 
@@ -276,14 +287,9 @@ def read(runs: Path, name: str) -> list[Training]:
         FerKitError: no such plan, or its file is damaged.
     """
     path = path_of(runs, name)
-    if not path.exists():
-        known = names(runs)
-        there = f"there are: {', '.join(known)}" if known else "there are no sweeps yet"
-        raise FerKitError(f"{runs}: no sweep '{name}'{did_you_mean(name, known)}; {there}")
-    record = atomic.read_json(path)
+    record = kept.read(path, f"{runs}: no sweep '{name}'", name, lambda: names(runs), "sweeps")
     try:
-        if record["schema"] != SCHEMA:
-            raise FerKitError(f"{path}: schema {record['schema']}, this version reads {SCHEMA}; update fer_kit")
+        kept.check_schema(record, SCHEMA, path)
         if not isinstance(record["trainings"], list):
             raise TypeError(f"trainings is a {type(record['trainings']).__name__}, allowed is a list")
         return [_from_json(one) for one in record["trainings"]]
@@ -293,8 +299,7 @@ def read(runs: Path, name: str) -> list[Training]:
 
 def names(runs: Path) -> list[str]:
     """The plans that are kept beside the runs, the oldest first."""
-    paths = (runs / folders.SWEEPS).glob("*.json")
-    return [path.stem for path in sorted(paths, key=lambda path: (path.stat().st_mtime, path.name))]
+    return [path.stem for path in kept.oldest_first((runs / folders.SWEEPS).glob("*.json"))]
 
 
 def _to_json(training: Training) -> dict[str, Any]:

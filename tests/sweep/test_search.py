@@ -15,8 +15,10 @@ from fer_kit.files import lock
 from fer_kit.listing import renaming
 from fer_kit.listing import runs as list_command
 from fer_kit.runs import folders
-from fer_kit.sweep import slots
+from fer_kit.sweep import __main__ as sweep_command
+from fer_kit.sweep import plan, slots
 from fer_kit.sweep.__main__ import main
+from fer_kit.sweep.plan import SweepRequest
 from fer_kit.sweep.runner import Reporter
 from fer_kit.sweep.search import definition, results, space, store, worker
 from fer_kit.sweep.search.worker import SearchRunner, Trials
@@ -31,8 +33,6 @@ ROOT = Path(__file__).resolve().parents[2]
 STUB = """
 import hashlib, json, math, pathlib, sys
 from fer_kit.files import lock
-from fer_kit.listing import renaming
-from fer_kit.listing import runs as list_command
 words = sys.argv[1:]
 after = lambda name, default=None: words[words.index(name) + 1] if name in words else default
 settings = dict(word.split("=") for word in words if "=" in word)
@@ -207,6 +207,25 @@ def test_options_of_a_search_without_one_and_a_dry_run(world, capsys):
     told = capsys.readouterr().out
     assert "compared after epochs 4, 13, 40" in told and "9 trials of residual" in told and "90 epochs in all" in told
     assert not (world / "runs/sweeps").exists()
+
+
+def test_options_of_train_reach_every_trial(world):
+    request = SweepRequest(recipes=("residual",), set=("epochs=9",), batch_size=256, accumulate=4, compile=True)
+    (first,) = plan.requests_of(request, world / "runs")
+    found = definition.define("s", first, space.read(world / "s.yaml"), "s.yaml", trials=9, score=None, rungs=None)
+    definition.keep(found, world / "s.yaml")
+    again = definition.read(world / "runs", "s").request
+    assert (again.batch_size, again.accumulate, again.compile) == (256, 4, True)
+    path = world / "runs/sweeps/searches/s/search.json"
+    record = json.loads(path.read_text())
+    del record["request"]["batch_size"]  # as the first searches were kept
+    path.write_text(json.dumps(record))
+    assert definition.read(world / "runs", "s").request.batch_size is None
+
+
+def test_the_command_passes_the_options_of_train_on(world):
+    args = sweep_command.build_parser().parse_args(["--search", "s.yaml", "--trials", "9", "--batch-size", "256"])
+    assert sweep_command._trial_request(args).batch_size == 256
 
 
 def test_a_search_cannot_change(world):

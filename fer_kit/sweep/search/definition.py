@@ -22,10 +22,11 @@ from typing import Any
 from fer_kit.config import recipes
 from fer_kit.config.settings import TABLE, Value, deciding
 from fer_kit.config.train_config import TrainConfig, override, shown
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import deal, fold_spec, splits
 from fer_kit.runs import folders
+from fer_kit.sweep import kept
 from fer_kit.sweep.runner import read_failure
 from fer_kit.sweep.search import space as spaces
 from fer_kit.sweep.search.halving import Standing
@@ -135,7 +136,7 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept."""
-        request = {name: getattr(self.request, name) for name in _REQUEST}
+        request = {name: getattr(self.request, name) for name in (*_REQUEST, "batch_size")}
         return {
             "schema": SCHEMA,
             **{name: getattr(self, name) for name in ("trials", "score", "rows", "folds_digest")},
@@ -251,8 +252,7 @@ def folder_of(runs: Path, name: str) -> Path:
 
 def names(runs: Path) -> list[str]:
     """The searches that are kept beside the runs, the oldest first."""
-    paths = folder_of(runs, "").glob("*/search.json")
-    return [path.parent.name for path in sorted(paths, key=lambda path: (path.stat().st_mtime, path.parent.name))]
+    return [path.parent.name for path in kept.oldest_first(folder_of(runs, "").glob("*/search.json"))]
 
 
 def keep(search: Search, source: Path) -> None:
@@ -286,16 +286,12 @@ def read(runs: Path, name: str) -> Search:
         FerKitError: no such search, or its record is damaged.
     """
     path = folder_of(runs, name) / "search.json"
-    if not path.exists():
-        known = names(runs)
-        there = f"there are: {', '.join(known)}" if known else "there are no searches yet"
-        raise FerKitError(f"{runs}: no search '{name}'{did_you_mean(name, known)}; {there}")
-    record = atomic.read_json(path)
+    record = kept.read(path, f"{runs}: no search '{name}'", name, lambda: names(runs), "searches")
     try:
-        if record["schema"] != SCHEMA:
-            raise FerKitError(f"{path}: schema {record['schema']}, this version reads {SCHEMA}; update fer_kit")
+        kept.check_schema(record, SCHEMA, path)
         asked = {key: record["request"][key] for key in _REQUEST}
         asked["settings"] = tuple(map(str, asked["settings"]))
+        asked["batch_size"] = record["request"].get("batch_size")  # records of the first searches lack it
         request = TrainRequest(fold_spec.parse(record["fold"]), **asked, runs=runs)
         return Search(
             name=folders.safe_name(name, "search"),
