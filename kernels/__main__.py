@@ -12,7 +12,7 @@ from fer_kit import cli
 from fer_kit.config import recipes, suggest
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import Client
-from fer_kit.kaggle.errors import NoCredentials
+from fer_kit.kaggle.errors import KernelFailed, NoCredentials
 from fer_kit.pretrained import source
 from fer_kit.runs import folders
 from fer_kit.sweep import options
@@ -21,6 +21,10 @@ from kernels import build, notebook, plan, push, push_log
 from kernels.inside import accelerators, pipeline
 
 ACCOUNT = "YOUR-ACCOUNT"  # in a kernel that is built without credentials
+
+
+class FoldsFailed(KernelFailed):
+    """A kernel was fetched, but some of its folds failed on Kaggle."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -248,11 +252,13 @@ def fetch_every(client: Client, args: argparse.Namespace) -> None:
     for one in waiting or [push_log.choose(args.runs, None)]:
         try:
             bring_home(client, one, args)
+        except FoldsFailed as error:
+            faults.append(str(error))
         except FerKitError as error:
             print(f"{one.name}: not fetched")
             faults.append(str(error))
     if faults:
-        raise FerKitError(f"{len(faults)} of {len(waiting)} kernels were not fetched; the first: {faults[0]}")
+        raise FerKitError(f"{len(faults)} of {len(waiting)} kernels failed or were not fetched; the first: {faults[0]}")
 
 
 def wait_and_fetch(client: Client, pushed: push_log.Push, args: argparse.Namespace) -> None:
@@ -285,7 +291,11 @@ def show_status(client: Client, args: argparse.Namespace) -> None:
 
 
 def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) -> None:
-    """Fetch the folds of one push and list them."""
+    """Fetch the folds of one push and list them.
+
+    Raises:
+        FoldsFailed: some folds failed on Kaggle; the others are in place.
+    """
     from kernels import fetch
 
     done = fetch.fetch(client, chosen, args.runs, partial=args.partial, replace=args.replace_unfinished)
@@ -304,10 +314,12 @@ def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) 
         print(f"{folder}: already finished here, left unchanged")
     if not done.moved and not done.kept:
         print("the kernel finished no epoch; see its log on Kaggle")
-    for part in done.output.runs:
-        if part.failed:
-            which = f"{part.run}: " * bool(done.output.more)
-            print(f"{which}folds that failed on Kaggle: {', '.join(map(str, part.failed))}")
+    failed = [f"{part.run} {', '.join(map(str, part.failed))}" for part in done.output.runs if part.failed]
+    if failed:
+        raise FoldsFailed(
+            f"{chosen.name}: folds that failed on Kaggle: {'; '.join(failed)}; what the others saved is in place, and "
+            f"the log at {chosen.url or f'https://www.kaggle.com/code/{chosen.ref}'} says why"
+        )
 
 
 def _owner(client: Client, args: argparse.Namespace) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fer_kit.competition import COMPETITION
 from fer_kit.kaggle import errors
-from fer_kit.kaggle.credentials import HOW_TO_SET, SETTINGS_URL
+from fer_kit.kaggle.credentials import HOW_TO_SET
 from fer_kit.kaggle.errors import KaggleError
 
 TRANSIENT = (errors.RateLimited, errors.NotJson, errors.NetworkGone, errors.ServerTrouble)
@@ -118,9 +118,8 @@ def sentence(kind: type[KaggleError], subject: Subject, said: str, source: str =
     texts: dict[type[KaggleError], str] = {
         errors.RulesNotAccepted: f"the competition's rules are not accepted yet; open {rules_url(slug)} in a browser, "
         "accept them there (a program cannot), then run this command again",
-        errors.UnknownSlug: f"Kaggle has no {subject}, or it is private to another account, or the credentials "
-        f"{f'from {source} ' if source else ''}are refused (the client does not distinguish these cases); check owner "
-        f"and slug in the address kaggle.com/code/OWNER/SLUG, and the key at {SETTINGS_URL}",
+        errors.UnknownSlug: f"Kaggle has no {subject}, or it is private to another account; check owner and slug in "
+        "the address kaggle.com/code/OWNER/SLUG",
         errors.OutputIncomplete: f"the output of {subject} has names that lead out of its folder, so no file was kept; "
         "check the code of the kernel",
         errors.CompetitionClosed: "the competition does not accept submissions now; see "

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from fer_kit.kaggle import faults
 from fer_kit.kaggle.credentials import Mask, client_environ, find
-from fer_kit.kaggle.errors import KaggleError, NoCredentials, RateLimited, Stalled, TimedOut, UnknownAnswer
+from fer_kit.kaggle.errors import (
+    KaggleError,
+    NoCredentials,
+    RateLimited,
+    Stalled,
+    TimedOut,
+    UnknownAnswer,
+    UnknownSlug,
+)
 from fer_kit.kaggle.faults import TRANSIENT, Subject
 
 # -P: Python must not import a kaggle.py or six.py from the current folder.
@@ -102,6 +110,8 @@ class Program:
             if answer.code == 0 or (accept is not None and accept(answer)):
                 return answer
             error = self.fault(subject, answer, source, attempt)
+            if isinstance(error, UnknownSlug) and subject.kind == "kernel" and self._refuses_credentials():
+                raise faults.sentence(NoCredentials, subject, answer.said, source)
             if not isinstance(error, TRANSIENT) or attempt == self.timeouts.attempts:
                 raise error
             if again is not None and not again(error):
@@ -149,6 +159,15 @@ class Program:
                 process.kill()  # no effect if the process has ended; after Ctrl-C the process must not keep running
         mask = Mask(self.environ)
         return Answer(mask(out), mask(faults.without_advice(err)), process.returncode)
+
+    def _refuses_credentials(self) -> bool:
+        """Whether Kaggle refuses the credentials: about kernels the client says the same as of an unknown kernel."""
+        account = Subject("account", "quota")
+        try:
+            answer = self.once(account, "quota", "--format", "json")
+        except TimedOut:
+            return False
+        return answer.code != 0 and faults.kind_of(answer.text, account) is NoCredentials
 
     def fault(self, subject: Subject, answer: Answer, source: str = "", attempts: int = 1) -> KaggleError:
         """Convert a failed answer to an error."""

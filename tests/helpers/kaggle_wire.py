@@ -36,13 +36,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What goes out. `cut_at` closes the connection after that many bytes of the body."""
+    """What goes out. `cut_at` closes the connection after that many bytes of the body, `stall_seconds` later."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     delay_seconds: float = 0.0
     cut_at: int | None = None
+    stall_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(reply.body[: reply.cut_at])
         if reply.cut_at is not None:
+            self.wfile.flush()
+            time.sleep(reply.stall_seconds)
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,15 +39,30 @@ def constants(script: str) -> dict[str, Any]:
     return head
 
 
+def bare_python(folder: Path) -> Path:
+    """An interpreter that finds all installed packages but fer_kit: the installation in place is left out.
+
+    A path in a .pth file is searched for packages, and the .pth files in that place are not read.
+    """
+    venv.create(folder, symlinks=True)
+    place = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+    (Path(place) / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = folder / "bin" / "python"
+    found = [sys.executable, "-c", "import fer_kit"], [str(python), "-I", "-c", "import torch, numpy, fer_kit"]
+    for command, module in zip(found, (b"", b"No module named 'fer_kit'"), strict=True):
+        assert module in subprocess.run(command, capture_output=True).stderr, "fer_kit is not installed in place"
+    return python
+
+
 def run_script(version: KernelVersion, home: Path, inputs: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Do what Kaggle does with a pushed version: a clean `python -I`, the inputs mounted, the output kept."""
+    """Do what Kaggle does with a pushed version: a clean python without fer_kit, inputs mounted, the output kept."""
     output, scratch = home / "working", home / "tmp"
     for folder in (output, scratch):
         folder.mkdir(parents=True)
     script = home / "script.py"
     script.write_text(version.source)
     done = subprocess.run(
-        [sys.executable, "-I", str(script)],
+        [str(bare_python(home / "env")), "-I", str(script)],
         cwd=output,
         env={
             **{name: value for name, value in hermetic(os.environ).items() if not name.startswith("FER_KIT_")},

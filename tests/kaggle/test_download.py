@@ -18,8 +18,8 @@ from fer_kit import download
 from fer_kit.data import genuine, loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import unzip
-from fer_kit.kaggle.client import COMPETITION, RULES_URL
-from fer_kit.kaggle.errors import OutputIncomplete
+from fer_kit.kaggle.client import COMPETITION, RULES_URL, Timeouts
+from fer_kit.kaggle.errors import OutputIncomplete, Stalled
 from tests.helpers.kaggle_standin import Reply, error, html
 
 ARCHIVE = random.Random(1).randbytes(3_000_000)  # does not shrink, so that the download has a middle
@@ -141,6 +141,23 @@ def test_an_interrupted_download_goes_on(kaggle, capsys, monkeypatch):
     assert out.endswith("next: python -m fer_kit.folds --data far\n")
     assert kaggle.calls("zip")[-1].headers["Range"] == f"bytes={here}-"
     assert Path("far/fer2013.tar.gz").read_bytes() == ARCHIVE
+
+
+@pytest.mark.slow
+def test_a_server_that_sends_no_further_byte_is_given_up(kaggle):
+    """A stalled transfer ends after `stalled_seconds`, long before its time limit; the next attempt goes on."""
+    headers = {"Accept-Ranges": "bytes", "ETag": '"planted"', "Last-Modified": "Wed, 11 Dec 2019 05:11:16 GMT"}
+    stalled = Reply(200, headers, kaggle.zip_bytes, cut_at=2_000_000, stall_seconds=30)
+    kaggle.fail("zip", stalled)
+    patience = Timeouts(stalled_seconds=6, transfer_seconds=3600, attempts=3)
+    path = kaggle.client(patience).download_competition(COMPETITION, Path("data"))
+    assert path.read_bytes() == kaggle.zip_bytes and "Range" in kaggle.calls("zip")[-1].headers
+
+    path.unlink()
+    kaggle.fail("zip", stalled)
+    patience = Timeouts(stalled_seconds=6, transfer_seconds=3600, attempts=1)
+    with pytest.raises(Stalled, match="Kaggle sent no byte of competition '.*' for 6 s; check the network, then run"):
+        kaggle.client(patience).download_competition(COMPETITION, Path("data"))
 
 
 @pytest.mark.slow

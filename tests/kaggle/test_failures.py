@@ -91,16 +91,18 @@ def test_rules_not_accepted(kaggle_site, refused, tmp_path):
 
 
 @pytest.mark.slow
-def test_wrong_slugs(kaggle_site, refused):
+def test_wrong_slugs(kaggle_site, refused, tmp_path):
     text = refused(UnknownSlug, kaggle_site.client().submissions, "fer-2013")
     assert text.startswith("Kaggle has no competition 'fer-2013', or you have not joined it")
     assert COMPETITION in text
     text = refused(UnknownSlug, kaggle_site.client().kernel_state, "player/no-such-kernel")
-    assert text.startswith(
-        "Kaggle has no kernel 'player/no-such-kernel', or it is private to another account, or the credentials"
-    )
-    text = refused(UnknownSlug, kaggle_site.client(KAGGLE_KEY="stale-planted-key").kernel_state, "player/some-kernel")
-    assert "credentials from KAGGLE_KEY are refused" in text  # the client says the same for a key that is refused
+    assert text.startswith("Kaggle has no kernel 'player/no-such-kernel', or it is private to another account; check ")
+    stale = kaggle_site.client(KAGGLE_KEY="stale-planted-key")
+    for asked in (stale.kernel_state, lambda ref: stale.kernel_output(ref, tmp_path / "output")):
+        text = refused(NoCredentials, asked, "player/some-kernel")  # the client says the same as of an unknown kernel
+        assert text.startswith("Kaggle refuses the credentials from KAGGLE_KEY; make a token at ")
+    kaggle_site.fail("GetAcceleratorQuotaStatistics", DROP)  # no answer on the credentials: then the kernel is named
+    assert "no kernel 'player/no-such'" in refused(UnknownSlug, kaggle_site.client().kernel_state, "player/no-such")
 
 
 def test_a_missing_file_is_not_told_as_an_unknown_name():

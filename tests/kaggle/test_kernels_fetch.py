@@ -128,8 +128,11 @@ def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_aske
     direct.version.files.pop("manifest.json")
     assert refused(capsys).endswith("MemoryError\n")
     direct.serve(final=False, failed=(2,))
-    assert commands.main(["fetch", "--partial"]) == 0
-    assert "folds that failed on Kaggle: 2" in capsys.readouterr().out
+    assert commands.main(["fetch", "--partial"]) == 2  # what there is has come home, but a fold is missing
+    told = capsys.readouterr()
+    assert "fold0: out of fold " in told.out and told.err.count("\n") == 1
+    assert f"version 1: folds that failed on Kaggle: {RUN} 2; what the others saved is in place, and the " in told.err
+    assert push_log.read(Path("runs"))[0].state == push_log.FETCHED
     assert folders.is_finished(Path("runs", RUN, "fold0"))
 
 
