@@ -54,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def chosen(place: Path, names: Sequence[str]) -> list[Scene]:
     """The scenes asked for; all that they import is imported here, before the first fork."""
-    from tests.faults import commands, training
+    from tests.faults import commands, outputs, queue, training
 
     with contextlib.redirect_stdout(io.StringIO()):
-        found = training.scenes(place / "shared") + commands.scenes(place / "shared")
+        shared = place / "shared"
+        found = training.scenes(shared) + commands.scenes(shared) + outputs.scenes(shared) + queue.scenes(shared)
     found = [scene for scene in found if not names or scene.name.startswith(tuple(names))]
     commands.imports()
     if any(scene.timed for scene in found):
