@@ -155,9 +155,8 @@ def blend_and_build(members: Sequence[str], places: Places, kept: Record, name: 
 
 def described(chosen: Plan, name: str, folds: int, ending: float) -> list[str]:
     """The plan for people."""
-    lines = [
-        f"plan      {len(chosen.members)} runs of {folds} folds, {chosen.at_once} trainings at once, {chosen.views}"
-    ]
+    runs = "1 run" if len(chosen.members) == 1 else f"{len(chosen.members)} runs"
+    lines = [f"plan      {runs} of {folds} folds, {chosen.at_once} trainings at once, {chosen.views}"]
     for member in chosen.members:
         run = training_of(member, 0, name, chosen.views, {}).run
         lines.append(f"          {run}: {member.epochs} epochs, {member.seconds / 60:.1f} minutes a fold")
