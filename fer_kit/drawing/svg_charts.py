@@ -88,11 +88,24 @@ class Axis:
         """Round values between the ends, at most `most` + 1."""
         if self.names:
             return [float(number) for number in range(len(self.names))]
+        if self.log and (found := self._log_ticks(most)):
+            return found
         step = _round_step((self.high - self.low) / most)
         if self.whole:
             step = math.ceil(step)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [number * step for number in range(first, last + 1)]
+
+    def _log_ticks(self, most: int) -> list[float]:
+        """1, 2 and 5, 1 and 3, or 1 in each power of ten; nothing where fewer than two of them are on the axis."""
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            found = [
+                at for power in powers for digit in digits if self.low <= (at := power + math.log10(digit)) <= self.high
+            ]
+            if len(found) < most:
+                return found if len(found) > 1 else []
+        return []
 
 
 @dataclass(frozen=True)

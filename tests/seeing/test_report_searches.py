@@ -12,6 +12,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.report.section import Content
 from fer_kit.report.sections import searches
+from tests.helpers import fake_runs
 
 SPACE = {
     "lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -41,6 +42,7 @@ def folder(tmp_path):
         for number, (*values, scores, state) in enumerate(TRIALS):
             writer.writerow([number, f"vgg_small-first-trial{number}", *values, *scores, 4, 1.0, state, ""])
     (place / "best.toml").write_text("recipe = 'vgg_small'\n")
+    (tmp_path / "runs/folds.csv").write_bytes(fake_runs.TABLE)
     return place
 
 
@@ -61,12 +63,14 @@ def test_the_best_trial_its_worth_and_a_chart_of_each_setting(folder):
     words = html.unescape(re.sub(r"<[^>]+>", "", shown))
     assert "Best: trial 0, 66.00% on 5,742 held-out rows of fold 0 after all 12 epochs." in words
     assert "selected from 3 trials, so it is too high" in words
-    assert re.search(r"fer-kit train --config \S+/first/best\.toml --folds every --runs elsewhere", words)
+    told = "The folds that no trial was scored on, with these settings: fer-kit train --config"
+    assert re.search(told + r" \S+/first/best\.toml --folds 1,2 --runs elsewhere", words)
     assert sorted(part.charts) == [f"search-first-{name}.svg" for name in SPACE]
     assert part.charts["search-first-lr.svg"].count("<circle") == 3  # the trial without a score has no dot
     assert part.charts["search-first-mixup_alpha.svg"].count("<circle") == 2  # it has no effect in trial 1
     assert ">cosine</text>" in part.charts["search-first-schedule.svg"]
-    assert ">0.001</text>" in part.charts["search-first-lr.svg"]
+    ticks = re.findall(r">([\d.]+)</text>", part.charts["search-first-lr.svg"])
+    assert {"0.0005", "0.001", "0.002"} <= set(ticks)
     assert shown.count("<b>") == 0 and "&lt;b&gt;" in shown
 
 
@@ -80,6 +84,7 @@ def test_without_a_search_a_sentence(tmp_path):
     [
         ("search.json", "[]"),
         ("search.json", '{"space": {"lr": 3}, "rungs": [4], "score": "watched", "rows": 1, "fold": "0"}'),
+        ("search.json", '{"space": {"lr": {}}, "rungs": [4], "score": "held-out", "rows": 1, "fold": "x"}'),
         ("search.json", "{"),
         ("results.csv", "trial,run\n0,x\n"),
         ("results.csv", "trial,run,lr,mixup_alpha,schedule,score_epoch_4,score_epoch_12,state\nx,x,1,1,1,.5,.5,out\n"),

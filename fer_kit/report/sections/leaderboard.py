@@ -72,7 +72,7 @@ def as_html(part: Leaderboard) -> str:
     if part.left_out:
         parts.append(f"<h3>Not in the table</h3>{html.pairs(part.left_out)}")
     if part.trials:
-        hidden = f"Hidden: {len(part.trials)} trial{'s' * (len(part.trials) != 1)} made with --smoke"
+        hidden = f"Hidden: {len(part.trials)} trial{'s' * (len(part.trials) != 1)} of --smoke or of a search"
         parts.append(html.paragraph(f"{hidden} ({', '.join(part.trials)}); show them with --trials.", soft=True))
     parts += [html.paragraph(note, soft=True) for note in part.remarks]
     return "".join(parts)

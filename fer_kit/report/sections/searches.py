@@ -5,6 +5,7 @@ Reads what a search keeps in RUNS/sweeps/searches/NAME: search.json and results.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import math
@@ -18,6 +19,8 @@ from fer_kit.drawing import html, svg_charts
 from fer_kit.drawing.svg_charts import Axis, Dot
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
+from fer_kit.folds import table as folds_table
+from fer_kit.folds.fold_spec import EVERY, Fold, left_out, parse
 from fer_kit.report.section import Content, Part, Section, unfolding
 from fer_kit.runs import folders
 
@@ -40,13 +43,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """A search. rungs: epochs after which trials are compared. scored_on: words. trials: the best first."""
+    """A search.
+
+    rungs: epochs after which trials are compared. scored_on: words. unscored: the folds that no trial was scored on, as
+    an option of train. trials: the best first.
+    """
 
     name: str
     folder: Path
     space: Mapping[str, Mapping[str, Any]]
     rungs: Sequence[int]
     scored_on: str
+    unscored: str
     trials: Sequence[Trial]
 
     @property
@@ -95,16 +103,27 @@ def read(folder: Path) -> Search:
     try:
         space = {str(name): dict(one) for name, one in record["space"].items()}
         rungs = [int(rung) for rung in record["rungs"]]
-        kind = "watched rows" if record["score"] == "watched" else "held-out rows"
+        watched = record["score"] == "watched"
+        kind = "watched rows" if watched else "held-out rows"
+        unscored = EVERY if watched else other_folds(folder.parents[2], parse(str(record["fold"])))
         scored_on = f"{int(record['rows']):,} {kind} of fold {record['fold']}"
         text = atomic.read_bytes(folder / TABLE, MOST_BYTES).decode("utf-8-sig")
         trials = [_trial(row, space, rungs) for row in csv.DictReader(io.StringIO(text))]
     except FileNotFoundError:
         raise FerKitError(f"{folder / TABLE}: no such file; fer-kit sweep status writes it") from None
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (argparse.ArgumentTypeError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise FerKitError(f"{folder}: not the files of a search ({error!r})") from None
     trials.sort(key=lambda one: (-len(one.scores), -one.scores[-1] if one.scores else 0.0, one.number))
-    return Search(folder.name, folder, space, rungs, scored_on, trials)
+    return Search(folder.name, folder, space, rungs, scored_on, unscored, trials)
+
+
+def other_folds(runs: Path, scored: Fold) -> str:
+    """`1,2,3,4`: the folds that no trial was scored on; all folds where folds.csv is missing."""
+    path = runs / "folds.csv"
+    others = (
+        [fold for fold in range(folds_table.read(path).count) if fold not in left_out(scored)] if path.exists() else []
+    )
+    return ",".join(map(str, others)) or EVERY
 
 
 def _trial(row: Mapping[str, str], space: Mapping[str, Any], rungs: Sequence[int]) -> Trial:
@@ -197,7 +216,8 @@ def worth(search: Search, runs_option: str) -> str:
         told += f" This score was selected from {count} trials, so it is too high."
     if (search.folder / BEST).is_file():
         file = shlex.quote(str(search.folder / BEST))
-        told += f" All folds with these settings: `fer-kit train --config {file} --folds every{runs_option}`"
+        which = "All folds" if search.unscored == EVERY else "The folds that no trial was scored on,"
+        told += f" {which} with these settings: `fer-kit train --config {file} --folds {search.unscored}{runs_option}`"
     return told
 
 
