@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -27,12 +28,11 @@ import torch
 from fer_kit.batches import epoch
 from fer_kit.competition import CLASSES, SIDE_PX
 from fer_kit.config import recipes
-from fer_kit.config.networks import GROWTH_STRIDE_PX
+from fer_kit.config.growth import work_of_epochs
 from fer_kit.engine import loop
 from fer_kit.engine.device import Precision, choose_device, choose_precision
 from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError, first_line
-from fer_kit.models import fine_tuning
 from fer_kit.train import checkpoints
 
 ROWS = 4096  # drawn images; the speed does not depend on their number
@@ -74,19 +74,12 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             checkpoints.save(Path(place) / "last.pt", state, {})
         saved = time.perf_counter() - began
-        return {"images_per_second": rate / growth(own), "predicted_per_second": predicted, "save_seconds": saved}
+        rate /= statistics.fmean(work_of_epochs(own, SIDE_PX))
+        return {"images_per_second": rate, "predicted_per_second": predicted, "save_seconds": saved}
 
     train(min(some, 2 * config.batch_size) if device.type == "cpu" else some)
     predict()
     return measure
-
-
-def growth(config: Any) -> float:
-    """The mean cost of an epoch of faces that grow, as a part of an epoch of full size."""
-    if not config.progressive_px:
-        return 1.0
-    sides = [fine_tuning.side_of_epoch(e, config, SIDE_PX, GROWTH_STRIDE_PX) for e in range(config.epochs)]
-    return sum((side / SIDE_PX) ** 2 for side in sides) / len(sides)
 
 
 @contextmanager

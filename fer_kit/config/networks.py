@@ -10,7 +10,6 @@ TIMM_NAME = re.compile(r"timm/[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 # package.module:Class; a config adds @ and the first 16 digits of the sha256 of its source file
 OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(@[0-9a-f]{16})?", re.ASCII)
 OWN_EXAMPLE = "package.module:Class"
-GROWTH_STRIDE_PX = 8  # sides of growing faces are multiples of 8, because three poolings halve them
 
 
 @dataclass(frozen=True)

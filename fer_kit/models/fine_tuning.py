@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from fer_kit.competition import SIDE_PX
-from fer_kit.config.networks import GROWTH_STRIDE_PX, NETWORKS
+from fer_kit.config.growth import STRIDE_PX, side_of_epoch
+from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.models.backbone import Backbone
@@ -56,10 +57,10 @@ def check_progressive(config: TrainConfig, net: nn.Module) -> None:
         FerKitError: the network takes images of one size only, or `progressive_px` is out of range.
     """
     if grows(config):
-        if not GROWTH_STRIDE_PX <= config.progressive_px < SIDE_PX:
+        if not STRIDE_PX <= config.progressive_px < SIDE_PX:
             raise FerKitError(
                 f"progressive_px={config.progressive_px}: the faces grow to the {SIDE_PX} px of {config.model}; give "
-                f"{GROWTH_STRIDE_PX} to {SIDE_PX - 1}"
+                f"{STRIDE_PX} to {SIDE_PX - 1}"
             )
         return
     if not isinstance(net, Backbone) or net.fixed_size:
@@ -105,17 +106,3 @@ def freeze(net: nn.Module, frozen: bool) -> None:
 def px_of_epoch(net: Backbone, epoch: int, config: TrainConfig) -> int:
     """`side_of_epoch` for a network of timm."""
     return side_of_epoch(epoch, config, net.image_px, net.stride_px)
-
-
-def side_of_epoch(epoch: int, config: TrainConfig, full_px: int, stride_px: int) -> int:
-    """Side of the image in pixels in `epoch` (from 0).
-
-    The side grows linearly from `progressive_px` to the full size, rounded to multiples of the stride; the full size
-    itself is not rounded. Source: Tan and Le, "EfficientNetV2", ICML 2021. In the paper the regularisation grows with
-    the size; here the regularisation is constant.
-    """
-    if epoch >= config.epochs - 1:
-        return full_px
-    share = epoch / (config.epochs - 1)
-    px = config.progressive_px + share * (full_px - config.progressive_px)
-    return min(max(round(px / stride_px), 1) * stride_px, full_px)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_kit.competition import SIDE_PX
+from fer_kit.config.growth import work_of_epochs
+from fer_kit.config.train_config import from_json
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
@@ -23,8 +26,9 @@ class Progress:
     """How far a training is.
 
     epochs: of the recipe, None before it began. accuracy: out of fold where it is finished, else the latest that its
-    metrics tell (see `accuracy_of`). seconds_an_epoch, seconds: measured, None where nothing was measured yet; seconds
-    are those of a whole finished training. message: the last line of a training that failed.
+    metrics tell (see `accuracy_of`). share: the part of the work that is done; epochs of larger images are more work.
+    seconds: of the whole training, None where nothing was measured yet. message: the last line of a training that
+    failed.
     """
 
     training: Training
@@ -32,7 +36,7 @@ class Progress:
     epoch: int = 0
     epochs: int | None = None
     accuracy: float | None = None
-    seconds_an_epoch: float | None = None
+    share: float = 0.0
     seconds: float | None = None
     message: str = ""
 
@@ -44,23 +48,24 @@ def look(runs: Path, training: Training) -> Progress:
         result = atomic.read_json(folder / folders.RESULT)
         seconds = float(result.get("train_seconds", 0.0)) + float(result.get("predict_seconds", 0.0))
         epochs = int(result.get("epochs_trained", 0))
-        accuracy = result.get("oof_accuracy")
-        return Progress(training, FINISHED, epochs, epochs, accuracy, result.get("seconds_an_epoch"), seconds)
+        return Progress(training, FINISHED, epochs, epochs, result.get("oof_accuracy"), 1.0, seconds)
     history = _history(folder)
     state, message = WAITING, ""
     if lock.is_held(claimed(folder)) or lock.is_held(folder):
         state = RUNNING
     elif (why := read_failure(runs, training)) is not None:
         state, message = FAILED, why
-    speeds = [float(record["seconds"]) for record in history if "seconds" in record]
+    work = _work(folder)
+    done, whole = len(history), sum(work)
+    rates = [float(one["seconds"]) / part for one, part in zip(history, work, strict=False) if "seconds" in one]
     return Progress(
         training,
         state,
-        len(history),
-        _epochs(folder),
+        done,
+        len(work) or None,
         accuracy_of(history[-1]) if history else None,
-        statistics.median(speeds) if speeds else None,
-        None,
+        sum(work[:done]) / whole if work else 0.0,
+        statistics.median(rates) * whole if rates else None,
         message,
     )
 
@@ -80,11 +85,13 @@ def _history(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _epochs(folder: Path) -> int | None:
+def _work(folder: Path) -> list[float]:
+    """The work of each epoch; empty before the training began, or where its config cannot be read."""
     try:
-        return int(atomic.read_json(folder / "config.json")["epochs"])
-    except (FerKitError, KeyError, TypeError, ValueError):
-        return None
+        config = from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
+    except FerKitError:
+        return []
+    return work_of_epochs(config, config.image_px or SIDE_PX)
 
 
 def seconds_left(found: Sequence[Progress]) -> dict[Training, float]:
@@ -96,11 +103,10 @@ def seconds_left(found: Sequence[Progress]) -> dict[Training, float]:
     speeds: dict[str, list[float]] = {}
     rates: list[float] = []  # seconds a unit of work
     for one in found:
-        if one.seconds_an_epoch and one.epochs:
-            total = one.seconds or one.seconds_an_epoch * one.epochs
-            speeds.setdefault(one.training.run, []).append(total)
+        if one.seconds:
+            speeds.setdefault(one.training.run, []).append(one.seconds)
             if one.training.work:
-                rates.append(total / one.training.work)
+                rates.append(one.seconds / one.training.work)
     left: dict[Training, float] = {}
     for one in found:
         if one.state in (FINISHED, FAILED):
@@ -112,7 +118,7 @@ def seconds_left(found: Sequence[Progress]) -> dict[Training, float]:
             whole = statistics.median(rates) * one.training.work
         else:
             continue
-        left[one.training] = whole * (1 - one.epoch / one.epochs) if one.epochs else whole
+        left[one.training] = whole * (1 - one.share)
     return left
 
 

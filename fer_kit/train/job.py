@@ -17,7 +17,7 @@ from fer_kit import models, revision
 from fer_kit.batches.epoch import count
 from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
-from fer_kit.config.networks import GROWTH_STRIDE_PX
+from fer_kit.config.growth import side_of_epoch
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
@@ -265,7 +265,7 @@ def images_of(job: Job, epoch: int) -> Tensor:
     """
     config, images = job.config, job.rows.images
     if config.progressive_px and fine_tuning.grows(config):
-        side = fine_tuning.side_of_epoch(epoch - 1, config, SIDE_PX, GROWTH_STRIDE_PX)
+        side = side_of_epoch(epoch - 1, config, SIDE_PX)
         if side != SIDE_PX:
             images = F.interpolate(images[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
             images = images[:, 0]

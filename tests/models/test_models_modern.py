@@ -12,7 +12,8 @@ from torch import nn
 
 from fer_kit import models
 from fer_kit.config import recipes
-from fer_kit.config.networks import GROWTH_STRIDE_PX, NETWORKS
+from fer_kit.config.growth import side_of_epoch, work_of_epochs
+from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import TrainConfig, override
 from fer_kit.errors import FerKitError
 from fer_kit.models import cost, fine_tuning
@@ -160,8 +161,10 @@ def test_growing_networks_take_each_size_of_their_epochs(name):
     net = build(name).train()
     config = override(recipe_of(name), ["progressive_px=24", "epochs=7"])
     fine_tuning.check(config, net)
-    sides = [fine_tuning.side_of_epoch(epoch, config, 48, GROWTH_STRIDE_PX) for epoch in range(7)]
+    sides = [side_of_epoch(epoch, config, 48) for epoch in range(7)]
     assert sides == [24, 32, 32, 32, 40, 48, 48]
+    assert work_of_epochs(config, 48) == [(side / 48) ** 2 for side in sides]
+    assert work_of_epochs(override(config, ["progressive_px=0"]), 48) == [1.0] * 7
     for side in set(sides):
         net(torch.randn(2, 1, side, side)).sum().backward()
     assert all(weight.grad is not None for weight in net.parameters())

@@ -8,7 +8,10 @@ import json
 import pytest
 
 from fer_kit.config import recipes
+from fer_kit.config.growth import work_of_epochs
+from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
+from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.sweep import live, plan, progress
 from fer_kit.sweep.__main__ import main
@@ -146,10 +149,10 @@ def test_a_damaged_kept_plan_is_refused(tmp_path, change):
 
 
 def test_time_left_follows_from_what_was_measured():
-    def at(run, fold, state, epoch=0, seconds=None, work=1.0, whole=None):
-        return Progress(Training(run, fold, (), work), state, epoch, 10 if epoch else None, None, seconds, whole)
+    def at(run, fold, state, epoch=0, seconds=None, work=1.0):
+        return Progress(Training(run, fold, (), work), state, epoch, 10 if epoch else None, None, epoch / 10, seconds)
 
-    found = [at("a", 0, FINISHED, 10, 9.0, whole=100.0), at("a", 1, RUNNING, 5, 9.8), at("a", 2, WAITING)]
+    found = [at("a", 0, FINISHED, 10, 100.0), at("a", 1, RUNNING, 5, 98.0), at("a", 2, WAITING)]
     left = progress.seconds_left(found)
     assert left[found[1].training] == pytest.approx(49.5) and left[found[2].training] == pytest.approx(99)
     assert progress.seconds_for_all(found, 1) == pytest.approx(148.5)
@@ -159,6 +162,21 @@ def test_time_left_follows_from_what_was_measured():
     assert progress.seconds_for_all([at("a", 0, WAITING)], 1) is None
     assert "1 of 3 trainings finished, 1 running, 1 waiting, time left for all: 2 min" in live.summary(found, 1)
     assert "a       1  running    5/10                 50 s" in "\n".join(live.table(found))
+
+
+def test_epochs_of_smaller_images_are_less_work(tmp_path):
+    training = Training("air", 0, (), 1.0)
+    folder = training.folder(tmp_path)
+    folder.mkdir(parents=True)
+    config = override(recipes.get("air"), ["epochs=9", "progressive_px=24"])  # 24, 24, 32, 32, 40, ... 48 pixels
+    atomic.write_json(folder / "config.json", config.to_json())
+    work = work_of_epochs(config, 48)
+    lines = [json.dumps({"epoch": n + 1, "seconds": 10 * work[n], "train_accuracy": 0.5}) for n in range(4)]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    found = progress.look(tmp_path, training)
+    assert (found.epoch, found.epochs) == (4, 9) and found.share == pytest.approx(sum(work[:4]) / sum(work))
+    assert found.share < 0.3 and found.seconds == pytest.approx(10 * sum(work))
+    assert progress.seconds_left([found])[training] == pytest.approx(10 * sum(work[4:]))
 
 
 def test_a_dry_run_shows_every_training_and_writes_nothing(competition_dir, runs_dir, capsys):
@@ -206,7 +224,8 @@ def test_status_of_a_sweep(runs_dir, capsys):
     plan.keep(runs_dir, "s", plan.trainings_of(SweepRequest(("vgg_small",), folds="0-1"), runs_dir))
     folder = runs_dir / "vgg_small" / "fold1"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"epochs": 47}))
+    config = dataclasses.replace(recipes.get("vgg_small"), epochs=47)
+    (folder / "config.json").write_text(json.dumps(config.to_json()))
     (folder / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "seconds": 60.0, "train_accuracy": 0.25}) + "\n")
     assert main(["status", "--runs", str(runs_dir)]) == 0
     shown = capsys.readouterr().out

@@ -71,7 +71,7 @@ def world(tmp_path, monkeypatch, runs_dir):
 
 
 def defined(place, trials=9, **options):
-    request = TrainRequest(0, settings=("epochs=9",), runs=place / "runs")
+    request = TrainRequest(0, recipe="residual", settings=("epochs=9",), runs=place / "runs")
     found = space.read(place / "s.yaml")
     asked = {"score": None, "rungs": None} | options
     search = definition.define("s", request, found, "--search s.yaml", trials=trials, **asked)
@@ -195,7 +195,8 @@ def test_scores_on_watched_rows(world):
 )
 def test_what_is_refused_in_one_line(text, words, told, world, capsys):
     (world / "s.yaml").write_text(text)
-    assert main(["--search", "s.yaml", "--device", "cpu", *words]) == 2
+    recipe = [] if "--recipes" in words else ["--recipes", "residual"]
+    assert main(["--search", "s.yaml", "--device", "cpu", *recipe, *words]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and told in error
     assert not (world / "runs/sweeps").exists()
@@ -203,7 +204,7 @@ def test_what_is_refused_in_one_line(text, words, told, world, capsys):
 
 def test_options_of_a_search_without_one_and_a_dry_run(world, capsys):
     assert main(["--trials", "3"]) == 2 and "--trials 3 needs a space" in capsys.readouterr().err
-    assert main(["--search", "s.yaml", "--trials", "9", "--dry-run"]) == 0
+    assert main(["--search", "s.yaml", "--recipes", "residual", "--trials", "9", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "compared after epochs 4, 13, 40" in told and "9 trials of residual" in told and "90 epochs in all" in told
     assert not (world / "runs/sweeps").exists()
