@@ -5,7 +5,6 @@ The pushed script unpacks this package and calls `main`. The folds are trained b
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -13,9 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,92 +26,17 @@ from fer_kit.folds import table
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner
 from fer_kit.sweep.slots import Slot, on_cpu, on_gpus
 from fer_kit.sweep.training import Training
-from fer_kit.track import follow
-from fer_kit.train import request
-from kernels.inside import archive, devices, earlier, fold_table, manifest, pipeline, weights
+from kernels.inside import devices, earlier, fold_table, pipeline, weights
+from kernels.inside.kernel_log import listed, say
+from kernels.inside.saving import numbers, save_output, saver
+from kernels.inside.settings import Places, RunSettings, Settings, resolved, run_name
 
 # Folders where Kaggle mounts inputs and keeps outputs. The variables replace them to run a built script elsewhere.
 INPUT_VARIABLE, INPUT = "FER_KIT_KAGGLE_INPUT", "/kaggle/input"
 WORKING_VARIABLE, WORKING = "FER_KIT_KAGGLE_WORKING", "/kaggle/working"
 RULES_URL = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
-SAVE_EVERY_SECONDS = 1200.0
 RESERVE_SECONDS = 600.0  # reserved for predictions, packing, and an epoch that takes longer than the previous epoch
 LEAST_SECONDS = 60.0  # no fold is started if less time is left
-
-_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What makes one run of the kernel different from the others, and the folds that are trained."""
-
-    recipe: str
-    set: tuple[str, ...]
-    tag: str | None
-    seed: int | None
-    folds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings at the top of the pushed script, with names in lower case."""
-
-    recipe: str
-    folds: tuple[int, ...]
-    set: tuple[str, ...]
-    tag: str | None
-    seed: int | None
-    accumulate: int | None
-    compile: bool
-    limit_minutes: float
-    allow_cpu: bool
-    accelerator: str
-    weights: str | None
-    augment: str | None
-    earlier: str | None
-    run_id: str
-    commit: str
-    bundle_sha256: str
-    folds_digest: str | None
-    folds_table: str
-    augment_file: str
-    batch_size: int | None = None
-    wandb: str = follow.OFF
-    more: Sequence[Mapping[str, Any]] = ()  # further runs, each with recipe, set, tag, seed and folds
-
-    @property
-    def runs(self) -> list[RunSettings]:
-        """All runs of the kernel."""
-        further = [
-            RunSettings(one["recipe"], tuple(one["set"]), one["tag"], one["seed"], tuple(one["folds"]))
-            for one in self.more
-        ]
-        return [RunSettings(self.recipe, self.set, self.tag, self.seed, self.folds), *further]
-
-    def options(self, run: RunSettings) -> list[str]:
-        """The options of `python -m fer_kit.train` that choose recipe and run."""
-        words = ["--recipe", run.recipe]
-        words += ["--set", *run.set] if run.set else []
-        for name, value in (("tag", run.tag), ("seed", run.seed), ("accumulate", self.accumulate)):
-            words += [] if value is None else [f"--{name}", f"{value}"]
-        words += [] if self.batch_size is None else ["--batch-size", f"{self.batch_size}"]
-        words += ["--compile"] if self.compile else []
-        return words + (["--wandb", self.wandb] if self.wandb != follow.OFF else [])
-
-
-@dataclass(frozen=True)
-class Places:
-    """Folders: inputs (mounted, read-only), output (kept by Kaggle), work (temporary, has runs/), code (package)."""
-
-    inputs: Path
-    output: Path
-    work: Path
-    code: Path
-
-    @property
-    def runs(self) -> Path:
-        """The folder of runs."""
-        return self.work / "runs"
 
 
 def main(values: Mapping[str, Any], code: Path) -> int:
@@ -141,50 +64,80 @@ def run(settings: Settings, places: Places, began: float) -> int:
     runs = {run_name(settings, places, run): run for run in settings.runs}
     for name, run in runs.items():
         say(f"plan     run {name}, folds {listed(run.folds)}, on {settings.accelerator}")
-    count = sum(len(run.folds) for run in runs.values())
     environ = environment(settings, places)
-    found = devices.probe(environ)
-    say(f"found    {found}; {found.cores} cores, torch {found.torch}, Python {sys.version.split()[0]}")
-    for line in devices.check(settings.accelerator, found, count, settings.allow_cpu):
-        say(line)
-
-    place = find_data(places.inputs)
-    environ["FER_KIT_DATA"] = str(place)
+    found = find_device(settings, runs, environ)
+    environ["FER_KIT_DATA"] = place = str(find_data(places.inputs))
     say(f"data     {place}")
     places.runs.mkdir()
-    if settings.earlier is not None:
-        first, *others = runs
-        before = earlier.restore(places.inputs, settings.earlier, first, places.runs, others)
-        for one in before.runs:
-            folds = f"finished {listed(one.finished)}, stopped {listed(one.stopped)}"
-            say(f"earlier  {settings.earlier}: {f'{one.run}: ' * bool(before.more)}{folds}")
+    take_earlier(settings, places, list(runs))
     make_folds(settings, places, environ)
+
     slots = slots_for(found, environ)
-    options = {
-        name: options_for(settings, places, max(1, found.cores // len(slots)), run) for name, run in runs.items()
-    }
-    deadline = began + 60 * settings.limit_minutes
-    limits = Limits(deadline, RESERVE_SECONDS, LEAST_SECONDS)
-    trainings = [
-        Training(name, fold, tuple(options[name]), work_of(settings, places, run))
-        for name, run in runs.items()
-        for fold in run.folds
-    ]
+    trainings = trainings_of(settings, places, runs, max(1, found.cores // len(slots)))
+    limits = Limits(began + 60 * settings.limit_minutes, RESERVE_SECONDS, LEAST_SECONDS)
     runner = runner_of(trainings, places.work, slots, limits)
+    save = partial(save_output, settings, places, runs, str(found), runner.outcome)
+    ended = train(runner, trainings, partial(save, final=False))
+    save(final=True)
+    tell(runner.outcome, list(runs), "by a signal" if ended else "at the limit")
+    say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
+    if ended:
+        return 128 + signal.SIGTERM
+    return 1 if runner.outcome.failed else 0
 
-    def save(final: bool = False) -> None:
-        save_output(settings, places, runs, str(found), runner.outcome, final)
 
+def find_device(settings: Settings, runs: Mapping[str, RunSettings], environ: Mapping[str, str]) -> devices.Found:
+    """What the session has.
+
+    Raises:
+        FerKitError: less than what was asked for.
+    """
+    found = devices.probe(environ)
+    say(f"found    {found}; {found.cores} cores, torch {found.torch}, Python {sys.version.split()[0]}")
+    count = sum(len(run.folds) for run in runs.values())
+    for line in devices.check(settings.accelerator, found, count, settings.allow_cpu):
+        say(line)
+    return found
+
+
+def take_earlier(settings: Settings, places: Places, runs: Sequence[str]) -> None:
+    """Copy the runs of the earlier kernel, if the settings name one, to go on with them.
+
+    Raises:
+        FerKitError: its output is not attached, or does not fit.
+    """
+    if settings.earlier is None:
+        return
+    before = earlier.restore(places.inputs, settings.earlier, runs[0], places.runs, runs[1:])
+    for one in before.runs:
+        folds = f"finished {listed(one.finished)}, stopped {listed(one.stopped)}"
+        say(f"earlier  {settings.earlier}: {f'{one.run}: ' * bool(before.more)}{folds}")
+
+
+def trainings_of(settings: Settings, places: Places, runs: Mapping[str, RunSettings], cores: int) -> list[Training]:
+    """All folds of all runs; each training uses `cores` cores."""
+    found = []
+    for name, run in runs.items():
+        words = tuple(options_for(settings, places, cores, run))
+        found += [Training(name, fold, words, work_of(settings, places, run)) for fold in run.folds]
+    return found
+
+
+def train(runner: Runner, trainings: Sequence[Training], save: Callable[[], None]) -> bool:
+    """Train until all folds have ended; whether SIGTERM ended them. Folds that were not begun count as stopped."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     try:
-        outcome = runner.run(saver(runner, save, ended=ended))
+        runner.run(saver(runner, save, ended=ended))
     except KeyboardInterrupt:
         outcome = runner.outcome
         settled = {*outcome.finished, *outcome.stopped, *outcome.failed}
         outcome.stopped += [training for training in trainings if training not in settled]
-    save(final=True)
-    why = "by a signal" if ended.is_set() else "at the limit"
+    return ended.is_set()
+
+
+def tell(outcome: Outcome, runs: Sequence[str], why: str) -> None:
+    """Log how the folds of each run ended. why: what stopped the others, in words."""
     for name in runs:
         which = f"{name}: " * (len(runs) > 1)
         say(f"result   {which}finished: {listed(numbers(outcome.finished, name))}")
@@ -193,10 +146,6 @@ def run(settings: Settings, places: Places, began: float) -> int:
             say(f"result   {which}stopped {why}: {listed(stopped)}; {way}")
     for training, reason in outcome.failed.items():
         say(f"result   {training} FAILED: {reason}")
-    say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
-    if ended.is_set():
-        return 128 + signal.SIGTERM
-    return 1 if outcome.failed else 0
 
 
 def find_data(inputs: Path) -> Path:
@@ -223,65 +172,6 @@ def runner_of(trainings: Sequence[Training], work: Path, slots: Sequence[Slot], 
     several = len({training.run for training in trainings}) > 1
     reporter = Reporter(say, lambda training, line: say(f"{f'{training.run} ' * several}fold {training.fold} | {line}"))
     return Runner(trainings, work / "runs", slots, limits=limits, reporter=reporter, cwd=work)
-
-
-def saver(
-    runner: Runner,
-    save: Callable[[], None],
-    every_seconds: float = SAVE_EVERY_SECONDS,
-    ended: threading.Event | None = None,
-) -> Callable[[], None]:
-    """A function for the runner to call often: saves after each fold, and at least every `every_seconds`.
-
-    A save that fails, as on a full disk, is repeated later; the training goes on. When `ended` is set, by SIGTERM,
-    the function saves at once, since little time may be left, and raises KeyboardInterrupt, which ends the trainings.
-    """
-    outcome, before, saved = runner.outcome, 0, time.monotonic()
-
-    def try_to_save() -> None:
-        try:
-            save()
-        except FerKitError as error:
-            say(f"warning  not saved: {error}")
-
-    def meanwhile() -> None:
-        nonlocal before, saved
-        if ended is not None and ended.is_set():
-            say("signal   SIGTERM: saving, then ending the trainings")
-            try_to_save()
-            raise KeyboardInterrupt
-        now = len(outcome.finished) + len(outcome.stopped) + len(outcome.failed)
-        if runner.running and (now > before or time.monotonic() - saved > every_seconds):
-            try_to_save()
-            before, saved = now, time.monotonic()
-
-    return meanwhile
-
-
-def numbers(trainings: Iterable[Training], run: str) -> tuple[int, ...]:
-    """The folds of the trainings of `run`, ascending."""
-    return tuple(sorted(one.fold for one in trainings if one.run == run and isinstance(one.fold, int)))
-
-
-def run_name(settings: Settings, places: Places, run: RunSettings) -> str:
-    """The name of a run; writes the file of its pipeline, which is a part of its config, into `work`.
-
-    Raises:
-        FerKitError: the settings are not allowed, or the file of the pipeline is damaged.
-    """
-    if settings.augment is not None:
-        pipeline.write(places.work / settings.augment, settings.augment_file)
-    return resolved(settings, places, run).run
-
-
-def resolved(settings: Settings, places: Places, run: RunSettings) -> request.ResolvedRequest:
-    """The run as train resolves it."""
-    augment = None if settings.augment is None else str(places.work / settings.augment)
-    return request.resolve(
-        request.TrainRequest(
-            0, run.recipe, run.set, run.tag, run.seed, settings.accumulate, settings.batch_size, augment=augment
-        )
-    )
 
 
 def work_of(settings: Settings, places: Places, run: RunSettings) -> float:
@@ -356,74 +246,3 @@ def slots_for(found: devices.Found, environ: Mapping[str, str]) -> list[Slot]:
     if not found.gpus:
         return on_cpu(1, environ, found.cores)
     return on_gpus([gpu.name for gpu in found.gpus], len(found.gpus), environ, found.cores)
-
-
-def save_output(
-    settings: Settings, places: Places, runs: Mapping[str, RunSettings], device: str, outcome: Outcome, final: bool
-) -> None:
-    """Save all run folders and the manifest in the output folder, in place of the previous save.
-
-    The order is: write the new archive, replace the manifest, delete the old archive. So the manifest names a complete
-    archive at any time.
-    """
-    before = sorted(places.output.glob("runs-*.tar"), key=lambda path: int(path.stem.split("-")[1]))
-    number = int(before[-1].stem.split("-")[1]) + 1 if before else 1
-    path = places.output / f"runs-{number}.tar"
-    first, *others = runs
-    _pack(places.runs, first, path, others)
-    parts = [
-        manifest.RunFolds(
-            name,
-            run.folds,
-            numbers(outcome.finished, name),
-            numbers(outcome.stopped, name),
-            numbers(outcome.failed, name),
-        )
-        for name, run in runs.items()
-    ]
-    manifest.write(
-        places.output,
-        manifest.of(
-            path,
-            run_id=settings.run_id,
-            bundle_sha256=settings.bundle_sha256,
-            commit=settings.commit,
-            device=device,
-            written=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            final=final,
-            **vars(parts[0]),
-            more=tuple(parts[1:]),
-        ),
-    )
-    for old in before:
-        old.unlink()
-    say(f"saved    {path.name}, {path.stat().st_size:,} bytes")
-
-
-def _pack(runs: Path, name: str, path: Path, others: Sequence[str] = ()) -> None:
-    """Pack the run folders; where the disk has too little space, without checkpoints, then without weights too.
-
-    Raises:
-        FerKitError: the disk has no space for the predictions either, or another fault.
-    """
-    for number, without in enumerate(archive.SMALLER, start=1):
-        try:
-            archive.pack(runs, name, path, others, without)
-        except FerKitError as error:
-            full = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
-            if not full or number == len(archive.SMALLER):
-                raise
-            say(f"warning  {path.parent} is full; saving without {', '.join(archive.SMALLER[number])}")
-        else:
-            return
-
-
-def listed(folds: Iterable[int]) -> str:
-    """Sorted fold numbers as text, e.g. `0, 2`, or `none`."""
-    return ", ".join(map(str, sorted(folds))) or "none"
-
-
-def say(line: str) -> None:
-    """Print a line of the kernel's log with the time in UTC."""
-    with _lock:
-        print(f"{datetime.now(UTC):%H:%M:%S} {line}", flush=True)

@@ -17,6 +17,7 @@ from fer_kit.train.request import resolve
 from kernels import __main__ as commands
 from kernels import build, bundle, plan, push_log
 from kernels.inside import accelerators, pipeline, session
+from kernels.inside.settings import Places, Settings, run_name
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import SMALL, constants, parsed
 from tests.helpers.source_tree import HEAVY, ROOT
@@ -193,10 +194,10 @@ def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
     assert f"augment      {pushed.augment.name}, in the script" in build.describe(built)
     head = constants(built.script)
     assert max(len(line) for line in built.script.splitlines()) <= 120
-    there = session.Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
+    there = Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
     there.work.mkdir()
-    settings = session.Settings(**{name.lower(): head[name] for name in head["SETTINGS"].split()})
-    assert session.run_name(settings, there, settings.runs[0]) == pushed.run
+    settings = Settings(**{name.lower(): head[name] for name in head["SETTINGS"].split()})
+    assert run_name(settings, there, settings.runs[0]) == pushed.run
     words = session.options_for(settings, there, 2, settings.runs[0])
     assert words[-4:] == ["--augment", "v3.json" if typed == "v3" else Path(typed).name, "--workers", "2"]
     os.chdir(there.work)

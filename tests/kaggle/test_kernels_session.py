@@ -19,9 +19,10 @@ from fer_kit.folds import table
 from fer_kit.runs import folders
 from fer_kit.sweep.runner import Limits, Outcome
 from fer_kit.sweep.training import Training
-from kernels.inside import archive, devices, earlier, manifest, session, weights
+from kernels.inside import archive, devices, earlier, manifest, saving, session, weights
 from kernels.inside.archive import SMALLER
 from kernels.inside.devices import Found, Gpu
+from kernels.inside.settings import Places, Settings, run_name
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import RUN, files_of, save_output, save_runs
 
@@ -52,8 +53,8 @@ def test_folds_run_each_on_its_own_gpu_and_are_saved_as_they_end(tmp_path, capsy
     limits = Limits(time.monotonic() + 1e6)
     runner = session.runner_of([Training(RUN, fold, ("--recipe", "x")) for fold in range(3)], work, slots, limits)
     saves: list[int] = []
-    outcome = runner.run(session.saver(runner, lambda: saves.append(len(runner.outcome.finished))))
-    assert (session.numbers(outcome.finished, RUN), session.numbers(outcome.failed, RUN)) == ((0, 1), (2,))
+    outcome = runner.run(saving.saver(runner, lambda: saves.append(len(runner.outcome.finished))))
+    assert (saving.numbers(outcome.finished, RUN), saving.numbers(outcome.failed, RUN)) == ((0, 1), (2,))
     told = capsys.readouterr().out
     assert "starts on GPU 0 (Tesla T4)" in told and "starts on GPU 1 (Tesla T4)" in told
     assert "fold 0 | sees 0 limit True" in told and "fold 1 | sees 1 limit True" in told
@@ -103,22 +104,22 @@ def test_a_probe_that_fails_says_how(monkeypatch):
         devices.probe({})
 
 
-def settings(**changes) -> session.Settings:
-    values = dict.fromkeys(session.Settings.__dataclass_fields__)
+def settings(**changes) -> Settings:
+    values = dict.fromkeys(Settings.__dataclass_fields__)
     values |= {"recipe": "baseline_v1", "folds": (0, 1, 2), "set": ("epochs=1",), "tag": "small"}
     values |= {"run_id": "mine", "bundle_sha256": "0" * 64, "commit": "tests", "folds_table": ""}
     values |= {"wandb": "off", "more": ()}
-    return session.Settings(**(values | changes))
+    return Settings(**(values | changes))
 
 
 def test_each_save_replaces_the_one_before_and_the_manifest_names_a_whole_archive(tmp_path, capsys):
-    places = session.Places(tmp_path, tmp_path / "working", tmp_path / "work", tmp_path)
+    places = Places(tmp_path, tmp_path / "working", tmp_path / "work", tmp_path)
     places.output.mkdir()
     save_runs(places.runs, finished=(0,), unfinished=(1,))
     outcome = Outcome(*([Training(RUN, fold, ())] for fold in (0, 1)), {Training(RUN, 2, ()): "nan"})
     runs = {RUN: settings().runs[0]}
     for final in (False, False, True):
-        session.save_output(settings(), places, runs, "2 × T4", outcome, final)
+        saving.save_output(settings(), places, runs, "2 × T4", outcome, final)
         told = manifest.read(places.output)
         archive.unpack(manifest.check_archive(places.output, told), tmp_path / f"back{told.archive}", RUN)
         assert told.final is final and told.finished == (0,) and told.stopped == (1,) and told.failed == (2,)
@@ -153,7 +154,7 @@ def test_an_earlier_output_that_does_not_fit_is_refused(tmp_path):
 
 
 def test_folds_of_the_earlier_kernel_must_be_those_sent_along(tmp_path):
-    places = session.Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
+    places = Places(tmp_path, tmp_path, tmp_path / "work", tmp_path)
     save_runs(places.runs, finished=())
     with pytest.raises(FerKitError, match=r"\(digest 111111111111\) .* me/k"):
         session.make_folds(settings(folds_digest="1" * 64, earlier="me/k"), places, {})
@@ -165,7 +166,7 @@ def test_folds_of_the_earlier_kernel_must_be_those_sent_along(tmp_path):
 
 def test_the_trainers_see_no_kaggle_credentials(monkeypatch, tmp_path):
     monkeypatch.setenv("KAGGLE_KEY", "secret")
-    places = session.Places(tmp_path, tmp_path, tmp_path, tmp_path / "code")
+    places = Places(tmp_path, tmp_path, tmp_path, tmp_path / "code")
     environ = session.environment(settings(), places)
     assert not [name for name in environ if name.startswith("KAGGLE_")]
     assert environ["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path / "code")
@@ -187,8 +188,8 @@ def test_weights_of_a_model_are_found_under_both_layouts(tmp_path):
 def test_seed_parts_and_compile_are_options_of_the_trainers(tmp_path):
     asked = settings(seed=3, accumulate=2, compile=True)
     assert " ".join(asked.options(asked.runs[0])).endswith("--tag small --seed 3 --accumulate 2 --compile")
-    places = session.Places(tmp_path, tmp_path, tmp_path, tmp_path)
-    assert session.run_name(asked, places, asked.runs[0]) == "baseline_v1-small-seed3"
+    places = Places(tmp_path, tmp_path, tmp_path, tmp_path)
+    assert run_name(asked, places, asked.runs[0]) == "baseline_v1-small-seed3"
     assert settings().options(settings().runs[0])[-2:] == ["--tag", "small"]
 
 
@@ -212,15 +213,15 @@ def test_files_of_wandb_travel_and_links_and_scratch_do_not(tmp_path):
 def test_several_runs_have_a_part_each_of_archive_and_manifest(tmp_path):
     other = {"recipe": "baseline_v1", "set": ["epochs=1"], "tag": "small", "seed": 3, "folds": [0]}
     asked = settings(more=[other], wandb="offline")
-    places = session.Places(tmp_path, tmp_path / "working", tmp_path / "work", tmp_path)
-    runs = {session.run_name(asked, places, run): run for run in asked.runs}
+    places = Places(tmp_path, tmp_path / "working", tmp_path / "work", tmp_path)
+    runs = {run_name(asked, places, run): run for run in asked.runs}
     assert list(runs) == [RUN, f"{RUN}-seed3"]
     assert asked.options(asked.runs[1])[-4:] == ["--seed", "3", "--wandb", "offline"]
     places.output.mkdir()
     save_runs(places.runs, finished=(0,))
     (places.runs / RUN).rename(places.runs / f"{RUN}-seed3")
     outcome = Outcome([Training(f"{RUN}-seed3", 0, ())], [Training(RUN, 1, ())], {Training(RUN, 2, ()): "nan"})
-    session.save_output(asked, places, runs, "2 × T4", outcome, True)
+    saving.save_output(asked, places, runs, "2 × T4", outcome, True)
     told = manifest.read(places.output)
     assert [(one.run, one.asked, one.finished, one.stopped, one.failed) for one in told.runs] == [
         (RUN, (0, 1, 2), (), (1,), (2,)),
@@ -253,7 +254,7 @@ def test_sigterm_saves_at_once_and_ends_the_trainings(tmp_path, capsys):
     runner = session.runner_of([Training(RUN, 0, ("--recipe", "x"))], work, slots, Limits(time.monotonic() + 1e6))
     saves: list[int] = []
     ended = threading.Event()
-    meanwhile = session.saver(runner, lambda: saves.append(len(runner.running)), ended=ended)
+    meanwhile = saving.saver(runner, lambda: saves.append(len(runner.running)), ended=ended)
 
     def signalled() -> None:
         if list(work.glob("runs/*/fold0/metrics.jsonl")):
@@ -274,7 +275,7 @@ def test_a_save_that_fails_is_repeated_and_the_training_goes_on(capsys):
     def full() -> None:
         raise FerKitError("/kaggle/working/runs-1.tar: cannot be written (No space left on device)")
 
-    meanwhile = session.saver(Runner(), full, every_seconds=0.0)
+    meanwhile = saving.saver(Runner(), full, every_seconds=0.0)
     meanwhile()
     meanwhile()
     assert capsys.readouterr().out.count("warning  not saved: /kaggle/working/runs-1.tar") == 2
@@ -288,14 +289,14 @@ def test_a_full_disk_keeps_predictions_first(tmp_path, capsys):
     for most, left_out in ((9_000_000, 0), (5_000_000, 1), (2_000_000, 2)):
         path = tmp_path / f"runs-{left_out}.tar"
         with full_after(most):
-            session._pack(runs_dir, RUN, path)
+            saving.pack(runs_dir, RUN, path)
         with tarfile.open(path) as tar:
             names = {name.rpartition("/")[2] for name in tar.getnames()}
         assert {"oof.npz", "test.npz", "result.json", "folds.csv"} <= names
         assert {"last.pt", "model.safetensors"} - names == set(SMALLER[left_out])
     assert "is full; saving without last.pt" in capsys.readouterr().out
     with full_after(1_000), pytest.raises(FerKitError, match="No space left"):
-        session._pack(runs_dir, RUN, tmp_path / "runs-3.tar")
+        saving.pack(runs_dir, RUN, tmp_path / "runs-3.tar")
 
 
 @contextlib.contextmanager
