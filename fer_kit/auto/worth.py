@@ -14,9 +14,10 @@ from dataclasses import dataclass
 # after 20 epochs, where the formula gives 64.4% to vgg_small.
 LOST_LINEAR, LOST_CUBIC = 1.0, 0.12
 GAINED, MOST_STRETCH = 0.5, 2.0  # twice the epochs gain half a point; more than that is not planned
-# Further members of about equal strength. Means of two networks on fold 0, by rotated views (vgg_small and air_small with
-# the augmentation of air, two seeds of air, tf_efficientnet_lite0; 66.2% to 67.3%): a member of another layout adds 0.2
-# to 1.2 points to the better one, another seed or width -0.1 to 0.5. A weaker member loses two thirds of the difference.
+# Further members of about equal strength. Means of two networks on fold 0, by rotated views (vgg_small and air_small
+# with the augmentation of air, two seeds of air, tf_efficientnet_lite0; 66.2% to 67.3%): a member of another layout
+# adds 0.2 to 1.2 points to the better one, another seed or width -0.1 to 0.5. A weaker member loses two thirds of the
+# difference.
 MEMBER_GAINS = (0.9, 0.25, 0.2, 0.15)
 ALIKE = 0.5  # of the gain, for another seed or width of a layout that is in the blend already
 WEAKER = 0.65

@@ -136,7 +136,8 @@ class YuNet:
         import cv2
 
         self.name = path.name
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns at every load
+        if logging := getattr(cv2.utils, "logging", None):  # OpenCV 5 warns at every load; 4.10 has no such module
+            logging.setLogLevel(logging.LOG_LEVEL_ERROR)
         try:
             self.network: Any = cv2.FaceDetectorYN.create(
                 str(path), "", (320, 320), CONFIDENCE, MOST_OVERLAP, MOST_FACES

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from fer_kit.competition import SIDE_PX
+from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.errors import FerKitError
 
 STRIDE_PX = 8  # sides of growing faces are multiples of 8, because three poolings halve them
+
+
+def grows(config: TrainConfig) -> bool:
+    """True if the network is one of fer_kit that takes faces of fewer than 48 pixels."""
+    return config.model in NETWORKS and NETWORKS[config.model].grows
+
+
+def check(config: TrainConfig) -> None:
+    """Check `progressive_px` of a network for which `grows` is true.
+
+    Raises:
+        FerKitError: `progressive_px` is out of range.
+    """
+    if config.progressive_px and not STRIDE_PX <= config.progressive_px < SIDE_PX:
+        raise FerKitError(
+            f"progressive_px={config.progressive_px}: the faces grow to the {SIDE_PX} px of {config.model}; give "
+            f"{STRIDE_PX} to {SIDE_PX - 1}"
+        )
 
 
 def side_of_epoch(epoch: int, config: TrainConfig, full_px: int, stride_px: int = STRIDE_PX) -> int:

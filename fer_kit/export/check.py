@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,9 @@ def of_onnx(path: Path, faces: Faces) -> NDArray[np.float32]:
 
 def of_torch(path: Path, faces: Faces) -> NDArray[np.float32]:
     """Probabilities of a torch.export program on the CPU."""
-    module = torch.export.load(path).module()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")  # torch 2.10 of its own reader
+        module = torch.export.load(path).module()
     with torch.no_grad():
         return _in_batches(lambda rows: module(torch.from_numpy(rows)).numpy(), faces)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from fer_kit.competition import SIDE_PX
-from fer_kit.config.growth import STRIDE_PX, side_of_epoch
-from fer_kit.config.networks import NETWORKS
+from fer_kit.config import growth
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
 from fer_kit.models.backbone import Backbone
@@ -45,23 +43,14 @@ def check(config: TrainConfig, net: nn.Module) -> None:
         check_progressive(config, net)
 
 
-def grows(config: TrainConfig) -> bool:
-    """True if the network is one of fer_kit that takes faces of fewer than 48 pixels."""
-    return config.model in NETWORKS and NETWORKS[config.model].grows
-
-
 def check_progressive(config: TrainConfig, net: nn.Module) -> None:
     """Check that `net` takes images of every size from `progressive_px` on.
 
     Raises:
         FerKitError: the network takes images of one size only, or `progressive_px` is out of range.
     """
-    if grows(config):
-        if not STRIDE_PX <= config.progressive_px < SIDE_PX:
-            raise FerKitError(
-                f"progressive_px={config.progressive_px}: the faces grow to the {SIDE_PX} px of {config.model}; give "
-                f"{STRIDE_PX} to {SIDE_PX - 1}"
-            )
+    if growth.grows(config):
+        growth.check(config)
         return
     if not isinstance(net, Backbone) or net.fixed_size:
         raise FerKitError(
@@ -104,5 +93,5 @@ def freeze(net: nn.Module, frozen: bool) -> None:
 
 
 def px_of_epoch(net: Backbone, epoch: int, config: TrainConfig) -> int:
-    """`side_of_epoch` for a network of timm."""
-    return side_of_epoch(epoch, config, net.image_px, net.stride_px)
+    """`growth.side_of_epoch` for a network of timm."""
+    return growth.side_of_epoch(epoch, config, net.image_px, net.stride_px)

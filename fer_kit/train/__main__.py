@@ -16,7 +16,7 @@ from pathlib import Path
 from fer_kit import cli
 from fer_kit.batches import pipeline_file
 from fer_kit.competition import SIDE_PX
-from fer_kit.config import recipes, suggest
+from fer_kit.config import growth, recipes, suggest
 from fer_kit.config.networks import Cost, known_cost
 from fer_kit.config.train_config import TrainConfig, shown, used
 from fer_kit.data import loading
@@ -189,7 +189,10 @@ def refuse(resolved: ResolvedRequest) -> None:
         from fer_kit.engine.device import choose_device, choose_precision
 
         choose_precision(config.precision, choose_device(wanted))
-    if config.progressive_px or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1:
+    if growth.grows(config):
+        growth.check(config)
+    grows_by_net = config.progressive_px and not growth.grows(config)
+    if grows_by_net or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1:
         import torch
 
         from fer_kit import models

@@ -17,7 +17,7 @@ from fer_kit import models, revision
 from fer_kit.batches.epoch import count
 from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
-from fer_kit.config.growth import side_of_epoch
+from fer_kit.config import growth
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
@@ -31,7 +31,6 @@ from fer_kit.folds import deal
 from fer_kit.folds.fold_spec import seed_number
 from fer_kit.folds.splits import Split, split
 from fer_kit.folds.table import Folds
-from fer_kit.models import fine_tuning
 from fer_kit.pretrained import start
 from fer_kit.pretrained.start import Start
 from fer_kit.runs import folders
@@ -264,8 +263,8 @@ def images_of(job: Job, epoch: int) -> Tensor:
     Source: Jordan, arXiv 2404.00498.
     """
     config, images = job.config, job.rows.images
-    if config.progressive_px and fine_tuning.grows(config):
-        side = side_of_epoch(epoch - 1, config, SIDE_PX)
+    if config.progressive_px and growth.grows(config):
+        side = growth.side_of_epoch(epoch - 1, config, SIDE_PX)
         if side != SIDE_PX:
             images = F.interpolate(images[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
             images = images[:, 0]

@@ -61,7 +61,7 @@ def profiled(recipe: str, rows: int, device: torch.device) -> dict[str, Any]:
     now, began = CLOCKS[PROCESSOR], CLOCKS[PROCESSOR]()
     bare()
     seconds = now() - began
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as found:
         bare()
     operations = {event.key: event.self_cpu_time_total for event in found.key_averages()}
     config, precision = recipes.get(recipe), choose_precision("auto", device)

@@ -70,7 +70,7 @@ def test_scores_of_blends_are_those_of_the_linked_records():
         assert cells[2] == " to ".join(map(percent, interval)), line
         assert cells[3] == percent(forecast["accuracy"]), line
         assert cells[4] == " to ".join(map(percent, forecast["interval"])), line
-    assert len(lines) == 9
+    assert len(lines) == 11
 
 
 def test_the_table_of_leaderboard_scores_is_its_record():
@@ -93,7 +93,9 @@ def test_how_far_the_forecast_was_off(page):
     assert -float(low) == pytest.approx(min(off), abs=0.051) and float(high) == pytest.approx(max(off), abs=0.051)
 
 
-README_ROWS = {  # by the submission that was scored: the runs whose folds were trained for it
+README_ROWS = {  # by the submission: the runs whose folds were trained for it
+    "2026-11-29-auto-1h": ["air_hour"],
+    "2026-11-29-hour": ["air_hour"],
     "2026-11-27-small-twins": ["vgg_small"],
     "2026-11-27-small": ["vgg_small"],
     "2026-11-27-turned-twins": ["vgg_tiny", "residual_tiny"],
@@ -110,13 +112,15 @@ def test_the_table_of_the_readme_is_that_of_the_records():
         seconds = sum(
             statistics.mean(one["train_seconds"] + one["predict_seconds"] for one in records) for records in folds
         )
-        assert float(minutes) == pytest.approx(seconds / 60, abs=0.6)
+        cores = 2 / 5 if runs == ["air_hour"] else 1  # five trainings shared two cores
+        assert float(minutes) == pytest.approx(cores * seconds / 60, abs=0.6)
         source = json.loads((ROOT / f"submissions/{submission}.csv.source.json").read_text())
         assert oof == percent(source["accuracy"])
         assert forecast == ("–" if source["forecast"] is None else percent(source["forecast"]))
-        [entry] = [entry for entry in LEADERBOARD if entry["file"] == f"submissions/{submission}.csv"]
-        assert entry["sha256"] == source["sha256"]
-        assert (private, public) == (f"{entry['private']:.2f}%", f"{entry['public']:.2f}%")
+        scored = [entry for entry in LEADERBOARD if entry["file"] == f"submissions/{submission}.csv"]
+        assert [entry["sha256"] for entry in scored] in ([], [source["sha256"]])
+        shown = [(f"{entry['private']:.2f}%", f"{entry['public']:.2f}%") for entry in scored]
+        assert (private, public) == (shown[0] if shown else ("", ""))
 
 
 def test_the_bias_of_forecasts_is_that_of_the_record():
@@ -137,4 +141,5 @@ def test_the_scaling_over_ray_nodes_is_that_of_the_record():
     one, two, three = (row["seconds"] for row in record["rows"])
     told = " ".join((ROOT / "docs/sweep.md").read_text().split())
     assert f"took {one:.0f} s on one node, {two:.0f} s on two and {three:.0f} s on three" in told
-    assert f"load of {record['load_before']:.0f} from other work" in told
+    shares = [f"{row['of_ideal']:.2f}" for row in record["rows"]]
+    assert f"{shares[0]}, {shares[1]} and {shares[2]} of it" in told and record["load_before"] < record["cores"]

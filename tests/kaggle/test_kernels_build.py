@@ -98,7 +98,7 @@ print("loaded:", sorted({HEAVY!r} & set(sys.modules)))
     assert done.returncode == 0, done.stderr
     *_, last_but_one, last = done.stdout.splitlines()
     assert last == "loaded: []" and last_but_one == "dry run: nothing was written or pushed"
-    assert "YOUR-ACCOUNT/fer-kit-residual-folds-0-4, private, internet off" in done.stdout
+    assert "YOUR-ACCOUNT/fer-kit-air-folds-0-4, private, internet off" in done.stdout
     assert "accelerator  NvidiaTeslaT4 (2 × T4), stops before 500 minutes are over" in done.stdout
     assert not list(tmp_path.iterdir())
 
