@@ -17,6 +17,7 @@ def old_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("export") / "runs"
     shutil.copytree(FIRST_VERSION, runs)
     weights = safetensors.torch.load_file(runs / "residual-small/fold0/model.safetensors")
+    weights = {name: value.clone() for name, value in weights.items()}  # of a file that is written again below
     for fold in runs.glob("residual*/fold*"):
         safetensors.torch.save_file(weights, fold / "model.safetensors")
     return runs
