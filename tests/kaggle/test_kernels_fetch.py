@@ -210,6 +210,8 @@ def test_status_and_fetch_need_something_to_look_at(evening, capsys):
 @pytest.mark.slow
 def test_each_version_has_its_own_state_and_output(evening, capsys):
     """The client can ask for a version: the first push is fetched after the second, and no end is taken for another."""
+    if not Client().knows_versions:
+        pytest.skip("this version of the Kaggle client cannot ask for a version of a kernel; 2.2.5 can")
     push_log.put(Path("runs"), entry("20260131T130000-cccccccc", version=2))
     push_log.put(Path("runs"), entry("20260131T140000-dddddddd", version=3))
     for number, run_id, state in (
