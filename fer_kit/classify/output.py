@@ -14,7 +14,7 @@ from fer_kit.classify.answers import Answer, Note
 from fer_kit.cli import aligned
 from fer_kit.competition import CLASSES
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic
+from fer_kit.files import atomic, lock
 
 SCHEMA = 1
 CSV, JSON = ".csv", ".json"
@@ -102,8 +102,10 @@ def check_out(path: Path) -> None:
 def write(path: Path, answers: Sequence[Answer], whole: dict[str, Any]) -> None:
     """Write the answers to `path`, as CSV or JSON by its ending. whole: from `record`."""
     text = as_csv(answers) if path.suffix.lower() == CSV else json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-    with atomic.replacing(path) as file:
-        file.write(text.encode())
+    with lock.held(path, "another process writes this file"):
+        atomic.sweep(path.parent, path.name)
+        with atomic.replacing(path) as file:
+            file.write(text.encode())
 
 
 def _utf8(name: str) -> str:

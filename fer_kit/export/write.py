@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from fer_kit.card import facts, markdown
 from fer_kit.errors import FerKitError
 from fer_kit.export import check, faces, int8, onnx_file
 from fer_kit.export.check import Comparison
-from fer_kit.files import atomic
+from fer_kit.files import atomic, lock
 from fer_kit.predict import named, packed
 from fer_kit.predict.model import FaceModel
 from fer_kit.runs import lookup
@@ -64,14 +65,16 @@ def write(runs_dir: Path, name: str, form: str, out: Path, data: str | None, to_
             lines.append(f"int8 (calibrated on {len(chosen.calibration)} other faces), {quantised}")
             made = small
         content = made.read_bytes()
-    with atomic.replacing(out) as file:
-        file.write(content)
+    card = out.with_suffix(".md")
     size = f"{len(content) / 1e6:.1f} MB"
     what = {"onnx": f"ONNX, opset {onnx_file.OPSET}", "torch": "torch.export program", "package": "packed file"}[form]
-    card = out.with_suffix(".md")
-    note = f"`{out.name}`, sha256 `{atomic.sha256_of(out)}`: {what}{', int8' if to_int8 else ''}, {size}; {_use(form)}"
-    with atomic.replacing(card) as file:
-        file.write(markdown.card(described, [note, *lines]).encode())
+    digest = hashlib.sha256(content).hexdigest()
+    note = f"`{out.name}`, sha256 `{digest}`: {what}{', int8' if to_int8 else ''}, {size}; {_use(form)}"
+    with lock.held(out, "another process writes this file"):
+        for path, written in ((out, content), (card, markdown.card(described, [note, *lines]).encode())):
+            atomic.sweep(path.parent, path.name)
+            with atomic.replacing(path) as file:
+                file.write(written)
     yield from lines
     yield f"wrote {out} ({what}, {size}) and the model card {card}"
 
