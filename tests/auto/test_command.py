@@ -15,7 +15,11 @@ from fer_kit.sweep.runner import Stint
 from fer_kit.sweep.training import Training
 from submissions.__main__ import main as submissions
 
-FEW = [dataclasses.replace(one, epochs=1) for one in worth.WORTH if one.recipe in ("residual_tiny", "vgg_tiny")]
+FEW = [  # equally good, so that both are planned
+    dataclasses.replace(one, epochs=1, accuracy=64.0)
+    for one in worth.WORTH
+    if one.recipe in ("residual_tiny", "vgg_tiny")
+]
 
 
 @pytest.mark.parametrize(
