@@ -92,6 +92,11 @@ def left_out(fold: Fold) -> tuple[int, ...]:
     return (fold,) if isinstance(fold, int) else fold
 
 
+def others(fold: Fold, count: int) -> str:
+    """The folds of `count` that `fold` does not leave out, as --folds takes them: `1,2,3,4`."""
+    return ",".join(str(number) for number in range(count) if number not in left_out(fold))
+
+
 def folder_name(fold: Fold) -> str:
     """The folder's name inside its run."""
     return "fold" + ("+".join(map(str, left_out(fold))) or "all")

@@ -189,10 +189,10 @@ def refuse(resolved: ResolvedRequest) -> None:
         from fer_kit.engine.device import choose_device, choose_precision
 
         choose_precision(config.precision, choose_device(wanted))
-    if growth.grows(config):
+    if own := growth.grows(config):
         growth.check(config)
-    grows_by_net = config.progressive_px and not growth.grows(config)
-    if grows_by_net or config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1:
+    asks_network = config.freeze_epochs or config.layer_decay != 1 or config.head_lr_mult != 1
+    if asks_network or (config.progressive_px and not own):
         import torch
 
         from fer_kit import models

@@ -19,7 +19,7 @@ from kernels import push_log
 from submissions import __main__ as submissions
 from submissions import build as submission
 from submissions import source_record as sources
-from tests.faults.scenes import Scene, Tree, each_is_whole, left_over, tree
+from tests.faults.scenes import Scene, Tree, clean_tree, each_is_whole, left_over, tree
 from tests.helpers import fake_runs
 from tests.helpers.pushed_kernels import RUN, SMALL, entry, save_output, save_runs
 
@@ -253,12 +253,6 @@ def fetched_is_whole(root: Path, whole: Tree) -> None:
 
 
 # --- all -------------------------------------------------------------------------------------------------------------
-
-
-def clean_tree(root: Path) -> Tree:
-    """All files below the folder; nothing temporary may be left."""
-    assert not left_over(root), left_over(root)
-    return tree(root, root)
 
 
 def imports() -> list[object]:

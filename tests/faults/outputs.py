@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults import training
 from tests.faults.kills import attempt
-from tests.faults.scenes import Scene, Tree, each_is_whole, left_over, tree
+from tests.faults.scenes import Scene, Tree, clean_tree, each_is_whole, tree
 
 RUN, FOLD = "deep_v1-t", 1
 FACES = 6
@@ -81,13 +81,7 @@ def scene(name: str, build: Callable[[Path], None], command: Callable[[], int]) 
     def look(root: Path, whole: Tree) -> None:
         each_is_whole(tree(root, root), whole)
 
-    return Scene(name, build, command, command, products, look)
-
-
-def products(root: Path) -> Tree:
-    """All files; nothing temporary may be left."""
-    assert not left_over(root), left_over(root)
-    return tree(root, root)
+    return Scene(name, build, command, command, clean_tree, look)
 
 
 def trained_fold(shared: Path) -> Path:

@@ -54,6 +54,12 @@ def tree(folder: Path, base: Path) -> Tree:
     return {path.relative_to(base).as_posix(): content(path) for path in visible(folder)}
 
 
+def clean_tree(root: Path) -> Tree:
+    """All files below the folder; nothing temporary may be left."""
+    assert not left_over(root), left_over(root)
+    return tree(root, root)
+
+
 def content(path: Path) -> object:
     """Bytes, or what JSON holds that must repeat; half a JSON text is bytes."""
     with contextlib.suppress(ValueError):

@@ -20,7 +20,7 @@ from fer_kit.drawing.svg_charts import Axis, Dot
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table as folds_table
-from fer_kit.folds.fold_spec import EVERY, Fold, left_out, parse
+from fer_kit.folds.fold_spec import EVERY, Fold, others, parse
 from fer_kit.report.section import Content, Part, Section, unfolding
 from fer_kit.runs import folders
 
@@ -118,12 +118,9 @@ def read(folder: Path) -> Search:
 
 
 def other_folds(runs: Path, scored: Fold) -> str:
-    """`1,2,3,4`: the folds that no trial was scored on; all folds where folds.csv is missing."""
+    """The folds that no trial was scored on, as an option; all folds where folds.csv is missing."""
     path = runs / "folds.csv"
-    others = (
-        [fold for fold in range(folds_table.read(path).count) if fold not in left_out(scored)] if path.exists() else []
-    )
-    return ",".join(map(str, others)) or EVERY
+    return (others(scored, folds_table.read(path).count) if path.exists() else "") or EVERY
 
 
 def _trial(row: Mapping[str, str], space: Mapping[str, Any], rungs: Sequence[int]) -> Trial:

@@ -15,7 +15,7 @@ from fer_kit.cli import aligned
 from fer_kit.config.train_config import shown
 from fer_kit.files import atomic, lock
 from fer_kit.folds import table as folds_table
-from fer_kit.folds.fold_spec import left_out
+from fer_kit.folds.fold_spec import others
 from fer_kit.runs import folders
 from fer_kit.sweep.live import Live, duration
 from fer_kit.sweep.runner import claimed, read_failure
@@ -163,8 +163,7 @@ def worth(search: Search, rows: Sequence[Row]) -> list[str]:
 
 def other_folds(search: Search) -> str:
     """`1,2,3,4`: the folds that no trial was scored on."""
-    count = folds_table.read(search.request.runs / "folds.csv").count
-    return ",".join(str(fold) for fold in range(count) if fold not in left_out(search.request.fold))
+    return others(search.request.fold, folds_table.read(search.request.runs / "folds.csv").count)
 
 
 def _result_of(search: Search, row: Row) -> float | None:
