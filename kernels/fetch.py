@@ -70,8 +70,9 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
                 locks.enter_context(lock.held(target, "another process trains or fetches this fold"))
             moves, kept = plan_moves(unpacked, runs_dir, names, replace)
             bring_folds(unpacked, runs_dir)
-            for source, target in moves:
+            for target in (*kept, *(target for _, target in moves)):  # a fetch that was killed behind its last rename
                 atomic.sweep(target.parent, target.name)
+            for source, target in moves:
                 atomic.move_folder(source, target)
     push_log.put(runs_dir, dataclasses.replace(push, state=push_log.FETCHED, seen=True))
     return Fetched(tuple(target for _, target in moves), kept, described)

@@ -54,6 +54,16 @@ def test_an_unfinished_local_fold_is_not_replaced_in_silence(direct, capsys):
     assert folders.status("runs", RUN).complete and not Path("runs", RUN, "fold0", "last.pt").exists()
 
 
+def test_what_a_kill_behind_the_last_rename_left_is_removed(direct):
+    """The fold is finished then, so the next fetch does not move it; the folder that it replaced is still there."""
+    save_runs(Path("runs"), finished=(0,))
+    old = Path("runs", RUN, ".fold0.0a1b2c3d.part")
+    old.mkdir()
+    (old / "last.pt").touch()
+    assert commands.main(["fetch"]) == 0
+    assert not old.exists() and folders.status("runs", RUN).complete
+
+
 def test_folds_stopped_at_the_limit_come_home_resumable(direct, capsys):
     runs_dir = save_runs(direct.folder / "stopped", finished=(0,), unfinished=(1,))
     direct.trained = runs_dir
