@@ -46,9 +46,8 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 	  '' 'Next, with the competition files in ./data:' \
 	  '  source $(VENV)/bin/activate' \
 	  '  fer-kit folds' \
-	  '  fer-kit train --recipe vgg_small --folds 0-4' \
-	  '  fer-kit predict vgg_small --views rotations' \
-	  '  fer-kit blend first --members vgg_small-rotations --twins near' \
+	  '  fer-kit train --folds 0-4' \
+	  '  fer-kit blend first --members air --twins near' \
 	  '  fer-kit report' \
 	  '  fer-kit submissions build first-twins'
 

@@ -60,7 +60,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     print(f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), with folds-test.csv and folds.json")
     data = "" if args.data is None else f" --data {shlex.quote(args.data)}"
     runs = "" if args.runs == Path("runs") else f" --runs {shlex.quote(str(args.runs))}"
-    print(f"next: python -m fer_kit.train --recipe vgg_small --folds 0-{args.folds - 1}{data}{runs}")
+    print(f"next: python -m fer_kit.train --folds 0-{args.folds - 1}{data}{runs}")
     return {"file": str(args.runs / "folds.csv"), "unchanged": not new, **atomic.read_json(args.runs / "folds.json")}
 
 

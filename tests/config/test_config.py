@@ -56,7 +56,7 @@ def test_the_study_recipes_are_those_of_the_study():
 
 def test_the_default_recipe_is_modern():
     modern = recipes.get(recipes.DEFAULT)
-    assert (modern.optimizer, modern.schedule, modern.early_stop_epochs) == ("nmuon", "cosine", 0)
+    assert (modern.optimizer, modern.schedule, modern.early_stop_epochs) == ("adamw", "cosine", 0)
     assert min(modern.warmup_epochs, modern.average_decay, modern.label_smoothing, modern.erase_prob) > 0
     assert not modern.watches  # trains on every row of the other folds
     measured = {name: one.oof_accuracy for name, one in results.RESULTS.items()}

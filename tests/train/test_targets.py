@@ -33,7 +33,7 @@ DIGESTS = {
     "vgg_tiny": "bda543fc0db008b6",
     "vgg_small": "8b7b429c52a900ee",
     "air_small": "cc6e507138f01a97",
-    "air": "587841ad8112dce7",
+    "air": "47bcde9195379227",
     "vgg": "613c9aefeb049eec",
     "wide": "fe6239e74201a944",
     "convnext": "68efa03e63c37d6b",
