@@ -74,7 +74,7 @@ FUZZ ?= 10000
 fuzz: $(VENV)/installed  ## 10,000 broken files for each reader; FUZZ=n for another number
 	$(PY) -m tests.fuzz $(FUZZ)
 
-faults: $(VENV)/installed  ## kill every command at every write and go on; nothing may be lost (takes half an hour)
+faults: $(VENV)/installed  ## kill every command at every write and go on; nothing may be lost (takes an hour)
 	$(PY) -m tests.faults
 
 lint: $(VENV)/installed  ## style and types

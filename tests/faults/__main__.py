@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-os.environ["FER_KIT_COMMIT"] = "tests"  # a commit meanwhile must not change what is compared
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch make pools of threads, which do not survive a fork
 
 import argparse
@@ -20,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks import bench_record
 from tests.faults.scenes import Scene
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
+    head = bench_record.head("faults", bench_record.machine(), MEASURED, PACKAGES)
+    os.environ["FER_KIT_COMMIT"] = "tests"  # a commit meanwhile must not change what is compared
     tallies: dict[str, Tally] = {}
     print(FORM.format("what is killed", "moments", "kills", *KINDS, "resumes", "identical", "s"), flush=True)
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults = sum(len(tally.faults) for tally in tallies.values())
     print(f"{sum(sum(tally.kills.values()) for tally in tallies.values())} kills, {faults} faults")
     if args.record:
-        keep(args.record, tallies, args)
+        keep(args.record, head, tallies, args)
     return min(1, faults)
 
 
@@ -74,9 +76,9 @@ def line(name: str, tally: Tally) -> str:
     )
 
 
-def keep(path: Path, tallies: dict[str, Tally], args: argparse.Namespace) -> None:
+def keep(path: Path, head: dict[str, Any], tallies: dict[str, Tally], args: argparse.Namespace) -> None:
     """Write the table as JSON."""
-    record = bench_record.head("faults", bench_record.machine(), MEASURED, PACKAGES) | {
+    record = head | {
         "what": "kills at every write, in steps and at random times; identical: trials that ended with the same bits",
         "share": args.share,
         "seed": args.seed,
