@@ -14,6 +14,7 @@ from tests.helpers.fake_submissions import digest, here  # noqa: F401 (fixtures)
 from tests.helpers.fetching import direct, evening  # noqa: F401 (fixtures)
 from tests.helpers.kaggle_fixture import kaggle_site  # noqa: F401 (a fixture)
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests import onnxruntime themselves too
 os.environ["FER_KIT_COMMIT"] = "tests"  # results must not change when somebody commits while the tests run
 
 LONGEST = ("tests/trust/test_faults.py",)  # minutes in few tests

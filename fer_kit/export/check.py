@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fer_kit import metrics
-from fer_kit.export.onnx_file import INPUT
+from fer_kit.export.onnx_file import INPUT, require
 
 Faces = NDArray[np.uint8]  # (N, 48, 48)
 Probabilities = NDArray[np.floating]  # (N, 7)
@@ -55,6 +55,7 @@ def compare(original: Probabilities, exported: Probabilities, labels: NDArray[np
 
 def of_onnx(path: Path, faces: Faces) -> NDArray[np.float32]:
     """Probabilities of an ONNX file on the CPU, in batches of different sizes: `BATCH`, and a smaller last one."""
+    require("onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,9 +94,14 @@ def _name_batch(model: Any) -> None:
 
 
 def require(*packages: str) -> None:
-    """Raise FerKitError unless the packages of the extra `export` are installed."""
+    """Raise FerKitError unless the packages of the extra `export` are installed.
+
+    onnxruntime from 1.29 on sends usage data to its maker, unless a variable is set before it is imported: it is set
+    here, and one that the user has set stays.
+    """
     import importlib.util
 
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise FerKitError(f"{', '.join(missing)} not installed, which this export needs; {INSTALL}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import fer_kit
 from fer_kit.export import __main__ as export
-from fer_kit.export import check, write
+from fer_kit.export import check, onnx_file, write
 
 
 @pytest.fixture
@@ -82,3 +83,13 @@ def test_a_file_that_differs_is_not_written(here, old_runs, monkeypatch, capsys)
 def test_usage_errors(words, said, here, old_runs, capsys):
     assert export.main([*words, "--runs", str(old_runs)]) == 2
     assert said in capsys.readouterr().err and not list(here.iterdir())
+
+
+def test_onnxruntime_sends_no_usage_data(monkeypatch):
+    """The variable counts when onnxruntime is imported; one that the user has set stays."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    onnx_file.require()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    onnx_file.require()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
