@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.forecast import kinds, measure, pretend, summary
-from tests.benchmarks.forecast.kinds import KINDS, Faces, convolutions
+from tests.benchmarks.forecast.kinds import KINDS, STUDENTS, Faces, Student, convolutions
 from tests.helpers import twin_world
 
 WORLD = twin_world.draw(rows=800, test_rows=8)
@@ -58,6 +58,24 @@ def test_bias_spread_and_coverage_by_hand():
     assert found["rms"] == found["own_error"] == pytest.approx(100 * np.sqrt((0.01**2 + 0.03**2) / 2), abs=1e-4)
 
 
+def test_targets_are_labels_or_their_mean_with_the_shares_of_teachers():
+    faces = Faces(np.zeros((2, 48, 48), np.uint8), np.array([3, 0]))
+    assert kinds._targets(faces, None) is faces.labels
+    shares = np.full((2, 7), 1 / 7, np.float32)
+    found = kinds._targets(faces, shares)
+    np.testing.assert_allclose(found, 0.5 * np.eye(7)[[3, 0]] + 0.5 / 7, atol=1e-6)
+
+
+def test_flattery_is_what_out_of_fold_reads_above_the_test_rows():
+    one = pretend.split(WORLD.labels, WORLD.photos, 0)
+    table = pretend.twins_of(one, WORLD.labels, WORLD.photos, keys())
+    right, truth = np.eye(7, dtype=np.float32), WORLD.labels[one.test]
+    wrong = right[(truth + 1) % 7]
+    tests = np.stack([right[truth], wrong, wrong, wrong, wrong])
+    made = pretend.Predicted(right[table.labels], tests, wrong)
+    assert measure.flattery(made, table, truth) == pytest.approx(0.8)
+
+
 @pytest.mark.slow
 def test_quick_models_learn_and_are_kept(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
@@ -73,5 +91,9 @@ def test_quick_models_learn_and_are_kept(tmp_path, monkeypatch):
         assert (made.oof.argmax(1) == labels[one.rest]).mean() > 0.2, kind
         again = pretend.predictions(tmp_path, kind, one, faces)
         np.testing.assert_array_equal(again.tests, made.tests)
+    monkeypatch.setitem(STUDENTS, "student", Student(convolutions((8,), 40, 0.1, True), ("ridge", "net")))
+    student = pretend.predictions(tmp_path, "student", one, faces)
+    assert (student.oof.argmax(1) == labels[one.rest]).mean() > 0.2
+    assert not np.array_equal(student.oof, made.oof)
     with pytest.raises(ValueError, match="another split"):
         pretend.predictions(tmp_path, "ridge", pretend.Split(0, one.rest, one.test, one.folds + 1), faces)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ ORIENTATIONS, CELL_PX, COMPONENTS = 8, 6, 160
 RIDGE_FEATURES, RIDGE_WIDTH, RIDGE_PENALTY, RIDGE_SCALE = 2000, 1.5, 1.0, 6.0
 NEIGHBOURS, NEIGHBOUR_SHARPNESS, NEIGHBOUR_FLOOR = 8, 12.0, 0.05
 NET_BATCH, NET_RATE, NET_SMOOTHING, NET_SHIFT = 128, 6e-3, 0.1, 2
+SOFT_SHARE = 0.5  # weight of a soft target, the default of `targets_share`
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,22 @@ class Faces:
 Fit = Callable[
     [Faces, Ints, Ints], Floats
 ]  # logits (n, 7) of the rows in the third, by a fit to the rows in the second
+
+
+class SoftFit(Protocol):
+    """A `Fit` that also takes soft targets of all faces, (N, 7); those outside the train rows are not read."""
+
+    def __call__(self, faces: Faces, train: Ints, rows: Ints, shares: Floats | None = None) -> Floats:
+        """Logits (n, 7) of `rows`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Student:
+    """A kind that is trained on the out-of-fold probabilities of other kinds (`ensembles.targets`, scheme oof)."""
+
+    fit: SoftFit
+    teachers: tuple[str, ...]
 
 
 def ridge(faces: Faces, train: Ints, rows: Ints) -> Floats:
@@ -105,15 +122,15 @@ def hidden_layer(width: int, epochs: int, penalty: float) -> Fit:
     return fit
 
 
-def convolutions(widths: tuple[int, ...], epochs: int, dropout: float, augment: bool) -> Fit:
-    """A convolutional network on half-size faces."""
+def convolutions(widths: tuple[int, ...], epochs: int, dropout: float, augment: bool) -> SoftFit:
+    """A convolutional network on half-size faces. Its function takes soft targets as well, (N, 7) for all faces."""
 
-    def fit(faces: Faces, train: Ints, rows: Ints) -> Floats:
+    def fit(faces: Faces, train: Ints, rows: Ints, shares: Floats | None = None) -> Floats:
         import torch
 
         torch.manual_seed(0)
         net: Any = _net(widths, dropout)
-        _train(net, torch.from_numpy(faces.small), torch.from_numpy(faces.labels), train, epochs, augment)
+        _train(net, torch.from_numpy(faces.small), torch.from_numpy(_targets(faces, shares)), train, epochs, augment)
         net.eval()
         with torch.no_grad():
             logits = torch.cat([net(part) for part in torch.from_numpy(faces.small[rows]).split(1000)])
@@ -130,6 +147,17 @@ KINDS: dict[str, Fit] = {
     "net": convolutions((16, 48, 96), 5, 0.3, True),
     "net_memory": convolutions((24, 64, 128), 12, 0.0, False),
 }
+STUDENTS: dict[str, Student] = {
+    "net_student": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp")),
+    "net_student_of_memory": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp_memory")),
+}
+
+
+def _targets(faces: Faces, shares: Floats | None) -> Ints | Floats:
+    """The targets of all faces: labels (N,), or their mean with `shares`, (N, 7)."""
+    if shares is None:
+        return faces.labels
+    return ((1 - SOFT_SHARE) * np.eye(NUM_CLASSES)[faces.labels] + SOFT_SHARE * shares).astype(np.float32)
 
 
 def _maps(images: NDArray[np.uint8]) -> Floats:
@@ -163,7 +191,7 @@ def _net(widths: tuple[int, ...], dropout: float) -> Any:
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _train(net: Any, faces: Any, labels: Any, train: Ints, epochs: int, augment: bool) -> None:
+def _train(net: Any, faces: Any, targets: Any, train: Ints, epochs: int, augment: bool) -> None:
     import torch
     from torch.nn import functional
 
@@ -182,7 +210,7 @@ def _train(net: Any, faces: Any, labels: Any, train: Ints, epochs: int, augment:
                 down, across = torch.randint(-NET_SHIFT, NET_SHIFT + 1, (2,)).tolist()
                 x = torch.roll(x, (down, across), (2, 3))
             logits = net(x.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits, labels[batch], label_smoothing=NET_SMOOTHING)
+            loss = functional.cross_entropy(logits, targets[batch], label_smoothing=NET_SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -45,6 +45,8 @@ MODELS = (
     Model("blend with the memorising network", ("net", "mlp_memory")),
     Model("convolutions, full fit instead", ("net",), full_fit=INSTEAD),
     Model("memorising network, full fit beside", ("mlp_memory",), full_fit=BESIDE),
+    Model("convolutions on soft targets", ("net_student",)),
+    Model("convolutions on soft targets of memory", ("net_student_of_memory",)),
 )
 
 
@@ -97,6 +99,15 @@ def gain_of_full_fit(one: Predicted, table: TwinTable, truth: Ints) -> float:
     rows = ~table.test.have
     folds = [metrics.accuracy(fold[rows], truth[rows]) for fold in one.tests]
     return metrics.accuracy(one.full[rows], truth[rows]) - float(np.mean(folds))
+
+
+def flattery(one: Predicted, table: TwinTable, truth: Ints) -> float:
+    """Out-of-fold accuracy on train rows without a twin, minus the mean accuracy of the folds' networks on test rows
+    without one: above zero where out-of-fold predictions read too well, as they may after soft targets.
+    """
+    train, rows = ~table.train.have, ~table.test.have
+    folds = [metrics.accuracy(fold[rows], truth[rows]) for fold in one.tests]
+    return metrics.accuracy(one.oof[train], table.labels[train]) - float(np.mean(folds))
 
 
 def as_dict(case: Case) -> dict[str, object]:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensembles.twins.pairs import TwinTable, among, towards
+from fer_kit import metrics
 from fer_kit.files import atomic
 from fer_kit.folds import deal
-from tests.benchmarks.forecast.kinds import KINDS, Faces
+from tests.benchmarks.forecast.kinds import KINDS, STUDENTS, Faces, Fit
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -71,7 +72,7 @@ def predictions(folder: Path, kind: str, one: Split, faces: Faces) -> Predicted:
     """The predictions of `kind` on `one`, read from `folder` where they were made before, else made and kept there."""
     path = folder / f"{kind}-{one.number}.npz"
     if not is_kept(folder, kind, one.number):
-        made = _fit(kind, one, faces)
+        made = _fit(_function(folder, kind, one, faces), one, faces)
         with atomic.replacing(path) as file:
             np.savez(
                 file, rest=one.rest, test=one.test, folds=one.folds, oof=made.oof, tests=made.tests, full=made.full
@@ -84,8 +85,22 @@ def predictions(folder: Path, kind: str, one: Split, faces: Faces) -> Predicted:
         return Predicted(stored["oof"], stored["tests"], stored["full"])
 
 
-def _fit(kind: str, one: Split, faces: Faces) -> Predicted:
-    fit = KINDS[kind]
+def _function(folder: Path, kind: str, one: Split, faces: Faces) -> Fit:
+    """The function that fits `kind`; that of a student knows the out-of-fold probabilities of its teachers."""
+    if kind in KINDS:
+        return KINDS[kind]
+    student = STUDENTS[kind]
+    teachers = [metrics.log_softmax(predictions(folder, name, one, faces).oof) for name in student.teachers]
+    shares = np.full((len(faces.labels), 7), np.nan, np.float32)
+    shares[one.rest] = np.exp(metrics.log_softmax(metrics.mean_of_probabilities(teachers)))
+
+    def fit(faces: Faces, train: Ints, rows: Ints) -> Floats:
+        return student.fit(faces, train, rows, shares)
+
+    return fit
+
+
+def _fit(fit: Fit, one: Split, faces: Faces) -> Predicted:
     oof = np.empty((len(one.rest), 7), np.float32)
     tests = np.empty((FOLDS, len(one.test), 7), np.float32)
     for fold in range(FOLDS):
