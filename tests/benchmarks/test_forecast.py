@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.benchmarks.forecast import kinds, measure, pretend, summary
+from tests.benchmarks.forecast import findings, kinds, measure, pretend, summary
 from tests.benchmarks.forecast.kinds import KINDS, STUDENTS, Faces, Student, convolutions
 from tests.helpers import twin_world
 
@@ -73,7 +73,25 @@ def test_flattery_is_what_out_of_fold_reads_above_the_test_rows():
     wrong = right[(truth + 1) % 7]
     tests = np.stack([right[truth], wrong, wrong, wrong, wrong])
     made = pretend.Predicted(right[table.labels], tests, wrong)
-    assert measure.flattery(made, table, truth) == pytest.approx(0.8)
+    assert findings.flattery(made, table, truth) == pytest.approx(0.8)
+
+
+def test_gains_of_a_student_are_paired_by_row_and_part():
+    one = pretend.split(WORLD.labels, WORLD.photos, 0)
+    table = pretend.twins_of(one, WORLD.labels, WORLD.photos, keys())
+    right, truth = np.eye(7, dtype=np.float32), WORLD.labels[one.test]
+    wrong = right[(truth + 1) % 7]
+    plain = pretend.Predicted(right[table.labels], np.stack([right[truth], wrong]), wrong)
+    student = pretend.Predicted(right[table.labels], np.stack([right[truth], right[truth]]), wrong)
+    found = findings.gains_of_student(student, plain, table, truth)
+    collected = findings.Findings()
+    for _ in range(2):
+        collected.add({"net": plain, "net_student": student}, table, truth)
+    points = collected.as_dict()["soft_targets_over_labels_on_test_rows"]
+    assert points["net_student, one network, all"] == {"mean": 50.0, "error": 0.0}
+    assert set(found) == {f"{who}, {part}" for who in ("one network", "mean") for part in ("singles", "twins", "all")}
+    assert found["one network, all"].tolist() == [0.5] * len(truth)
+    assert len(found["mean, twins"]) == table.test.have.sum()
 
 
 @pytest.mark.slow
@@ -91,7 +109,7 @@ def test_quick_models_learn_and_are_kept(tmp_path, monkeypatch):
         assert (made.oof.argmax(1) == labels[one.rest]).mean() > 0.2, kind
         again = pretend.predictions(tmp_path, kind, one, faces)
         np.testing.assert_array_equal(again.tests, made.tests)
-    monkeypatch.setitem(STUDENTS, "student", Student(convolutions((8,), 40, 0.1, True), ("ridge", "net")))
+    monkeypatch.setitem(STUDENTS, "student", Student(convolutions((8,), 40, 0.1, True), ("ridge", "net"), "net"))
     student = pretend.predictions(tmp_path, "student", one, faces)
     assert (student.oof.argmax(1) == labels[one.rest]).mean() > 0.2
     assert not np.array_equal(student.oof, made.oof)

@@ -13,8 +13,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from fer_kit import cli
 from fer_kit.data import loading
 from fer_kit.folds import table as fold_table
@@ -22,8 +20,9 @@ from fer_kit.folds import twins
 from fer_kit.runs import folders
 from tests.benchmarks import bench_record
 from tests.benchmarks.forecast import pretend
+from tests.benchmarks.forecast.findings import Findings
 from tests.benchmarks.forecast.kinds import KINDS, STUDENTS, Faces
-from tests.benchmarks.forecast.measure import MODELS, Case, as_dict, flattery, gain_of_full_fit, measure
+from tests.benchmarks.forecast.measure import MODELS, Case, as_dict, measure
 from tests.benchmarks.forecast.summary import summary, table
 
 ALL_KINDS = (*KINDS, *STUDENTS)
@@ -54,16 +53,13 @@ def body(args: argparse.Namespace) -> None:
     faces = Faces(competition.train.images, folds.labels)
     keys = twins.content_keys(faces.images)
     cases: list[Case] = []
-    gains: dict[str, list[float]] = {kind: [] for kind in args.kinds}
-    flattered: dict[str, list[float]] = {kind: [] for kind in args.kinds}
+    findings = Findings()
     for number in range(args.splits):
         one = pretend.split(folds.labels, folds.groups, number)
         kinds = [kind for kind in args.kinds if not args.kept or pretend.is_kept(keep, kind, number)]
         predicted = {kind: pretend.predictions(keep, kind, one, faces) for kind in kinds}
         table_of_twins = pretend.twins_of(one, folds.labels, folds.groups, keys)
-        for kind, one_kind in predicted.items():
-            gains[kind].append(gain_of_full_fit(one_kind, table_of_twins, folds.labels[one.test]))
-            flattered[kind].append(flattery(one_kind, table_of_twins, folds.labels[one.test]))
+        findings.add(predicted, table_of_twins, folds.labels[one.test])
         for model in MODELS:
             if set(model.kinds) <= set(predicted):
                 used = [predicted[kind] for kind in model.kinds]
@@ -72,23 +68,13 @@ def body(args: argparse.Namespace) -> None:
     found = summary(cases)
     print("\n".join(table(found)))
     head = bench_record.head("forecast", host, MEASURED, ("numpy", "scikit-learn", "torch"))
-    command = f"python -m tests.benchmarks.forecast --splits {args.splits}{' --kept' if args.kept else ''}"
+    some = "" if len(args.kinds) == len(ALL_KINDS) else f" --kinds {' '.join(args.kinds)}"
+    command = f"python -m tests.benchmarks.forecast{some} --splits {args.splits}{' --kept' if args.kept else ''}"
     more = {"command": command, "seconds": round(time.perf_counter() - begun), "rows": len(folds.labels)}
-    full, flattering = _points(gains), _points(flattered)
-    print("points gained by a full fit over the network of one fold, on singles:", full)
-    print("points by which out-of-fold accuracy on singles is above that of one network on test singles:", flattering)
-    more |= {"full_fit_gain_points": full, "out_of_fold_above_test_points": flattering}
+    more |= {"points": findings.as_dict()}
+    for name, values in findings.as_dict().items():
+        print(f"{name}, in points: {values}")
     bench_record.keep(args.record, {**head, **more, **found, "cases": [as_dict(case) for case in cases]})
-
-
-def _points(values: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Mean over splits and its standard error, in percentage points, by kind."""
-    by_kind = {kind: 100 * np.array(found) for kind, found in values.items() if found}
-    return {
-        kind: {"mean": round(float(found.mean()), 2), "error": round(float(found.std(ddof=1) / len(found) ** 0.5), 2)}
-        for kind, found in by_kind.items()
-        if len(found) > 1
-    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -74,10 +74,14 @@ class SoftFit(Protocol):
 
 @dataclass(frozen=True)
 class Student:
-    """A kind that is trained on the out-of-fold probabilities of other kinds (`ensembles.targets`, scheme oof)."""
+    """A kind that is trained on the out-of-fold probabilities of other kinds (`ensembles.targets`, scheme oof).
+
+    plain: the same network on labels alone.
+    """
 
     fit: SoftFit
     teachers: tuple[str, ...]
+    plain: str
 
 
 def ridge(faces: Faces, train: Ints, rows: Ints) -> Floats:
@@ -148,8 +152,8 @@ KINDS: dict[str, Fit] = {
     "net_memory": convolutions((24, 64, 128), 12, 0.0, False),
 }
 STUDENTS: dict[str, Student] = {
-    "net_student": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp")),
-    "net_student_of_memory": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp_memory")),
+    "net_student": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp"), "net"),
+    "net_student_of_memory": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp_memory"), "net"),
 }
 
 

@@ -94,22 +94,6 @@ def measure(model: Model, split: int, predicted: Sequence[Predicted], table: Twi
     return cases
 
 
-def gain_of_full_fit(one: Predicted, table: TwinTable, truth: Ints) -> float:
-    """Accuracy of the full fit on test rows without a train twin, minus the mean of those of the folds' networks."""
-    rows = ~table.test.have
-    folds = [metrics.accuracy(fold[rows], truth[rows]) for fold in one.tests]
-    return metrics.accuracy(one.full[rows], truth[rows]) - float(np.mean(folds))
-
-
-def flattery(one: Predicted, table: TwinTable, truth: Ints) -> float:
-    """Out-of-fold accuracy on train rows without a twin, minus the mean accuracy of the folds' networks on test rows
-    without one: above zero where out-of-fold predictions read too well, as they may after soft targets.
-    """
-    train, rows = ~table.train.have, ~table.test.have
-    folds = [metrics.accuracy(fold[rows], truth[rows]) for fold in one.tests]
-    return metrics.accuracy(one.oof[train], table.labels[train]) - float(np.mean(folds))
-
-
 def as_dict(case: Case) -> dict[str, object]:
     """The case for the record, rounded to what matters."""
     values = {
