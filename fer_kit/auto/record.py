@@ -15,6 +15,7 @@ from fer_kit.cli import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import read_result
 from fer_kit.sweep.runner import Stint
 from fer_kit.sweep.training import Training
 
@@ -121,7 +122,7 @@ def trainings_of(
             one |= {"slot": stint.slot, **times}
         folder = training.folder(runs)
         if folders.is_finished(folder):
-            result = atomic.read_json(folder / folders.RESULT)
+            result = read_result(folder / folders.RESULT)
             kept = ("oof_accuracy", "epochs_trained", "train_seconds", "predict_seconds", "images_per_second", "device")
             one |= {"end": "finished", **{name: result[name] for name in kept if name in result}}
         else:

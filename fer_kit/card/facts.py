@@ -19,6 +19,7 @@ from fer_kit.folds import fold_spec, table
 from fer_kit.runs import folders, lookup, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.lookup import BlendFolder, FoldFolder, RunFolder
+from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
 
 Ints = NDArray[np.int64]
 
@@ -73,7 +74,7 @@ def gather(runs_dir: Path, name: str) -> Facts:
     if not finished:
         raise FerKitError(f"{found.folder}: no fold is finished; a card is about finished networks")
     scored, oof = _scored(run, found)
-    result = atomic.read_json(finished[0].folder / folders.RESULT)
+    result = read_result(finished[0].folder / folders.RESULT)
     groups, twins = _groups(runs_dir, oof, result["folds_digest"])
     return Facts(
         name=found.name,
@@ -133,9 +134,9 @@ def _trained(run: RunFolder, chosen: list[FoldFolder], weight: float | None = No
     configs = [
         from_json(atomic.read_json(one.folder / "config.json"), f"{one.folder / 'config.json'}") for one in chosen
     ]
-    results = [atomic.read_json(one.folder / folders.RESULT) for one in chosen]
+    results = [read_result(one.folder / folders.RESULT) for one in chosen]
     environments = [
-        atomic.read_json(one.folder / "env.json") if (one.folder / "env.json").is_file() else {} for one in chosen
+        read_object(one.folder / ENVIRONMENT) if (one.folder / ENVIRONMENT).is_file() else {} for one in chosen
     ]
     config = configs[0]
     try:
@@ -143,7 +144,7 @@ def _trained(run: RunFolder, chosen: list[FoldFolder], weight: float | None = No
         settings = {name: value for name, value, before in used(config, recipe) if value != before}
     except FerKitError:  # a recipe of another version
         settings = dict(config.to_json())
-    seconds = sum(float(one.get("train_seconds", 0)) + float(one.get("predict_seconds", 0)) for one in results)
+    seconds = sum(float(one.get("train_seconds") or 0) + float(one.get("predict_seconds") or 0) for one in results)
     return TrainedRun(
         name=run.name,
         config=config,

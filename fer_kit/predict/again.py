@@ -27,6 +27,7 @@ from fer_kit.models import weights
 from fer_kit.predict.fold import FoldToPredict, predict, scores
 from fer_kit.runs import folders, predictions
 from fer_kit.runs.predictions import Predictions
+from fer_kit.runs.training_record import read_result
 
 WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
 
@@ -113,7 +114,7 @@ def predict_fold(
 def read(folder: Path) -> FinishedFold:
     """Read config.json and result.json of a finished fold."""
     config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    return FinishedFold(folder, config, atomic.read_json(folder / folders.RESULT))
+    return FinishedFold(folder, config, read_result(folder / folders.RESULT))
 
 
 def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
@@ -124,7 +125,7 @@ def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
     """
     if not folder.exists():
         return False
-    result = atomic.read_json(folder / folders.RESULT) if folders.is_finished(folder) else {}
+    result = read_result(folder / folders.RESULT) if folders.is_finished(folder) else {}
     source = result.get("source", {})
     if source.get("run") == request.source and read(folder).config.views == request.views:
         trained = folders.fold_folder(request.runs, request.source, fold)

@@ -22,6 +22,7 @@ from fer_kit.predict.combine import MeanOfNetworks, StackedBlend, Tempered, Weig
 from fer_kit.runs import folders
 from fer_kit.runs.blend_record import FullFitRecord, MemberRecord, SourceRecord
 from fer_kit.runs.folders import BLEND, RESULT
+from fer_kit.runs.training_record import read_result
 
 Refit = Callable[[Path, Path], tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
@@ -40,9 +41,9 @@ def fold_network(folder: Path) -> FaceNetwork:
     if not (folder / WEIGHTS).is_file():
         raise FerKitError(f"{folder / WEIGHTS}: no such file; restore it, or train this fold again")
     config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    if config.digest != atomic.read_json(folder / RESULT).get("config_digest"):
+    if config.digest != read_result(folder / RESULT).get("config_digest"):
         raise FerKitError(f"{folder / CONFIG}: not the config that this fold was trained with; restore that file")
-    fold, of_weights = atomic.read_json(folder / RESULT).get("fold"), read_about(folder / WEIGHTS).get("fold")
+    fold, of_weights = read_result(folder / RESULT).get("fold"), read_about(folder / WEIGHTS).get("fold")
     if of_weights is not None and of_weights != fold:
         raise FerKitError(
             f"{folder / WEIGHTS}: the weights of fold {of_weights}, not of fold {fold}; restore that file"

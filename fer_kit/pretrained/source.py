@@ -20,6 +20,7 @@ from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import read_result
 
 HUB, NONE, PACKAGE = "hub", "none", "package:"
 TIMM = "timm/"
@@ -113,7 +114,7 @@ def of_run(run: Path, fold: fold_spec.Fold) -> Source:
     if not folders.is_finished(folder) or not (folder / MODEL).is_file():
         raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
     folders.check_weights(folder)
-    result = atomic.read_json(folder / folders.RESULT)
+    result = read_result(folder / folders.RESULT)
     identity = {key: result.get(key) for key in ("run", "config_digest", "folds_digest", "data_digest")}
     return Source(f"{_safe(run.resolve().name)}@{atomic.digest_of(identity)[:16]}", folder / MODEL)
 

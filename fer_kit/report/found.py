@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from fer_kit.errors import FerKitError
 from fer_kit.evaluate.sources import FOLDS, Groups, ScoredSource, load, twin_groups
 from fer_kit.folds import table
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import METRICS, read_epochs, read_object, read_result
 
-METRICS = "metrics.jsonl"
 FOLD_FOLDER = re.compile(r"fold(all|[0-9]+(\+[0-9]+)?)")
 
 
@@ -136,40 +135,24 @@ def _folds(runs_dir: Path, run: str) -> Iterator[Fold]:
     found = [path for path in (runs_dir / run).iterdir() if path.is_dir() and FOLD_FOLDER.fullmatch(path.name)]
     for folder in sorted(found, key=lambda path: (not path.name[4:].isdigit(), len(path.name), path.name)):
         troubles: list[str] = []
-        records = {name: _object(folder / f"{name}.json", troubles) for name in ("config", "env", "result")}
-        epochs = _epochs(folder / METRICS, troubles)
+        readers = {"config": read_object, "env": read_object, "result": read_result}
+        records = {name: _object(folder / f"{name}.json", read, troubles) for name, read in readers.items()}
+        epochs, damage = read_epochs(folder / METRICS)
+        if damage:
+            troubles.append(f"{METRICS} is damaged ({damage}); shown as far as it goes")
+        elif not (folder / METRICS).is_file():
+            troubles.append(f"{METRICS} is missing")
         finished = folders.is_finished(folder)
         written = (folder / METRICS).stat().st_mtime if (folder / METRICS).is_file() else None
         yield Fold(run, folder.name, folder, finished, epochs, **records, trouble="; ".join(troubles), written=written)
 
 
-def _object(path: Path, troubles: list[str]) -> dict[str, Any]:
-    """The JSON object in `path`; {} where it is not there, and a word of trouble where it is no object."""
+def _object(path: Path, read: Callable[[Path], dict[str, Any]], troubles: list[str]) -> dict[str, Any]:
+    """The JSON object in `path`; {} where it is not there, and a word of trouble where it is damaged."""
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        troubles.append(f"{path.name} cannot be read ({error})")
+        return read(path)
+    except FerKitError as error:
+        troubles.append(str(error).removeprefix(f"{path.parent}/"))
         return {}
-    if not isinstance(value, dict):
-        troubles.append(f"{path.name} is no JSON object")
-        return {}
-    return value
-
-
-def _epochs(path: Path, troubles: list[str]) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl up to the first that is none."""
-    if not path.is_file():
-        troubles.append(f"{METRICS} is missing")
-        return []
-    records: list[dict[str, Any]] = []
-    try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            record = json.loads(line)
-            if not isinstance(record, dict) or type(record.get("epoch")) is not int:
-                raise ValueError(f"line {number} is no record of an epoch")
-            records.append(record)
-    except (OSError, ValueError, RecursionError) as error:
-        troubles.append(f"{METRICS} is damaged ({error}); shown as far as it goes")
-    return records

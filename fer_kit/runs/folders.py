@@ -27,6 +27,7 @@ from fer_kit.folds import fold_spec, table
 from fer_kit.runs import blend_record, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
+from fer_kit.runs.training_record import read_object, read_result
 
 BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders in the folder of runs that are no runs
 FOLDS_CSV = "folds.csv"
@@ -363,14 +364,13 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
     """result.json or blend.json in `folder`, after a check of the prediction files' hashes; None if missing.
 
     Raises:
-        FerKitError: the record is not a JSON object, or a prediction file is missing or has changed.
+        FerKitError: the record is not a JSON object, a number of it is none, or a prediction file is missing or has
+            changed.
     """
     path = folder / name
     if not path.is_file():
         return None
-    record = atomic.read_json(path)
-    if not isinstance(record, dict):
-        raise FerKitError(f"{path}: not a JSON object; make this folder again")
+    record = read_result(path) if name == RESULT else read_object(path)
     # a full fit has no oof.npz
     for file, key in HASHED.items():
         full = file == OOF and record.get("fold") == fold_spec.FULL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from fer_kit.config.train_config import from_json
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import METRICS, read_epochs
 from fer_kit.sweep.runner import claimed, read_failure
 from fer_kit.sweep.training import Training
 
@@ -44,20 +44,24 @@ class Progress:
 def look(runs: Path, training: Training) -> Progress:
     """How far `training` is."""
     folder = training.folder(runs)
-    if (folder / folders.RESULT).is_file() and folders.is_finished(folder):
-        result = atomic.read_json(folder / folders.RESULT)
-        seconds = float(result.get("train_seconds", 0.0)) + float(result.get("predict_seconds", 0.0))
-        epochs = int(result.get("epochs_trained", 0))
+    damage = ""
+    try:
+        result = folders.read(folder, folders.RESULT)
+    except FerKitError as error:
+        result, damage = None, str(error)
+    if result is not None:
+        seconds = float(result.get("train_seconds") or 0.0) + float(result.get("predict_seconds") or 0.0)
+        epochs = int(result.get("epochs_trained") or 0)
         return Progress(training, FINISHED, epochs, epochs, result.get("oof_accuracy"), 1.0, seconds)
-    history = _history(folder)
+    history, _ = read_epochs(folder / METRICS)
     state, message = WAITING, ""
     if lock.is_held(claimed(folder)) or lock.is_held(folder):
         state = RUNNING
-    elif (why := read_failure(runs, training)) is not None:
+    elif (why := damage or read_failure(runs, training)) is not None:
         state, message = FAILED, why
     work = _work(folder)
     done, whole = len(history), sum(work)
-    rates = [float(one["seconds"]) / part for one, part in zip(history, work, strict=False) if "seconds" in one]
+    rates = [float(one["seconds"]) / part for one, part in zip(history, work, strict=False) if one.get("seconds")]
     return Progress(
         training,
         state,
@@ -76,13 +80,6 @@ def accuracy_of(record: Mapping[str, Any]) -> float | None:
         if isinstance(value := record.get(key), float):
             return value
     return None
-
-
-def _history(folder: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return []
 
 
 def _work(folder: Path) -> list[float]:

@@ -14,11 +14,11 @@ from fer_kit import metrics
 from fer_kit.competition import CLASSES
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import blend_record, folders
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
+from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
 from fer_kit.track.follow import FACTS, PLACE
 
 if TYPE_CHECKING:
@@ -90,13 +90,13 @@ def describe(folder: Path) -> RunDescription:
 
 
 def _describe_fold(folder: Path) -> RunDescription:
-    result = atomic.read_json(folder / folders.RESULT) if is_finished(folder) else {}
+    result = read_result(folder / folders.RESULT) if is_finished(folder) else {}
     told = folder / PLACE / FACTS
-    facts = atomic.read_json(told) if told.is_file() else {}
+    facts = read_object(told) if told.is_file() else {}
     if not facts and not result:
         raise FerKitError(f"{folder}: not a finished fold of a run; finish its training first, or train with --wandb")
-    config = atomic.read_json(folder / "config.json")
-    env = atomic.read_json(folder / "env.json")
+    config = read_object(folder / "config.json")
+    env = read_object(folder / ENVIRONMENT)
     known = facts | {key: result[key] for key in result if key in facts or not facts}
     fold = folder.name.removeprefix("fold")
     kind = {"all": "full-fit"}.get(fold, "teacher" if "+" in fold else "cross-validation")

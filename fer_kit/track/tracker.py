@@ -8,7 +8,6 @@ pictures and artifacts. All data come from files, so a later tracker logs what a
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import select
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fer_kit import cli
 from fer_kit.errors import first_line
 from fer_kit.files import atomic
+from fer_kit.runs.training_record import read_epochs
 from fer_kit.track import run_description
 from fer_kit.track.follow import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
 from fer_kit.track.run_description import RunDescription
@@ -152,9 +152,7 @@ def follow(folder: Path, run: Run) -> None:
 
 def epochs(path: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl so far. The file is always replaced as a whole, so no line is incomplete."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return read_epochs(path)[0]
 
 
 def tell(line: str) -> None:

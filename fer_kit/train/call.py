@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from fer_kit.config import recipes
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, naming_keywords
-from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.keywords import check_types
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import read_epochs, read_result
 from fer_kit.track import follow
 from fer_kit.train.request import TrainRequest, name_of, resolve
 
@@ -65,12 +64,10 @@ class TrainedFold:
         import pandas as pd
 
         file = self.folder / "metrics.jsonl"
-        try:
-            return pd.DataFrame([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
-        except OSError as error:
-            raise FerKitError(f"{file}: {error.strerror}; restore that file, or train this fold again") from None
-        except ValueError:  # of JSON or of UTF-8
-            raise FerKitError(f"{file}: a line is not JSON; restore that file, or train this fold again") from None
+        epochs, damage = read_epochs(file)
+        if damage or not file.is_file():
+            raise FerKitError(f"{file}: {damage or 'no such file'}; restore that file, or train this fold again")
+        return pd.DataFrame(epochs)
 
     def __repr__(self) -> str:
         score = "not finished" if not self.finished else "full fit" if self.accuracy is None else f"{self.accuracy:.2%}"
@@ -185,7 +182,7 @@ def train(
 
     fold_training.train_fold(resolved)
     folder = resolved.folder
-    result = atomic.read_json(folder / folders.RESULT) if folders.is_finished(folder) else {}
+    result = read_result(folder / folders.RESULT) if folders.is_finished(folder) else {}
     return TrainedFold(resolved.run, resolved.request.fold, folder, resolved.config, result)
 
 

@@ -26,6 +26,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import deal, fold_spec, splits
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import METRICS, read_epochs, read_result
 from fer_kit.sweep import kept
 from fer_kit.sweep.runner import read_failure
 from fer_kit.sweep.search import space as spaces
@@ -103,9 +104,9 @@ class Search:
         """How far trial `number` is."""
         runs = self.request.runs
         training = self.training(number, params, 0)
-        history = history_of(training.folder(runs))
+        history, _ = read_epochs(training.folder(runs) / METRICS)
         finished = dataclasses.replace(training, until=None).is_done(runs)
-        result = atomic.read_json(training.folder(runs) / folders.RESULT) if finished else {}
+        result = read_result(training.folder(runs) / folders.RESULT) if finished else {}
         watching = self.config_of(params).early_stop_epochs > 0 if self.score == WATCHED else False
         scores: list[float] = []
         for place, rung in enumerate(self.rungs):
@@ -129,7 +130,7 @@ class Search:
             if rung == self.rungs[-1] or (measured is None and result):
                 measured = result.get("oof_accuracy")
             return None if measured is None else float(measured)
-        watched = [float(one["watch_accuracy"]) for one in history if "watch_accuracy" in one]
+        watched = [float(one["watch_accuracy"]) for one in history if one.get("watch_accuracy") is not None]
         if not watched:
             return None
         return max(watched) if best else watched[-1]
@@ -147,21 +148,12 @@ class Search:
         }
 
 
-def history_of(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; none while there is no readable file."""
-    try:
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
-    except (OSError, ValueError):
-        return []
-
-
 def _base(request: TrainRequest) -> TrainConfig:
     """The config without the searched settings; a placeholder stands for a file, which no other setting looks into."""
     named = [(train_request.name_of(word), word) for word in request.settings]
     return override(
         recipes.get(request.recipe),
-        [f"{name}=file@{'0' * 16}" if TABLE[name].file_option else word for name, word in named],
+        [f"{name}=file@{'0' * 16}" if name in TABLE and TABLE[name].file_option else word for name, word in named],
     )
 
 
@@ -293,6 +285,7 @@ def read(runs: Path, name: str) -> Search:
         asked["settings"] = tuple(map(str, asked["settings"]))
         asked["batch_size"] = record["request"].get("batch_size")  # records of the first searches lack it
         request = TrainRequest(fold_spec.parse(record["fold"]), **asked, runs=runs)
+        _base(request)  # its recipe and settings are known
         return Search(
             name=folders.safe_name(name, "search"),
             request=request,

@@ -17,10 +17,11 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds import table as folds_table
 from fer_kit.folds.fold_spec import others
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import METRICS, read_epochs, read_result
 from fer_kit.sweep.live import Live, duration
 from fer_kit.sweep.runner import claimed, read_failure
 from fer_kit.sweep.search import halving
-from fer_kit.sweep.search.definition import WATCHED, Search, history_of
+from fer_kit.sweep.search.definition import WATCHED, Search
 from fer_kit.sweep.search.halving import Standing
 from fer_kit.sweep.search.store import Params
 from fer_kit.sweep.search.worker import SearchRunner, Trials
@@ -76,8 +77,8 @@ def rows_of(trials: Trials) -> list[Row]:
             state = WAITING
         elif len(standing.scores) == len(search.rungs):
             state = FINISHED
-        history = history_of(folder)
-        seconds = sum(float(one.get("seconds", 0.0)) for one in history)
+        history, _ = read_epochs(folder / METRICS)
+        seconds = sum(float(one.get("seconds") or 0.0) for one in history)
         message = (read_failure(runs, training) or "") if standing.failed else ""
         used = {name: params[name] for name in map(request.name_of, search.words(params))}
         found.append(Row(number, used, standing, training, state, len(history), seconds, message))
@@ -168,7 +169,7 @@ def other_folds(search: Search) -> str:
 
 def _result_of(search: Search, row: Row) -> float | None:
     path = row.training.folder(search.request.runs) / folders.RESULT
-    accuracy = atomic.read_json(path).get("oof_accuracy") if path.is_file() else None
+    accuracy = read_result(path).get("oof_accuracy") if path.is_file() else None
     return None if accuracy is None else float(accuracy)
 
 
