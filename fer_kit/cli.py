@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fer_kit import output
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
+DEVICES = {"gpu": "cuda", "cuda": "cuda", "cpu": "cpu"}  # what people type as options
 EXIT_OK, EXIT_PENDING, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -119,13 +121,22 @@ class Parser(argparse.ArgumentParser):
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = self._option_string_actions
-            hint = self.hint(unknown, options) or did_you_mean(unknown[0].partition("=")[0], options)
+            hint = self.hint(unknown, options) or did_you_mean_option(unknown[0].partition("=")[0], options)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Print the help."""
         print(self.format_help(), end="", file=file)
+
+
+def did_you_mean_option(word: str, options: Collection[str]) -> str:
+    """`" (did you mean '--limit-minutes'?)"`, or "" if no option is similar. Leading dashes are no similarity."""
+    if (plain := word.lstrip("-")) in DEVICES and "--device" in options:
+        return f" (did you mean '--device {DEVICES[plain]}'?)"
+    bare = {option.lstrip("-"): option for option in options if option.startswith("--")}
+    close = difflib.get_close_matches(plain, bare, n=1)
+    return f" (did you mean '{bare[close[0]]}'?)" if close else ""
 
 
 def parser(prog: str, description: str, epilog: str = "") -> Parser:

@@ -100,8 +100,9 @@ def as_settings(unknown: Sequence[str], options: Iterable[str]) -> str:
         name = setting_named(option.lstrip("-"))
         if name is None or f"--{name}" in known:  # `--recip`: recipe is an option, and no setting can change it
             return ""
-        close = difflib.get_close_matches(option, [*known, f"--{name}"], n=1)
-        if close and close[0] in known and not is_exact(option):
+        bare = [one.lstrip("-") for one in known]
+        close = difflib.get_close_matches(option.lstrip("-"), [*bare, name], n=1)
+        if close and close[0] in bare and not is_exact(option):
             return ""
         following = unknown[number + 1] if number + 1 < len(unknown) else "…"
         written.append(f"{name}={value if equals else '…' if following.startswith('--') else following}")

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fer_kit import cli
+from fer_kit.config import suggest
 from fer_kit.config.settings import REQUIRED, TABLE, Setting
-from fer_kit.errors import FerKitError, did_you_mean
+from fer_kit.errors import FerKitError
 
 INTRODUCTION = """\
 # Settings
@@ -59,7 +60,7 @@ def chosen(pattern: str | None) -> list[Setting]:
     """
     found = [row for name, row in TABLE.items() if pattern is None or fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise FerKitError(f"no setting '{pattern}'{did_you_mean(str(pattern), TABLE)}; there are: {', '.join(TABLE)}")
+        raise FerKitError(f"no setting '{pattern}'{suggest.did_you_mean(str(pattern))}; there are: {', '.join(TABLE)}")
     return found
 
 

@@ -166,10 +166,7 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
     dealt = table.read(request.runs / "folds.csv")
     resolved = train_request.resolve(request)
     chosen = fold_spec.parse_list(folds, dealt.count)
-    for fold in chosen:  # a finished fold starts no training that would compare its settings
-        folder = folders.fold_folder(request.runs, resolved.run, fold)
-        if not request.smoke and folders.is_finished(folder):
-            siblings.refuse_other_settings(folder, resolved.config)
+    siblings.refuse_others(resolved, {"folds_digest": dealt.digest}, own=True)
     options = dataclasses.replace(request, runs=TrainRequest.runs).options()[2:]  # less --fold 0
     flops = flops_of(resolved.config) * resolved.config.epochs
     return [

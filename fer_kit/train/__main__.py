@@ -24,6 +24,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.folds import deal, fold_spec, splits
 from fer_kit.track import follow
 from fer_kit.train import config_file
+from fer_kit.train.fold_folder import refuse_early
 from fer_kit.train.request import PROGRAM, ResolvedRequest, TrainRequest, resolve, watched_for
 
 
@@ -209,16 +210,6 @@ def refuse(resolved: ResolvedRequest) -> None:
         Pipeline(pipeline).try_on(np.add.outer(slope, slope))  # (48, 48), in place of a face
 
 
-def refuse_missing_fold(resolved: ResolvedRequest) -> None:
-    """Raise FerKitError if a new training is of a fold that folds.csv does not have; torch is not loaded for this."""
-    path = resolved.request.runs / "folds.csv"
-    if resolved.folder.exists() or not path.exists():
-        return
-    table = deal.read(path)
-    for number in fold_spec.left_out(resolved.request.fold):
-        table.rows_out(number)
-
-
 def show_plan(resolved: ResolvedRequest) -> None:
     """Print what a training would do. torch is loaded only if a network must be built to be measured."""
     request, config = resolved.request, resolved.config
@@ -280,11 +271,12 @@ def body(args: argparse.Namespace, typed: Sequence[str]) -> int | None:
     if resolved.pipeline is not None:
         print(pipeline_file.change_line(resolved.recipe, resolved.pipeline))
     if args.dry_run:
+        refuse_early(resolved)
         refuse(resolved)
         show_plan(resolved)
         print("dry run: nothing was trained or written")
         return None
-    refuse_missing_fold(resolved)
+    refuse_early(resolved)
     from fer_kit.train import fold  # loads torch
 
     fold.train_fold(resolved)

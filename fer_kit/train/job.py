@@ -18,7 +18,7 @@ from fer_kit.batches.epoch import count
 from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
 from fer_kit.config import growth
-from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
 from fer_kit.engine import precision_trial
@@ -34,12 +34,15 @@ from fer_kit.folds.table import Folds
 from fer_kit.pretrained import start
 from fer_kit.pretrained.start import Start
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import ENVIRONMENT
 from fer_kit.train import siblings
+from fer_kit.train.fold_folder import LAST
 from fer_kit.train.log import Log
 from fer_kit.train.request import ResolvedRequest, TrainRequest
 from fer_kit.train.rows import TrainingRows, gather
+from fer_kit.train.siblings import CONFIG
 
-LAST, CONFIG, ENVIRONMENT, METRICS, LOG = "last.pt", "config.json", "env.json", "metrics.jsonl", "log.txt"
+LOG = "log.txt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,47 +98,6 @@ class Job:
             "folds_digest": self.folds.digest,
             "data_digest": self.competition.digest,
         }
-
-
-def inspect_folder(resolved: ResolvedRequest) -> str:
-    """The state of the fold's folder: "finished", "resume" or "new".
-
-    Raises:
-        FerKitError: the folder holds a training and neither --resume nor --restart is given, or --resume comes with
-            other settings than the training was started with, finished or not.
-    """
-    folder, request = resolved.folder, resolved.request
-    if folders.is_finished(folder):
-        if request.resume:
-            refuse_other_settings(folder / CONFIG, resolved.config)
-            return "finished"
-        if not request.smoke:
-            raise FerKitError(
-                f"{folder} is finished and will not be overwritten; name a new run with --tag, or delete the folder"
-            )
-    if resolved.discards_old or not folder.exists():
-        return "new"
-    if not request.resume:
-        raise FerKitError(f"{folder} holds an unfinished training; continue with --resume, or delete it with --restart")
-    if (folder / LAST).exists():
-        refuse_other_settings(folder / CONFIG, resolved.config)
-    return "resume"
-
-
-def refuse_other_settings(path: Path, config: TrainConfig) -> None:
-    """Refuse to resume a training with other settings than those in the config.json at `path`.
-
-    The checkpoint holds only the digest of the config, which cannot tell which settings differ.
-    """
-    if not path.exists():
-        return
-    begun = from_json(atomic.read_json(path), str(path))
-    if others := siblings.differing(begun, config):
-        then, asked = (" ".join(f"{name}={getattr(one, name)}" for name in others) for one in (begun, config))
-        raise FerKitError(
-            f"{path.parent} was started with {then}, this command has {asked}; use the same settings with --resume, "
-            "start again with --restart, or name a new run with --tag"
-        )
 
 
 def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:

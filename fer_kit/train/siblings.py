@@ -17,19 +17,19 @@ CONFIG = "config.json"
 WAY_OUT = "use the same, or name a new run with --tag"
 
 
-def refuse_others(resolved: ResolvedRequest, identity: Mapping[str, str]) -> None:
+def refuse_others(resolved: ResolvedRequest, identity: Mapping[str, str], own: bool = False) -> None:
     """Refuse a fold whose finished siblings have other settings, folds or data: no command reads such a run.
 
-    identity: digests of folds and data.
+    identity: digests of folds and data, as far as they are known. own: compare the fold itself too, if it is finished.
 
     Raises:
         FerKitError: the message names the settings or digests that differ.
     """
-    for folder, result in _finished(resolved):
+    for folder, result in _finished(resolved, own):
         if not refuse_other_settings(folder, resolved.config):
             continue
         for key, what in (("folds_digest", "other folds"), ("data_digest", "other data")):
-            if result.get(key) not in (None, identity[key]):
+            if key in identity and result.get(key) not in (None, identity[key]):
                 digests = f"digest {str(result[key])[:12]}, now {identity[key][:12]}"
                 raise FerKitError(f"{folder} was trained on {what} ({digests}); {WAY_OUT}")
 
@@ -74,12 +74,12 @@ def differing(one: TrainConfig, other: TrainConfig) -> list[str]:
     return [name for name, value in dataclasses.asdict(one).items() if value != getattr(other, name)]
 
 
-def _finished(resolved: ResolvedRequest) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _finished(resolved: ResolvedRequest, own: bool = False) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Folder and result.json of the finished siblings; none for a smoke run, which is never blended."""
     if resolved.request.smoke:
         return
     for path in sorted(resolved.folder.parent.glob(f"fold*/{folders.RESULT}")):
-        if path.parent != resolved.folder:
+        if own or path.parent != resolved.folder:
             try:
                 result = atomic.read_json(path)
             except FerKitError:
