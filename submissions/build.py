@@ -18,9 +18,8 @@ from fer_kit.folds.table import unordered
 from fer_kit.runs import folders
 from submissions import check, file_format, source_record, sources
 from submissions.file_format import FileFormat
+from submissions.source_record import FOLDER
 from submissions.sources import TestSource
-
-FOLDER = "submissions"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
-from submissions import file_format
+from submissions import file_format, source_record
 from submissions.file_format import FileFormat
 
 COMPETITION_ROWS = 7_178  # rows of the competition's test.csv
@@ -50,7 +50,7 @@ class Expected:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m submissions check`."""
-    parser.add_argument("file", metavar="FILE", help="the submission file")
+    parser.add_argument("files", metavar="FILE", nargs="+", help=source_record.HELP)
     add_data_arguments(parser)
     cli.add_output_options(parser, "print nothing for a valid file")
 
@@ -71,7 +71,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def body(args: argparse.Namespace) -> dict[str, Any]:
     """Find the required format and row count, check the file and print a summary; the value for --json."""
-    path, due = Path(args.file), expected(args)
+    path, due = source_record.find_written(args.files), expected(args)
     if due.note:
         print(f"note: {due.note}")
     checked = check_file(path, due.form, due.rows, due.origin)

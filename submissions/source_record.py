@@ -1,8 +1,10 @@
-"""The record of a submission file's source, `<file>.source.json`, written when the file is built."""
+"""Submission files that were built: where they are, and the record of their source, `<file>.source.json`."""
 
 from __future__ import annotations
 
+import glob
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from fer_kit.runs.blend_record import ForecastRecord
 from fer_kit.runs.folders import BLEND, RESULT
 from submissions.sources import BLENDED, FOLD, RUN, TestSource
 
+FOLDER = "submissions"
+HELP = "the submission file, as written by 'build', or the name of its run or blend; of several the newest"
 SCHEMA = 1
 SUFFIX = ".source.json"
 ANYWAY = "--any-source"
@@ -159,3 +163,28 @@ def _typed(value: Any, kind: type[Any]) -> Any:
     if type(value) is not kind:
         raise TypeError(f"{value!r} is no {kind.__name__}")
     return value
+
+
+def find_written(given: Sequence[str]) -> Path:
+    """The file that is meant: the one given, or the newest of several, as of a pattern that the shell has expanded.
+
+    A name without a file of that name stands for the files that `build` has written for this run or blend.
+
+    Raises:
+        FerKitError: there is neither.
+    """
+    files: list[Path] = []
+    for name in given:
+        named = [Path(name)] if Path(name).exists() or Path(name).name != name else []
+        files += named or sorted(Path(FOLDER).glob(f"????-??-??-{glob.escape(name)}.csv"))
+        if not files:
+            if Path(name).name != name or name.endswith(".csv"):
+                raise FerKitError(f"{name}: no such file; write one with python -m submissions build SOURCE")
+            raise FerKitError(
+                f"{name}: no such file, and no {FOLDER}/DATE-{name}.csv; write one with "
+                f"python -m submissions build {name}"
+            )
+    chosen = max(files, key=lambda file: (file.stat().st_mtime, file.name) if file.is_file() else (0.0, file.name))
+    if len(files) > 1:
+        print(f"newest    {chosen}, of {len(files)} files")
+    return chosen

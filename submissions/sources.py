@@ -114,6 +114,8 @@ def _from_folder(path: Path, runs_dir: Path) -> TestSource:
         return _from_run(RunFolder(path.absolute().parent, path.absolute().name))
     if (path / TEST).is_file():
         return _from_file(path / TEST, runs_dir)
+    if (error := folders.only_full_fit(path)) is not None:
+        raise error
     raise FerKitError(f"{path}: not a run or blend, and it has no {TEST}; give a run, a blend or a {TEST}")
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import glob
 import math
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit import cli
@@ -17,7 +15,7 @@ from fer_kit.kaggle.client import COMPETITION, Client
 from fer_kit.kaggle.errors import KaggleError
 from fer_kit.runs import ledger
 from fer_kit.runs.ledger import COMPLETE, ERROR, Entry
-from submissions import before_upload, build, check, entries, source_record
+from submissions import before_upload, check, entries, source_record
 from submissions.check import Checked
 from submissions.source_record import ANYWAY, SourceRecord
 
@@ -32,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help="the submission file, as written by 'build', or the name of its run or blend; of several the newest",
+        help=source_record.HELP,
     )
     parser.add_argument(
         "-m", "--message", metavar="TEXT", required=True, help="description of the entry, at Kaggle and in the ledger"
@@ -55,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def body(args: argparse.Namespace) -> int:
     """Check the file, print a summary, ask, upload and wait for the score."""
     path, message = Path(args.ledger), before_upload.one_line(args.message)
+    file = source_record.find_written(args.files)
     if not args.yes and not sys.stdin.isatty():
         raise FerKitError("no terminal to ask for confirmation; to upload without asking, add --yes")
-    file = chosen_file(args.files)
     checked = before_upload.checked_file(file, args)
     known = ledger.read(path)
     begun = before_upload.refuse_uploaded(file, known, checked, args.slug)
@@ -81,29 +79,6 @@ def body(args: argparse.Namespace) -> int:
     print(f"ledger    {path}")
     _score(client, path, entry, args.wait)
     return cli.EXIT_OK
-
-
-def chosen_file(given: Sequence[str]) -> Path:
-    """The file to upload: the one given, or the newest of several, as of a pattern that the shell has expanded.
-
-    A name without a file of that name stands for the files that `build` has written for this run or blend.
-
-    Raises:
-        FerKitError: there is neither.
-    """
-    files: list[Path] = []
-    for name in given:
-        named = [Path(name)] if Path(name).exists() or Path(name).name != name else []
-        files += named or sorted(Path(build.FOLDER).glob(f"????-??-??-{glob.escape(name)}.csv"))
-        if not files:
-            raise FerKitError(
-                f"{name}: no such file, and no {build.FOLDER}/DATE-{name}.csv; write one with "
-                f"python -m submissions build {name}"
-            )
-    chosen = max(files, key=lambda file: (file.stat().st_mtime, file.name) if file.is_file() else (0.0, file.name))
-    if len(files) > 1:
-        print(f"newest    {chosen}, of {len(files)} files")
-    return chosen
 
 
 def _minutes(text: str) -> float:

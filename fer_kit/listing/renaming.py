@@ -188,7 +188,7 @@ def check(runs_dir: Path, name: str, folds: int) -> None:
     finished = [path for path in (runs_dir / name).glob("fold*") if folders.is_finished(path)]
     if len(finished) != folds:
         raise FerKitError(f"{runs_dir / name}: {len(finished)} of {folds} folds can be read back; nothing was renamed")
-    if folders.status(runs_dir, name).finished:
+    if name in folders.list_runs(runs_dir) and folders.status(runs_dir, name).finished:
         folders.load(runs_dir, name, allow_partial=True)
     full = runs_dir / name / fold_spec.folder_name(fold_spec.ALL) / folders.TEST
     if full.is_file():

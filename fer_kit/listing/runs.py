@@ -84,7 +84,7 @@ def chosen(runs_dir: Path, pattern: str | None) -> list[str]:
     """
     if not runs_dir.is_dir():
         raise FerKitError(f"{runs_dir}: no such folder; train a run first, or give the folder of runs with --runs")
-    names = folders.list_runs(runs_dir)
+    names = sorted([*folders.list_runs(runs_dir), *folders.list_full_fits(runs_dir)])
     found = [name for name in names if pattern is None or fnmatch.fnmatchcase(name, pattern)]
     if pattern is not None and not found:
         there = f"there are: {', '.join(names)}" if names else "there are no runs yet"
@@ -184,10 +184,11 @@ def cells(row: dict[str, Any]) -> list[str]:
     if row["fault"]:
         return ["?", "?", "?"]
     done = [name for name in row["folds_done"] if name.isdigit()]
-    others = "".join(f" + {name}" for name in row["folds_done"] if not name.isdigit())
+    others = ["full fit" if name == "all" else name for name in row["folds_done"] if not name.isdigit()]
+    folds = [f"{len(done)} of {row['folds']}"] if done or row["folds_begun"] or not others else []
     accuracy, seconds = row["oof_accuracy"], row["train_seconds"]
     return [
-        f"{len(done)} of {row['folds']}{others}" if row["folds"] else "0",
+        " + ".join([*folds, *others]) if row["folds"] else "0",
         "-" if accuracy is None else f"{accuracy:.2%}",
         "-" if seconds is None else f"{seconds / 60:.0f}",
     ]

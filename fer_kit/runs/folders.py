@@ -134,6 +134,13 @@ def list_runs(runs_dir: Path | str) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in RESERVED and _fold_folders(path))
 
 
+def list_full_fits(runs_dir: Path | str) -> list[str]:
+    """Names of the runs that have no folds but a full fit, in alphabetical order; `list_runs` leaves them out."""
+    folder = Path(runs_dir)
+    found = folder.glob(f"*/{fold_spec.folder_name(fold_spec.ALL)}")
+    return sorted(path.parent.name for path in found if path.is_dir() and not _fold_folders(path.parent))
+
+
 def list_blends(runs_dir: Path | str) -> list[str]:
     """Names of all finished blends, in alphabetical order."""
     return sorted(path.parent.name for path in Path(runs_dir).glob(f"{BLENDS}/*/{BLEND}"))
@@ -337,9 +344,9 @@ def only_full_fit(folder: Path) -> FerKitError | None:
     if not full.is_dir() or _fold_folders(folder):
         return None
     return FerKitError(
-        f"{folder} has only a full fit, which predicts no held-out rows and so has no score; submit it with "
-        f"python -m submissions build {full}, or train the folds of the run, which a blend can then replace by the "
-        "full fit (--full-fit instead)"
+        f"{folder} has only a full fit, which holds out no rows and so has no score; name {folder.name}/{full.name} to "
+        f"classify with it or to export it, submit it with python -m submissions build {full}, or train the folds of "
+        "the run, which a blend can then replace by the full fit (--full-fit instead)"
     )
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,25 @@ def test_runs_are_listed_with_changes_folds_accuracy_and_size(old, capsys):
     assert (row["run"], row["folds_done"], row["folds"]) == (f"{RUN}-seed1", ["0"], 2)
     assert row["changed"]["seed"] == 1 and row["bytes"] > 1_000
     assert "no run is like 'nix'" in refused(capsys, "nix")
+
+
+def test_a_full_fit_alone_is_listed_renamed_and_deleted(unblended, capsys):
+    full = unblended / "residual-whole" / "foldall"
+    shutil.copytree(unblended / RUN / "fold0", full)
+    (full / "oof.npz").unlink()
+    test = predictions.read(full / "test.npz")
+    predictions.write(full / "test.npz", replace(test, meta={**test.meta, "fold": -1, "run": "residual-whole"}))
+    result = json.loads((full / "result.json").read_text())
+    result = {key: value for key, value in result.items() if not key.startswith("oof_")}
+    result |= {"fold": -1, "run": "residual-whole", "test_sha256": atomic.sha256_of(full / "test.npz")}
+    atomic.write_json(full / "result.json", result)
+    assert call() == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("residual-whole")]
+    assert "full fit" in line
+    assert call("--rename", "residual-whole", "residual-all", "--yes") == 0
+    assert call("--quiet") == 0 and "residual-all\n" in capsys.readouterr().out
+    assert call("--delete", "residual-all", "--yes") == 0
+    assert not (unblended / "residual-all").exists()
 
 
 def test_a_damaged_run_is_listed_as_such_beside_the_others(old, capsys):

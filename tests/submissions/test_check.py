@@ -41,7 +41,7 @@ def test_odd_but_valid(here, capsys):
 
 
 def test_no_such_file(here, capsys):
-    refused(capsys, "x.csv: cannot be read (No such file or directory)", "check", "x.csv")
+    refused(capsys, "x.csv: no such file; write one with python -m submissions build SOURCE", "check", "x.csv")
 
 
 def test_against_the_rows_of_the_data(here, capsys, digest, monkeypatch):

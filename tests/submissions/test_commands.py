@@ -233,3 +233,5 @@ def test_a_full_fit_alone_is_named_so_and_cannot_be_blended(here, capsys):
     assert blend.main(["all", "--members", "a"]) == 2
     told = capsys.readouterr().err
     assert "only a full fit" in told and "submissions build runs/a/foldall" in told and "--full-fit" in told
+    code, _, told = run(capsys, "build", "a")
+    assert code == 2 and "only a full fit" in told and "name a/foldall" in told

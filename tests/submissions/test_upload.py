@@ -33,12 +33,28 @@ def test_of_several_files_the_newest_and_by_the_name_of_the_blend(here, capsys):
         file.write_text("3\n")
         os.utime(file, (number, number))
     files = sorted(map(str, Path("submissions").iterdir()))
-    assert upload.chosen_file(files) == upload.chosen_file(["first"]) == Path("submissions/2030-01-02-first.csv")
+    assert (
+        source_record.find_written(files)
+        == source_record.find_written(["first"])
+        == Path("submissions/2030-01-02-first.csv")
+    )
     assert "of 3 files" in capsys.readouterr().out
-    assert upload.chosen_file(files[:1]) == Path(files[0])
+    assert source_record.find_written(files[:1]) == Path(files[0])
     assert capsys.readouterr().out == ""
     with pytest.raises(FerKitError, match=r"other: no such file, .*submissions build other"):
-        upload.chosen_file(["other"])
+        source_record.find_written(["other"])
+
+
+def test_check_takes_names_and_several_files_too(here, capsys):
+    fake_runs.save_run(here / "runs", "a", seed=1)
+    assert run(capsys, "build", "a")[0] == 0
+    for words in (["a"], [FILE, FILE]):
+        code, out, error = run(capsys, "check", *words)
+        assert (code, error) == (0, "") and f"{FILE}: OK" in out
+
+
+def test_a_missing_file_is_told_before_the_missing_terminal(here, capsys):
+    refused(capsys, "nosuch: no such file, and no submissions/DATE-nosuch.csv", "upload", "nosuch", "-m", "x")
 
 
 @pytest.fixture

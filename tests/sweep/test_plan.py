@@ -12,7 +12,7 @@ from fer_kit.config.growth import work_of_epochs
 from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.folds import fold_spec
+from fer_kit.folds import fold_spec, table
 from fer_kit.sweep import live, plan, progress
 from fer_kit.sweep.__main__ import main
 from fer_kit.sweep.plan import SweepRequest
@@ -236,10 +236,13 @@ def test_status_of_a_sweep(runs_dir, capsys):
 def test_finished_folds_with_other_settings_are_refused(runs_dir):
     asked = SweepRequest(("vgg_small",), folds="0-1", set=("epochs=2",), tag="t")
     folder = runs_dir / "vgg_small-t" / "fold1"
-    fake_runs.save_fold(folder, *fake_runs.fold_parts("vgg_small-t", 1, 1, 1.5))
+    digest = table.read(runs_dir / "folds.csv").digest
+    fake_runs.save_fold(folder, *fake_runs.fold_parts("vgg_small-t", 1, 1, 1.5, folds_digest=digest))
     config = recipes.get("vgg_small")
     (folder / "config.json").write_text(json.dumps(dataclasses.replace(config, epochs=2).to_json()))
     assert len(plan.trainings_of(asked, runs_dir)) == 2
     (folder / "config.json").write_text(json.dumps(dataclasses.replace(config, epochs=3).to_json()))
     with pytest.raises(FerKitError, match=r"fold1 was trained with epochs=3, this command has epochs=2; .*--tag"):
         plan.trainings_of(asked, runs_dir)
+    with pytest.raises(FerKitError, match=r"fold1 was trained with epochs=3, this command has epochs=2"):
+        plan.trainings_of(dataclasses.replace(asked, folds="0"), runs_dir)  # the run would not be read as a whole

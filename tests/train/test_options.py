@@ -103,6 +103,23 @@ def test_a_dry_run_refuses_what_training_would(words, message, place, capsys, mo
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("--gpu", " (did you mean '--device cuda'?)"),
+        ("--cpu", " (did you mean '--device cpu'?)"),
+        ("--limit-minute", " (did you mean '--limit-minutes'?)"),
+        ("--quiet", ""),
+        ("--json", ""),
+        ("--force", ""),
+        ("--out", ""),
+    ],
+)
+def test_hints_compare_names_and_no_dashes(word, hint, capsys):
+    assert train.main(["--fold", "0", word]) == 2
+    assert f"unrecognized arguments: {word}{hint}; see" in capsys.readouterr().err
+
+
 def test_a_smoke_run_of_a_mean_over_epochs_has_one(place, capsys):
     config, _ = resolved("--recipe", "baseline_v1", "--set", "early_stop_epochs=0", "average_epochs=5", "--smoke")
     assert (config.epochs, config.average_epochs) == (1, 1)

@@ -28,6 +28,27 @@ def test_a_finished_fold_with_other_settings_is_no_success(place, capsys):
     assert "epochs=1" in error and "epochs=7" in error and "--tag" in error
 
 
+def test_dry_runs_and_sweeps_refuse_at_once_what_the_training_would(place, capsys, monkeypatch):
+    assert train.main([*SMALL, *SET, *place]) == 0
+    monkeypatch.setattr("fer_kit.train.fold.train_fold", None)  # nothing below gets that far
+    other = ["--set", "limit_rows=64", "epochs=7"]
+    assert train.main([*SMALL, *SET, *place, "--dry-run"]) == 2
+    assert "is finished and will not be overwritten" in capsys.readouterr().err
+    sibling = [word if word != "1" else "0" for word in SMALL]
+    for words in ([], ["--dry-run"]):
+        assert train.main([*sibling, *other, *place, *words]) == 2
+        assert "was trained with epochs=1, this command has epochs=7" in capsys.readouterr().err
+        several = ["--folds" if word == "--fold" else word for word in sibling]
+        assert train.main([*several, *other, *place, *words]) == 2
+        assert "was trained with epochs=1, this command has epochs=7" in capsys.readouterr().err
+    assert train.main([*sibling, *SET, *place, "--dry-run"]) == 0
+
+
+def test_an_empty_folder_is_no_unfinished_training(place, runs_dir):
+    (runs_dir / "baseline_v1-t" / "fold1").mkdir(parents=True)
+    assert train.main([*SMALL, *SET, *place]) == 0
+
+
 @pytest.mark.parametrize("tag", ["", "smoke", "x-smoke", "seed3", "x-seed3"])
 def test_a_tag_that_reads_as_another_run_is_refused(place, capsys, tag):
     assert train.main(["--recipe", "baseline_v1", "--fold", "1", *SET, *place, f"--tag={tag}"]) == 2
