@@ -64,7 +64,7 @@ PACKAGE_OF = {
     "yaml": "PyYAML",
     "axe_core_python": "axe-core-python",
 }
-EXTRA = ("parquet", "ray", "search", "export", "notebooks", "photos", "bench", "cards")
+EXTRA = ("parquet", "ray", "search", "export", "notebooks", "photos", "bench")
 
 
 def declared(*sections: str) -> set[str]:
@@ -115,7 +115,7 @@ def test_torch_is_new_enough_to_load_files_of_strangers():
 
 
 def test_the_tested_versions_are_within_what_is_claimed():
-    """constraints.txt, which `make install` uses, pins everything that an install for development brings."""
+    """tested.txt, which `make install` uses, pins everything that an install for development brings."""
     pinned = {
         canonical(name): Version(str(one.specifier).removeprefix("==")) for name, one in pins("tested.txt").items()
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fer_kit import models, revision
+from fer_kit import metrics, models, revision
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
@@ -89,7 +89,7 @@ def predict_fold(
 ) -> str:
     """Predict and write one fold, whose lock the caller holds; returns the line to print."""
     here = {"data_digest": competition.digest, "folds_digest": folds.digest}
-    source = read(folders.fold_folder(request.runs, request.source, fold))
+    source = read_checked(request.runs, folders.fold_folder(request.runs, request.source, fold))
     check(source, here)
     changed = dataclasses.replace(source.config, views=request.views)
     todo = FoldToPredict(
@@ -115,6 +115,20 @@ def read(folder: Path) -> FinishedFold:
     """Read config.json and result.json of a finished fold."""
     config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
     return FinishedFold(folder, config, read_result(folder / folders.RESULT))
+
+
+def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
+    """As `read`, after a check of the out-of-fold rows, whose score is printed.
+
+    Raises:
+        FerKitError: the rows or labels are not those of folds.csv, or the score is not that of the rows.
+    """
+    if (folder / folders.OOF).is_file():
+        oof = folders.read_oof(runs_dir, folder)
+        assert oof.labels is not None
+        stored = folders.field(folder / folders.RESULT, read_result(folder / folders.RESULT), "oof_accuracy", float)
+        folders.check_accuracy(folder / folders.RESULT, stored, metrics.accuracy(oof.logits, oof.labels))
+    return read(folder)
 
 
 def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:

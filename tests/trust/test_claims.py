@@ -16,6 +16,7 @@ from fer_kit import api
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate import __main__ as evaluate
 from fer_kit.folds import table
+from fer_kit.predict import again
 from fer_kit.report import found
 from fer_kit.runs import folders
 from fer_kit.runs.predictions import Predictions
@@ -99,6 +100,8 @@ def test_one_fold_of_it_is_refused_too(change, capsys):
     save("claims", change)
     assert submissions.main(["build", "runs/claims/fold0/test.npz"]) == 2
     assert "folds.csv" in capsys.readouterr().err
+    with pytest.raises(FerKitError, match=r"folds\.csv"):
+        again.read_checked(RUNS, RUNS / "claims" / "fold0")
     shutil.copytree("runs/claims/fold0", "from_a_friend")
     Path("from_a_friend/result.json").unlink()
     assert submissions.main(["build", "from_a_friend"]) == 2
