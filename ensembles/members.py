@@ -92,6 +92,7 @@ def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], 
     unfinished: list[Status] = []
     found: list[Member] = []
     lines: list[str] = []
+    damaged = 0
     for name in known:
         try:
             state = folders.status(runs_dir, name)
@@ -100,6 +101,7 @@ def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], 
             else:
                 unfinished.append(state)
         except FerKitError as error:
+            damaged += 1
             lines.append(f"left out: {name}: {error}")
     tries = [state.name for state in unfinished if state.is_one_fold_try]
     lines += [
@@ -110,7 +112,8 @@ def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], 
         if lines and not unfinished:
             raise FerKitError(f"no run can be blended; {lines[0]}")
         nearest = max(unfinished, key=lambda state: len(state.finished))
-        raise FerKitError(f"no run is complete; {folders.unfinished_message(runs_dir, nearest)}")
+        more = f" ({damaged} more cannot be read; {lines[0]})" if damaged else ""
+        raise FerKitError(f"no run is complete; {folders.unfinished_message(runs_dir, nearest)}{more}")
     kept, strangers = _of_one_kind(runs_dir, found)
     _refuse_copies(kept)
     return kept, [*lines, *strangers]

@@ -74,6 +74,12 @@ def _instead(place: Path) -> str:
     for name in names:
         if (place / name).is_symlink() and not (place / name).exists():
             return f"{place / name} is a link to {os.readlink(place / name)}, which does not exist: repair the link"
+        if name in (TRAIN, TEST, *WHOLE) and not (place / name).is_file():
+            return f"{place / name} is no file: put the file of this name in its place"
+        if copy := re.fullmatch(r"(.+?)( - copy)? ?(\(\d+\))?(\.csv)", name, re.IGNORECASE):
+            plain = f"{copy[1]}{copy[4]}".lower()
+            if plain != name and plain in (TRAIN, TEST, *WHOLE) and not (place / plain).exists():
+                return f"rename {place / name} to {plain}"
         if re.search(r"\.(bz2|xz|7z|rar|zst)$", name.lower()):
             return f"{place / name} may contain them: unpack it there"
     if split_of_folder(place.name) is not None and _has_data(place.parent):

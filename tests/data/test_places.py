@@ -104,6 +104,12 @@ def test_a_home_that_does_not_exist_is_a_missing_folder(nowhere: Path) -> None:
         ("train.csv.7z", "may contain them: unpack it there"),
         ("backup.rar", "may contain them: unpack it there"),
         ("angry/1.png", "there is angry: get the files with"),
+        ("train.csv/x", "train.csv is no file: put the file of this name in its place"),
+        ("fer2013.csv/x", "fer2013.csv is no file: put the file of this name in its place"),
+        ("train (1).csv", "train (1).csv to train.csv"),
+        ("test - Copy.csv", "test - Copy.csv to test.csv"),
+        ("fer2013(2).CSV", "fer2013(2).CSV to fer2013.csv"),
+        ("notes (1).csv", "there is notes (1).csv: get"),
         ("notes.txt", "there is notes.txt: get the files with python -m fer_kit.download"),
     ],
 )

@@ -181,6 +181,11 @@ def test_no_runs_and_no_complete_run(here, capsys):
     fake_runs.remove(here, "b", 2)
     command = "python -m fer_kit.train --recipe b --fold 2"
     refused(capsys, f"no run is complete; runs/b: fold 2 of 3 not finished; finish with: {command}", "all")
+    (here / "c" / "fold0").mkdir(parents=True)
+    (here / "c" / "fold0" / "result.json").write_text("[]")
+    refused(
+        capsys, f"{command} (1 more cannot be read; left out: c: runs/c/fold0/result.json: not a JSON object", "all"
+    )
 
 
 def test_an_unfinished_member_is_refused_with_its_command(two, capsys):

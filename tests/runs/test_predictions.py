@@ -240,10 +240,17 @@ def test_what_does_not_join(parts, options, message):
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        (lambda p: p, "logits are probabilities (each row is 0 or more and sums to 1); store their logarithm"),
+        (
+            lambda p: p,
+            "logits are probabilities (each row is 0 or more and sums to 1); store the logarithm of the prob",
+        ),
         (lambda p: np.round(p, 3), "logits are probabilities"),
         (lambda p: np.round(100 * p, 1), "logits are percentages"),
+        (lambda p: np.round(p, 2), "logits are probabilities"),
+        (lambda p: 255 * p, "logits are shares or votes (each row is 0 or more and sums to 255)"),
+        (lambda p: np.random.default_rng(1).multinomial(5, p), "logits are shares or votes"),
         (lambda p: np.eye(7)[p.argmax(axis=1)], "logits are probabilities"),
+        (lambda p: np.maximum(np.log(p) + 3, 0), ""),
         (lambda p: np.log(p), ""),
         (lambda p: p - 0.1, ""),
     ],
