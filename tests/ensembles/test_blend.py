@@ -183,9 +183,9 @@ def test_no_runs_and_no_complete_run(here, capsys):
     refused(capsys, f"no run is complete; runs/b: fold 2 of 3 not finished; finish with: {command}", "all")
     (here / "c" / "fold0").mkdir(parents=True)
     (here / "c" / "fold0" / "result.json").write_text("[]")
-    refused(
-        capsys, f"{command} (1 more cannot be read; left out: c: runs/c/fold0/result.json: not a JSON object", "all"
-    )
+    unfinished = f"no run is complete; runs/b: fold 2 of 3 not finished; finish with: {command}"
+    damaged = "1 more cannot be read; left out: c: runs/c/fold0/result.json: not a JSON object"
+    refused(capsys, f"{unfinished} ({damaged}", "all")
 
 
 def test_an_unfinished_member_is_refused_with_its_command(two, capsys):
