@@ -15,7 +15,7 @@ from fer_kit.cli import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
-from fer_kit.runs.training_record import read_result
+from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
 from fer_kit.sweep.runner import Stint
 from fer_kit.sweep.training import Training
 
@@ -129,6 +129,19 @@ def trainings_of(
             one["end"] = "unfinished" if stint is not None else "not begun"
         found.append(one)
     return found
+
+
+def environment_of(runs: Path, trainings: Sequence[Training]) -> dict[str, Any]:
+    """Device, precision and versions of packages of the first finished training; empty without one."""
+    for training in trainings:
+        folder = training.folder(runs)
+        if folders.is_finished(folder) and (folder / ENVIRONMENT).is_file():
+            try:
+                told = read_object(folder / ENVIRONMENT)
+            except FerKitError:  # other commands report damage
+                continue
+            return {name: told[name] for name in ("device", "precision", "versions") if name in told}
+    return {}
 
 
 def shares_of(done: Sequence[Mapping[str, Any]], at_once: int, seconds: float) -> dict[str, float]:

@@ -110,6 +110,7 @@ def train(chosen: Plan, task: Task, pool: Pool, places: Places, kept: Record, na
     finally:
         done = record.trainings_of(places.runs, list(jobs), runner.stints, began)
         kept.content["trainings"] = done
+        kept.content |= record.environment_of(places.runs, list(jobs))
         kept.content["runs"] = record.runs_of(done, task.folds)
         kept.content["shares"] = record.shares_of(done, chosen.at_once, time.monotonic() - began)
     for training, line in outcome.failed.items():

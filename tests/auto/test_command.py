@@ -14,6 +14,7 @@ from fer_kit.runs import folders
 from fer_kit.sweep.runner import Stint
 from fer_kit.sweep.training import Training
 from submissions.__main__ import main as submissions
+from tests.helpers import fake_runs
 
 FEW = [  # equally good, so that both are planned
     dataclasses.replace(one, epochs=1, accuracy=64.0)
@@ -83,6 +84,17 @@ def test_where_the_time_went(runs_dir):
     shares = record.shares_of(done, 2, 100.0)
     assert shares == {"train": 0.2, "predict": 0.025, "start": 0.025, "unfinished": 0.25, "idle": 0.5}
     assert record.runs_of(done, 3) == {}
+
+
+def test_device_and_versions_are_those_of_a_finished_training(runs_dir):
+    trainings = [Training("a", fold, ()) for fold in range(3)]
+    assert record.environment_of(runs_dir, trainings) == {}
+    for fold in (1, 2):
+        fake_runs.save_fold(trainings[fold].folder(runs_dir), *fake_runs.fold_parts("a", fold, 1, 1.0))
+    (trainings[1].folder(runs_dir) / "env.json").write_text("[]")
+    told = {"device": "cpu", "precision": "bf16", "versions": {"torch": "3"}}
+    atomic.write_json(trainings[2].folder(runs_dir) / "env.json", told | {"command": "x"})
+    assert record.environment_of(runs_dir, trainings) == told
 
 
 @pytest.mark.slow
