@@ -166,7 +166,7 @@ def test_broken_and_missing_parts_are_named_and_the_rest_stands(world, capsys):
     assert "&lt;b&gt;other" in page and "<b>other" not in page
     words = plain(page)
     assert "middle: accuracy over the epochs, 3 folds" in page  # its curves are there all the same
-    assert "fold2: metrics.jsonl is damaged" in words and "fold1: env.json is no JSON object" in words
+    assert "fold2: metrics.jsonl is damaged" in words and "fold1: env.json: not a JSON object" in words
     assert "the correlation of members cannot be computed" in words.lower()
     assert "strong-fold0/classes.png: no readable picture" in words
     for note in (

@@ -113,6 +113,25 @@ def test_a_blend_of_one_run_is_not_compared_with_that_run(world):
     assert re.search(r"The next, middle, is at \N{MINUS SIGN}\d+\.\d\d ± ", words)
 
 
+def test_the_highest_forecast_is_sent_and_a_blend_of_one_run_has_one(world):
+    shutil.rmtree(world.runs / "blends")
+    for name, run, accuracy in (("one", "strong", 0.7), ("two", "middle", 0.8)):
+        assert blend.main([name, "--members", run, "--runs", str(world.runs)]) == 0
+        path = world.runs / "blends" / name / "blend.json"
+        record = atomic.read_json(path)
+        record["forecast"] = {"accuracy": accuracy, "interval": [accuracy - 0.01, accuracy + 0.01]}
+        atomic.write_json(path, record)
+    text, _, _ = written(world)
+    words = shown_text(section(text, "next"))
+    assert headline(text) == "Send blends/two" and "Highest forecast of 2 blends" in words
+    assert re.search(r"strong has more out of fold, \d\d\.\d\d%|blends/one has more out of fold", words)
+    shutil.rmtree(world.runs / "blends/two")
+    text, _, _ = written(world)
+    words = shown_text(section(text, "next"))
+    assert headline(text) == "Send blends/one" and "Leaderboard forecast: 70.00%" in words
+    assert re.search(r"Best of \d finished runs and blends", words) and "The next, middle, is at" in words
+
+
 def test_a_run_without_a_forecast_names_the_command_that_makes_one(world):
     shutil.rmtree(world.runs / "blends")
     text, _, _ = written(world)

@@ -34,20 +34,32 @@ class WhatNext(Part):
 
 
 def build(content: Content) -> WhatNext:
-    """Choose by out-of-fold accuracy among finished runs and blends; lookups of twins are never chosen."""
+    """Choose among finished runs and blends, see `choose`; lookups of twins are never chosen."""
     complete = [one for one in content.ranked if not one.source.missing]
-    best = complete[0] if complete else None
+    best = choose(complete)
     headline, reasons, command = _advice(content, best, complete)
     return WhatNext(
         headline=headline,
         reasons=reasons,
         command=command,
-        cards=_cards(content, complete),
+        cards=_cards(content, best, complete),
         sent=_sent(content.ledger),
         sent_note=_bias(content.ledger),
         training=_training(content),
         notes=[f"next: {headline[:1].lower()}{headline[1:]}" + (f": {command}" if command else "")],
     )
+
+
+def choose(complete: Sequence[Ranked]) -> Ranked | None:
+    """The blend with the highest leaderboard forecast, or the source with the most out of fold if that is a run that
+    no blend is made of alone, and so has no forecast. complete: in the order of accuracy out of fold.
+    """
+    if not complete:
+        return None
+    first = complete[0]
+    if not any(forecast(one) for one in complete if _is_or_copies(one, first)):
+        return first
+    return max(complete, key=lambda one: (-1.0 if (told := forecast(one)) is None else told[0], one.accuracy))
 
 
 def _advice(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -> tuple[str, list[str], str]:
@@ -82,11 +94,13 @@ def _advice(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -
 
 
 def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list[str]:
-    around = interval(best.record["interval"])
-    reasons = [
-        f"Best of {len(complete)} finished runs and blends: {best.accuracy:.2%} out of fold, 95% interval {around}."
-    ]
-    second = next((one for one in complete[1:] if not _same_source(one, best)), None)
+    around, most = interval(best.record["interval"]), complete[0]
+    if _is_or_copies(best, most):
+        which = f"Best of {len(complete)} finished runs and blends"
+        second = next((one for one in complete if not _is_or_copies(one, best)), None)
+    else:
+        which, second = f"Highest forecast of {sum(map(bool, map(forecast, complete)))} blends", None
+    reasons = [f"{which}: {best.accuracy:.2%} out of fold, 95% interval {around}."]
     if second is not None and second.against:
         points, error = 100 * second.against["difference"], 100 * second.against["standard_error"]
         verdict = "more than chance" if second.against["p"] < SIGNIFICANCE else "within chance"
@@ -97,16 +111,20 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
     if expected is not None:
         bounds = f", 95% interval {interval(expected[1])}" if expected[1] else ""
         reasons.append(f"Leaderboard forecast: {expected[0]:.2%}{bounds}.")
+        told = next((told for one in complete if _is_or_copies(one, most) and (told := forecast(one))), None)
+        if told is not None and not _is_or_copies(best, most):
+            reasons.append(f"{most.name} has more out of fold, {most.accuracy:.2%}, but a forecast of {told[0]:.2%}.")
     elif not best.is_blend:
         command = f"fer-kit blend NAME --members {best.name}{content.options.runs_option}"
         reasons.append(f"Only a blend has a leaderboard forecast. Make a blend of this run alone with `{command}`.")
     top = entries.best(content.ledger)
     if top is not None:
         reasons.append(f"Best public score so far: {top[0]:.2%}, {top[1]}.")
-    lookup = next((one for one in content.lookups if forecast(one)), None)
-    if lookup is not None and (ahead := forecast(lookup)):
+    ahead = [(told[0], one.name) for one in content.lookups if (told := forecast(one))]
+    if ahead:
+        expected_there, name = max(ahead, key=lambda pair: pair[0])
         reasons.append(
-            f"With twin lookup, {lookup.name} has a forecast of {ahead[0]:.2%}. It uses labels of train rows that show "
+            f"With twin lookup, {name} has a forecast of {expected_there:.2%}. It uses labels of train rows that show "
             "the same photo; see Twin lookups before you decide."
         )
     return reasons
@@ -117,10 +135,14 @@ def _same_source(one: Ranked, best: Ranked) -> bool:
     return any([member.run for member in members_of(a)] == [b.name] for a, b in ((one, best), (best, one)))
 
 
-def _cards(content: Content, complete: Sequence[Ranked]) -> list[tuple[str, str]]:
+def _is_or_copies(one: Ranked, other: Ranked) -> bool:
+    return one is other or _same_source(one, other)
+
+
+def _cards(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -> list[tuple[str, str]]:
     """The numbers that people ask for first."""
     cards = []
-    blend = next((one for one in complete if one.is_blend), None)
+    blend = best if best is not None and best.is_blend else next((one for one in complete if one.is_blend), None)
     run = next((one for one in complete if not one.is_blend), None)
     partial = next((one for one in content.ranked if one.source.missing), None)
     if blend is not None:
