@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic
+from fer_kit.files import atomic, lock
 from fer_kit.folds import deal, fold_spec
 from fer_kit.runs import folders
 from fer_kit.train import siblings
@@ -23,6 +23,8 @@ def refuse_early(resolved: ResolvedRequest) -> None:
         FerKitError: folds.csv has no such fold; see also `inspect_folder` and `siblings.refuse_others`.
     """
     path = resolved.request.runs / "folds.csv"
+    if lock.is_held(resolved.folder):  # the training waits for the lock, and says so
+        return
     if inspect_folder(resolved) == "finished" or not path.exists():
         return
     folds = deal.read(path)

@@ -9,6 +9,7 @@ import pytest
 
 import fer_kit
 from fer_kit.errors import FerKitError
+from fer_kit.files import lock
 from fer_kit.train import __main__ as train
 
 SMALL = ["--recipe", "baseline_v1", "--device", "cpu", "--fold", "1", "--tag", "t"]
@@ -42,6 +43,18 @@ def test_dry_runs_and_sweeps_refuse_at_once_what_the_training_would(place, capsy
         assert train.main([*several, *other, *place, *words]) == 2
         assert "was trained with epochs=1, this command has epochs=7" in capsys.readouterr().err
     assert train.main([*sibling, *SET, *place, "--dry-run"]) == 0
+
+
+def test_a_fold_that_another_process_trains_is_not_called_unfinished(place, runs_dir, capsys, monkeypatch):
+    folder = runs_dir / "baseline_v1-t" / "fold1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert train.main([*SMALL, *SET, *place, "--dry-run"]) == 2
+    assert "holds an unfinished training; continue with --resume" in capsys.readouterr().err
+    monkeypatch.setattr("fer_kit.train.fold.LOCK_PATIENCE_SECONDS", 0.1)
+    with lock.held(folder, "test"):
+        assert train.main([*SMALL, *SET, *place]) == 2
+    assert "another process trains this fold" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_no_unfinished_training(place, runs_dir):
