@@ -79,6 +79,19 @@ CLIP: dict[str, Any] = {
     "edges": "zeros",
 }
 
+# The best of the short fine-tunings of EfficientNet-Lite0 on FER2013 (tests/benchmarks/records/lite_trials.json).
+LITE: dict[str, Any] = {
+    "image_px": 96,
+    "epochs": 8,
+    "batch_size": 32,
+    "freeze_epochs": 0,
+    "lr": 1e-3,
+    "head_lr_mult": 1.0,
+    "warmup_epochs": 0.5,
+    "mixup_alpha": 0.0,
+    "views": "rotations",
+}
+
 # beginnings of names, and the settings of that family; the first match counts
 FAMILIES: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("vit_", "deit", "beit", "eva", "flexivit", "cait", "xcit", "test_vit"), TRANSFORMER),
@@ -96,7 +109,7 @@ READY: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_tiny_patch4_window7_224": ("ms_in1k", {}),  # 8.4
     "vit_base_patch16_clip_224": ("openai", CLIP),
     "vit_large_patch14_clip_224": ("openai", CLIP),
-    "tf_efficientnet_lite0": ("in1k", {"image_px": 96}),  # for a CPU; its weights are a package, too
+    "tf_efficientnet_lite0": ("in1k", LITE),  # for a CPU; its weights are a package, too
 }
 
 

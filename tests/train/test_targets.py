@@ -44,7 +44,7 @@ DIGESTS = {
     "timm/swin_tiny_patch4_window7_224": "589c9d2f3b836393",
     "timm/vit_base_patch16_clip_224": "737d2a5eaf788fa5",
     "timm/vit_large_patch14_clip_224": "b3fa858774524ad2",
-    "timm/tf_efficientnet_lite0": "20ff539c70a52279",
+    "timm/tf_efficientnet_lite0": "8b4055183c2feeef",
     # not made ready: the values of families, and of none
     "timm/beit_base_patch16_224": "f864ab399477de3d",
     "timm/mobilenetv3_small_100": "b890af30151e3ba0",
