@@ -135,7 +135,7 @@ def ready_lines() -> list[str]:
         name = f"{recipes_timm.PREFIX}{network}"
         config, found = recipes.get(name), CPU_MS.get(name)
         days = found and found * config.epochs * FOLD_ROWS / 1000 / 86_400
-        table.append([name, f"{config.epochs}", milliseconds(found), f"{days:.1f}" if days else "-"])
+        table.append([name, f"{config.epochs}", milliseconds(found), f"{days:.2f}" if days else "-"])
     return [
         "",
         *cli.aligned(table),
