@@ -22,7 +22,7 @@ def delete(runs_dir: Path, name: str, yes: bool) -> bool:
     Raises:
         FerKitError: no such run or blend, another process works on it, or a blend is made of it.
     """
-    found = whole(runs_dir, name)
+    found = _full_fit(runs_dir, name) or lookup.find_whole(runs_dir, name)
     folder, blend = found.folder, isinstance(found, lookup.BlendFolder)
     with lock.held(folder, "another process makes this blend") if blend else idle(folder):
         if blends := blends_of(runs_dir, f"{folders.BLENDS}/{found.name}" if blend else found.name):
@@ -48,20 +48,12 @@ def existing(runs_dir: Path, name: str) -> Path:
     Raises:
         FerKitError: no such run.
     """
-    if name in folders.list_full_fits(runs_dir):
-        return runs_dir / name
-    return lookup.find_run(runs_dir, name).folder
+    return (_full_fit(runs_dir, name) or lookup.find_run(runs_dir, name)).folder
 
 
-def whole(runs_dir: Path, name: str) -> lookup.RunFolder | lookup.BlendFolder:
-    """The run, with folds or only a full fit, or the blend called `name`.
-
-    Raises:
-        FerKitError: no such run or blend.
-    """
-    if name in folders.list_full_fits(runs_dir):
-        return lookup.RunFolder(runs_dir, name)
-    return lookup.find_whole(runs_dir, name)
+def _full_fit(runs_dir: Path, name: str) -> lookup.RunFolder | None:
+    """The run `name` if it has only a full fit, which `lookup` refuses because it has no score."""
+    return lookup.RunFolder(runs_dir, name) if name in folders.list_full_fits(runs_dir) else None
 
 
 @contextlib.contextmanager

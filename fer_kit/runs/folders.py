@@ -136,9 +136,8 @@ def list_runs(runs_dir: Path | str) -> list[str]:
 
 def list_full_fits(runs_dir: Path | str) -> list[str]:
     """Names of the runs that have no folds but a full fit, in alphabetical order; `list_runs` leaves them out."""
-    folder = Path(runs_dir)
-    found = folder.glob(f"*/{fold_spec.folder_name(fold_spec.ALL)}")
-    return sorted(path.parent.name for path in found if path.is_dir() and not _fold_folders(path.parent))
+    found = Path(runs_dir).glob(f"*/{fold_spec.folder_name(fold_spec.ALL)}")
+    return sorted(path.parent.name for path in found if path.parent.name not in RESERVED and _is_only_fit(path))
 
 
 def list_blends(runs_dir: Path | str) -> list[str]:
@@ -341,13 +340,18 @@ def _average(tests: list[Predictions], meta: dict[str, Any], where: str) -> Pred
 def only_full_fit(folder: Path) -> FerKitError | None:
     """The error for a run that has no folds but a full fit, and so is no run for blends and scores; else None."""
     full = folder / fold_spec.folder_name(fold_spec.ALL)
-    if not full.is_dir() or _fold_folders(folder):
+    if not _is_only_fit(full):
         return None
     return FerKitError(
         f"{folder} has only a full fit, which holds out no rows and so has no score; name {folder.name}/{full.name} to "
         f"classify with it or to export it, submit it with python -m submissions build {full}, or train the folds of "
         "the run, which a blend can then replace by the full fit (--full-fit instead)"
     )
+
+
+def _is_only_fit(full: Path) -> bool:
+    """Whether `full` is the folder of a full fit without folds beside it."""
+    return full.is_dir() and not _fold_folders(full.parent)
 
 
 def unknown(where: str, what: str, name: str, known: Sequence[str], aliases: Sequence[str] = ()) -> FerKitError:

@@ -73,6 +73,8 @@ def test_a_full_fit_alone_is_listed_renamed_and_deleted(unblended, capsys):
     assert call() == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("residual-whole")]
     assert "full fit" in line
+    (unblended / "blends" / "foldall").mkdir(parents=True)  # a blend of this name makes no run of `blends`
+    assert call("--quiet") == 0 and "blends" not in capsys.readouterr().out
     assert call("--rename", "residual-whole", "residual-all", "--yes") == 0
     assert call("--quiet") == 0 and "residual-all\n" in capsys.readouterr().out
     assert call("--delete", "residual-all", "--yes") == 0
