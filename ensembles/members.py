@@ -91,8 +91,7 @@ def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], 
         raise FerKitError(f"{runs_dir}: no runs; train a run first, or name the folder of runs with --runs")
     unfinished: list[Status] = []
     found: list[Member] = []
-    lines: list[str] = []
-    damaged = 0
+    damaged: list[str] = []
     for name in known:
         try:
             state = folders.status(runs_dir, name)
@@ -101,18 +100,17 @@ def gather(runs_dir: Path, wanted: Sequence[str] | None) -> tuple[list[Member], 
             else:
                 unfinished.append(state)
         except FerKitError as error:
-            damaged += 1
-            lines.append(f"left out: {name}: {error}")
+            damaged.append(f"left out: {name}: {error}")
     tries = [state.name for state in unfinished if state.is_one_fold_try]
-    lines += [
+    lines = damaged + [
         f"left out: {folders.unfinished_message(runs_dir, state)}" for state in unfinished if state.name not in tries
     ]
     lines += [f"left out, only one fold each: {', '.join(tries)}"] * bool(tries)
     if not found:
-        if lines and not unfinished:
-            raise FerKitError(f"no run can be blended; {lines[0]}")
+        if not unfinished:
+            raise FerKitError(f"no run can be blended; {damaged[0]}")
         nearest = max(unfinished, key=lambda state: len(state.finished))
-        more = f" ({damaged} more cannot be read; {lines[0]})" if damaged else ""
+        more = f" ({len(damaged)} more cannot be read; {damaged[0]})" if damaged else ""
         raise FerKitError(f"no run is complete; {folders.unfinished_message(runs_dir, nearest)}{more}")
     kept, strangers = _of_one_kind(runs_dir, found)
     _refuse_copies(kept)

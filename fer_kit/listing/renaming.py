@@ -23,8 +23,9 @@ from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
 from fer_kit.runs import folders, ledger, predictions, soft_targets
 from fer_kit.runs.folders import HASHED, RESULT
+from fer_kit.runs.training_record import ENVIRONMENT
 
-WEIGHTS, ENVIRONMENT, LOG = "model.safetensors", "env.json", "log.txt"
+WEIGHTS, LOG = "model.safetensors", "log.txt"
 _MOST_HEADER_BYTES = 100 << 20  # safetensors' own limit
 
 

@@ -41,9 +41,10 @@ def fold_network(folder: Path) -> FaceNetwork:
     if not (folder / WEIGHTS).is_file():
         raise FerKitError(f"{folder / WEIGHTS}: no such file; restore it, or train this fold again")
     config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    if config.digest != read_result(folder / RESULT).get("config_digest"):
+    result = read_result(folder / RESULT)
+    if config.digest != result.get("config_digest"):
         raise FerKitError(f"{folder / CONFIG}: not the config that this fold was trained with; restore that file")
-    fold, of_weights = read_result(folder / RESULT).get("fold"), read_about(folder / WEIGHTS).get("fold")
+    fold, of_weights = result.get("fold"), read_about(folder / WEIGHTS).get("fold")
     if of_weights is not None and of_weights != fold:
         raise FerKitError(
             f"{folder / WEIGHTS}: the weights of fold {of_weights}, not of fold {fold}; restore that file"

@@ -138,12 +138,12 @@ def _folds(runs_dir: Path, run: str) -> Iterator[Fold]:
         readers = {"config": read_object, "env": read_object, "result": read_result}
         records = {name: _object(folder / f"{name}.json", read, troubles) for name, read in readers.items()}
         epochs, damage = read_epochs(folder / METRICS)
+        written = (folder / METRICS).stat().st_mtime if (folder / METRICS).is_file() else None
         if damage:
             troubles.append(f"{METRICS} is damaged ({damage}); shown as far as it goes")
-        elif not (folder / METRICS).is_file():
+        elif written is None:
             troubles.append(f"{METRICS} is missing")
         finished = folders.is_finished(folder)
-        written = (folder / METRICS).stat().st_mtime if (folder / METRICS).is_file() else None
         yield Fold(run, folder.name, folder, finished, epochs, **records, trouble="; ".join(troubles), written=written)
 
 

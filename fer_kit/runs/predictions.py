@@ -225,9 +225,11 @@ def _refuse_probabilities(logits: NDArray[np.float32]) -> None:
     sums = logits.sum(axis=1, dtype=np.float64)
     if logits.min() < 0 or sums.max() <= 0:
         return
-    for whole, words in ((1, "probabilities"), (100, "percentages"), (float(np.median(sums)), "shares or votes")):
-        # seven values that were rounded to two digits miss their sum by up to 3.5%
-        tolerance = 0.035 if words != "shares or votes" else 0.005 if len(logits) >= FEWEST_VOTES else -1.0
+    rounded = 0.035  # by which seven values miss their sum if they were rounded to two digits
+    forms = [(1.0, "probabilities", rounded), (100.0, "percentages", rounded)]
+    if len(logits) >= FEWEST_VOTES:
+        forms.append((float(np.median(sums)), "shares or votes", 0.005))
+    for whole, words, tolerance in forms:
         if (np.abs(sums - whole) <= tolerance * whole).all():
             values = "" if whole == 1 else f" with p = values / {whole:g}"
             raise FerKitError(

@@ -16,12 +16,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fer_kit import cli
 from fer_kit.errors import first_line
 from fer_kit.files import atomic
-from fer_kit.runs.training_record import read_epochs
+from fer_kit.runs.training_record import METRICS, read_epochs
 from fer_kit.track import run_description
 from fer_kit.track.follow import FOLDERS, IDENTITY, OFFLINE, ONLINE, PLACE, STOPPED, UPLOAD_SECONDS, sync_line
 from fer_kit.track.run_description import RunDescription
@@ -142,17 +142,12 @@ def follow(folder: Path, run: Run) -> None:
     logged = run.step - 1  # the last step that the server has, if the run is continued
     while True:
         ended = bool(select.select([stdin], [], [], LOOK_SECONDS)[0])
-        for row in epochs(folder / "metrics.jsonl"):
+        for row in read_epochs(folder / METRICS)[0]:  # always replaced as a whole, so no line is incomplete
             if row["epoch"] > logged:
                 run.log(run_description.history_row(row), step=row["epoch"], commit=True)
                 logged = row["epoch"]
         if ended:
             return
-
-
-def epochs(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl so far. The file is always replaced as a whole, so no line is incomplete."""
-    return read_epochs(path)[0]
 
 
 def tell(line: str) -> None:

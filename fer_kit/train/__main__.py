@@ -270,13 +270,12 @@ def body(args: argparse.Namespace, typed: Sequence[str]) -> int | None:
     resolved = resolve(request_of(args, typed))
     if resolved.pipeline is not None:
         print(pipeline_file.change_line(resolved.recipe, resolved.pipeline))
+    refuse_early(resolved)
     if args.dry_run:
-        refuse_early(resolved)
         refuse(resolved)
         show_plan(resolved)
         print("dry run: nothing was trained or written")
         return None
-    refuse_early(resolved)
     from fer_kit.train import fold  # loads torch
 
     fold.train_fold(resolved)

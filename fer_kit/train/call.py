@@ -17,7 +17,7 @@ from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.keywords import check_types
 from fer_kit.runs import folders
-from fer_kit.runs.training_record import read_epochs, read_result
+from fer_kit.runs.training_record import METRICS, read_epochs, read_result
 from fer_kit.track import follow
 from fer_kit.train.request import TrainRequest, name_of, resolve
 
@@ -63,7 +63,7 @@ class TrainedFold:
         """
         import pandas as pd
 
-        file = self.folder / "metrics.jsonl"
+        file = self.folder / METRICS
         epochs, damage = read_epochs(file)
         if damage or not file.is_file():
             raise FerKitError(f"{file}: {damage or 'no such file'}; restore that file, or train this fold again")

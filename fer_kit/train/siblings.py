@@ -11,6 +11,7 @@ from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
+from fer_kit.runs.training_record import read_object
 from fer_kit.train.request import ResolvedRequest
 
 CONFIG = "config.json"
@@ -81,8 +82,6 @@ def _finished(resolved: ResolvedRequest, own: bool = False) -> Iterator[tuple[Pa
     for path in sorted(resolved.folder.parent.glob(f"fold*/{folders.RESULT}")):
         if own or path.parent != resolved.folder:
             try:
-                result = atomic.read_json(path)
+                yield path.parent, read_object(path)
             except FerKitError:
                 continue
-            if isinstance(result, dict):
-                yield path.parent, result

@@ -57,7 +57,7 @@ def choose(complete: Sequence[Ranked]) -> Ranked | None:
     if not complete:
         return None
     first = complete[0]
-    if not any(forecast(one) for one in complete if _is_or_copies(one, first)):
+    if not any(forecast(one) for one in complete if _same_source(one, first)):
         return first
     return max(complete, key=lambda one: (-1.0 if (told := forecast(one)) is None else told[0], one.accuracy))
 
@@ -95,9 +95,10 @@ def _advice(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -
 
 def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list[str]:
     around, most = interval(best.record["interval"]), complete[0]
-    if _is_or_copies(best, most):
+    leads = _same_source(best, most)
+    if leads:
         which = f"Best of {len(complete)} finished runs and blends"
-        second = next((one for one in complete if not _is_or_copies(one, best)), None)
+        second = next((one for one in complete if not _same_source(one, best)), None)
     else:
         which, second = f"Highest forecast of {sum(map(bool, map(forecast, complete)))} blends", None
     reasons = [f"{which}: {best.accuracy:.2%} out of fold, 95% interval {around}."]
@@ -111,8 +112,8 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
     if expected is not None:
         bounds = f", 95% interval {interval(expected[1])}" if expected[1] else ""
         reasons.append(f"Leaderboard forecast: {expected[0]:.2%}{bounds}.")
-        told = next((told for one in complete if _is_or_copies(one, most) and (told := forecast(one))), None)
-        if told is not None and not _is_or_copies(best, most):
+        told = next((told for one in complete if _same_source(one, most) and (told := forecast(one))), None)
+        if told is not None and not leads:
             reasons.append(f"{most.name} has more out of fold, {most.accuracy:.2%}, but a forecast of {told[0]:.2%}.")
     elif not best.is_blend:
         command = f"fer-kit blend NAME --members {best.name}{content.options.runs_option}"
@@ -132,11 +133,9 @@ def _reasons(content: Content, best: Ranked, complete: Sequence[Ranked]) -> list
 
 def _same_source(one: Ranked, best: Ranked) -> bool:
     """True for a blend of one member and that member: they have the same answers, so a difference tells nothing."""
-    return any([member.run for member in members_of(a)] == [b.name] for a, b in ((one, best), (best, one)))
-
-
-def _is_or_copies(one: Ranked, other: Ranked) -> bool:
-    return one is other or _same_source(one, other)
+    return one is best or any(
+        [member.run for member in members_of(a)] == [b.name] for a, b in ((one, best), (best, one))
+    )
 
 
 def _cards(content: Content, best: Ranked | None, complete: Sequence[Ranked]) -> list[tuple[str, str]]:

@@ -71,8 +71,9 @@ def body(args: argparse.Namespace) -> None:
     some = "" if len(args.kinds) == len(ALL_KINDS) else f" --kinds {' '.join(args.kinds)}"
     command = f"python -m tests.benchmarks.forecast{some} --splits {args.splits}{' --kept' if args.kept else ''}"
     more = {"command": command, "seconds": round(time.perf_counter() - begun), "rows": len(folds.labels)}
-    more |= {"points": findings.as_dict()}
-    for name, values in findings.as_dict().items():
+    points = findings.as_dict()
+    more |= {"points": points}
+    for name, values in points.items():
         print(f"{name}, in points: {values}")
     bench_record.keep(args.record, {**head, **more, **found, "cases": [as_dict(case) for case in cases]})
 

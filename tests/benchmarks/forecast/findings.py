@@ -50,8 +50,7 @@ class Findings:
 def gain_of_full_fit(one: Predicted, table: TwinTable, truth: Ints) -> float:
     """Accuracy of the full fit on test rows without a train twin, minus the mean of those of the folds' networks."""
     rows = ~table.test.have
-    folds = [metrics.accuracy(fold[rows], truth[rows]) for fold in one.tests]
-    return metrics.accuracy(one.full[rows], truth[rows]) - float(np.mean(folds))
+    return metrics.accuracy(one.full[rows], truth[rows]) - float(_rights_of_one(one, truth)[rows].mean())
 
 
 def flattery(one: Predicted, table: TwinTable, truth: Ints) -> float:
@@ -59,8 +58,7 @@ def flattery(one: Predicted, table: TwinTable, truth: Ints) -> float:
     without one: above zero where out-of-fold predictions read too well, as they may after soft targets.
     """
     train, rows = ~table.train.have, ~table.test.have
-    folds = [metrics.accuracy(fold[rows], truth[rows]) for fold in one.tests]
-    return metrics.accuracy(one.oof[train], table.labels[train]) - float(np.mean(folds))
+    return metrics.accuracy(one.oof[train], table.labels[train]) - float(_rights_of_one(one, truth)[rows].mean())
 
 
 def gains_of_student(student: Predicted, plain: Predicted, table: TwinTable, truth: Ints) -> dict[str, Floats]:

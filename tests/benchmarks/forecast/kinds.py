@@ -143,17 +143,18 @@ def convolutions(widths: tuple[int, ...], epochs: int, dropout: float, augment: 
     return fit
 
 
+NET = convolutions((16, 48, 96), 5, 0.3, True)
 KINDS: dict[str, Fit] = {
     "ridge": ridge,
     "neighbours": neighbours,
     "mlp": hidden_layer(96, 8, 1e-3),
     "mlp_memory": hidden_layer(256, 24, 0.0),
-    "net": convolutions((16, 48, 96), 5, 0.3, True),
+    "net": NET,
     "net_memory": convolutions((24, 64, 128), 12, 0.0, False),
 }
 STUDENTS: dict[str, Student] = {
-    "net_student": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp"), "net"),
-    "net_student_of_memory": Student(convolutions((16, 48, 96), 5, 0.3, True), ("net", "mlp_memory"), "net"),
+    "net_student": Student(NET, ("net", "mlp"), "net"),
+    "net_student_of_memory": Student(NET, ("net", "mlp_memory"), "net"),
 }
 
 

@@ -90,9 +90,9 @@ def _function(folder: Path, kind: str, one: Split, faces: Faces) -> Fit:
     if kind in KINDS:
         return KINDS[kind]
     student = STUDENTS[kind]
-    teachers = [metrics.log_softmax(predictions(folder, name, one, faces).oof) for name in student.teachers]
+    teachers = [predictions(folder, name, one, faces).oof for name in student.teachers]
     shares = np.full((len(faces.labels), 7), np.nan, np.float32)
-    shares[one.rest] = np.exp(metrics.log_softmax(metrics.mean_of_probabilities(teachers)))
+    shares[one.rest] = metrics.softmax(metrics.mean_of_probabilities(teachers))
 
     def fit(faces: Faces, train: Ints, rows: Ints) -> Floats:
         return student.fit(faces, train, rows, shares)
