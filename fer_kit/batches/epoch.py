@@ -60,11 +60,6 @@ def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield group
 
 
-def order_of_rows(labels: Tensor, config: TrainConfig, rng: Generator) -> Tensor:
-    """The rows in the order in which `epoch` will yield them, int64 (N,); the state of `rng` is not changed."""
-    return draw_rows(labels, config.sampler, rng.clone_state())
-
-
 def draw_rows(labels: Tensor, sampler: str, rng: Generator) -> Tensor:
     """Draw N positions, int64 (N,): a random order ("shuffle"), or with equally likely classes ("balanced")."""
     if sampler == "shuffle":

@@ -261,13 +261,6 @@ class Settings:
         omitted_when_default=True,
         used_when=("targets",),
     )
-    self_distillation: float = setting(
-        0.0,
-        "Weight that the network's own earlier predictions have in the targets at the end; grows from 0; 0 for none.",
-        limits=(0.0, 1.0),
-        neutral=0.0,
-        omitted_when_default=True,
-    )
 
     flip_prob: float = setting(
         0.0,

@@ -44,7 +44,6 @@ class TrainConfig(Settings):
             raise FerKitError(
                 f"targets_share={self.targets_share} has no effect without targets; drop it, or add --set targets=FILE"
             )
-        self.check_self_distillation()
         if self.average_decay and self.average_epochs:
             raise FerKitError(
                 f"average_decay={self.average_decay} and average_epochs={self.average_epochs} are two averages of the "
@@ -73,16 +72,6 @@ class TrainConfig(Settings):
                 f"augment={self.augment} takes the place of {', '.join(switched_on)}; set "
                 f"{' '.join(f'{name}={shown(TABLE[name].neutral)}' for name in switched_on)} too"
             )
-
-    def check_self_distillation(self) -> None:
-        """Refuse self-distillation where an epoch does not predict each training row once, alone in its image."""
-        for name in ("mixup_alpha", "cutmix_alpha", "sampler"):
-            value, neutral = getattr(self, name), "shuffle" if name == "sampler" else 0
-            if self.self_distillation and value != neutral:
-                raise FerKitError(
-                    f"self_distillation={self.self_distillation} with {name}={value}: the network must see each row "
-                    f"once an epoch and unmixed; set {name}={neutral}, or self_distillation=0"
-                )
 
     def check_network(self) -> None:
         """Refuse settings that the network or its initial weights cannot use.

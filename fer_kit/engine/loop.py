@@ -47,7 +47,6 @@ class State:
     best_weights: dict[str, Tensor] | None = None  # of that epoch, for recipes with early stopping
     seconds: float = 0.0  # spent in finished epochs
     history: list[dict[str, Any]] = field(default_factory=list)  # one record an epoch, as in metrics.jsonl
-    predicted: Tensor | None = None  # running mean of the predictions of the training rows, for self-distillation
     compiled: Callable[[Tensor], Tensor] | None = None  # `net` compiled, for training steps only; not saved
 
     @property
@@ -91,7 +90,6 @@ def train_epoch(
     config: TrainConfig,
     precision: Precision,
     on_step: Callable[[int, Tensor, Tensor], None] = lambda images, loss, hits: None,
-    on_logits: Callable[[Tensor], None] = lambda logits: None,
 ) -> tuple[float, float]:
     """Train one epoch; return mean loss and accuracy over its images, each measured before the image's own step.
 
@@ -101,7 +99,6 @@ def train_epoch(
         batches: images float32 (B, 1, 48, 48) with labels int64 (B,) or class probabilities float32 (B, 7).
         on_step: called after each step with the number of images so far, and the sums of loss and hits as tensors on
             the device. Reading a tensor waits for the device, so do not read them at every step.
-        on_logits: called with the logits (B, 7) of each batch, in the order of the batches.
 
     Raises:
         NotFiniteError: the loss of a step is not finite, or the weights after the last step are not.
@@ -127,7 +124,6 @@ def train_epoch(
         state.step += 1
         averaging.after_step(state.average, config)
         for (_, targets), (loss, logits) in zip(mixed, passed, strict=True):
-            on_logits(logits)
             images += len(targets)
             loss_sum += loss * len(targets)
             hits += (logits.argmax(1) == (targets.argmax(1) if targets.ndim == 2 else targets)).sum()

@@ -29,7 +29,6 @@ def save(path: Path, state: State, identity: dict[str, Any]) -> None:
     record |= {counter: getattr(state, counter) for counter in COUNTERS}
     record["average"] = None if state.average is None else state.average.module.state_dict()
     record["averaged"] = 0 if state.average is None else int(state.average.n_averaged)
-    record["predicted"] = state.predicted
     with atomic.replacing(path) as file:
         try:
             torch.save(record, file)
@@ -64,6 +63,5 @@ def load(path: Path, state: State, identity: dict[str, Any]) -> None:
             getattr(state, part).load_state_dict(record[part])
     for counter in COUNTERS:
         setattr(state, counter, record[counter])
-    state.predicted = record.get("predicted")  # older files lack it
     if state.average is not None:
         averaging.restore(state.average, record["average"], record.get("averaged", record["step"]))  # old files lack it

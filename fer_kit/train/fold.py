@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fer_kit import metrics
 from fer_kit.batches.epoch import steps
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.engine import averaging, device, duration, loop, self_distillation
+from fer_kit.engine import averaging, device, duration, loop
 from fer_kit.engine.environment import device_name
 from fer_kit.engine.losses import Loss, make_loss
 from fer_kit.errors import FerKitError
@@ -29,7 +29,7 @@ from fer_kit.runs.training_record import METRICS
 from fer_kit.track import follow
 from fer_kit.train import checkpoints, log, memory, siblings
 from fer_kit.train.fold_folder import LAST, inspect_folder
-from fer_kit.train.job import Job, batches_of, order_of, prepare, seed_everything
+from fer_kit.train.job import Job, batches_of, prepare, seed_everything
 from fer_kit.train.request import ResolvedRequest, TrainRequest, watched_for
 
 SAMPLE_ROWS = 512  # of the held-out fold, looked at after each epoch: one standard error is 2 points
@@ -286,8 +286,9 @@ def not_finite_advice(job: Job, state: loop.State) -> str:
 def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
     """Loss and accuracy of one epoch of training, with a progress bar."""
     progress = log.Progress(f"epoch {state.epoch + 1}/{job.config.epochs}", len(job.rows.labels))
+    batches = batches_of(job, state.epoch + 1)
     try:
-        return one_pass(job, state, loss_of, progress)
+        return loop.train_epoch(state, batches, loss_of, job.config, job.precision, progress)
     except (RuntimeError, MemoryError) as error:
         if operation := device.not_repeatable(error):
             raise FerKitError(
@@ -299,21 +300,6 @@ def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
     finally:
         progress.close()
     raise FerKitError(memory.advice(job, state, loss_of))
-
-
-def one_pass(job: Job, state: loop.State, loss_of: Loss, progress: log.Progress) -> tuple[float, float]:
-    """Loss and accuracy of one pass over the training rows. With self-distillation the predictions are kept, and the
-    accuracy counts the labels, not the most probable classes of the targets.
-    """
-    epoch, config = state.epoch + 1, job.config
-    if not config.self_distillation:
-        return loop.train_epoch(state, batches_of(job, epoch), loss_of, config, job.precision, progress)
-    order, logits = order_of(job, epoch), list[torch.Tensor]()
-    batches = batches_of(job, epoch, predicted=state.predicted)
-    loss, _ = loop.train_epoch(state, batches, loss_of, config, job.precision, progress, logits.append)
-    seen = torch.cat(logits)
-    state.predicted = self_distillation.updated(state.predicted, order, seen)
-    return loss, float((seen.argmax(1) == job.rows.labels[order]).double().mean())
 
 
 def watch(job: Job, state: loop.State) -> dict[str, float]:

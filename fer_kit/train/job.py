@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_kit import models, revision
-from fer_kit.batches.epoch import count, order_of_rows
+from fer_kit.batches.epoch import count
 from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
 from fer_kit.config import growth
 from fer_kit.config.train_config import TrainConfig
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
-from fer_kit.engine import precision_trial, self_distillation
+from fer_kit.engine import precision_trial
 from fer_kit.engine.device import Precision, choose_device, choose_precision, native, repeat_exactly
 from fer_kit.engine.environment import device_name, environment
 from fer_kit.errors import FerKitError
@@ -207,29 +207,13 @@ def seed_everything(config: TrainConfig, fold: int, epoch: int, device: torch.de
     return torch.Generator(device).manual_seed(second)
 
 
-def batches_of(
-    job: Job, epoch: int, config: TrainConfig | None = None, predicted: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches_of(job: Job, epoch: int, config: TrainConfig | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Seed torch for epoch `epoch` (from 1) and return its batches: images float32 (B, 1, H, W), and labels int64 (B,)
-    or class probabilities float32 (B, 7).
-
-    Args:
-        config: replaces the job's, for trials of a batch size.
-        predicted: the network's own predictions, for self-distillation; see `engine.self_distillation`.
+    or class probabilities float32 (B, 7). `config` replaces the job's, for trials of a batch size.
     """
     rng = seed_everything(job.config, job.seed_number, epoch, job.images.device)
     rows = job.rows
-    targets = self_distillation.targets_of_epoch(rows.labels, rows.targets, predicted, epoch - 1, job.config)
-    return job.batch_source(images_of(job, epoch), rows.labels, config or job.config, rng, targets)
-
-
-def order_of(job: Job, epoch: int) -> Tensor:
-    """The training rows in the order of the batches of epoch `epoch` (from 1), int64 (N,). Seeds torch as
-    `batches_of` does, so call this function first.
-    """
-    return order_of_rows(
-        job.rows.labels, job.config, seed_everything(job.config, job.seed_number, epoch, job.images.device)
-    )
+    return job.batch_source(images_of(job, epoch), rows.labels, config or job.config, rng, rows.targets)
 
 
 def images_of(job: Job, epoch: int) -> Tensor:
