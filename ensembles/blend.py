@@ -37,7 +37,8 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds.table import unordered
 from fer_kit.runs import folders
 from fer_kit.runs.blend_record import BlendRecord, FullFitRecord
-from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST
+from fer_kit.runs.finished_folder import BLEND, OOF, TEST
+from fer_kit.runs.folders import BLENDS
 from fer_kit.runs.predictions import Predictions
 from fer_kit.track import follow
 

@@ -32,7 +32,7 @@ from fer_kit.runs.blend_record import (
     ScoreRecord,
     SourceRecord,
 )
-from fer_kit.runs.folders import BLEND, OOF, TEST
+from fer_kit.runs.finished_folder import BLEND, OOF, TEST
 from fer_kit.runs.predictions import Predictions
 
 RECIPE = "blend"

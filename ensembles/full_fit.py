@@ -18,7 +18,8 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders, predictions
-from fer_kit.runs.folders import TEST, Run
+from fer_kit.runs.finished_folder import TEST
+from fer_kit.runs.folders import Run
 from fer_kit.runs.predictions import Predictions
 
 OFF, INSTEAD, BESIDE = "off", "instead", "beside"

@@ -18,7 +18,8 @@ from fer_kit.files import atomic
 from fer_kit.folds import table
 from fer_kit.runs import folders, lookup, predictions
 from fer_kit.runs.blend_record import BlendRecord
-from fer_kit.runs.folders import BLEND, BLENDS, OOF, TEST, Run, Status
+from fer_kit.runs.finished_folder import BLEND, OOF, TEST
+from fer_kit.runs.folders import BLENDS, Run, Status
 from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
 

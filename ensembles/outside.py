@@ -12,8 +12,8 @@ import numpy as np
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders, predictions
-from fer_kit.runs.folders import BLEND, OOF, RESULT, TEST
+from fer_kit.runs import finished_folder, predictions
+from fer_kit.runs.finished_folder import BLEND, OOF, RESULT, TEST
 from fer_kit.runs.predictions import Predictions
 
 _OUT_OF_ORDER = "ids are not ascending"  # part of the error text of `predictions.validate`
@@ -79,7 +79,7 @@ def _check_record(path: Path, oof: Predictions, sha256: dict[str, str]) -> None:
             raise FerKitError(f"{path.with_name(name)}: changed since {path.name} was written; make this folder again")
     accuracy = metrics.accuracy(oof.logits, np.asarray(oof.labels))
     stored = record.get("oof_accuracy", accuracy)
-    if type(stored) is not float or not abs(stored - accuracy) <= folders.STORED_SCORE_TOLERANCE:
+    if type(stored) is not float or not abs(stored - accuracy) <= finished_folder.STORED_SCORE_TOLERANCE:
         raise FerKitError(
             f"{path}: oof_accuracy is {stored}, but {OOF} gives {accuracy:.6f}; "
             "rows, labels or files were mixed up: make this folder again"

@@ -12,7 +12,7 @@ from ensembles.fit.methods import STACK_FLOOR, Stacked
 from ensembles.members import read
 from ensembles.rows import common_rows
 from fer_kit.runs import blend_record
-from fer_kit.runs.folders import BLEND
+from fer_kit.runs.finished_folder import BLEND
 
 Floats = NDArray[np.float64]
 

@@ -41,7 +41,8 @@ from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders, lookup, predictions, soft_targets
 from fer_kit.runs.blend_record import BlendRecord
-from fer_kit.runs.folders import BLENDS, OOF, TEST, Run
+from fer_kit.runs.finished_folder import OOF, TEST
+from fer_kit.runs.folders import BLENDS, Run
 from fer_kit.runs.lookup import RunFolder
 from fer_kit.runs.predictions import Predictions
 from fer_kit.runs.soft_targets import SoftTargets

@@ -22,7 +22,7 @@ from fer_kit.errors import FerKitError, naming_keywords
 from fer_kit.files import atomic
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.keywords import check_types
-from fer_kit.runs import folders, lookup
+from fer_kit.runs import finished_folder, folders, lookup
 from fer_kit.runs.lookup import BlendFolder, FoldFolder, RunFolder
 
 if TYPE_CHECKING:
@@ -351,7 +351,7 @@ def blend(
         )
     )
     folder = folders.load_blend(runs, name).folder
-    record = atomic.read_json(folder / folders.BLEND)
+    record = atomic.read_json(folder / finished_folder.BLEND)
     shares = {entry["run"]: entry["weight"] for entry in record["members"]}
     return BlendResult(name, folder, record["method"], record["oof_accuracy"], shares)
 

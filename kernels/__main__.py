@@ -14,7 +14,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import KernelFailed, NoCredentials
 from fer_kit.pretrained import source
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.sweep import options
 from fer_kit.track import follow
 from kernels import build, notebook, plan, push, push_log
@@ -304,7 +304,7 @@ def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) 
         if folders.is_finished(folder):
             from fer_kit.files import atomic
 
-            print(f"{folder}: out of fold {atomic.read_json(folder / folders.RESULT)['oof_accuracy']:.2%}")
+            print(f"{folder}: out of fold {atomic.read_json(folder / finished_folder.RESULT)['oof_accuracy']:.2%}")
         else:
             print(
                 f"{folder}: unfinished; continue here with --resume, or on Kaggle with "

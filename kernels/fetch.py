@@ -18,7 +18,7 @@ from fer_kit.files import atomic, lock
 from fer_kit.folds import table
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete, UnknownSlug
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from kernels import push_log
 from kernels.inside import archive, manifest
 from kernels.inside.manifest import Manifest
@@ -249,7 +249,7 @@ def _config(folder: Path) -> str:
 
 
 def _how_far(folder: Path) -> str:
-    return "finished" if (folder / folders.RESULT).exists() else "unfinished too"
+    return "finished" if (folder / finished_folder.RESULT).exists() else "unfinished too"
 
 
 def _number(folder: Path) -> int:

@@ -16,7 +16,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.kaggle.client import COMPETITION
 from fer_kit.runs import folders, ledger
-from fer_kit.runs.folders import TEST
+from fer_kit.runs.finished_folder import TEST
 from fer_kit.runs.ledger import ERROR, UPLOADING, Entry
 from submissions import choice, source_record
 from submissions.choice import Candidate, Chosen

@@ -13,7 +13,7 @@ from fer_kit.errors import FerKitError, one_line
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.runs.blend_record import ForecastRecord
-from fer_kit.runs.folders import BLEND, RESULT
+from fer_kit.runs.finished_folder import BLEND, RESULT
 from submissions.sources import BLENDED, FOLD, RUN, TestSource
 
 FOLDER = "submissions"

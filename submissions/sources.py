@@ -13,7 +13,8 @@ from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import folders, lookup, predictions
 from fer_kit.runs.blend_record import ForecastRecord
-from fer_kit.runs.folders import BLEND, BLENDS, OOF, RESULT, TEST
+from fer_kit.runs.finished_folder import BLEND, OOF, RESULT, TEST
+from fer_kit.runs.folders import BLENDS
 from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
 

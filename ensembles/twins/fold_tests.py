@@ -17,7 +17,7 @@ from ensembles.rows import Rows
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.runs import predictions
-from fer_kit.runs.folders import TEST
+from fer_kit.runs.finished_folder import TEST
 
 Floats = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ from fer_kit.files import atomic
 from fer_kit.folds.table import TEST_FILE
 from fer_kit.runs import blend_record
 from fer_kit.runs.blend_record import BlendRecord, ForecastRecord, GainRecord, TwinsRecord, WithoutRecord
-from fer_kit.runs.folders import BLEND
+from fer_kit.runs.finished_folder import BLEND
 
 SUFFIX = "-twins"
 SCHEMA = 2  # of the lookup: 2 fits the weight of the networks' predictions too

@@ -14,7 +14,7 @@ from fer_kit.auto.plan import Member, Plan
 from fer_kit.cli import aligned
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
 from fer_kit.sweep.runner import Stint
 from fer_kit.sweep.training import Training
@@ -122,7 +122,7 @@ def trainings_of(
             one |= {"slot": stint.slot, **times}
         folder = training.folder(runs)
         if folders.is_finished(folder):
-            result = read_result(folder / folders.RESULT)
+            result = read_result(folder / finished_folder.RESULT)
             kept = ("oof_accuracy", "epochs_trained", "train_seconds", "predict_seconds", "images_per_second", "device")
             one |= {"end": "finished", **{name: result[name] for name in kept if name in result}}
         else:
@@ -181,7 +181,7 @@ def runs_of(done: Sequence[Mapping[str, Any]], folds: int) -> dict[str, dict[str
 
 def of_blend(runs: Path, name: str) -> dict[str, Any]:
     """Score, forecast and digests of the blend."""
-    record = atomic.read_json(runs / folders.BLENDS / name / folders.BLEND)
+    record = atomic.read_json(runs / folders.BLENDS / name / finished_folder.BLEND)
     kept = (
         "method",
         "oof_accuracy",

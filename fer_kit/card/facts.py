@@ -16,7 +16,7 @@ from fer_kit.evaluate import scores
 from fer_kit.evaluate.scores import Scores
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec, table
-from fer_kit.runs import folders, lookup, predictions
+from fer_kit.runs import finished_folder, folders, lookup, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.lookup import BlendFolder, FoldFolder, RunFolder
 from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
@@ -74,7 +74,7 @@ def gather(runs_dir: Path, name: str) -> Facts:
     if not finished:
         raise FerKitError(f"{found.folder}: no fold is finished; a card is about finished networks")
     scored, oof = _scored(run, found)
-    result = read_result(finished[0].folder / folders.RESULT)
+    result = read_result(finished[0].folder / finished_folder.RESULT)
     groups, twins = _groups(runs_dir, oof, result["folds_digest"])
     return Facts(
         name=found.name,
@@ -96,7 +96,7 @@ def _single(one: FoldFolder) -> bool:
 
 def _scored(run: RunFolder, found: RunFolder | FoldFolder) -> tuple[str, tuple[Any, Ints, Ints] | None]:
     """In words, which rows are scored; their logits, labels and ids."""
-    own = found.folder / folders.OOF if isinstance(found, FoldFolder) else None
+    own = found.folder / finished_folder.OOF if isinstance(found, FoldFolder) else None
     if own is not None and own.is_file():
         part = predictions.read(own)
         assert part.labels is not None
@@ -134,7 +134,7 @@ def _trained(run: RunFolder, chosen: list[FoldFolder], weight: float | None = No
     configs = [
         from_json(atomic.read_json(one.folder / "config.json"), f"{one.folder / 'config.json'}") for one in chosen
     ]
-    results = [read_result(one.folder / folders.RESULT) for one in chosen]
+    results = [read_result(one.folder / finished_folder.RESULT) for one in chosen]
     environments = [
         read_object(one.folder / ENVIRONMENT) if (one.folder / ENVIRONMENT).is_file() else {} for one in chosen
     ]

@@ -23,7 +23,7 @@ from fer_kit.explain.maps import Layer, Maps, attention, choose_layer, class_map
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.models import weights
-from fer_kit.runs import folders, lookup
+from fer_kit.runs import finished_folder, folders, lookup
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
@@ -81,8 +81,8 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
         )
     settings = from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
     net = models.build(settings)
-    folders.check_weights(folder)
-    weights.load_weights(folder / folders.WEIGHTS, net)
+    finished_folder.check_weights(folder)
+    weights.load_weights(folder / finished_folder.WEIGHTS, net)
     net.eval()
     oof = folders.read_oof(runs_dir, folder)
     competition = loading.load(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, folders, predictions
 from fer_kit.runs.lookup import FoldFolder
 from fer_kit.synthetic import draw
 
@@ -46,8 +46,8 @@ def choose(found: object, data: str | None, runs_dir: Path, calibration: int) ->
     competition = loading.load(place, runs_dir / folders.CACHE)
     train, test = competition.train, competition.test
     rng = np.random.default_rng(0)
-    if isinstance(found, FoldFolder) and (found.folder / folders.OOF).is_file():
-        held_out = predictions.read(found.folder / folders.OOF)
+    if isinstance(found, FoldFolder) and (found.folder / finished_folder.OOF).is_file():
+        held_out = predictions.read(found.folder / finished_folder.OOF)
         if held_out.meta["data_digest"] == competition.digest:
             rest = np.setdiff1d(train.ids, held_out.ids)
             rows = some(held_out.ids, MOST_CHECKED, rng)

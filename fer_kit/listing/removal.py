@@ -11,7 +11,7 @@ from pathlib import Path
 from fer_kit import cli
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.runs import blend_record, folders, lookup
+from fer_kit.runs import blend_record, finished_folder, folders, lookup
 
 LEFT_BY_KILLS = "runs"  # name of the temporary folders in the folder of runs, see `aside`
 
@@ -98,7 +98,7 @@ def blends_of(runs_dir: Path, name: str) -> list[str]:
 
 def is_part(runs_dir: Path, name: str, blend: str) -> bool:
     """Whether blend.json names the run or blend as a member or as a source of a member."""
-    members = blend_record.read(runs_dir / folders.BLENDS / blend / folders.BLEND).members
+    members = blend_record.read(runs_dir / folders.BLENDS / blend / finished_folder.BLEND).members
     run = (runs_dir / name).resolve()
     places = [(runs_dir / source.path).resolve() for member in members for source in member.sources]
     return any(member.run == name for member in members) or any(run in (at, *at.parents) for at in places)

@@ -21,8 +21,8 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
-from fer_kit.runs import folders, ledger, predictions, soft_targets
-from fer_kit.runs.folders import HASHED, RESULT
+from fer_kit.runs import finished_folder, folders, ledger, predictions, soft_targets
+from fer_kit.runs.finished_folder import HASHED, RESULT
 from fer_kit.runs.training_record import ENVIRONMENT
 
 WEIGHTS, LOG = "model.safetensors", "log.txt"
@@ -156,8 +156,8 @@ def rewrite(fold: Path, old: str, new: str, command: str) -> None:
             result[key] = atomic.sha256_of(fold / name)
     if (fold / WEIGHTS).is_file():
         rewrite_header(fold / WEIGHTS, new)
-        if folders.WEIGHTS_SHA256 in result:
-            result[folders.WEIGHTS_SHA256] = atomic.sha256_of(fold / WEIGHTS)
+        if finished_folder.WEIGHTS_SHA256 in result:
+            result[finished_folder.WEIGHTS_SHA256] = atomic.sha256_of(fold / WEIGHTS)
     atomic.write_json(fold / ENVIRONMENT, atomic.read_json(fold / ENVIRONMENT) | {"command": command})
     atomic.write_json(fold / RESULT, result | {"run": new})
     if (fold / LOG).is_file():
@@ -191,6 +191,6 @@ def check(runs_dir: Path, name: str, folds: int) -> None:
         raise FerKitError(f"{runs_dir / name}: {len(finished)} of {folds} folds can be read back; nothing was renamed")
     if name in folders.list_runs(runs_dir) and folders.status(runs_dir, name).finished:
         folders.load(runs_dir, name, allow_partial=True)
-    full = runs_dir / name / fold_spec.folder_name(fold_spec.ALL) / folders.TEST
+    full = runs_dir / name / fold_spec.folder_name(fold_spec.ALL) / finished_folder.TEST
     if full.is_file():
         predictions.read(full)

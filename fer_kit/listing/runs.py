@@ -19,7 +19,7 @@ from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.listing import removal, renaming
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 
 UTC = "%Y-%m-%d %H:%M"
 
@@ -113,7 +113,7 @@ def contents(folder: Path) -> dict[str, Any]:
     """
     folds = sorted(path for path in folder.glob("fold*") if path.is_dir())
     config = next((path / "config.json" for path in folds if (path / "config.json").is_file()), None)
-    results = {path.name: result_of(path) for path in folds if (path / folders.RESULT).is_file()}
+    results = {path.name: result_of(path) for path in folds if (path / finished_folder.RESULT).is_file()}
     scored = [result for result in results.values() if "oof_accuracy" in result]
     rows = sum(result["oof_rows"] for result in scored)
     settings = None if config is None else from_json(atomic.read_json(config), f"{config}")
@@ -130,18 +130,18 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def result_of(fold: Path) -> dict[str, Any]:
     """result.json of a fold, with the values that are shown checked."""
-    path = fold / folders.RESULT
+    path = fold / finished_folder.RESULT
     record = atomic.read_json(path)
     if not isinstance(record, dict):
         raise FerKitError(f"{path}: not a JSON object; train this fold again")
     record = {name: value for name, value in record.items() if value is not None}
-    folders.field(path, record, "folds", int)
+    finished_folder.field(path, record, "folds", int)
     seconds = record.get("train_seconds")
     if type(seconds) not in (int, float):
         raise FerKitError(f"{path}: 'train_seconds' is {seconds!r}, allowed is a number; train this fold again")
     if "oof_accuracy" in record:
-        folders.field(path, record, "oof_accuracy", float)
-        folders.field(path, record, "oof_rows", int)
+        finished_folder.field(path, record, "oof_accuracy", float)
+        finished_folder.field(path, record, "oof_rows", int)
     return record
 
 

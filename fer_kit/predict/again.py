@@ -25,7 +25,7 @@ from fer_kit.folds.fold_spec import Fold
 from fer_kit.folds.table import Folds
 from fer_kit.models import weights
 from fer_kit.predict.fold import FoldToPredict, predict, scores
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, folders, predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.runs.training_record import read_result
 
@@ -104,7 +104,7 @@ def predict_fold(
     )
     began = time.monotonic()
     net = models.build(source.config)
-    folders.check_weights(source.folder)
+    finished_folder.check_weights(source.folder)
     weights.load_weights(source.folder / WEIGHTS, net)
     net = net.to(device).to(memory_format=torch.channels_last)
     oof, test = predict(todo, net, source.result["epoch"])
@@ -114,7 +114,7 @@ def predict_fold(
 def read(folder: Path) -> FinishedFold:
     """Read config.json and result.json of a finished fold."""
     config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    return FinishedFold(folder, config, read_result(folder / folders.RESULT))
+    return FinishedFold(folder, config, read_result(folder / finished_folder.RESULT))
 
 
 def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
@@ -123,11 +123,15 @@ def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
     Raises:
         FerKitError: the rows or labels are not those of folds.csv, or the score is not that of the rows.
     """
-    if (folder / folders.OOF).is_file():
+    if (folder / finished_folder.OOF).is_file():
         oof = folders.read_oof(runs_dir, folder)
         assert oof.labels is not None
-        stored = folders.field(folder / folders.RESULT, read_result(folder / folders.RESULT), "oof_accuracy", float)
-        folders.check_accuracy(folder / folders.RESULT, stored, metrics.accuracy(oof.logits, oof.labels))
+        stored = finished_folder.field(
+            folder / finished_folder.RESULT, read_result(folder / finished_folder.RESULT), "oof_accuracy", float
+        )
+        finished_folder.check_accuracy(
+            folder / finished_folder.RESULT, stored, metrics.accuracy(oof.logits, oof.labels)
+        )
     return read(folder)
 
 
@@ -139,7 +143,7 @@ def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
     """
     if not folder.exists():
         return False
-    result = read_result(folder / folders.RESULT) if folders.is_finished(folder) else {}
+    result = read_result(folder / finished_folder.RESULT) if folders.is_finished(folder) else {}
     source = result.get("source", {})
     if source.get("run") == request.source and read(folder).config.views == request.views:
         trained = folders.fold_folder(request.runs, request.source, fold)
@@ -207,11 +211,11 @@ def save(
         atomic.write_json(folder / CONFIG, predicted.config.to_json())
         line = f"{source.folder} predicted with the views {request.views} in place of {source.config.views}"
         atomic.write_text(folder / "log.txt", f"{utc_now()} {line}\n")
-        for file, key, rows in ((folders.OOF, "oof_sha256", oof), (folders.TEST, "test_sha256", test)):
+        for file, key, rows in ((finished_folder.OOF, "oof_sha256", oof), (finished_folder.TEST, "test_sha256", test)):
             if rows is not None:
                 predictions.write(folder / file, rows)
                 result[key] = atomic.sha256_of(folder / file)
-        atomic.write_json(folder / folders.RESULT, result)
+        atomic.write_json(folder / finished_folder.RESULT, result)
     if oof is None:
         return f"{target}: full fit, which has no out-of-fold rows; predicted the test rows with {request.views}"
     before = f"{source.result['oof_accuracy']:.2%} with {source.config.views}"

@@ -19,9 +19,9 @@ from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.models.weights import load_weights, read_about
 from fer_kit.predict.combine import MeanOfNetworks, StackedBlend, Tempered, WeightedBlend
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.blend_record import FullFitRecord, MemberRecord, SourceRecord
-from fer_kit.runs.folders import BLEND, RESULT
+from fer_kit.runs.finished_folder import BLEND, RESULT
 from fer_kit.runs.training_record import read_result
 
 Refit = Callable[[Path, Path], tuple[NDArray[np.float64], NDArray[np.float64], float]]
@@ -49,7 +49,7 @@ def fold_network(folder: Path) -> FaceNetwork:
         raise FerKitError(
             f"{folder / WEIGHTS}: the weights of fold {of_weights}, not of fold {fold}; restore that file"
         )
-    folders.check_weights(folder)
+    finished_folder.check_weights(folder)
     net = models.build(config)
     load_weights(folder / WEIGHTS, net)
     return FaceNetwork(net, config.views)

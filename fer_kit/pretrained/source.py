@@ -19,7 +19,7 @@ from fer_kit.data.places import KAGGLE_INPUT
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.training_record import read_result
 
 HUB, NONE, PACKAGE = "hub", "none", "package:"
@@ -113,8 +113,8 @@ def of_run(run: Path, fold: fold_spec.Fold) -> Source:
     folder = run / fold_spec.folder_name(fold)
     if not folders.is_finished(folder) or not (folder / MODEL).is_file():
         raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
-    folders.check_weights(folder)
-    result = read_result(folder / folders.RESULT)
+    finished_folder.check_weights(folder)
+    result = read_result(folder / finished_folder.RESULT)
     identity = {key: result.get(key) for key in ("run", "config_digest", "folds_digest", "data_digest")}
     return Source(f"{_safe(run.resolve().name)}@{atomic.digest_of(identity)[:16]}", folder / MODEL)
 

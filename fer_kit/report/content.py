@@ -16,7 +16,7 @@ from fer_kit.evaluate import records, scores
 from fer_kit.evaluate.sources import BLEND, Groups, ScoredSource, check_data, common_ids
 from fer_kit.report.found import Found, find
 from fer_kit.report.section import Content, Ranked, ReportOptions
-from fer_kit.runs import blend_record, folders, ledger
+from fer_kit.runs import blend_record, finished_folder, folders, ledger
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.ledger import Entry
 
@@ -37,7 +37,7 @@ def load(options: ReportOptions) -> Content:
     sources, others = _with_rows_of(competition, found.sources)
     found = replace(found, sources=sources, left_out=[*found.left_out, *others])
     blends = {
-        source.name: blend_record.read(options.runs_dir / source.name / folders.BLEND)
+        source.name: blend_record.read(options.runs_dir / source.name / finished_folder.BLEND)
         for source in sources
         if source.kind == BLEND
     }

@@ -12,7 +12,7 @@ from typing import Any
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate.sources import FOLDS, Groups, ScoredSource, load, twin_groups
 from fer_kit.folds import table
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.training_record import METRICS, read_epochs, read_object, read_result
 
 FOLD_FOLDER = re.compile(r"fold(all|[0-9]+(\+[0-9]+)?)")
@@ -92,8 +92,8 @@ def _blend_folders(runs_dir: Path) -> list[str]:
 
 
 def _why(runs_dir: Path, name: str, error: str) -> str:
-    if name.startswith(folders.BLENDS) and not (runs_dir / name / folders.BLEND).is_file():
-        return f"not finished: {folders.BLEND} is missing; blend it again"
+    if name.startswith(folders.BLENDS) and not (runs_dir / name / finished_folder.BLEND).is_file():
+        return f"not finished: {finished_folder.BLEND} is missing; blend it again"
     return error
 
 

@@ -13,7 +13,7 @@ from fer_kit.config.growth import work_of_epochs
 from fer_kit.config.train_config import from_json
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, lock
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.runs.training_record import METRICS, read_epochs
 from fer_kit.sweep.runner import claimed, read_failure
 from fer_kit.sweep.training import Training
@@ -46,7 +46,7 @@ def look(runs: Path, training: Training) -> Progress:
     folder = training.folder(runs)
     damage = ""
     try:
-        result = folders.read(folder, folders.RESULT)
+        result = finished_folder.read(folder, finished_folder.RESULT)
     except FerKitError as error:
         result, damage = None, str(error)
     if result is not None:

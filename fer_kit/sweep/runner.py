@@ -27,7 +27,7 @@ from typing import BinaryIO, Protocol
 
 from fer_kit import programs
 from fer_kit.files import atomic, lock
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.training_record import read_result
 from fer_kit.sweep.slots import Slot
 from fer_kit.sweep.training import Training, epochs_saved
@@ -285,7 +285,7 @@ class Runner:
         training, folder = child.training, child.training.folder(self.runs)
         if code == 0 and folders.is_finished(folder):
             self.outcome.finished.append(training)
-            score = read_result(folder / folders.RESULT).get("oof_accuracy")
+            score = read_result(folder / finished_folder.RESULT).get("oof_accuracy")
             told = "" if score is None else f", {score:.2%} out of fold"
             self.reporter.say(f"{training}: finished after {(time.monotonic() - child.began) / 60:.1f} minutes{told}")
         elif code == 0 and training.is_done(self.runs):

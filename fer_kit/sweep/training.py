@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_kit.folds.fold_spec import Fold, in_words, typed
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Training:
     def is_done(self, runs: Path) -> bool:
         """Whether there is nothing left to train: the fold is finished, or has reached `until`."""
         folder = self.folder(runs)
-        if not self.trial and (folder / folders.RESULT).is_file() and folders.is_finished(folder):
+        if not self.trial and (folder / finished_folder.RESULT).is_file() and folders.is_finished(folder):
             return True
         return self.until is not None and epochs_saved(folder) >= self.until
 

@@ -15,7 +15,7 @@ from fer_kit.competition import CLASSES
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
-from fer_kit.runs import blend_record, folders
+from fer_kit.runs import blend_record, finished_folder, folders
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
 from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
@@ -77,7 +77,7 @@ def is_blend(folder: Path) -> bool:
 
 def is_finished(folder: Path) -> bool:
     """Whether the finished mark, result.json or blend.json, exists."""
-    return (folder / (folders.BLEND if is_blend(folder) else folders.RESULT)).is_file()
+    return (folder / (finished_folder.BLEND if is_blend(folder) else finished_folder.RESULT)).is_file()
 
 
 def describe(folder: Path) -> RunDescription:
@@ -90,7 +90,7 @@ def describe(folder: Path) -> RunDescription:
 
 
 def _describe_fold(folder: Path) -> RunDescription:
-    result = read_result(folder / folders.RESULT) if is_finished(folder) else {}
+    result = read_result(folder / finished_folder.RESULT) if is_finished(folder) else {}
     told = folder / PLACE / FACTS
     facts = read_object(told) if told.is_file() else {}
     if not facts and not result:
@@ -127,12 +127,12 @@ def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[ArtifactSpec, ...]:
 
 def _predictions(name: str, folder: Path, about: dict[str, Any]) -> ArtifactSpec:
     """The artifact of oof.npz (which a full fit does not have) and test.npz."""
-    paths = [folder / file for file in (folders.OOF, folders.TEST) if (folder / file).is_file()]
+    paths = [folder / file for file in (finished_folder.OOF, finished_folder.TEST) if (folder / file).is_file()]
     return ArtifactSpec(_safe(f"{name}-predictions"), "predictions", tuple(paths), about)
 
 
 def _describe_blend(folder: Path) -> RunDescription:
-    record = blend_record.read(folder / folders.BLEND)
+    record = blend_record.read(folder / finished_folder.BLEND)
     members = {
         member.run: {key: getattr(member, key) for key in ("kind", "recipe", "weight", "temperature", "oof_accuracy")}
         for member in record.members
@@ -163,7 +163,7 @@ def _of_members(folder: Path, record: BlendRecord) -> list[ArtifactSpec]:
         elif source.kind == "run":
             parts = {path.split("/")[0] for path in source.sha256}
             parts |= {fold_spec.folder_name(fold_spec.ALL)} if record.full_fit else set()
-            there = sorted(part for part in parts if (place / part / folders.TEST).is_file())
+            there = sorted(part for part in parts if (place / part / finished_folder.TEST).is_file())
             bundles += [_predictions(f"{place.name}-{part}", place / part, {}) for part in there]
         else:
             bundles.append(_predictions(f"files-{place.name}", place, {}))
@@ -182,7 +182,7 @@ def log_results(run: Run, description: RunDescription, data_folder: str | None) 
     final: dict[str, Any] = {
         new: description.result[old] for old, new in OUT_OF_FOLD.items() if old in description.result
     }
-    if (description.folder / folders.OOF).is_file():
+    if (description.folder / finished_folder.OOF).is_file():
         oof = folders.read_oof(description.folder.absolute().parent.parent, description.folder)
         assert oof.labels is not None
         final["confusion_matrix"] = wandb.plot.confusion_matrix(

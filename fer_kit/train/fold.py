@@ -23,7 +23,7 @@ from fer_kit.folds.fold_spec import in_words, recorded
 from fer_kit.models import weights
 from fer_kit.predict import fold
 from fer_kit.predict.fold import FoldToPredict
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, predictions
 from fer_kit.runs.predictions import Predictions
 from fer_kit.runs.training_record import METRICS
 from fer_kit.track import follow
@@ -129,9 +129,11 @@ def finish(job: Job, state: loop.State) -> None:
     oof, test = predict(job, state.averaged_net, epoch)
     if not (job.folder / LAST).exists():  # the folder was moved or removed during the predictions
         save(job, state)
-    weights.save_weights(job.folder / folders.WEIGHTS, state.averaged_net, test.meta | {"model": job.config.model})
+    weights.save_weights(
+        job.folder / finished_folder.WEIGHTS, state.averaged_net, test.meta | {"model": job.config.model}
+    )
     result = result_of(job, state, oof) | {
-        folders.WEIGHTS_SHA256: atomic.sha256_of(job.folder / folders.WEIGHTS),
+        finished_folder.WEIGHTS_SHA256: atomic.sha256_of(job.folder / finished_folder.WEIGHTS),
         "epoch": epoch,
         "predict_seconds": round(time.monotonic() - started, 1),
     }

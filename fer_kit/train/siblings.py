@@ -10,7 +10,7 @@ from typing import Any
 from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.runs.training_record import read_object
 from fer_kit.train.request import ResolvedRequest
 
@@ -79,7 +79,7 @@ def _finished(resolved: ResolvedRequest, own: bool = False) -> Iterator[tuple[Pa
     """Folder and result.json of the finished siblings; none for a smoke run, which is never blended."""
     if resolved.request.smoke:
         return
-    for path in sorted(resolved.folder.parent.glob(f"fold*/{folders.RESULT}")):
+    for path in sorted(resolved.folder.parent.glob(f"fold*/{finished_folder.RESULT}")):
         if own or path.parent != resolved.folder:
             try:
                 yield path.parent, read_object(path)

@@ -15,7 +15,7 @@ from fer_kit.card import facts, hub, markdown
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, folders, predictions
 from tests.classify.conftest import FIRST_VERSION
 
 
@@ -64,8 +64,8 @@ def test_a_run_without_held_out_rows_has_no_scores(tmp_path):
     fold = tmp_path / "only" / "foldall"
     shutil.copytree(FIRST_VERSION / "residual-small/fold0", fold)
     (fold / "oof.npz").unlink()
-    result = atomic.read_json(fold / folders.RESULT)
-    atomic.write_json(fold / folders.RESULT, {**result, "fold": fold_spec.FULL, "run": "only"})
+    result = atomic.read_json(fold / finished_folder.RESULT)
+    atomic.write_json(fold / finished_folder.RESULT, {**result, "fold": fold_spec.FULL, "run": "only"})
     text = markdown.card(facts.gather(tmp_path, "only/foldall"))
     assert "Of nothing: every row was trained on." in text and "model-index" not in text
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fer_kit.folds import __main__ as folds_command
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.synthetic import draw
 from fer_kit.train import __main__ as train
 from tests.faults.scenes import Scene, Tree, left_over, tree
@@ -69,7 +69,7 @@ def look(folder: str, root: Path, whole: Tree) -> None:
         assert whole.get(name) == value, f"{name} is not what it is in the end"
     run = Path(folder).parent.name
     finished = folders.is_finished(root / folder)
-    assert finished == ((root / folder / folders.RESULT).exists())
+    assert finished == ((root / folder / finished_folder.RESULT).exists())
     if finished:
         assert {**there, f"{folder}/metrics.jsonl": metrics} == whole
     assert folders.list_runs(root / "runs") in ([], [run])

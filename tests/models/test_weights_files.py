@@ -11,7 +11,7 @@ import pytest
 from fer_kit.config import train_config
 from fer_kit.errors import FerKitError
 from fer_kit.pretrained import source as weights_files
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from tests.helpers import fake_runs
 
 DIGITS = hashlib.sha256(b"tensors").hexdigest()[:16]
@@ -80,8 +80,8 @@ def test_a_run_gives_each_fold_its_own_network_under_one_name(tmp_path):
     assert second.path == tmp_path / "mine" / "fold1" / "model.safetensors"
     with pytest.raises(FerKitError, match=r"mine/fold2 is not a finished fold with model.safetensors; train it first"):
         weights_files.find(str(tmp_path / "mine"), 2)
-    changed = json.loads((tmp_path / "mine/fold0" / folders.RESULT).read_text()) | {"config_digest": "0" * 64}
-    (tmp_path / "mine/fold0" / folders.RESULT).write_text(json.dumps(changed))
+    changed = json.loads((tmp_path / "mine/fold0" / finished_folder.RESULT).read_text()) | {"config_digest": "0" * 64}
+    (tmp_path / "mine/fold0" / finished_folder.RESULT).write_text(json.dumps(changed))
     assert weights_files.find(str(tmp_path / "mine"), 0).name != first.name
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.sweep.__main__ import main
 from fer_kit.sweep.remote import arrival, cluster, node, parcel
 from fer_kit.sweep.remote.node import Data, Task
@@ -191,12 +191,12 @@ def test_what_arrives_is_checked(tmp_path, runs_dir, competition_dir):
     training = Training("baseline_v1-smoke", 0, ())
     folder = training.folder(runs_dir)
     content = parcel.pack(folder, parcel.FINISHED)
-    result = folders.read(folder, "result.json")
+    result = finished_folder.read(folder, "result.json")
     good = arrival.Expected(result["folds_digest"], result["data_digest"])
     before = products(folder)
     arrival.put_in_place(content, runs_dir, training, good, "c")
     assert products(folder) == before
-    assert folders.read(folder, "result.json") == result
+    assert finished_folder.read(folder, "result.json") == result
     assert json.loads((folder / "env.json").read_text())["command"] == "c"
     for expected, words in (
         (arrival.Expected("0", good.data_digest), "folds_digest"),

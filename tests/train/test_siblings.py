@@ -9,7 +9,7 @@ import pytest
 from fer_kit.data import loading
 from fer_kit.files import atomic
 from fer_kit.folds import table
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.train import request, siblings
 from fer_kit.train.__main__ import main
 from tests.helpers import fake_runs
@@ -58,6 +58,6 @@ def test_other_folds_data_and_networks_are_refused(changes, message, begun):
 
 def test_a_trial_is_not_compared(runs_dir):
     (runs_dir / "baseline_v1-smoke" / "fold0").mkdir(parents=True)
-    atomic.write_json(runs_dir / "baseline_v1-smoke/fold0" / folders.RESULT, {"parameters": 17})
+    atomic.write_json(runs_dir / "baseline_v1-smoke/fold0" / finished_folder.RESULT, {"parameters": 17})
     smoke = request.resolve(request.TrainRequest(1, "baseline_v1", smoke=True, runs=runs_dir))
     siblings.refuse_other_network(smoke, 18)

@@ -11,7 +11,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.models import unpickle
 from fer_kit.pretrained import read
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from tests.helpers.source_tree import PACKAGES, ROOT, modules
 
 
@@ -50,12 +50,12 @@ def test_a_new_torch_loads(tmp_path, monkeypatch, version):
 def test_weights_are_compared_with_their_hash(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     atomic.write_json(tmp_path / "result.json", {})  # of an older version
-    folders.check_weights(tmp_path)
+    finished_folder.check_weights(tmp_path)
     atomic.write_json(tmp_path / "result.json", {"model_sha256": atomic.sha256_of(tmp_path / "model.safetensors")})
-    folders.check_weights(tmp_path)
+    finished_folder.check_weights(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"others")
     with pytest.raises(FerKitError, match="model.safetensors: changed since result.json was written"):
-        folders.check_weights(tmp_path)
+        finished_folder.check_weights(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(FerKitError, match="no such file"):
-        folders.check_weights(tmp_path)
+        finished_folder.check_weights(tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.sweep.remote import parcel
 from fer_kit.sweep.training import Training
 
@@ -65,14 +65,14 @@ def check(aside: Path, arrived: Path, training: Training, expected: Expected) ->
         FerKitError: see `put_in_place`.
     """
     where = f"{training}: what the node sent"
-    result: dict[str, Any] | None = folders.read(arrived, folders.RESULT)
+    result: dict[str, Any] | None = finished_folder.read(arrived, finished_folder.RESULT)
     if result is None:
-        raise FerKitError(f"{where} has no {folders.RESULT}")
+        raise FerKitError(f"{where} has no {finished_folder.RESULT}")
     for key in ("folds_digest", "data_digest"):
         if result.get(key) != getattr(expected, key):
             raise FerKitError(f"{where} has {key} {result.get(key)}, not {getattr(expected, key)}")
     if result.get("config_digest") != atomic.digest_of(atomic.read_json(arrived / "config.json")):
-        raise FerKitError(f"{where} has another config.json than {folders.RESULT} was written for")
+        raise FerKitError(f"{where} has another config.json than {finished_folder.RESULT} was written for")
     if result.get("run") != training.run or result.get("fold") != fold_spec.recorded(training.fold):
         raise FerKitError(f"{where} is fold {result.get('fold')} of {result.get('run')}")
     if isinstance(training.fold, int) and "oof_accuracy" in result:

@@ -25,7 +25,7 @@ from fer_kit.config.train_config import TrainConfig, override, shown
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import deal, fold_spec, splits
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.training_record import METRICS, read_epochs, read_result
 from fer_kit.sweep import kept
 from fer_kit.sweep.runner import read_failure
@@ -106,7 +106,7 @@ class Search:
         training = self.training(number, params, 0)
         history, _ = read_epochs(training.folder(runs) / METRICS)
         finished = dataclasses.replace(training, until=None).is_done(runs)
-        result = read_result(training.folder(runs) / folders.RESULT) if finished else {}
+        result = read_result(training.folder(runs) / finished_folder.RESULT) if finished else {}
         watching = self.config_of(params).early_stop_epochs > 0 if self.score == WATCHED else False
         scores: list[float] = []
         for place, rung in enumerate(self.rungs):

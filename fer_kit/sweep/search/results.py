@@ -16,7 +16,7 @@ from fer_kit.config.train_config import shown
 from fer_kit.files import atomic, lock
 from fer_kit.folds import table as folds_table
 from fer_kit.folds.fold_spec import others
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.runs.training_record import METRICS, read_epochs, read_result
 from fer_kit.sweep.live import Live, duration
 from fer_kit.sweep.runner import claimed, read_failure
@@ -168,7 +168,7 @@ def other_folds(search: Search) -> str:
 
 
 def _result_of(search: Search, row: Row) -> float | None:
-    path = row.training.folder(search.request.runs) / folders.RESULT
+    path = row.training.folder(search.request.runs) / finished_folder.RESULT
     accuracy = read_result(path).get("oof_accuracy") if path.is_file() else None
     return None if accuracy is None else float(accuracy)
 
