@@ -128,9 +128,10 @@ def cards(items: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def pairs(items: Sequence[tuple[str, str]]) -> str:
-    """A list of (name, value)."""
-    return "<dl>" + "".join(f"<dt>{text(what)}</dt><dd>{text(found)}</dd>" for what, found in items) + "</dl>"
+def pairs(items: Sequence[tuple[str, str]], commands: bool = False) -> str:
+    """A list of (name, value). commands: what stands between backticks in a value is a command."""
+    shown = with_commands if commands else text
+    return "<dl>" + "".join(f"<dt>{text(what)}</dt><dd>{shown(found)}</dd>" for what, found in items) + "</dl>"
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], shares: Sequence[float] = ()) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import html
 import itertools
 import json
+import os
 import re
 import shutil
 import zlib
@@ -16,6 +17,7 @@ import pytest
 
 from ensembles import blend
 from fer_kit.config import recipes
+from fer_kit.drawing import html as drawn
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.report import __main__ as report
@@ -172,9 +174,26 @@ def test_a_fold_that_is_training_is_listed(world):
     fake_runs.unfinish(world.runs, "weak", 1)
     shutil.rmtree(world.runs / "weak/fold2")
     text, _, _ = written(world)
-    first = section(text, "next")
-    assert "weak fold1" in first and "training: its last epoch is new" in first
-    assert "weak fold 2" in first and "not begun" in first
+    assert re.search(r"<dt>weak</dt><dd>fold1 is training, epoch \d+; fold 2 not begun</dd>", section(text, "next"))
+
+
+def test_a_stopped_fold_is_listed_with_the_command_that_goes_on(world):
+    fake_runs.unfinish(world.runs, "weak", 1)
+    metrics = world.runs / "weak/fold1/metrics.jsonl"
+    os.utime(metrics, (0, 0))
+    env = world.runs / "weak/fold1/env.json"
+    atomic.write_json(env, atomic.read_json(env) | {"command": "python -m fer_kit.train --fold 1"})
+    text, words, _ = written(world)
+    assert re.search(r"fold1 stopped after epoch \d+, 1970-01-01 00:00 UTC, go on with", words)
+    assert drawn.command("python -m fer_kit.train --fold 1 --resume") in section(text, "next")
+
+
+def test_runs_of_one_fold_are_no_unfinished_work(world):
+    for fold in (1, 2):
+        shutil.rmtree(world.runs / f"weak/fold{fold}")
+    text, words, _ = written(world)
+    assert "Trained on one fold only: weak." in section(text, "next") and "<dt>" not in section(text, "next")
+    assert "No other run is unfinished." in words
 
 
 def test_settings_that_differ_from_the_recipe(world):

@@ -22,7 +22,9 @@ SHOWN = 5  # newest entries
 
 @dataclass(frozen=True, kw_only=True)
 class WhatNext(Part):
-    """headline: what to do. reasons: why, a sentence each. command: what to type, or ""."""
+    """headline: what to do. reasons: why, a sentence each. command: what to type, or "". training: runs that are not
+    finished, and the state of their folds. tries: runs that were trained on one fold only.
+    """
 
     headline: str
     reasons: Sequence[str]
@@ -30,7 +32,8 @@ class WhatNext(Part):
     cards: Sequence[tuple[str, str]]
     sent: Sequence[Sequence[str]]
     sent_note: str
-    training: Sequence[Sequence[str]]
+    training: Sequence[tuple[str, str]]
+    tries: Sequence[str]
 
 
 def build(content: Content) -> WhatNext:
@@ -46,6 +49,7 @@ def build(content: Content) -> WhatNext:
         sent=_sent(content.ledger),
         sent_note=_bias(content.ledger),
         training=_training(content),
+        tries=[run for run, parts in content.folds.items() if _is_try(content, parts)],
         notes=[f"next: {headline[:1].lower()}{headline[1:]}" + (f": {command}" if command else "")],
     )
 
@@ -169,11 +173,16 @@ def _folds_done(content: Content) -> tuple[int, int]:
     done = whole = 0
     for parts in content.folds.values():
         own = [fold for fold in parts if fold.is_held_out]
-        if len(own) == 1 and own[0].finished and cut is not None and cut.count > 1:
-            continue
-        done += sum(fold.finished for fold in own)
-        whole += max(len(own), cut.count if own and cut is not None else 0)
+        if not _is_try(content, parts):
+            done += sum(fold.finished for fold in own)
+            whole += max(len(own), cut.count if own and cut is not None else 0)
     return done, whole
+
+
+def _is_try(content: Content, parts: Sequence[Fold]) -> bool:
+    """Whether a single fold of several is finished and no other fold was begun."""
+    own, cut = [fold for fold in parts if fold.is_held_out], content.found.groups.folds
+    return len(own) == 1 and own[0].finished and cut is not None and cut.count > 1
 
 
 def _sent(ledger: Sequence[Entry]) -> list[list[str]]:
@@ -203,39 +212,41 @@ def _bias(ledger: Sequence[Entry]) -> str:
     return f"Public scores minus forecasts: {html.signed(sum(gaps) / len(gaps))} points on average, {of}."
 
 
-def _training(content: Content) -> list[list[str]]:
-    """Every fold that is not finished: name, epochs, state."""
+def _training(content: Content) -> list[tuple[str, str]]:
+    """Every run that is not finished, and the state of its folds, commands between backticks; the runs with begun
+    folds come first.
+    """
     cut = content.found.groups.folds
-    rows = []
+    begun, waiting = [], []
     for run, parts in content.folds.items():
-        for fold in parts:
-            if not fold.finished:
-                rows.append([f"{run} {fold.name}", _epochs(fold), _state(fold)])
+        states = [f"{fold.name} {_state(fold)}" for fold in parts if not fold.finished]
         own = {fold.name for fold in parts if fold.is_held_out}
         missing = [f"{k}" for k in range(cut.count) if f"fold{k}" not in own] if own and cut is not None else []
+        if states:
+            begun.append((run, states))
+        elif missing and not _is_try(content, parts):
+            waiting.append((run, states))
+        else:
+            continue
         if missing:
-            rows.append([f"{run} fold {', '.join(missing)}", "–", "not begun"])
-    return rows
-
-
-def _epochs(fold: Fold) -> str:
-    done = max((record["epoch"] for record in fold.epochs), default=0)
-    planned = fold.config.get("epochs")
-    return f"{done} of {planned}" if isinstance(planned, int) else f"{done}"
+            states.append(f"{'folds' if len(missing) > 1 else 'fold'} {', '.join(missing)} not begun")
+    return [(run, "; ".join(states)) for run, states in [*begun, *waiting]]
 
 
 def _state(fold: Fold) -> str:
-    """Whether the fold seems to be training now; a stopped one with the command that goes on."""
-    command = fold.env.get("command")
+    """How far the fold is, and whether it seems to be training now; a stopped one with the command that goes on."""
     if fold.written is None:
-        return "no epoch yet"
+        return "has no epoch yet"
+    done, planned = max((record["epoch"] for record in fold.epochs), default=0), fold.config.get("epochs")
+    epochs = f"{done} of {planned} epochs" if isinstance(planned, int) else f"epoch {done}"
     idle = time.time() - fold.written
     pace = [seconds for record in fold.epochs if (seconds := html.as_number(record.get("seconds"))) is not None]
     if idle < max(IDLE_SECONDS, IDLE_EPOCHS * max(pace, default=0.0)):
-        return "training: its last epoch is new"
+        return f"is training, {epochs}"
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(fold.written))
-    resume = f"; go on with {command.replace(' --resume', '')} --resume" if isinstance(command, str) else ""
-    return f"stopped, last epoch {when}{resume}"
+    command = fold.env.get("command")
+    resume = f", go on with `{command.replace(' --resume', '')} --resume`" if isinstance(command, str) else ""
+    return f"stopped after {epochs}, {when}{resume}"
 
 
 def _numbered(ledger: Sequence[Entry]) -> list[tuple[int, Entry]]:
@@ -275,9 +286,13 @@ def as_html(part: WhatNext) -> str:
         parts.append(html.paragraph("Nothing yet.", soft=True))
     parts.append("<h3>Still training, or not begun</h3>")
     if part.training:
-        parts.append(html.table("Folds that are not finished", ["fold", "epochs", "state"], part.training))
+        parts.append(html.pairs(part.training, commands=True))
     else:
-        parts.append(html.paragraph("Every fold of every run is finished.", soft=True))
+        parts.append(
+            html.paragraph("No other run is unfinished." if part.tries else "Every run is finished.", soft=True)
+        )
+    if part.tries:
+        parts.append(html.paragraph(f"Trained on one fold only: {', '.join(part.tries)}.", soft=True))
     return "".join(parts)
 
 
