@@ -24,7 +24,7 @@ from fer_kit.report import __main__ as report
 from fer_kit.report import content, page, settings
 from fer_kit.report.found import find
 from fer_kit.report.section import ReportOptions
-from fer_kit.report.sections import blends, leaderboard, lookups, maps, provenance, what_next
+from fer_kit.report.sections import blends, leaderboard, lookups, maps, provenance, sweeps, what_next
 from fer_kit.runs import blend_record, predictions
 from tests.helpers import fake_runs, report_world
 from tests.helpers.fake_submissions import save_entry
@@ -204,6 +204,15 @@ def test_settings_that_differ_from_the_recipe(world):
     atomic.write_json(world.runs / "strong/fold0/config.json", config)
     usual = recipes.get("residual").epochs
     assert f"epochs 7 (recipe {usual})" in section(written(world)[0], "board")
+
+
+def test_files_are_named_in_charts_without_their_digests():
+    one, two = "soft@0123456789abcdef", "soft@fedcba9876543210"
+    assert sweeps.axis_of("targets", ["", one, ""]) == (
+        sweeps.Axis("targets", -0.5, 1.5, names=["none", "soft"]),
+        [0, 1, 0],
+    )
+    assert sweeps.axis_of("targets", [one, two])[0].names == [one, two]
 
 
 def test_runs_of_a_recipe_are_compared_by_the_settings_in_which_they_differ(world):

@@ -91,7 +91,9 @@ def axis_of(name: str, values: Sequence[Any]) -> tuple[Axis, list[float]]:
             return Axis(name, axis.low, axis.high, log=True), places
         return svg_charts.axis_of(name, values), [float(value) for value in values]
     names = sorted({shown(value) for value in values})
-    return Axis(name, -0.5, len(names) - 0.5, names=names), [float(names.index(shown(value))) for value in values]
+    stems = [choice.partition("@")[0] or "none" for choice in names]  # of files, which are NAME@DIGEST
+    axis = Axis(name, -0.5, len(names) - 0.5, names=stems if len(set(stems)) == len(stems) else names)
+    return axis, [float(names.index(shown(value))) for value in values]
 
 
 def _folds_in_words(folds: Sequence[int]) -> str:
