@@ -63,7 +63,12 @@ NETWORKS: dict[str, Network] = {
     ),
     "vgg": Network(
         "fer_kit.models.networks.vgg:Vgg",
-        {0.2: Cost(189_919, 40_444_144), 0.25: Cost(299_479, 59_067_136), 1.0: Cost(4_709_191, 936_979_456)},
+        {
+            0.2: Cost(189_919, 40_444_144),
+            0.25: Cost(299_479, 59_067_136),
+            0.5: Cost(1_184_167, 234_919_424),
+            1.0: Cost(4_709_191, 936_979_456),
+        },
         has_width=True,
         grows=True,
     ),

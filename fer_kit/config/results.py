@@ -37,6 +37,7 @@ CPU_MS: dict[str, float] = {
     "residual_tiny": 0.643,
     "vgg_tiny": 0.789,
     "vgg_small": 0.875,
+    "vgg_medium": 2.96,
     "air_small": 1.45,
     "air": 2.09,
     "vgg": 9.05,

@@ -43,7 +43,7 @@ def test_results_of_recipes_are_those_of_the_linked_records():
     for recipe, _, _, fold_0, folds, epochs, seconds, links in table:
         files = re.findall(r"\((\.\./[^)]+)\)", links)
         if not files:
-            assert fold_0 == "not yet trained on all faces"
+            assert fold_0.startswith("not yet trained")
             continue
         found = [json.loads((RECIPES.parent / file).read_text()) for file in files]
         assert [record["fold"] for record in found] == list(range(len(found))), recipe

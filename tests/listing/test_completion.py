@@ -52,7 +52,7 @@ def test_bash_takes_the_script(folder):
     [
         ("fer-kit tr", {"train", "track"}),
         ("fer-kit train --re", {"--recipe", "--resume", "--restart"}),
-        ("fer-kit train --recipe vgg_", {"vgg_tiny", "vgg_small"}),
+        ("fer-kit train --recipe vgg_", {"vgg_tiny", "vgg_small", "vgg_medium"}),
         ("fer-kit train --fold 0 --recipe timm/vit_s", {"timm/vit_small_patch16_224"}),
         ("fer-kit train --recipe vgg --set focal", {"focal_gamma="}),
         ("fer-kit train --recipe vgg --set lr=1 loss_", {"loss_weights="}),

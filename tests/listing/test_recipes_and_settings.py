@@ -33,8 +33,8 @@ def test_every_recipe_has_a_line_with_its_size_and_accuracy(capsys):
 
 def test_recipes_as_json(capsys):
     assert list_recipes.main(["vgg_*", "--json"]) == 0
-    tiny, small = json.loads(capsys.readouterr().out)
-    assert (tiny["recipe"], small["recipe"]) == ("vgg_tiny", "vgg_small")
+    tiny, small, medium = json.loads(capsys.readouterr().out)
+    assert [one["recipe"] for one in (tiny, small, medium)] == ["vgg_tiny", "vgg_small", "vgg_medium"]
     assert tiny["parameters"] == NETWORKS["vgg"].costs[0.2].parameters
     assert tiny["oof_accuracy"] == RESULTS["vgg_tiny"].oof_accuracy
 

@@ -32,6 +32,7 @@ DIGESTS = {
     "residual_tiny": "0382f15e8fdf8f3c",
     "vgg_tiny": "bda543fc0db008b6",
     "vgg_small": "8b7b429c52a900ee",
+    "vgg_medium": "e77291bd9a3b48cc",
     "air_small": "cc6e507138f01a97",
     "air": "47bcde9195379227",
     "vgg": "613c9aefeb049eec",
