@@ -289,7 +289,9 @@ def as_html(part: WhatNext) -> str:
         parts.append(html.pairs(part.training, commands=True))
     else:
         parts.append(
-            html.paragraph("No other run is unfinished." if part.tries else "Every run is finished.", soft=True)
+            html.paragraph(
+                "No other run is unfinished." if part.tries else "Every fold of every run is finished.", soft=True
+            )
         )
     if part.tries:
         parts.append(html.paragraph(f"Trained on one fold only: {', '.join(part.tries)}.", soft=True))
