@@ -22,10 +22,10 @@ from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
 from fer_kit.runs import finished_folder, folders, ledger, predictions, soft_targets
-from fer_kit.runs.finished_folder import HASHED, RESULT
+from fer_kit.runs.finished_folder import HASHED, RESULT, WEIGHTS
 from fer_kit.runs.training_record import ENVIRONMENT
 
-WEIGHTS, LOG = "model.safetensors", "log.txt"
+LOG = "log.txt"
 _MOST_HEADER_BYTES = 100 << 20  # safetensors' own limit
 
 

@@ -26,10 +26,11 @@ from fer_kit.folds.table import Folds
 from fer_kit.models import weights
 from fer_kit.predict.fold import FoldToPredict, predict, scores
 from fer_kit.runs import finished_folder, folders, predictions
+from fer_kit.runs.finished_folder import WEIGHTS
 from fer_kit.runs.predictions import Predictions
 from fer_kit.runs.training_record import read_result
 
-WEIGHTS, CONFIG, HISTORY = "model.safetensors", "config.json", "metrics.jsonl"
+CONFIG, HISTORY = "config.json", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,13 @@ def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
     Raises:
         FerKitError: the rows or labels are not those of folds.csv, or the score is not that of the rows.
     """
+    found, path = read(folder), folder / finished_folder.RESULT
     if (folder / finished_folder.OOF).is_file():
         oof = folders.read_oof(runs_dir, folder)
         assert oof.labels is not None
-        stored = finished_folder.field(
-            folder / finished_folder.RESULT, read_result(folder / finished_folder.RESULT), "oof_accuracy", float
-        )
-        finished_folder.check_accuracy(
-            folder / finished_folder.RESULT, stored, metrics.accuracy(oof.logits, oof.labels)
-        )
-    return read(folder)
+        stored = finished_folder.field(path, found.result, "oof_accuracy", float)
+        finished_folder.check_accuracy(path, stored, metrics.accuracy(oof.logits, oof.labels))
+    return found
 
 
 def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:

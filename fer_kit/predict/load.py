@@ -21,12 +21,12 @@ from fer_kit.models.weights import load_weights, read_about
 from fer_kit.predict.combine import MeanOfNetworks, StackedBlend, Tempered, WeightedBlend
 from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.blend_record import FullFitRecord, MemberRecord, SourceRecord
-from fer_kit.runs.finished_folder import BLEND, RESULT
+from fer_kit.runs.finished_folder import BLEND, RESULT, WEIGHTS
 from fer_kit.runs.training_record import read_result
 
 Refit = Callable[[Path, Path], tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
 OF_PROBABILITIES = ("mean", "greedy")  # methods that average probabilities; the others average log-probabilities
 
 

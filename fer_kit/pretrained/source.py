@@ -20,6 +20,7 @@ from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import finished_folder, folders
+from fer_kit.runs.finished_folder import WEIGHTS
 from fer_kit.runs.training_record import read_result
 
 HUB, NONE, PACKAGE = "hub", "none", "package:"
@@ -33,7 +34,6 @@ WAYS = (
     f"--weights {PACKAGE_FORM}, a Kaggle model that is attached as "
     f"--weights {MODEL_FORM}, or the hub as --weights {HUB}"
 )
-MODEL = "model.safetensors"  # of a finished fold
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SEARCH_FOLDERS, _SEARCH_DEPTH, _SHOWN = 1000, 7, 5
@@ -111,12 +111,12 @@ def of_run(run: Path, fold: fold_spec.Fold) -> Source:
         FerKitError: that fold of the run is missing or not finished.
     """
     folder = run / fold_spec.folder_name(fold)
-    if not folders.is_finished(folder) or not (folder / MODEL).is_file():
-        raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {MODEL}; train it first")
+    if not folders.is_finished(folder) or not (folder / WEIGHTS).is_file():
+        raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {WEIGHTS}; train it first")
     finished_folder.check_weights(folder)
     result = read_result(folder / finished_folder.RESULT)
     identity = {key: result.get(key) for key in ("run", "config_digest", "folds_digest", "data_digest")}
-    return Source(f"{_safe(run.resolve().name)}@{atomic.digest_of(identity)[:16]}", folder / MODEL)
+    return Source(f"{_safe(run.resolve().name)}@{atomic.digest_of(identity)[:16]}", folder / WEIGHTS)
 
 
 def is_model(text: str) -> bool:

@@ -217,20 +217,20 @@ def _training(content: Content) -> list[tuple[str, str]]:
     folds come first.
     """
     cut = content.found.groups.folds
-    begun, waiting = [], []
+    begun: list[tuple[str, str]] = []
+    waiting: list[tuple[str, str]] = []
     for run, parts in content.folds.items():
         states = [f"{fold.name} {_state(fold)}" for fold in parts if not fold.finished]
+        if not states and _is_try(content, parts):
+            continue
+        place = begun if states else waiting
         own = {fold.name for fold in parts if fold.is_held_out}
         missing = [f"{k}" for k in range(cut.count) if f"fold{k}" not in own] if own and cut is not None else []
-        if states:
-            begun.append((run, states))
-        elif missing and not _is_try(content, parts):
-            waiting.append((run, states))
-        else:
-            continue
         if missing:
             states.append(f"{'folds' if len(missing) > 1 else 'fold'} {', '.join(missing)} not begun")
-    return [(run, "; ".join(states)) for run, states in [*begun, *waiting]]
+        if states:
+            place.append((run, "; ".join(states)))
+    return begun + waiting
 
 
 def _state(fold: Fold) -> str:
@@ -288,11 +288,8 @@ def as_html(part: WhatNext) -> str:
     if part.training:
         parts.append(html.pairs(part.training, commands=True))
     else:
-        parts.append(
-            html.paragraph(
-                "No other run is unfinished." if part.tries else "Every fold of every run is finished.", soft=True
-            )
-        )
+        none = "No other run is unfinished." if part.tries else "Every fold of every run is finished."
+        parts.append(html.paragraph(none, soft=True))
     if part.tries:
         parts.append(html.paragraph(f"Trained on one fold only: {', '.join(part.tries)}.", soft=True))
     return "".join(parts)
