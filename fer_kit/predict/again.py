@@ -114,8 +114,11 @@ def predict_fold(
 
 def read(folder: Path) -> FinishedFold:
     """Read config.json and result.json of a finished fold."""
-    config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
-    return FinishedFold(folder, config, read_result(folder / finished_folder.RESULT))
+    return FinishedFold(folder, _config(folder), read_result(folder / finished_folder.RESULT))
+
+
+def _config(folder: Path) -> TrainConfig:
+    return from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
 
 
 def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
@@ -124,13 +127,14 @@ def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
     Raises:
         FerKitError: the rows or labels are not those of folds.csv, or the score is not that of the rows.
     """
-    found, path = read(folder), folder / finished_folder.RESULT
+    path = folder / finished_folder.RESULT
+    result = read_result(path)
     if (folder / finished_folder.OOF).is_file():
         oof = folders.read_oof(runs_dir, folder)
         assert oof.labels is not None
-        stored = finished_folder.field(path, found.result, "oof_accuracy", float)
+        stored = finished_folder.field(path, result, "oof_accuracy", float)
         finished_folder.check_accuracy(path, stored, metrics.accuracy(oof.logits, oof.labels))
-    return found
+    return FinishedFold(folder, _config(folder), result)
 
 
 def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
