@@ -17,7 +17,7 @@ from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, folders, predictions
 from fer_kit.runs.finished_folder import TEST
 from fer_kit.runs.folders import Run
 from fer_kit.runs.predictions import Predictions
@@ -41,7 +41,7 @@ def load(run: Run) -> FullFit | None:
         FerKitError: config, folds, data or test rows of the full fit differ from those of the run's folds.
     """
     folder = run.folder / fold_spec.folder_name(fold_spec.ALL)
-    if not folders.is_finished(folder):
+    if not finished_folder.is_finished(folder):
         return None
     test = predictions.read(folder / TEST)
     keys = ("run", "config_digest", "folds_digest", "data_digest", "views")

@@ -22,6 +22,7 @@ from fer_kit.runs.finished_folder import BLEND, OOF, TEST
 from fer_kit.runs.folders import BLENDS, Run, Status
 from fer_kit.runs.lookup import BlendFolder, RunFolder
 from fer_kit.runs.predictions import Predictions
+from fer_kit.runs.training_record import CONFIG
 
 RUN, OF_BLEND, FILES = "run", "blend", "files"  # kinds of members
 
@@ -279,7 +280,7 @@ def _add_parts(place: Path, record: BlendRecord, found: list[Path]) -> None:
 
 def _recipe_digest(member: Member) -> str | None:
     """Digest of a run's config without its seed; None if there is no config.json."""
-    path = member.sources[0].path / "fold0" / "config.json"
+    path = member.sources[0].path / "fold0" / CONFIG
     if member.kind != RUN or not path.is_file():
         return None
     config = atomic.read_json(path)

@@ -77,10 +77,6 @@ def _check_record(path: Path, oof: Predictions, sha256: dict[str, str]) -> None:
         stored = record.get(f"{Path(name).stem}_sha256", digest)
         if stored != digest:
             raise FerKitError(f"{path.with_name(name)}: changed since {path.name} was written; make this folder again")
-    accuracy = metrics.accuracy(oof.logits, np.asarray(oof.labels))
-    stored = record.get("oof_accuracy", accuracy)
-    if type(stored) is not float or not abs(stored - accuracy) <= finished_folder.STORED_SCORE_TOLERANCE:
-        raise FerKitError(
-            f"{path}: oof_accuracy is {stored}, but {OOF} gives {accuracy:.6f}; "
-            "rows, labels or files were mixed up: make this folder again"
-        )
+    if "oof_accuracy" in record:
+        stored = finished_folder.field(path, record, "oof_accuracy", float)
+        finished_folder.check_accuracy(path, stored, metrics.accuracy(oof.logits, np.asarray(oof.labels)))

@@ -39,13 +39,14 @@ from fer_kit.competition import NUM_CLASSES
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders, lookup, predictions, soft_targets
+from fer_kit.runs import finished_folder, folders, lookup, predictions, soft_targets
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.finished_folder import OOF, TEST
 from fer_kit.runs.folders import BLENDS, Run
 from fer_kit.runs.lookup import RunFolder
 from fer_kit.runs.predictions import Predictions
 from fer_kit.runs.soft_targets import SoftTargets
+from fer_kit.runs.training_record import CONFIG
 
 Shares = NDArray[np.float32]
 
@@ -176,7 +177,7 @@ def taught_by_oof(runs_dir: Path, team: Team) -> list[str]:
     """Names of the teachers that were trained on targets with the indirect leak of scheme oof, or of unknown scheme."""
     found = []
     for run in team.runs:
-        path = run.folder / fold_spec.folder_name(0) / "config.json"
+        path = run.folder / fold_spec.folder_name(0) / CONFIG
         config = atomic.read_json(path) if path.is_file() else None
         named = str(config.get("targets") or "") if isinstance(config, dict) else ""
         if named and _scheme(runs_dir, named) not in (NESTED, PSEUDO):
@@ -206,7 +207,7 @@ def _test_of(run: Run, fold: int) -> NDArray[np.float32]:
 def _pair(run: Run, pair: tuple[int, int], team: Team) -> Predictions:
     """The predictions of two held-out folds by the network of `run` that left out both."""
     folder = run.folder / fold_spec.folder_name(pair)
-    if not folders.is_finished(folder):
+    if not finished_folder.is_finished(folder):
         typed = "+".join(map(str, pair))
         raise FerKitError(
             f"{folder}: not finished, but needed for nested targets; train it with the options of the other folds of "

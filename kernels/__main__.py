@@ -14,7 +14,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import Client
 from fer_kit.kaggle.errors import KernelFailed, NoCredentials
 from fer_kit.pretrained import source
-from fer_kit.runs import finished_folder, folders
+from fer_kit.runs import finished_folder
 from fer_kit.sweep import options
 from fer_kit.track import follow
 from kernels import build, notebook, plan, push, push_log
@@ -301,7 +301,7 @@ def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) 
     done = fetch.fetch(client, chosen, args.runs, partial=args.partial, replace=args.replace_unfinished)
     print(f"{chosen.name}: run id {chosen.run_id}, trained on {done.output.device}, all checksums match")
     for folder in done.moved:
-        if folders.is_finished(folder):
+        if finished_folder.is_finished(folder):
             from fer_kit.files import atomic
 
             print(f"{folder}: out of fold {atomic.read_json(folder / finished_folder.RESULT)['oof_accuracy']:.2%}")

@@ -19,6 +19,7 @@ from fer_kit.folds import table
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import KernelFailed, OutputIncomplete, UnknownSlug
 from fer_kit.runs import finished_folder, folders
+from fer_kit.runs.training_record import CONFIG
 from kernels import push_log
 from kernels.inside import archive, manifest
 from kernels.inside.manifest import Manifest
@@ -156,7 +157,7 @@ def check_runs(unpacked: Path, described: Manifest) -> None:
                 if run.oof.meta["folds_digest"] != digest:
                     raise OutputIncomplete(f"{where}: trained on other folds than its folds.csv")
             for folder in fold_folders(unpacked, part.run):
-                atomic.read_json(folder / "config.json")
+                atomic.read_json(folder / CONFIG)
     except OutputIncomplete:
         raise
     except FerKitError as error:
@@ -192,14 +193,14 @@ def moves_of_run(unpacked: Path, runs_dir: Path, run: str, replace: bool) -> tup
     moves, kept = [], []
     theirs_config = {_config(folder) for folder in fold_folders(unpacked, run)}
     for folder in fold_folders(runs_dir, run):
-        if (folder / "config.json").is_file() and theirs_config and _config(folder) not in theirs_config:
+        if (folder / CONFIG).is_file() and theirs_config and _config(folder) not in theirs_config:
             raise FerKitError(
                 f"{folder} has other settings than what the kernel trained under the name {run}; "
                 "move it away, or fetch into a folder of its own with --runs"
             )
     for source in fold_folders(unpacked, run):
         target = runs_dir / run / source.name
-        if folders.is_finished(target):
+        if finished_folder.is_finished(target):
             kept.append(target)
         elif target.exists() and not replace and not _same(source, target):
             raise FerKitError(
@@ -245,7 +246,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _config(folder: Path) -> str:
-    return atomic.digest_of(atomic.read_json(folder / "config.json"))
+    return atomic.digest_of(atomic.read_json(folder / CONFIG))
 
 
 def _how_far(folder: Path) -> str:

@@ -11,7 +11,7 @@ from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import folders, lookup, predictions
+from fer_kit.runs import finished_folder, folders, lookup, predictions
 from fer_kit.runs.blend_record import ForecastRecord
 from fer_kit.runs.finished_folder import BLEND, OOF, RESULT, TEST
 from fer_kit.runs.folders import BLENDS
@@ -125,7 +125,7 @@ def _from_file(path: Path, runs_dir: Path) -> TestSource:
     if path.name == TEST and (path.parent / BLEND).is_file():
         return _from_folder(path.parent, runs_dir)
     marked = (path.parent / RESULT).exists()
-    if marked and not folders.is_finished(path.parent):
+    if marked and not finished_folder.is_finished(path.parent):
         raise FerKitError(f"{path}: not the file that {RESULT} in its folder was written for; train this fold again")
     test, sha256 = predictions.read(path), {path.name: atomic.sha256_of(path)}
     if test.labels is not None:

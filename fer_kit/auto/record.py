@@ -121,7 +121,7 @@ def trainings_of(
             times = {"from": round(stint.began - began, 1), "to": round(stint.ended - began, 1)}
             one |= {"slot": stint.slot, **times}
         folder = training.folder(runs)
-        if folders.is_finished(folder):
+        if finished_folder.is_finished(folder):
             result = read_result(folder / finished_folder.RESULT)
             kept = ("oof_accuracy", "epochs_trained", "train_seconds", "predict_seconds", "images_per_second", "device")
             one |= {"end": "finished", **{name: result[name] for name in kept if name in result}}
@@ -135,7 +135,7 @@ def environment_of(runs: Path, trainings: Sequence[Training]) -> dict[str, Any]:
     """Device, precision and versions of packages of the first finished training; empty without one."""
     for training in trainings:
         folder = training.folder(runs)
-        if folders.is_finished(folder) and (folder / ENVIRONMENT).is_file():
+        if finished_folder.is_finished(folder) and (folder / ENVIRONMENT).is_file():
             try:
                 told = read_object(folder / ENVIRONMENT)
             except FerKitError:  # other commands report damage

@@ -33,6 +33,7 @@ from fer_kit.engine import loop
 from fer_kit.engine.device import Precision, choose_device, choose_precision
 from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError, first_line
+from fer_kit.runs.training_record import LAST
 from fer_kit.train import checkpoints
 
 ROWS = 4096  # drawn images; the speed does not depend on their number
@@ -72,7 +73,7 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
         predicted = PREDICTED / (time.perf_counter() - began)
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            checkpoints.save(Path(place) / "last.pt", state, {})
+            checkpoints.save(Path(place) / LAST, state, {})
         saved = time.perf_counter() - began
         rate /= statistics.fmean(work_of_epochs(own, SIDE_PX))
         return {"images_per_second": rate, "predicted_per_second": predicted, "save_seconds": saved}

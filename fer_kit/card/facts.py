@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_kit.config import recipes
-from fer_kit.config.train_config import TrainConfig, from_json, used
+from fer_kit.config.train_config import TrainConfig, used
 from fer_kit.errors import FerKitError
 from fer_kit.evaluate import scores
 from fer_kit.evaluate.scores import Scores
-from fer_kit.files import atomic
 from fer_kit.folds import fold_spec, table
 from fer_kit.runs import finished_folder, folders, lookup, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.lookup import BlendFolder, FoldFolder, RunFolder
-from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
+from fer_kit.runs.training_record import ENVIRONMENT, read_config, read_object, read_result
 
 Ints = NDArray[np.int64]
 
@@ -131,9 +130,7 @@ def _groups(runs_dir: Path, oof: tuple[Any, Ints, Ints] | None, digest: str) -> 
 
 def _trained(run: RunFolder, chosen: list[FoldFolder], weight: float | None = None) -> TrainedRun:
     """The record of a run from the files of its folds."""
-    configs = [
-        from_json(atomic.read_json(one.folder / "config.json"), f"{one.folder / 'config.json'}") for one in chosen
-    ]
+    configs = [read_config(one.folder) for one in chosen]
     results = [read_result(one.folder / finished_folder.RESULT) for one in chosen]
     environments = [
         read_object(one.folder / ENVIRONMENT) if (one.folder / ENVIRONMENT).is_file() else {} for one in chosen

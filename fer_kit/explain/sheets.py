@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fer_kit import metrics, models
 from fer_kit.competition import CLASSES
-from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.data import loading
 from fer_kit.drawing import pictures
 from fer_kit.errors import FerKitError
@@ -24,6 +24,7 @@ from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.models import weights
 from fer_kit.runs import finished_folder, folders, lookup
+from fer_kit.runs.training_record import read_config
 
 RIGHT, WRONG, ROWS, AVERAGE = "right.png", "wrong.png", "rows.png", "classes.png"
 SPATIAL, CHANNEL, CHANNELS = "attention-spatial.png", "attention-channel.png", "attention-channels-by-class.png"
@@ -72,14 +73,14 @@ def load(runs_dir: Path, run: str, fold: fold_spec.Fold, data_folder: str | None
     """
     found = lookup.find_run(runs_dir, run)
     folder = folders.fold_folder(runs_dir, run, fold)
-    if not folders.is_finished(folder):
+    if not finished_folder.is_finished(folder):
         there = [one.folder.name for one in found.folds() if one.finished]
         raise FerKitError(f"{folder} is not a finished fold; finished are: {', '.join(there) or 'none'}")
     if not fold_spec.left_out(fold):
         raise FerKitError(
             f"{folder} was trained on all rows and has no held-out faces; give the fold of a run as --fold"
         )
-    settings = from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
+    settings = read_config(folder)
     net = models.build(settings)
     finished_folder.check_weights(folder)
     weights.load_weights(folder / finished_folder.WEIGHTS, net)

@@ -23,9 +23,8 @@ from fer_kit.folds import fold_spec
 from fer_kit.listing.removal import aside, blends_of, existing, idle
 from fer_kit.runs import finished_folder, folders, ledger, predictions, soft_targets
 from fer_kit.runs.finished_folder import HASHED, RESULT, WEIGHTS
-from fer_kit.runs.training_record import ENVIRONMENT
+from fer_kit.runs.training_record import CONFIG, ENVIRONMENT, LOG
 
-LOG = "log.txt"
 _MOST_HEADER_BYTES = 100 << 20  # safetensors' own limit
 
 
@@ -43,7 +42,7 @@ def rename(runs_dir: Path, old: str, new: str, yes: bool) -> bool:
     with idle(folder):
         folds = sorted(path for path in folder.glob("fold*") if path.is_dir())
         for fold in folds:
-            if not folders.is_finished(fold):
+            if not finished_folder.is_finished(fold):
                 raise FerKitError(f"{fold} is not finished or damaged; finish it or remove it, then rename")
         if found := mentions(runs_dir, old):
             raise FerKitError(f"{folder} is named by {', '.join(found)}, which would no longer find it; keep the name")
@@ -93,7 +92,7 @@ def made_from(fold: Path, name: str) -> bool:
     source = result.get("source") if isinstance(result, dict) else None
     if isinstance(source, dict) and source.get("run") == name:
         return True
-    config = atomic.read_json(fold / "config.json") if (fold / "config.json").is_file() else {}
+    config = atomic.read_json(fold / CONFIG) if (fold / CONFIG).is_file() else {}
     return isinstance(config, dict) and str(config.get("weights", "")).partition("@")[0] == name
 
 
@@ -186,7 +185,7 @@ def check(runs_dir: Path, name: str, folds: int) -> None:
     Raises:
         FerKitError: something does not agree; the run is still there under its old name.
     """
-    finished = [path for path in (runs_dir / name).glob("fold*") if folders.is_finished(path)]
+    finished = [path for path in (runs_dir / name).glob("fold*") if finished_folder.is_finished(path)]
     if len(finished) != folds:
         raise FerKitError(f"{runs_dir / name}: {len(finished)} of {folds} folds can be read back; nothing was renamed")
     if name in folders.list_runs(runs_dir) and folders.status(runs_dir, name).finished:

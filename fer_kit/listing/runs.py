@@ -20,6 +20,7 @@ from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.listing import removal, renaming
 from fer_kit.runs import finished_folder, folders
+from fer_kit.runs.training_record import CONFIG
 
 UTC = "%Y-%m-%d %H:%M"
 
@@ -112,7 +113,7 @@ def contents(folder: Path) -> dict[str, Any]:
         FerKitError: a file is damaged.
     """
     folds = sorted(path for path in folder.glob("fold*") if path.is_dir())
-    config = next((path / "config.json" for path in folds if (path / "config.json").is_file()), None)
+    config = next((path / CONFIG for path in folds if (path / CONFIG).is_file()), None)
     results = {path.name: result_of(path) for path in folds if (path / finished_folder.RESULT).is_file()}
     scored = [result for result in results.values() if "oof_accuracy" in result]
     rows = sum(result["oof_rows"] for result in scored)

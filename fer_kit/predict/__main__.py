@@ -12,12 +12,11 @@ from pathlib import Path
 
 from fer_kit import cli
 from fer_kit.config.settings import TABLE
-from fer_kit.config.train_config import from_json
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
-from fer_kit.runs import folders, lookup
+from fer_kit.runs import finished_folder, folders, lookup
+from fer_kit.runs.training_record import read_config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,8 +62,7 @@ def refuse_same_views(runs_dir: Path, run: str, folds: Sequence[Fold], views: st
     """Raise FerKitError if a fold was predicted with these views already; torch is not loaded for this."""
     for fold in folds:
         folder = folders.fold_folder(runs_dir, run, fold)
-        config = atomic.read_json(folder / "config.json")
-        if from_json(config, f"{folder / 'config.json'}").views == views:
+        if read_config(folder).views == views:
             raise FerKitError(f"{folder} was predicted with --views {views} already; choose other views")
 
 
@@ -75,7 +73,7 @@ def body(args: argparse.Namespace) -> None:
     chosen, missing = finished_folds(args.runs, args.run)
     if args.fold is not None:
         folder = folders.fold_folder(args.runs, args.run, args.fold)
-        if not folders.is_finished(folder):
+        if not finished_folder.is_finished(folder):
             raise FerKitError(f"{folder} is not a finished fold; train it first")
         chosen = (args.fold,)
     elif missing:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fer_kit import metrics, models, revision
-from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
 from fer_kit.engine.device import Precision, choose_device
@@ -28,9 +28,7 @@ from fer_kit.predict.fold import FoldToPredict, predict, scores
 from fer_kit.runs import finished_folder, folders, predictions
 from fer_kit.runs.finished_folder import WEIGHTS
 from fer_kit.runs.predictions import Predictions
-from fer_kit.runs.training_record import read_result
-
-CONFIG, HISTORY = "config.json", "metrics.jsonl"
+from fer_kit.runs.training_record import CONFIG, ENVIRONMENT, LOG, METRICS, read_config, read_result
 
 
 @dataclass(frozen=True)
@@ -114,11 +112,7 @@ def predict_fold(
 
 def read(folder: Path) -> FinishedFold:
     """Read config.json and result.json of a finished fold."""
-    return FinishedFold(folder, _config(folder), read_result(folder / finished_folder.RESULT))
-
-
-def _config(folder: Path) -> TrainConfig:
-    return from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
+    return FinishedFold(folder, read_config(folder), read_result(folder / finished_folder.RESULT))
 
 
 def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
@@ -134,7 +128,7 @@ def read_checked(runs_dir: Path, folder: Path) -> FinishedFold:
         assert oof.labels is not None
         stored = finished_folder.field(path, result, "oof_accuracy", float)
         finished_folder.check_accuracy(path, stored, metrics.accuracy(oof.logits, oof.labels))
-    return FinishedFold(folder, _config(folder), result)
+    return FinishedFold(folder, read_config(folder), result)
 
 
 def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
@@ -145,7 +139,7 @@ def is_done(folder: Path, request: PredictRequest, fold: Fold) -> bool:
     """
     if not folder.exists():
         return False
-    result = read_result(folder / finished_folder.RESULT) if folders.is_finished(folder) else {}
+    result = read_result(folder / finished_folder.RESULT) if finished_folder.is_finished(folder) else {}
     source = result.get("source", {})
     if source.get("run") == request.source and read(folder).config.views == request.views:
         trained = folders.fold_folder(request.runs, request.source, fold)
@@ -205,14 +199,14 @@ def save(
         },
     }
     with atomic.replacing_folder(target) as folder:
-        for name in (WEIGHTS, HISTORY):  # the network and its training are those of the source
+        for name in (WEIGHTS, METRICS):  # the network and its training are those of the source
             shutil.copyfile(source.folder / name, folder / name)
         command = f"{request.command} --fold {fold_spec.folder_name(predicted.fold).removeprefix('fold')}"
         exact = Precision("fp32", predicted.device)
-        atomic.write_json(folder / "env.json", environment(exact, command, predicted.code))
+        atomic.write_json(folder / ENVIRONMENT, environment(exact, command, predicted.code))
         atomic.write_json(folder / CONFIG, predicted.config.to_json())
         line = f"{source.folder} predicted with the views {request.views} in place of {source.config.views}"
-        atomic.write_text(folder / "log.txt", f"{utc_now()} {line}\n")
+        atomic.write_text(folder / LOG, f"{utc_now()} {line}\n")
         for file, key, rows in ((finished_folder.OOF, "oof_sha256", oof), (finished_folder.TEST, "test_sha256", test)):
             if rows is not None:
                 predictions.write(folder / file, rows)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fer_kit import models
-from fer_kit.config.train_config import from_json
 from fer_kit.engine.face_network import FaceNetwork
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -22,11 +21,10 @@ from fer_kit.predict.combine import MeanOfNetworks, StackedBlend, Tempered, Weig
 from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.blend_record import FullFitRecord, MemberRecord, SourceRecord
 from fer_kit.runs.finished_folder import BLEND, RESULT, WEIGHTS
-from fer_kit.runs.training_record import read_result
+from fer_kit.runs.training_record import CONFIG, read_config, read_result
 
 Refit = Callable[[Path, Path], tuple[NDArray[np.float64], NDArray[np.float64], float]]
 
-CONFIG = "config.json"
 OF_PROBABILITIES = ("mean", "greedy")  # methods that average probabilities; the others average log-probabilities
 
 
@@ -36,11 +34,11 @@ def fold_network(folder: Path) -> FaceNetwork:
     Raises:
         FerKitError: the fold is not finished, its weights are missing, or its config was changed after training.
     """
-    if not folders.is_finished(folder):
+    if not finished_folder.is_finished(folder):
         raise FerKitError(f"{folder} is not a finished fold; train it first")
     if not (folder / WEIGHTS).is_file():
         raise FerKitError(f"{folder / WEIGHTS}: no such file; restore it, or train this fold again")
-    config = from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
+    config = read_config(folder)
     result = read_result(folder / RESULT)
     if config.digest != result.get("config_digest"):
         raise FerKitError(f"{folder / CONFIG}: not the config that this fold was trained with; restore that file")

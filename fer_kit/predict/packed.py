@@ -25,6 +25,8 @@ from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 from fer_kit.models.weights import load_weights
 from fer_kit.predict.combine import MeanOfNetworks
+from fer_kit.runs.finished_folder import WEIGHTS
+from fer_kit.runs.training_record import read_config
 
 SUFFIX = ".safetensors"
 SCHEMA = 1
@@ -62,11 +64,11 @@ def write(path: Path, name: str, folds: Sequence[Path], about: dict[str, Any]) -
         raise FerKitError(f"--out {path}: a packed network ends in {SUFFIX}; give another name")
     configs, tensors = [], {}
     for number, folder in enumerate(folds):
-        config = from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
+        config = read_config(folder)
         _refuse_own(config, f"{folder}")
         configs.append(config.to_json())
         net = models.build(config)
-        load_weights(folder / "model.safetensors", net)
+        load_weights(folder / WEIGHTS, net)
         for key, value in net.state_dict().items():
             tensors[f"{number}.{key}"] = half(value, f"{folder}: {key}")
     header = {"schema": SCHEMA, "name": name, "networks": configs, **about}

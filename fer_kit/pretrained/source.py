@@ -19,9 +19,9 @@ from fer_kit.data.places import KAGGLE_INPUT
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
-from fer_kit.runs import finished_folder, folders
+from fer_kit.runs import finished_folder
 from fer_kit.runs.finished_folder import WEIGHTS
-from fer_kit.runs.training_record import read_result
+from fer_kit.runs.training_record import CONFIG, LAST, read_result
 
 HUB, NONE, PACKAGE = "hub", "none", "package:"
 TIMM = "timm/"
@@ -78,8 +78,8 @@ def find(text: str, fold: fold_spec.Fold, inputs: Path | None = None) -> Source:
 
 def resumed(text: str, fold: fold_spec.Fold, folder: Path) -> Source:
     """`find` for a resumed run: with its checkpoint in `folder`, the file that the run started from may be gone."""
-    kept = folder / "config.json"
-    if (folder / "last.pt").is_file() and kept.is_file() and not atomic.expanded(text).exists():
+    kept = folder / CONFIG
+    if (folder / LAST).is_file() and kept.is_file() and not atomic.expanded(text).exists():
         record = atomic.read_json(kept)
         begun = str(record.get("weights", "")) if isinstance(record, dict) else ""
         if begun.partition("@")[0] == _safe(Path(text).name):
@@ -111,7 +111,7 @@ def of_run(run: Path, fold: fold_spec.Fold) -> Source:
         FerKitError: that fold of the run is missing or not finished.
     """
     folder = run / fold_spec.folder_name(fold)
-    if not folders.is_finished(folder) or not (folder / WEIGHTS).is_file():
+    if not finished_folder.is_finished(folder) or not (folder / WEIGHTS).is_file():
         raise FerKitError(f"--weights {run}: {folder} is not a finished fold with {WEIGHTS}; train it first")
     finished_folder.check_weights(folder)
     result = read_result(folder / finished_folder.RESULT)

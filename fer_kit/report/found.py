@@ -143,7 +143,7 @@ def _folds(runs_dir: Path, run: str) -> Iterator[Fold]:
             troubles.append(f"{METRICS} is damaged ({damage}); shown as far as it goes")
         elif written is None:
             troubles.append(f"{METRICS} is missing")
-        finished = folders.is_finished(folder)
+        finished = finished_folder.is_finished(folder)
         yield Fold(run, folder.name, folder, finished, epochs, **records, trouble="; ".join(troubles), written=written)
 
 

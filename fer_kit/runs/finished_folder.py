@@ -41,6 +41,14 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
     return record
 
 
+def is_finished(folder: Path | str) -> bool:
+    """Whether a fold folder holds result.json and the prediction files that it was written for."""
+    try:
+        return read(Path(folder), RESULT) is not None
+    except FerKitError:
+        return False
+
+
 def field(path: Path, record: dict[str, Any], key: str, kind: type[Any]) -> Any:
     """`record[key]`, or a FerKitError if the value is not of type `kind`. path: of the record, for the error text."""
     value = record.get(key)

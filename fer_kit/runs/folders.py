@@ -28,6 +28,7 @@ from fer_kit.runs import blend_record, predictions
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.finished_folder import BLEND, HASHED, OOF, RESULT, TEST, check_accuracy, field, read
 from fer_kit.runs.predictions import Predictions
+from fer_kit.runs.training_record import ENVIRONMENT
 
 BLENDS, CACHE, SWEEPS = "blends", "cache", "sweeps"  # folders in the folder of runs that are no runs
 FOLDS_CSV = "folds.csv"
@@ -159,14 +160,6 @@ def is_trial_of_search(name: str) -> bool:
     return match is not None and match[1] != "smoke"
 
 
-def is_finished(folder: Path | str) -> bool:
-    """Whether a fold folder holds result.json and the prediction files that it was written for."""
-    try:
-        return read(Path(folder), RESULT) is not None
-    except FerKitError:
-        return False
-
-
 def status(runs_dir: Path | str, name: str) -> Status:
     """The progress of run `name`.
 
@@ -283,7 +276,7 @@ def _train_command(folder: Path, state: Status, fold: int) -> str:
     """The command that trains `fold`, made from the command in env.json of another fold."""
     resume = " --resume" if (folder / f"fold{fold}").exists() else ""
     for sister in (fold, *state.finished):
-        env = folder / f"fold{sister}" / "env.json"
+        env = folder / f"fold{sister}" / ENVIRONMENT
         record = atomic.read_json(env) if env.is_file() else None
         command = record.get("command") if isinstance(record, dict) else None
         if isinstance(command, str) and re.search(_FOLD_OPTION, command):

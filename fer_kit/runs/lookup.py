@@ -16,7 +16,7 @@ from pathlib import Path
 from fer_kit.errors import FerKitError
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.runs.folders import BLENDS, Blend, Run, Status
 
 
@@ -40,7 +40,7 @@ class FoldFolder:
     @property
     def finished(self) -> bool:
         """Whether result.json exists, with the prediction files that it was written for."""
-        return folders.is_finished(self.folder)
+        return finished_folder.is_finished(self.folder)
 
 
 @dataclass(frozen=True)

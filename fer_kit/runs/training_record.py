@@ -1,4 +1,4 @@
-"""What a training writes about itself: result.json, env.json and the epochs of metrics.jsonl.
+"""What a training writes about itself: config.json, env.json, result.json and the epochs of metrics.jsonl.
 
 The files may come from somebody else, so each value that a reader takes as a number is checked here.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
 
-METRICS, ENVIRONMENT = "metrics.jsonl", "env.json"
+CONFIG, ENVIRONMENT, METRICS, LOG, LAST = "config.json", "env.json", "metrics.jsonl", "log.txt", "last.pt"
 MOST_METRICS_BYTES = 64 * 2**20
 MOST = 2**53  # of a number; larger integers are no exact floats
 RESULT_NUMBERS = (
@@ -25,6 +26,15 @@ RESULT_NUMBERS = (
     "images_per_second",
     "parameters",
 )
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """The settings in config.json of a fold's folder.
+
+    Raises:
+        FerKitError: the file is missing or damaged, or has a setting or value that this version does not know.
+    """
+    return from_json(atomic.read_json(folder / CONFIG), f"{folder / CONFIG}")
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from typing import Any
 
 from fer_kit.competition import SIDE_PX
 from fer_kit.config.growth import work_of_epochs
-from fer_kit.config.train_config import from_json
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic, lock
+from fer_kit.files import lock
 from fer_kit.runs import finished_folder
-from fer_kit.runs.training_record import METRICS, read_epochs
+from fer_kit.runs.training_record import METRICS, read_config, read_epochs
 from fer_kit.sweep.runner import claimed, read_failure
 from fer_kit.sweep.training import Training
 
@@ -85,7 +84,7 @@ def accuracy_of(record: Mapping[str, Any]) -> float | None:
 def _work(folder: Path) -> list[float]:
     """The work of each epoch; empty before the training began, or where its config cannot be read."""
     try:
-        config = from_json(atomic.read_json(folder / "config.json"), f"{folder / 'config.json'}")
+        config = read_config(folder)
     except FerKitError:
         return []
     return work_of_epochs(config, config.image_px or SIDE_PX)

@@ -283,7 +283,7 @@ class Runner:
 
     def _ended(self, child: Child, code: int) -> None:
         training, folder = child.training, child.training.folder(self.runs)
-        if code == 0 and folders.is_finished(folder):
+        if code == 0 and finished_folder.is_finished(folder):
             self.outcome.finished.append(training)
             score = read_result(folder / finished_folder.RESULT).get("oof_accuracy")
             told = "" if score is None else f", {score:.2%} out of fold"

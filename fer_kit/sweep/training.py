@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fer_kit.folds.fold_spec import Fold, in_words, typed
 from fer_kit.runs import finished_folder, folders
+from fer_kit.runs.training_record import METRICS
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Training:
     def is_done(self, runs: Path) -> bool:
         """Whether there is nothing left to train: the fold is finished, or has reached `until`."""
         folder = self.folder(runs)
-        if not self.trial and (folder / finished_folder.RESULT).is_file() and folders.is_finished(folder):
+        if not self.trial and (folder / finished_folder.RESULT).is_file() and finished_folder.is_finished(folder):
             return True
         return self.until is not None and epochs_saved(folder) >= self.until
 
@@ -53,6 +54,6 @@ class Training:
 def epochs_saved(folder: Path) -> int:
     """How many epochs of an unfinished fold are saved."""
     try:
-        return (folder / "metrics.jsonl").read_bytes().count(b"\n")
+        return (folder / METRICS).read_bytes().count(b"\n")
     except OSError:
         return 0

@@ -18,7 +18,7 @@ from fer_kit.folds import fold_spec
 from fer_kit.runs import blend_record, finished_folder, folders
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.predictions import Predictions
-from fer_kit.runs.training_record import ENVIRONMENT, read_object, read_result
+from fer_kit.runs.training_record import CONFIG, ENVIRONMENT, read_object, read_result
 from fer_kit.track.follow import FACTS, PLACE
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _describe_fold(folder: Path) -> RunDescription:
     facts = read_object(told) if told.is_file() else {}
     if not facts and not result:
         raise FerKitError(f"{folder}: not a finished fold of a run; finish its training first, or train with --wandb")
-    config = read_object(folder / "config.json")
+    config = read_object(folder / CONFIG)
     env = read_object(folder / ENVIRONMENT)
     known = facts | {key: result[key] for key in result if key in facts or not facts}
     fold = folder.name.removeprefix("fold")
@@ -121,7 +121,7 @@ def _of_fold(folder: Path, result: dict[str, Any]) -> tuple[ArtifactSpec, ...]:
     """The artifacts of a fold: weights, and predictions with their scores."""
     name = f"{result['run']}-{folder.name}"
     about = {key: value for key, value in result.items() if isinstance(value, str | int | float)}
-    weights = tuple(folder / file for file in ("model.safetensors", "config.json"))
+    weights = tuple(folder / file for file in (finished_folder.WEIGHTS, CONFIG))
     return (ArtifactSpec(_safe(f"{name}-model"), "model", weights, about), _predictions(name, folder, about))
 
 

@@ -16,7 +16,7 @@ from fer_kit.errors import FerKitError, naming_keywords
 from fer_kit.folds import fold_spec
 from fer_kit.folds.fold_spec import Fold
 from fer_kit.keywords import check_types
-from fer_kit.runs import finished_folder, folders
+from fer_kit.runs import finished_folder
 from fer_kit.runs.training_record import METRICS, read_epochs, read_result
 from fer_kit.track import follow
 from fer_kit.train.request import TrainRequest, name_of, resolve
@@ -182,7 +182,7 @@ def train(
 
     fold_training.train_fold(resolved)
     folder = resolved.folder
-    result = read_result(folder / finished_folder.RESULT) if folders.is_finished(folder) else {}
+    result = read_result(folder / finished_folder.RESULT) if finished_folder.is_finished(folder) else {}
     return TrainedFold(resolved.run, resolved.request.fold, folder, resolved.config, result)
 
 

@@ -25,10 +25,10 @@ from fer_kit.predict import fold
 from fer_kit.predict.fold import FoldToPredict
 from fer_kit.runs import finished_folder, predictions
 from fer_kit.runs.predictions import Predictions
-from fer_kit.runs.training_record import METRICS
+from fer_kit.runs.training_record import LAST, METRICS
 from fer_kit.track import follow
 from fer_kit.train import checkpoints, log, memory, siblings
-from fer_kit.train.fold_folder import LAST, inspect_folder
+from fer_kit.train.fold_folder import inspect_folder
 from fer_kit.train.job import Job, batches_of, prepare, seed_everything
 from fer_kit.train.request import ResolvedRequest, TrainRequest, watched_for
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic, lock
+from fer_kit.files import lock
 from fer_kit.folds import deal, fold_spec
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
+from fer_kit.runs.training_record import CONFIG, LAST, read_config
 from fer_kit.train import siblings
 from fer_kit.train.request import ResolvedRequest
-from fer_kit.train.siblings import CONFIG
-
-LAST = "last.pt"
 
 
 def refuse_early(resolved: ResolvedRequest) -> None:
@@ -41,9 +39,9 @@ def inspect_folder(resolved: ResolvedRequest) -> str:
             other settings than the training was started with, finished or not.
     """
     folder, request = resolved.folder, resolved.request
-    if folders.is_finished(folder):
+    if finished_folder.is_finished(folder):
         if request.resume:
-            _refuse_other_settings(folder / CONFIG, resolved.config)
+            _refuse_other_settings(folder, resolved.config)
             return "finished"
         if not request.smoke:
             raise FerKitError(
@@ -54,21 +52,21 @@ def inspect_folder(resolved: ResolvedRequest) -> str:
     if not request.resume:
         raise FerKitError(f"{folder} holds an unfinished training; continue with --resume, or delete it with --restart")
     if (folder / LAST).exists():
-        _refuse_other_settings(folder / CONFIG, resolved.config)
+        _refuse_other_settings(folder, resolved.config)
     return "resume"
 
 
-def _refuse_other_settings(path: Path, config: TrainConfig) -> None:
-    """Refuse to resume a training with other settings than those in the config.json at `path`.
+def _refuse_other_settings(folder: Path, config: TrainConfig) -> None:
+    """Refuse to resume the training in `folder` with other settings than those in its config.json.
 
     The checkpoint holds only the digest of the config, which cannot tell which settings differ.
     """
-    if not path.exists():
+    if not (folder / CONFIG).exists():
         return
-    begun = from_json(atomic.read_json(path), str(path))
+    begun = read_config(folder)
     if others := siblings.differing(begun, config):
         then, asked = (" ".join(f"{name}={getattr(one, name)}" for name in others) for one in (begun, config))
         raise FerKitError(
-            f"{path.parent} was started with {then}, this command has {asked}; use the same settings with --resume, "
+            f"{folder} was started with {then}, this command has {asked}; use the same settings with --resume, "
             "start again with --restart, or name a new run with --tag"
         )

@@ -34,15 +34,11 @@ from fer_kit.folds.table import Folds
 from fer_kit.pretrained import start
 from fer_kit.pretrained.start import Start
 from fer_kit.runs import folders
-from fer_kit.runs.training_record import ENVIRONMENT
+from fer_kit.runs.training_record import CONFIG, ENVIRONMENT, LAST, LOG
 from fer_kit.train import siblings
-from fer_kit.train.fold_folder import LAST
 from fer_kit.train.log import Log
 from fer_kit.train.request import ResolvedRequest, TrainRequest
 from fer_kit.train.rows import TrainingRows, gather
-from fer_kit.train.siblings import CONFIG
-
-LOG = "log.txt"
 
 
 @dataclass(frozen=True, eq=False)

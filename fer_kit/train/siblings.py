@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError
-from fer_kit.files import atomic
 from fer_kit.runs import finished_folder
-from fer_kit.runs.training_record import read_object
+from fer_kit.runs.training_record import read_config, read_object
 from fer_kit.train.request import ResolvedRequest
 
-CONFIG = "config.json"
 WAY_OUT = "use the same, or name a new run with --tag"
 
 
@@ -44,7 +42,7 @@ def refuse_other_settings(folder: Path, config: TrainConfig) -> bool:
         FerKitError: the message names the settings that differ.
     """
     try:
-        theirs = from_json(atomic.read_json(folder / CONFIG), str(folder / CONFIG))
+        theirs = read_config(folder)
     except FerKitError:
         return False
     if others := differing(theirs, config):

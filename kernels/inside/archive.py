@@ -12,10 +12,12 @@ from pathlib import Path, PurePosixPath
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
+from fer_kit.runs.finished_folder import WEIGHTS
+from fer_kit.runs.training_record import LAST
 from fer_kit.track import follow
 
 # What is left out of an archive that the disk has no room for, in this order: predictions come first, then weights.
-SMALLER = ((), ("last.pt",), ("last.pt", "model.safetensors"))
+SMALLER = ((), (LAST,), (LAST, WEIGHTS))
 FOLDS = ("folds-test.csv", "folds.json", "folds.csv")  # folds.csv last: if it exists, the others belong to it
 # Errors of tarfile for damaged bytes; RecursionError comes from chains of extended headers.
 _FAULTS = (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, OverflowError, RecursionError, struct.error)

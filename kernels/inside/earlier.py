@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_kit.errors import FerKitError
+from fer_kit.runs.finished_folder import RESULT
+from fer_kit.runs.training_record import LAST
 from kernels.inside import archive, manifest
 
 
@@ -47,6 +49,6 @@ def restore(inputs: Path, ref: str, run: str, runs_dir: Path, more: Sequence[str
     archive.unpack(manifest.check_archive(folder, found), runs_dir, there[0], there[1:])
     for name in there:
         for leftover in (runs_dir / name).glob("fold*"):
-            if not any((leftover / file).exists() for file in ("last.pt", "result.json")):
+            if not any((leftover / file).exists() for file in (LAST, RESULT)):
                 shutil.rmtree(leftover)  # the training stopped before the end of its first epoch
     return found

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit import cli
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.sweep.remote.cluster import Cluster
 from fer_kit.sweep.remote.runner import RayRunner
 from fer_kit.sweep.runner import Reporter
@@ -62,7 +62,7 @@ def measure(workers: int) -> float:
                 outcome = runner.run()
                 seconds = time.monotonic() - began
             assert len(outcome.finished) == TRAININGS, outcome
-            assert all(folders.is_finished(training.folder(runs)) for training in trainings)
+            assert all(finished_folder.is_finished(training.folder(runs)) for training in trainings)
             return seconds
     finally:
         local.shutdown()

@@ -86,10 +86,7 @@ IMAGES = {
     "folders": lambda folder: write_files(folder, images_as_files()),
     "a folder deeper": lambda folder: write_files(folder / "fer2013", images_as_files()).parent,
     "capital letters": lambda folder: write_files(folder, images_as_files(".PNG", CAPITALS, "Train")),
-    "other words": lambda folder: write_files(
-        folder,
-        images_as_files(".bmp", ["anger", "disgusted", "fearful", "Happiness", "sadness", "surprised", "neutral"]),
-    ),
+    "other words": lambda folder: write_files(folder, images_as_files(".bmp", OTHER_WORDS)),
     "numbers": lambda folder: write_files(folder, images_as_files(words=NUMBERS, train="Training")),
     "zip": lambda folder: in_zip(folder / "archive.zip", images_as_files()).parent,
     "tar.gz named": lambda folder: in_tar(folder / "images.tar.gz", images_as_files()),

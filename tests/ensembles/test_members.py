@@ -146,7 +146,7 @@ def test_a_stored_score_that_the_rows_do_not_give(two, capsys, tmp_path):
     changed = "theirs/oof.npz: changed since result.json was written; make this folder again"
     refused(capsys, changed, "b", "--members", "strong", "theirs")
     atomic.write_json(folder / "result.json", {"oof_accuracy": score})
-    told = f"theirs/result.json: oof_accuracy is {score}, but oof.npz gives 0."
+    told = f"theirs/result.json: oof_accuracy is {score:.6f}, but the rows of oof.npz give 0."
     refused(capsys, told, "b", "--members", "strong", "theirs")
 
 

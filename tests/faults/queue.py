@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.sweep import __main__ as sweep
 from tests.faults import training
 from tests.faults.scenes import Scene, Tree, tree
@@ -26,7 +26,7 @@ def scenes(shared: Path) -> list[Scene]:
 def products(root: Path) -> Tree:
     """The plan and both folds, without what time decides; no failure is kept."""
     for fold in FOLDS:
-        assert folders.is_finished(root / FOLDER.format(fold))
+        assert finished_folder.is_finished(root / FOLDER.format(fold))
     assert not (root / "runs" / folders.SWEEPS / "failed").exists()
     return kept(root)
 
@@ -37,7 +37,7 @@ def look(root: Path, whole: Tree) -> None:
     plan = f"runs/{folders.SWEEPS}/{NAME}.json"
     assert there.get(plan, whole[plan]) == whole[plan]
     for fold in FOLDS:
-        if folders.is_finished(root / FOLDER.format(fold)):
+        if finished_folder.is_finished(root / FOLDER.format(fold)):
             mine = {name: value for name, value in whole.items() if name.startswith(FOLDER.format(fold))}
             assert {name: there.get(name) for name in mine} == mine
 

@@ -54,7 +54,7 @@ def build(made: Path, root: Path) -> None:
 
 def products(folder: str, root: Path) -> Tree:
     """All that a finished fold holds but for times, and what lies beside it; nothing of a kill is left."""
-    assert folders.is_finished(root / folder)
+    assert finished_folder.is_finished(root / folder)
     assert not (root / folder / "last.pt").exists() and not left_over(root), left_over(root)
     return kept(tree(root / "runs", root))
 
@@ -68,7 +68,7 @@ def look(folder: str, root: Path, whole: Tree) -> None:
     for name, value in there.items():
         assert whole.get(name) == value, f"{name} is not what it is in the end"
     run = Path(folder).parent.name
-    finished = folders.is_finished(root / folder)
+    finished = finished_folder.is_finished(root / folder)
     assert finished == ((root / folder / finished_folder.RESULT).exists())
     if finished:
         assert {**there, f"{folder}/metrics.jsonl": metrics} == whole

@@ -16,7 +16,7 @@ from ensembles.fit import methods
 from fer_kit.config import recipes, train_config
 from fer_kit.files import atomic
 from fer_kit.folds import table
-from fer_kit.runs import folders, ledger, predictions
+from fer_kit.runs import finished_folder, folders, ledger, predictions
 from kernels import push_log
 from kernels.inside import manifest
 from submissions import check, file_format, sources
@@ -116,7 +116,7 @@ def result_file(folder: Path, content: bytes) -> object:
     except (ValueError, RecursionError):
         pass
     put(place, "result.json", content)
-    folders.is_finished(place)
+    finished_folder.is_finished(place)
     return folders.status(folder, "a"), folders.load(folder, "a", allow_partial=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 from fer_kit.errors import FerKitError
 from fer_kit.kaggle.client import Client, KernelState
 from fer_kit.kaggle.errors import NetworkGone, NoCredentials, ServerTrouble, Stalled, TimedOut
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from kernels import __main__ as commands
 from kernels import push, push_log
 from tests.helpers import fake_runs
@@ -143,7 +143,7 @@ def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_aske
     assert "fold0: out of fold " in told.out and told.err.count("\n") == 1
     assert f"version 1: folds that failed on Kaggle: {RUN} 2; what the others saved is in place, and the " in told.err
     assert push_log.read(Path("runs"))[0].state == push_log.FETCHED
-    assert folders.is_finished(Path("runs", RUN, "fold0"))
+    assert finished_folder.is_finished(Path("runs", RUN, "fold0"))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.sweep.runner import Limits, Outcome
 from fer_kit.sweep.training import Training
 from kernels.inside import archive, devices, earlier, manifest, saving, session, weights
@@ -135,7 +135,7 @@ def test_an_earlier_output_is_taken_up_under_both_layouts(tmp_path, layout):
     save_output(tmp_path / "input" / layout, "earlier", made)
     told = earlier.restore(tmp_path / "input", "me/kernel", RUN, tmp_path / "runs")
     assert (told.finished, told.stopped) == ((0,), (1, 2))
-    assert folders.is_finished(tmp_path / "runs" / RUN / "fold0")
+    assert finished_folder.is_finished(tmp_path / "runs" / RUN / "fold0")
     assert (tmp_path / "runs" / RUN / "fold1" / "last.pt").exists()
     assert not (tmp_path / "runs" / RUN / "fold2").exists()
 

@@ -15,7 +15,7 @@ from ensembles import blend
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import deal
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.train import __main__ as train
 from kernels import __main__ as commands
 from kernels import push, push_log
@@ -163,6 +163,6 @@ def test_several_runs_and_their_wandb_files_come_home(evening, capsys):
     assert commands.main(["fetch", "--every"]) == 0
     for run in (RUN, f"{RUN}-seed1"):
         folder = Path("runs", run, "fold0")
-        assert folders.is_finished(folder) and list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+        assert finished_folder.is_finished(folder) and list(folder.glob("wandb/offline-run-*/run-*.wandb"))
     assert commands.main(["fetch", "--every"]) == 2
     assert "every push was fetched" in capsys.readouterr().err

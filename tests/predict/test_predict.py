@@ -18,8 +18,8 @@ from fer_kit.folds import fold_spec
 from fer_kit.models import weights
 from fer_kit.predict import __main__ as predict
 from fer_kit.predict import again
+from fer_kit.runs import finished_folder, predictions
 from fer_kit.runs import folders as runs
-from fer_kit.runs import predictions
 from fer_kit.train import __main__ as train
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "t", "--device", "cpu"]
@@ -186,7 +186,7 @@ def test_a_second_process_is_turned_away_and_what_a_kill_left_is_removed(place, 
     assert error.count("\n") == 1
     assert "fold0: another process predicts or trains this fold; try again when that process ends" in error
     assert predict.main(command) == 0
-    assert [path.name for path in target.parent.iterdir()] == ["fold0"] and runs.is_finished(target)
+    assert [path.name for path in target.parent.iterdir()] == ["fold0"] and finished_folder.is_finished(target)
 
 
 def test_what_another_process_has_just_predicted_stays(place, tmp_path, capsys, monkeypatch):

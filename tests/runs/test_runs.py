@@ -9,7 +9,7 @@ import pytest
 from fer_kit import metrics
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, folders, predictions
 from fer_kit.runs.predictions import Predictions
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import FOLD_OF_ROW, FOLDS, LABELS, ROWS, TEST_ROWS
@@ -85,12 +85,12 @@ def test_listing_runs_leaves_out_what_is_no_run(here):
 def test_finished_means_the_very_files_of_the_result(here):
     folder = fake_runs.save_run(here / "runs", "a", seed=1) / "fold0"
     assert folder == folders.fold_folder(here / "runs", "a", 0)
-    assert folders.is_finished(folder)
-    assert not folders.is_finished(here / "nowhere")
+    assert finished_folder.is_finished(folder)
+    assert not finished_folder.is_finished(here / "nowhere")
     predictions.write(folder / "test.npz", predictions.read(folder / "oof.npz"))
-    assert not folders.is_finished(folder)
+    assert not finished_folder.is_finished(folder)
     (folder / "result.json").write_text("{")
-    assert not folders.is_finished(folder)
+    assert not finished_folder.is_finished(folder)
 
 
 def test_status(here):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.sweep.__main__ import main
 from fer_kit.train.__main__ import main as train_main
 from tests.helpers.trained import RECIPE, products
@@ -35,7 +35,7 @@ def test_interrupted_joined_and_the_same_bits_as_one_at_a_time(competition_dir, 
     if running.returncode != 0:  # else it was faster than the signal
         assert running.returncode == 130 and "all of it can be resumed" in told
         assert main(["join", str(runs_dir), "--data", str(competition_dir), "--device", "cpu"]) == 0
-        assert "2 of 2" in capsys.readouterr().out or folders.is_finished(runs_dir / "deep_v3-t/fold1")
+        assert "2 of 2" in capsys.readouterr().out or finished_folder.is_finished(runs_dir / "deep_v3-t/fold1")
     assert main(["status", "--runs", str(runs_dir)]) == 0
     assert "2 of 2 trainings finished" in capsys.readouterr().out
     alone = tmp_path / "alone"

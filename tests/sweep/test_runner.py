@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fer_kit.files import lock
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.sweep import runner, slots
 from fer_kit.sweep.runner import Limits, Reporter, Runner
 from fer_kit.sweep.training import Training
@@ -107,7 +107,7 @@ class Bench:
         return subprocess.Popen(words, env=self.environ(**environ), cwd=ROOT, stdout=subprocess.PIPE)
 
     def finished(self) -> set[int]:
-        return {int(path.name[4:]) for path in self.runs.glob("a/fold*") if folders.is_finished(path)}
+        return {int(path.name[4:]) for path in self.runs.glob("a/fold*") if finished_folder.is_finished(path)}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import deal, fold_spec, splits
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, folders, predictions
 from fer_kit.train import __main__ as train
 
 RECIPE = ["--recipe", "baseline_v1", "--set", "epochs=1", "early_stop_epochs=0", "--tag", "f", "--device", "cpu"]
@@ -65,7 +65,7 @@ def test_rows_of_each_kind_of_split(recipe, runs_dir):
 @pytest.mark.slow
 def test_a_full_fit_predicts_test_rows_and_nothing_else(trained):
     folder = trained / "baseline_v1-f" / "foldall"
-    assert folders.is_finished(folder)
+    assert finished_folder.is_finished(folder)
     assert not (folder / "oof.npz").exists()
     result = json.loads((folder / "result.json").read_text())
     assert (result["fold"], result["oof_rows"]) == (-1, 0) and "oof_accuracy" not in result

@@ -15,7 +15,7 @@ import torch
 
 from fer_kit.engine import loop
 from fer_kit.files import atomic
-from fer_kit.runs import folders, predictions
+from fer_kit.runs import finished_folder, predictions
 from fer_kit.train import __main__ as train
 from fer_kit.train import checkpoints, fold
 from tests.helpers.trained import FILES, products
@@ -26,7 +26,7 @@ def test_a_finished_folder_holds_what_the_design_says(command, runs_dir, competi
     assert train.main(command) == 0
     folder = runs_dir / "deep_v3-t" / "fold1"
     assert {path.name for path in folder.iterdir()} == FILES
-    assert folders.is_finished(folder)
+    assert finished_folder.is_finished(folder)
 
     oof, test = predictions.read(folder / "oof.npz"), predictions.read(folder / "test.npz")
     from fer_kit.data import loading
@@ -66,7 +66,7 @@ def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(comman
     out = capsys.readouterr().out
     assert "time limit of 0.0001 minutes: stopped after epoch 1, saved; continue with --resume" in out
     folder = runs_dir / "deep_v3-t" / "fold1"
-    assert not folders.is_finished(folder) and (folder / "last.pt").exists()
+    assert not finished_folder.is_finished(folder) and (folder / "last.pt").exists()
     assert train.main(command) == 2
     error = capsys.readouterr().err
     assert "holds an unfinished training" in error and "--resume" in error and "--restart" in error
@@ -79,7 +79,7 @@ def test_the_time_limit_stops_at_an_epochs_end_and_resuming_ends_the_same(comman
 def test_a_time_limit_that_is_over_after_the_last_epoch_lets_it_predict(command, runs_dir, capsys):
     short = ["epochs=1" if word == "epochs=3" else word for word in command]
     assert short != command and train.main([*short, "--limit-minutes", "0.0001"]) == 0
-    assert "time limit" not in capsys.readouterr().out and folders.is_finished(runs_dir / "deep_v3-t" / "fold1")
+    assert "time limit" not in capsys.readouterr().out and finished_folder.is_finished(runs_dir / "deep_v3-t" / "fold1")
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_finish_at_limit_leaves_out_the_remaining_epochs(command, runs_dir, caps
     assert "the last 2 of 3 epochs are left out" in capsys.readouterr().out
     folder = runs_dir / "deep_v3-t" / "fold1"
     result = atomic.read_json(folder / "result.json")
-    assert folders.is_finished(folder) and (result["epochs_trained"], result["epoch"]) == (1, 1)
+    assert finished_folder.is_finished(folder) and (result["epochs_trained"], result["epoch"]) == (1, 1)
     assert train.main([*command, "--fold", "2", "--finish-at-limit"]) == 2
     assert "add --limit-minutes M" in capsys.readouterr().err
 
@@ -176,7 +176,7 @@ def test_a_failure_while_finishing_leaves_no_finished_mark(command, runs_dir, un
     with pytest.raises(OSError, match="no more disk"):
         train.main(command)
     folder = runs_dir / "deep_v3-t" / "fold1"
-    assert not folders.is_finished(folder)
+    assert not finished_folder.is_finished(folder)
     monkeypatch.setattr(module, moment, real)
     assert train.main([*command, "--resume"]) == 0
     assert products(folder) == uninterrupted
@@ -198,7 +198,7 @@ def test_kill_9_at_any_moment_loses_nothing(command, runs_dir, uninterrupted):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not folders.is_finished(folder)
+        assert not finished_folder.is_finished(folder)
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert products(folder) == uninterrupted
@@ -316,7 +316,7 @@ def test_smoke_is_quick_named_and_repeatable(competition_dir, runs_dir, capsys):
         assert "epoch   1/1" in capsys.readouterr().out
     assert train.main([*place, "--smoke", "--resume"]) == 2
     assert "--smoke with --resume" in capsys.readouterr().err
-    assert folders.is_finished(runs_dir / "baseline_v1-smoke" / "fold0")
+    assert finished_folder.is_finished(runs_dir / "baseline_v1-smoke" / "fold0")
 
 
 def test_a_smoke_run_predicts_a_few_hundred_rows(competition_dir, runs_dir, monkeypatch):

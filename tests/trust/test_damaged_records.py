@@ -15,7 +15,7 @@ from fer_kit.evaluate import __main__ as evaluate
 from fer_kit.listing import runs as listing
 from fer_kit.report import found as report
 from fer_kit.report.__main__ import main as write_report
-from fer_kit.runs import folders, training_record
+from fer_kit.runs import finished_folder, training_record
 from fer_kit.sweep import plan, progress
 from fer_kit.sweep.__main__ import main as sweep
 from fer_kit.sweep.training import Training
@@ -45,7 +45,7 @@ def test_no_number_of_result_json_breaks_a_reader(key, value, runs):
     path = runs / RUN / "fold0" / "result.json"
     spoil(path, key, value)
     if value != "null":
-        assert not folders.is_finished(path.parent)
+        assert not finished_folder.is_finished(path.parent)
     with pytest.raises(FerKitError) if value != "null" else nullcontext() as told:
         training_record.read_result(path)
     assert value == "null" or str(path) in str(told.value)

@@ -10,7 +10,7 @@ import torch
 
 from fer_kit.files import lock
 from fer_kit.folds import __main__ as folds_command
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder
 from fer_kit.train import __main__ as train
 from fer_kit.train import fold
 from tests.helpers.full_disk import no_file_beyond, one_line, refusing
@@ -41,7 +41,7 @@ def uninterrupted(competition_dir: Path, tmp_path_factory: pytest.TempPathFactor
 
 def ends_the_same(command: list[str], folder: Path, whole: dict[str, object]) -> None:
     assert train.main([*command, "--resume"]) == 0
-    assert folders.is_finished(folder) and products(folder) == whole
+    assert finished_folder.is_finished(folder) and products(folder) == whole
     assert sorted(path.name for path in folder.parent.iterdir()) == ["fold1"]  # no lock, nothing temporary
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
@@ -55,7 +55,7 @@ def test_a_full_disk_at_each_write_in_turn(command, folder, uninterrupted, capsy
         with refusing(name, after=1 if name == "metrics.jsonl" else 0):
             assert train.main([*command, "--resume"]) == 2
         assert f"{name}: {FULL}" in one_line(capsys)
-        assert not folders.is_finished(folder) and not list(folder.parent.rglob("*.part"))
+        assert not finished_folder.is_finished(folder) and not list(folder.parent.rglob("*.part"))
         if (folder / "last.pt").exists():
             epoch = torch.load(folder / "last.pt", weights_only=True)["epoch"]
             assert saved is None or epoch >= saved

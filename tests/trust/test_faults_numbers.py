@@ -16,7 +16,7 @@ from fer_kit.config.train_config import override
 from fer_kit.engine import loop, losses
 from fer_kit.files import atomic
 from fer_kit.folds import __main__ as folds_command
-from fer_kit.runs import folders
+from fer_kit.runs import finished_folder, folders
 from fer_kit.synthetic import draw
 from fer_kit.train import __main__ as train
 from fer_kit.train import fold as train_fold
@@ -101,7 +101,7 @@ def test_a_watched_loss_that_is_not_finite_stops_and_can_be_resumed(value, place
     folder = runs_dir / "baseline_v1-w/fold0"
     assert not (folder / "last.pt").exists()
     assert train.main([*command, "--resume"]) == 0
-    assert folders.is_finished(folder)
+    assert finished_folder.is_finished(folder)
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_the_last_good_state_is_kept_and_goes_on_as_if_nothing_had_been(place, r
     folder = runs_dir / "baseline_v1-t/fold0"
     saved = torch.load(folder / "last.pt", weights_only=True)
     assert saved["epoch"] == 1 and all(value.isfinite().all() for value in saved["net"].values())
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1 and not folders.is_finished(folder)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1 and not finished_folder.is_finished(folder)
     assert train.main([*command, "--resume"]) == 0
     other = [*TRAIN, "--tag", "u", *place, "--fold", "0"]
     assert train.main(other) == 0

@@ -16,7 +16,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic, exclusive, lock
 from fer_kit.folds import __main__ as folds_command
 from fer_kit.folds import table as fold_files
-from fer_kit.runs import folders, ledger
+from fer_kit.runs import finished_folder, folders, ledger
 from kernels import push_log
 from tests.helpers import fake_runs
 from tests.helpers.fake_runs import TEST_ROWS
@@ -334,6 +334,6 @@ train.main({training!r})
         first.communicate()
     assert train.main([*training, "--resume"]) == 0  # the killed one's lock is nobody's
     assert "after epoch 1 of 2" in capsys.readouterr().out
-    assert folders.is_finished(folder)
+    assert finished_folder.is_finished(folder)
     assert json.loads((folder / "result.json").read_text())["epochs_trained"] == 2
     assert not (folder.parent / ".fold1.lock").exists()

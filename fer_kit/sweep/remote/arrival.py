@@ -11,6 +11,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
 from fer_kit.runs import finished_folder, folders
+from fer_kit.runs.training_record import CONFIG, ENVIRONMENT
 from fer_kit.sweep.remote import parcel
 from fer_kit.sweep.training import Training
 
@@ -31,7 +32,7 @@ def save_checkpoint(content: bytes, runs: Path, training: Training, command: str
 
 def record_command(folder: Path, command: str) -> None:
     """Record in env.json the command as the driver would give it; the node's had its temporary folders."""
-    path = folder / "env.json"
+    path = folder / ENVIRONMENT
     if path.is_file():
         atomic.write_json(path, {**atomic.read_json(path), "command": command})
 
@@ -71,8 +72,8 @@ def check(aside: Path, arrived: Path, training: Training, expected: Expected) ->
     for key in ("folds_digest", "data_digest"):
         if result.get(key) != getattr(expected, key):
             raise FerKitError(f"{where} has {key} {result.get(key)}, not {getattr(expected, key)}")
-    if result.get("config_digest") != atomic.digest_of(atomic.read_json(arrived / "config.json")):
-        raise FerKitError(f"{where} has another config.json than {finished_folder.RESULT} was written for")
+    if result.get("config_digest") != atomic.digest_of(atomic.read_json(arrived / CONFIG)):
+        raise FerKitError(f"{where} has another {CONFIG} than {finished_folder.RESULT} was written for")
     if result.get("run") != training.run or result.get("fold") != fold_spec.recorded(training.fold):
         raise FerKitError(f"{where} is fold {result.get('fold')} of {result.get('run')}")
     if isinstance(training.fold, int) and "oof_accuracy" in result:
@@ -85,7 +86,7 @@ def same_settings(arrived: Path, sibling: Path) -> None:
     Raises:
         FerKitError: the message names both folders.
     """
-    if not (sibling / "config.json").is_file():
+    if not (sibling / CONFIG).is_file():
         return
-    if atomic.read_json(sibling / "config.json") != atomic.read_json(arrived / "config.json"):
+    if atomic.read_json(sibling / CONFIG) != atomic.read_json(arrived / CONFIG):
         raise FerKitError(f"{sibling} has other settings than the training on the node; name a new run with --tag")

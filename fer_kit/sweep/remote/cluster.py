@@ -18,6 +18,7 @@ from fer_kit.data import loading
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.folds import table
 from fer_kit.folds.fold_spec import folder_name
+from fer_kit.runs.training_record import LAST
 from fer_kit.sweep.remote import arrival, node, parcel
 from fer_kit.sweep.remote.node import Data, Ended, News, Task
 from fer_kit.sweep.slots import Slot
@@ -145,7 +146,7 @@ class Cluster:
     def task(self, training: Training, words: Sequence[str], deadline: float | None) -> Task:
         """The task of a training."""
         folder = training.folder(self._runs)
-        resumes = not training.trial and (folder / "last.pt").is_file()
+        resumes = not training.trial and (folder / LAST).is_file()
         return Task(
             driver=self._driver,
             run=training.run,

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
+from fer_kit.runs.finished_folder import OOF, RESULT, TEST, WEIGHTS
+from fer_kit.runs.training_record import CONFIG, ENVIRONMENT, LAST, LOG, METRICS
 
-CHECKPOINT = ("config.json", "env.json", "log.txt", "last.pt", "metrics.jsonl")  # written back in this order
-FINISHED = (*CHECKPOINT[:3], "metrics.jsonl", "model.safetensors", "oof.npz", "test.npz", "result.json")
+CHECKPOINT = (CONFIG, ENVIRONMENT, LOG, LAST, METRICS)  # written back in this order
+FINISHED = (CONFIG, ENVIRONMENT, LOG, METRICS, WEIGHTS, OOF, TEST, RESULT)
 MOST_BYTES = 8 << 30
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
