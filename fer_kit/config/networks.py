@@ -83,7 +83,7 @@ NETWORKS: dict[str, Network] = {
     ),
     "air": Network(
         "fer_kit.models.networks.air:Air",
-        {0.75: Cost(617_847, 119_793_152), 1.0: Cost(1_093_335, 205_954_176)},
+        {0.75: Cost(617_847, 119_793_152), 1.0: Cost(1_093_335, 205_954_176), 2.0: Cost(4_352_423, 823_218_432)},
         has_width=True,
         grows=True,
     ),

@@ -128,6 +128,7 @@ RECIPES: dict[str, TrainConfig] = {
         # epochs with Muon have 67.33% and 66.68% (two seeds) on fold 0, 50 epochs with AdamW 67.96%.
         dataclasses.replace(AIR, recipe="air_small", width_mult=0.75, epochs=42),
         dataclasses.replace(AIR, recipe="air", epochs=50, optimizer="adamw", **STRONG),
+        dataclasses.replace(AIR, recipe="air_large", width_mult=2.0, epochs=50, optimizer="adamw", lr=3e-3, **STRONG),
         dataclasses.replace(LONG, recipe="vgg", model="vgg", lr=0.01),
         dataclasses.replace(LONG, recipe="wide", model="wide", lr=0.02),
         dataclasses.replace(

@@ -14,7 +14,7 @@ from typing import Any
 from fer_kit import cli
 from fer_kit.config import recipes, recipes_timm
 from fer_kit.config.networks import known_cost
-from fer_kit.config.results import CPU_MS, CPU_MS_ON, RESULTS
+from fer_kit.config.results import CPU_MS, CPU_MS_ON, ON_SOFT_TARGETS, RESULTS
 from fer_kit.errors import FerKitError, did_you_mean
 
 FOLD_ROWS = 22_967  # training rows of FER2013 with one of five folds held out
@@ -65,7 +65,7 @@ def ours(pattern: str) -> list[dict[str, Any]]:
 
 def record_of(name: str) -> dict[str, Any]:
     """What is known of the recipe `name`."""
-    config, result = recipes.RECIPES[name], RESULTS.get(name)
+    config, result, soft = recipes.RECIPES[name], RESULTS.get(name), ON_SOFT_TARGETS.get(name)
     cost = known_cost(config.model, config.width_mult)
     return {
         "recipe": name,
@@ -79,6 +79,8 @@ def record_of(name: str) -> dict[str, Any]:
         "oof_accuracy": result and result.oof_accuracy,
         "folds": result and result.folds,
         "epochs_trained": result and result.epochs,
+        "oof_accuracy_on_soft_targets": soft and soft.oof_accuracy,
+        "folds_on_soft_targets": soft and soft.folds,
     }
 
 
@@ -116,9 +118,18 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
         notes.append(f"CPU ms: of a training image on {CPU_MS_ON}.")
     if any(row["folds"] for row in rows):
         notes.append("Out of fold: on FER2013, mean over `folds` of 5 folds, after `trained` epochs on average.")
+    if soft := [row for row in rows if row["folds_on_soft_targets"]]:
+        told = (f"{row['recipe']} {row['oof_accuracy_on_soft_targets']:.2%} ({folds_of(row)})" for row in soft)
+        notes.append(f"On soft targets made from earlier runs (docs/recipes.md), out of fold: {', '.join(told)}.")
     for device in dict.fromkeys(row["device"] for row in rows if row["device"]):
         notes.append(f"Minutes on {device}: {', '.join(row['recipe'] for row in rows if row['device'] == device)}.")
     return [*cli.aligned(table, left=(0, 1)), "", *notes]
+
+
+def folds_of(row: dict[str, Any]) -> str:
+    """`1 fold` or `5 folds`: on how many folds the result on soft targets was measured."""
+    count = row["folds_on_soft_targets"]
+    return f"{count} fold{'' if count == 1 else 's'}"
 
 
 def milliseconds(value: float | None) -> str:

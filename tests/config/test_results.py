@@ -9,7 +9,7 @@ import pytest
 
 from fer_kit.config import recipes
 from fer_kit.config.recipes_timm import PREFIX, READY
-from fer_kit.config.results import CPU_MS, RESULTS
+from fer_kit.config.results import CPU_MS, ON_SOFT_TARGETS, RESULTS
 
 RECORDS = Path(__file__).resolve().parents[1] / "benchmarks" / "records" / "real_faces"
 
@@ -29,8 +29,21 @@ def test_each_result_is_that_of_its_records(name):
         assert {record["device"] for record in records} == {found.device}
 
 
+# names of the records on soft targets of each recipe
+SOFT = {"air": "air_again_five", "vgg_medium": "vgg_medium_again", "air_large": "air_wide_again"}
+
+
+def test_results_on_soft_targets_are_those_of_the_records():
+    assert ON_SOFT_TARGETS.keys() == SOFT.keys()
+    for name, found in ON_SOFT_TARGETS.items():
+        records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob(f"{SOFT[name]}-fold*.json"))]
+        rows = sum(record["oof_rows"] for record in records)
+        right = sum(record["oof_accuracy"] * record["oof_rows"] for record in records)
+        assert (found.folds, round(right / rows, 4)) == (len(records), found.oof_accuracy), name
+
+
 def test_there_is_no_result_without_a_recipe():
-    assert set(RESULTS) <= set(recipes.RECIPES)
+    assert set(RESULTS) | set(ON_SOFT_TARGETS) <= set(recipes.RECIPES)
 
 
 def test_times_of_an_image_are_those_of_the_record():

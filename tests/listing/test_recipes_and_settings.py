@@ -12,7 +12,7 @@ import pytest
 from fer_kit.config import recipes
 from fer_kit.config.networks import NETWORKS
 from fer_kit.config.recipes_timm import READY
-from fer_kit.config.results import CPU_MS, RESULTS
+from fer_kit.config.results import CPU_MS, ON_SOFT_TARGETS, RESULTS
 from fer_kit.config.settings import TABLE
 from fer_kit.listing import recipes as list_recipes
 from fer_kit.listing import settings as list_settings
@@ -27,6 +27,7 @@ def test_every_recipe_has_a_line_with_its_size_and_accuracy(capsys):
     assert set(recipes.RECIPES) <= set(lines)
     assert "1.53 M" in lines["residual"] and "65.10%" in lines["residual"]
     assert "%" not in lines["convnext"]
+    assert "air 68.98% (5 folds)" in lines["On"]
     for name in (*recipes.RECIPES, *(f"timm/{network}" for network in READY)):
         assert f" {list_recipes.milliseconds(CPU_MS[name])} " in f"{lines[name]} "
 
@@ -35,6 +36,8 @@ def test_recipes_as_json(capsys):
     assert list_recipes.main(["vgg_*", "--json"]) == 0
     tiny, small, medium = json.loads(capsys.readouterr().out)
     assert [one["recipe"] for one in (tiny, small, medium)] == ["vgg_tiny", "vgg_small", "vgg_medium"]
+    assert medium["oof_accuracy_on_soft_targets"] == ON_SOFT_TARGETS["vgg_medium"].oof_accuracy
+    assert small["folds_on_soft_targets"] is None
     assert tiny["parameters"] == NETWORKS["vgg"].costs[0.2].parameters
     assert tiny["oof_accuracy"] == RESULTS["vgg_tiny"].oof_accuracy
 

@@ -35,6 +35,7 @@ DIGESTS = {
     "vgg_medium": "e77291bd9a3b48cc",
     "air_small": "cc6e507138f01a97",
     "air": "47bcde9195379227",
+    "air_large": "3be7a82c49af37ea",
     "vgg": "613c9aefeb049eec",
     "wide": "fe6239e74201a944",
     "convnext": "68efa03e63c37d6b",
