@@ -2,7 +2,7 @@
 
     python -m ensembles.targets NAME --from BLEND
     python -m ensembles.targets ROUND1 --from BLEND --rows test
-    python -m fer_kit.train --fold 0 --set targets=runs/targets/NAME.npz --tag distilled
+    python -m fer_kit.train --folds 0-4 --set targets=runs/targets/NAME.npz --tag distilled
 
 The target of a row always comes from networks that were trained without the row and its twins. An indirect leak
 remains: the teacher of a row of fold a was trained on the labels of fold k, its target trains the student of fold k,
@@ -310,7 +310,8 @@ def body(args: argparse.Namespace) -> None:
         )
     print(f"{'wrote' if made else 'unchanged'} {path}")
     options = "" if args.runs == "runs" else f" --runs {shlex.quote(args.runs)}"
-    print(f"next: python -m fer_kit.train --fold 0 --set {shlex.quote(f'targets={path}')} --tag {name}{options}")
+    changed = f"--set {shlex.quote(f'targets={path}')} --tag {name}"
+    print(f"next: python -m fer_kit.train --folds 0-{team.folds - 1} {changed}{options}")
 
 
 def _refuse_options_without_effect(args: argparse.Namespace) -> None:

@@ -60,7 +60,8 @@ def test_oof_targets_never_saw_their_row(here, capsys):
         assert soft.train[0][fold != FOLD_OF_ROW, fold].min() > 0.3
     shown = capsys.readouterr().out
     assert "see --scheme nested" in shown
-    assert "next: python -m fer_kit.train --fold 0 --set targets=runs/targets/plain.npz --tag plain" in shown
+    students = f"--folds 0-{FOLDS - 1} --set targets=runs/targets/plain.npz --tag plain"
+    assert f"next: python -m fer_kit.train {students}" in shown
 
 
 def test_nested_targets_saw_neither_the_row_nor_the_students_fold(here):
