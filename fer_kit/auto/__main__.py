@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_kit import cli, revision
-from fer_kit.auto import measure, plan, record, steps, worth
+from fer_kit.auto import measure, plan, record, rounds, steps, worth
 from fer_kit.auto.plan import Plan, Task
 from fer_kit.auto.pool import Pool
 from fer_kit.auto.record import Record
@@ -166,7 +166,8 @@ def begin(args: argparse.Namespace, name: str) -> Record:
         return kept
     out = args.out or Path("submissions") / f"{datetime.now(UTC):%Y-%m-%d}-{name}.csv"
     blend = args.runs / folders.BLENDS / name
-    for path in (blend, out):
+    soft_targets = [rounds.targets_path(args.runs, name)] if args.twins == "near" else []
+    for path in (blend, out, *soft_targets):
         if path.exists() and not args.dry_run:
             raise FerKitError(f"{path} is there already; give another --name" + " or --out" * (path == out))
     content: dict[str, Any] = {
@@ -213,7 +214,8 @@ def make_plan(args: argparse.Namespace, kept: Record, task: Task, tried: Sequenc
         "left_out": measured.left_out,
     }
     task = with_end(task, opened)
-    found = plan.choose(candidates, measured.speeds, measured.rates, task, seconds - kept.spent)
+    left, soft_targets = seconds - kept.spent, args.twins == "near"
+    found = plan.choose(candidates, measured.speeds, measured.rates, task, left, soft_targets)
     kept.content |= {"plan": record.plan_to_json(found), "end_seconds": round(end_seconds(found, task), 1)}
     return found
 
@@ -221,7 +223,10 @@ def make_plan(args: argparse.Namespace, kept: Record, task: Task, tried: Sequenc
 def with_end(task: Task, opened: float) -> Task:
     """The task with the time from the blend to the report, which follows from the seconds in which a worker opened."""
     return dataclasses.replace(
-        task, end_seconds=COMMANDS * COMMAND_SHARE * opened, end_seconds_each=MEMBER_SHARE * opened
+        task,
+        end_seconds=COMMANDS * COMMAND_SHARE * opened,
+        end_seconds_each=MEMBER_SHARE * opened,
+        targets_seconds=COMMAND_SHARE * opened,
     )
 
 
@@ -246,7 +251,8 @@ def dry_run(args: argparse.Namespace, kept: Record, name: str, data: Path) -> No
             found = make_plan(args, kept, task, tried, pool)
         finally:
             pool.stop()
-    say("\n".join(steps.described(found, name, folds, kept.content["end_seconds"])))
+    places = Places(data, args.runs, Path(kept.content["out"]), {})
+    say("\n".join(rounds.described(found, name, folds, kept.content["end_seconds"], places)))
     say(f"dry run: measured for {kept.spent:.0f} s; nothing was trained or written")
 
 
@@ -290,14 +296,14 @@ def train(args: argparse.Namespace, kept: Record, name: str, task: Task, places:
             if found is None:
                 with kept.part("measure"):
                     found = make_plan(args, kept, task, tried, pool)
-            say("\n".join(steps.described(found, name, task.folds, kept.content["end_seconds"])))
+            say("\n".join(rounds.described(found, name, task.folds, kept.content["end_seconds"], places)))
             pool.keep(found.at_once)
             left = seconds_of(args) - kept.spent - kept.content["end_seconds"]
             with kept.part("train"):
-                steps.train(found, task, pool, places, kept, name, time.monotonic() + left)
+                rounds.train(found, task, pool, places, kept, name, time.monotonic() + left)
         finally:
             pool.stop()
-    return steps.complete(found, task.folds, name, places)
+    return rounds.complete(rounds.rounds_of(found, task.folds, name, places), task.folds, places)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """What fits into the time: which recipes, epochs, seeds and views, and how many trainings side by side. Pure functions.
 
-All members get the same multiple of the epochs that their recipe was measured with. Of all sets of recipes, views and
-numbers of slots that fit, the plan with the highest expected accuracy is taken (see `worth`).
+All members get the same multiple of the epochs that their recipe was measured with. Of all sets of recipes, views,
+numbers of slots and rounds that fit, the plan with the highest expected accuracy is taken (see `worth`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 from fer_kit.auto import worth
 from fer_kit.auto.worth import Worth
@@ -43,7 +43,7 @@ class Task:
     """The work that does not depend on recipes.
 
     train_rows: of one fold. predicted_rows: of one fold, with the test rows. end_seconds: blend, submission and report;
-    end_seconds_each: for each member more.
+    end_seconds_each: for each member more. targets_seconds: to make soft targets between two rounds.
     """
 
     folds: int
@@ -51,6 +51,7 @@ class Task:
     predicted_rows: int
     end_seconds: float = 0.0
     end_seconds_each: float = 0.0
+    targets_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,19 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan. train_seconds: until the last fold has ended. accuracy: expected, in percent, to compare plans."""
+    """The plan.
+
+    train_seconds: until the last fold has ended. accuracy: expected, in percent, to compare plans. teacher: trained in
+    a first round, on the labels; its out-of-fold predictions are the soft targets of `members`. None: there is one
+    round, and `members` are trained on the labels.
+    """
 
     members: tuple[Member, ...]
     views: str
     at_once: int
     train_seconds: float
     accuracy: float
+    teacher: Member | None = None
 
 
 def numbers(cores: int, gpus: int, folds: int, seconds: float) -> list[int]:
@@ -123,9 +130,20 @@ def member_of(one: Worth, seed: int, stretch: float, speed: Speed, at_once: int,
 
 
 def plans_of(
-    chosen: Sequence[Worth], seeds: int, views: str, at_once: int, speeds: Mapping[str, Speed], task: Task, given: float
+    chosen: Sequence[Worth],
+    seeds: int,
+    views: str,
+    at_once: int,
+    speeds: Mapping[str, Speed],
+    task: Task,
+    given: float,
+    soft_targets: bool = False,
 ) -> Plan | None:
-    """The longest plan of `chosen` recipes that fits into `given` seconds; None if one epoch does not fit."""
+    """The longest plan of `chosen` recipes that fits into `given` seconds; None if one epoch does not fit.
+
+    soft_targets: the most accurate of the recipes is trained first, on the labels, and teaches the others and itself.
+    """
+    by_name = {one.recipe: one for one in chosen}
 
     def made(stretch: float) -> Plan:
         members = tuple(
@@ -133,10 +151,14 @@ def plans_of(
             for seed in range(seeds)
             for one in chosen
         )
-        seconds = makespan((member.seconds for member in members for _ in range(task.folds)), at_once)
-        by_name = {one.recipe: one for one in chosen}
         valued = [(by_name[member.recipe], by_name[member.recipe].after(member.epochs)) for member in members]
-        return Plan(members, views, at_once, seconds, worth.of_blend(valued, views))
+        seconds = makespan((member.seconds for member in members for _ in range(task.folds)), at_once)
+        accuracy, teacher = worth.of_blend(valued, views), None
+        if soft_targets:
+            teacher = max(members[: len(chosen)], key=lambda member: by_name[member.recipe].after(member.epochs))
+            seconds += makespan([teacher.seconds] * task.folds, at_once) + task.targets_seconds
+            accuracy += worth.SOFT_TARGETS_GAIN
+        return Plan(members, views, at_once, seconds, accuracy, teacher)
 
     limit = (1 - RESERVE) * (given - task.end_seconds - task.end_seconds_each * seeds * len(chosen))
     low, high = 0.0, worth.MOST_STRETCH
@@ -155,7 +177,12 @@ def plans_of(
 
 
 def choose(
-    candidates: Sequence[Worth], speeds: Mapping[str, Speed], rates: Mapping[int, float], task: Task, seconds: float
+    candidates: Sequence[Worth],
+    speeds: Mapping[str, Speed],
+    rates: Mapping[int, float],
+    task: Task,
+    seconds: float,
+    soft_targets: bool = False,
 ) -> Plan:
     """The best plan that fits into `seconds`.
 
@@ -163,6 +190,7 @@ def choose(
         candidates: the recipes; those without a speed are left out.
         speeds: measured, all with the same number side by side.
         rates: for each number of trainings side by side, images per second of the first recipe.
+        soft_targets: plans with a second round on soft targets are allowed, where both rounds have all their epochs.
 
     Raises:
         FerKitError: not even one epoch of the fastest recipe fits.
@@ -173,16 +201,16 @@ def choose(
     for at_once, rate in rates.items():
         scaled = {one.recipe: rescale(speeds[one.recipe], at_once, rate, rates) for one in there}
         for count in range(1, min(len(there), MOST_RECIPES) + 1):
-            for chosen in combinations(there, count):
-                for views in VIEWS:
-                    for seeds in range(1, MOST_SEEDS + 1):
-                        found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds)
-                        if found is None:
-                            break
-                        if best is None or found.accuracy > best.accuracy:
-                            best = found
-                        if any(m.epochs < w.epochs for m, w in zip(found.members, chosen, strict=False)):
-                            break  # further seeds only for members that have all their epochs
+            for chosen, views, second in product(combinations(there, count), VIEWS, sorted({False, soft_targets})):
+                for seeds in range(1, MOST_SEEDS + 1):
+                    found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds, second)
+                    if found is None:
+                        break
+                    whole = all(m.epochs >= w.epochs for m, w in zip(found.members, chosen, strict=False))
+                    if (whole or not second) and (best is None or found.accuracy > best.accuracy):
+                        best = found
+                    if not whole:
+                        break  # further seeds only for members that have all their epochs
         for one in there:
             member = member_of(one, 0, 0.0, scaled[one.recipe], at_once, task, "flip")
             needed = makespan([member.seconds] * task.folds, at_once) / (1 - RESERVE)

@@ -99,14 +99,17 @@ def plan_from_json(record: Any, path: Path) -> Plan:
         FerKitError: keys are missing or have values of another kind.
     """
     try:
-        members = tuple(
-            Member(str(m["recipe"]), int(m["seed"]), int(m["epochs"]), float(m["seconds"]), float(m["predict_seconds"]))
-            for m in record["members"]
-        )
+        members = tuple(_member_from_json(one) for one in record["members"])
         numbers = float(record["train_seconds"]), float(record["accuracy"])
-        return Plan(members, str(record["views"]), int(record["at_once"]), *numbers)
+        teacher = None if record.get("teacher") is None else _member_from_json(record["teacher"])
+        return Plan(members, str(record["views"]), int(record["at_once"]), *numbers, teacher)
     except (KeyError, TypeError, ValueError) as error:
         raise FerKitError(f"{path}: no plan that can be read ({error!r}); delete the file to begin again") from None
+
+
+def _member_from_json(one: Mapping[str, Any]) -> Member:
+    numbers = float(one["seconds"]), float(one["predict_seconds"])
+    return Member(str(one["recipe"]), int(one["seed"]), int(one["epochs"]), *numbers)
 
 
 def trainings_of(
@@ -129,6 +132,18 @@ def trainings_of(
             one["end"] = "unfinished" if stint is not None else "not begun"
         found.append(one)
     return found
+
+
+def of_trainings(
+    runs: Path, trainings: Sequence[Training], stints: Sequence[Stint], began: float, at_once: int, folds: int
+) -> dict[str, Any]:
+    """The values of the record that tell of the trainings so far; `began` in time.monotonic()."""
+    done = trainings_of(runs, trainings, stints, began)
+    return environment_of(runs, trainings) | {
+        "trainings": done,
+        "runs": runs_of(done, folds),
+        "shares": shares_of(done, at_once, time.monotonic() - began),
+    }
 
 
 def environment_of(runs: Path, trainings: Sequence[Training]) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from fer_kit.auto import __main__ as auto
-from fer_kit.auto import plan, record, worth
+from fer_kit.auto import plan, record, rounds, worth
+from fer_kit.auto.plan import Member, Plan
+from fer_kit.auto.steps import Places
+from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.runs import folders
 from fer_kit.sweep.runner import Stint
@@ -97,17 +100,39 @@ def test_device_and_versions_are_those_of_a_finished_training(runs_dir):
     assert record.environment_of(runs_dir, trainings) == told
 
 
+def test_without_a_complete_run_of_the_second_round_the_first_one_is_taken(tmp_path, capsys):
+    """As where the time was over in the second round; nothing is lost, and it is said."""
+    member = Member("air", 0, 50, 60.0, 1.0)
+    places = Places(tmp_path, tmp_path, tmp_path / "out.csv", {})
+    planned = rounds.rounds_of(Plan((member,), "rotations", 2, 600.0, 68.0, member), fake_runs.FOLDS, "x", places)
+    with pytest.raises(FerKitError, match=rf"no run finished its {fake_runs.FOLDS} folds"):
+        rounds.complete(planned, fake_runs.FOLDS, places)
+    fake_runs.save_run(tmp_path, "air-x", seed=1)
+    capsys.readouterr()
+    assert rounds.complete(planned, fake_runs.FOLDS, places) == ["air-x"]
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("left out  air-x-again: ") and told[1].startswith("takes     air-x in its place")
+    fake_runs.save_run(tmp_path, "air-x-again", seed=2)
+    assert rounds.complete(planned, fake_runs.FOLDS, places) == ["air-x-again"]
+
+
 @pytest.mark.slow
 def test_from_the_data_to_a_checked_submission(competition_dir, tmp_path, monkeypatch, capfd):
-    """The command with few epochs; a second time it has nothing to do; after an interruption it goes on."""
+    """The command with few epochs and a second round on soft targets; after interruptions between the rounds and
+    before the blend it goes on; a last time it has nothing to do.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(worth, "WORTH", tuple(FEW))
     monkeypatch.setattr(plan, "MOST_SEEDS", 1)
-    words = ["--minutes", "600", "--name", "t", "--folds", "3", "--at-once", "2", "--data", str(competition_dir)]
-    monkeypatch.setattr(auto.steps, "blend_and_build", interrupted)
-    assert auto.main(words) == 130
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
+    words = ["--minutes", "600", "--name", "t", "--folds", "3", "--at-once", "2", "--twins", "near"]
+    words += ["--data", str(competition_dir)]
+    with monkeypatch.context() as between_rounds:
+        between_rounds.setattr(rounds, "shell", interrupted)
+        assert auto.main(words) == 130
+    assert folders.status("runs", "residual_tiny-t").complete and not Path("runs/targets").exists()
+    with monkeypatch.context() as before_the_blend:
+        before_the_blend.setattr(auto.steps, "blend_and_build", interrupted)
+        assert auto.main(words) == 130
     capfd.readouterr()
     assert auto.main(words) == 0
     shown = capfd.readouterr().out
@@ -115,10 +140,13 @@ def test_from_the_data_to_a_checked_submission(competition_dir, tmp_path, monkey
     kept = atomic.read_json(Path("runs/auto/t.json"))
     assert kept["state"] == "finished" and set(kept["parts"]) == set(record.PARTS)
     assert sum(kept["shares"].values()) == pytest.approx(1.0, abs=5e-3)
-    assert set(kept["runs"]) == {f"{one.recipe}-t" for one in FEW}
-    log = Path("runs/sweeps/logs/vgg_tiny-t-fold0.txt").read_text()
-    assert "out-of-fold accuracy" in log and "finished: runs/vgg_tiny-t/fold0" in log
-    assert folders.load_blend("runs", "t").record.forecast is not None
+    teacher, students = "residual_tiny-t", {f"{one.recipe}-t-again" for one in FEW}
+    assert set(kept["runs"]) == {teacher, *students} and len(kept["trainings"]) == 9
+    log = Path("runs/sweeps/logs/vgg_tiny-t-again-fold0.txt").read_text()
+    assert "out-of-fold accuracy" in log and "finished: runs/vgg_tiny-t-again/fold0" in log
+    assert atomic.read_json(Path("runs/vgg_tiny-t-again/fold0/config.json"))["targets"].startswith("t@")
+    assert {member.run for member in folders.load_blend("runs", "t").record.members} == students
+    assert folders.load_blend("runs", "t-twins").record.forecast is not None
     assert submissions(["check", kept["submission"], "--data", str(competition_dir)]) == 0
     assert auto.main(words) == 0
     assert f"finished  {kept['submission']}; give another --name" in capfd.readouterr().out

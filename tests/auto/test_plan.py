@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
+import json
+from pathlib import Path
 
 import pytest
 
-from fer_kit.auto import plan, worth
+from fer_kit.auto import plan, record, worth
 from fer_kit.auto.plan import Plan, Speed, Task
 from fer_kit.auto.worth import WORTH, Worth
 from fer_kit.config import recipes
@@ -113,6 +116,23 @@ def test_a_gpu_with_many_slots(minutes):
 def test_time_to_spare_buys_seeds():
     found = chosen(GPU, RATES_OF_GPU, 24 * 3600.0)
     assert max(member.seed for member in found.members) == plan.MOST_SEEDS - 1
+
+
+@pytest.mark.parametrize(("hours", "second"), [(1, False), (6, True), (24, True)])
+def test_soft_targets_where_both_rounds_have_all_their_epochs(hours, second):
+    found = plan.choose(WORTH, TWO_CORES, {2: 1135.0}, TASK, 3600.0 * hours, True)
+    assert (found.teacher is not None) == second
+    assert all(member.epochs >= BY_NAME[member.recipe].epochs for member in found.members) or not second
+    if found.teacher is not None:
+        best = max(found.members, key=lambda member: BY_NAME[member.recipe].after(member.epochs))
+        assert found.teacher == best
+        students = plan.makespan([member.seconds for member in found.members for _ in range(5)], 2)
+        assert found.train_seconds == pytest.approx(students + plan.makespan([best.seconds] * 5, 2))
+    assert chosen(TWO_CORES, {2: 1135.0}, 3600.0 * hours).teacher is None
+    kept = json.loads(json.dumps(record.plan_to_json(found)))
+    assert record.plan_from_json(kept, Path("x.json")) == found
+    kept.pop("teacher")  # of an earlier version
+    assert record.plan_from_json(kept, Path("x.json")) == dataclasses.replace(found, teacher=None)
 
 
 def test_checkpoints_cost_time():
