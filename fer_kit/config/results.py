@@ -67,6 +67,7 @@ RESULTS: dict[str, Result] = {
     "vgg_tiny": Result(5, 0.6415, 1.15, 20, _AMD),
     "air_small": Result(1, 0.6595, 1.64, 42, _AMD),
     "air": Result(5, 0.6735, 0.64, 50, _AMD),
+    "vgg_medium": Result(2, 0.6742, 0.90, 50, _AMD),
     "vgg_small": Result(5, 0.6584, 0.58, 47, _INTEL),
 }
 

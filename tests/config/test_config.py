@@ -59,7 +59,7 @@ def test_the_default_recipe_is_modern():
     assert (modern.optimizer, modern.schedule, modern.early_stop_epochs) == ("adamw", "cosine", 0)
     assert min(modern.warmup_epochs, modern.average_decay, modern.label_smoothing, modern.erase_prob) > 0
     assert not modern.watches  # trains on every row of the other folds
-    measured = {name: one.oof_accuracy for name, one in results.RESULTS.items()}
+    measured = {name: one.oof_accuracy for name, one in results.RESULTS.items() if one.folds == 5}
     assert max(measured, key=measured.__getitem__) == recipes.DEFAULT
 
 
