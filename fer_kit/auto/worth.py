@@ -50,8 +50,8 @@ class Worth:
 
 
 # In the order in which their speed is measured. vgg_medium has 67.02% with flipped views on the two folds that were
-# trained, and air 66.66% there; but with rotated views, which plans prefer, it has 0.23 points less than air, and so has
-# its value here. `vgg` and `wide` are not yet trained on all faces: they have the value of `residual` and half of their
+# trained, and air 66.66% there; but with rotated views, which plans prefer, 0.23 points less than air, and so has its
+# value here. `vgg` and `wide` are not yet trained on all faces: they have the value of `residual` and half of their
 # advantage at equal FLOPs in a short training (ablation_networks.json).
 WORTH = (
     Worth("vgg_small", "vgg", 47, 65.84),
