@@ -51,7 +51,6 @@ from fer_kit.runs.training_record import CONFIG
 Shares = NDArray[np.float32]
 
 TRAIN_ROWS, TEST_ROWS, BOTH = "train", "test", "both"
-TARGETS = "targets"  # name of the folder of targets, in the folder of runs
 OOF_SCHEME, NESTED, PSEUDO = "oof", "nested", "pseudo-labels"
 SCHEMES = (OOF_SCHEME, NESTED)  # of train rows
 
@@ -187,7 +186,7 @@ def taught_by_oof(runs_dir: Path, team: Team) -> list[str]:
 
 def _scheme(runs_dir: Path, named: str) -> str | None:
     """The scheme of the targets that a config calls NAME@digest; None if the file is missing or has changed."""
-    path = runs_dir / TARGETS / f"{named.rpartition('@')[0]}.npz"
+    path = soft_targets.path_of(runs_dir, named.rpartition("@")[0])
     try:
         return str(soft_targets.open_named(path, named).meta["scheme"]) if path.is_file() else None
     except FerKitError:
@@ -288,7 +287,7 @@ def body(args: argparse.Namespace) -> None:
         "folds_digest": team.oof.meta["folds_digest"],
         "data_digest": team.oof.meta["data_digest"],
     }
-    path = runs_dir / TARGETS / f"{name}.npz"
+    path = soft_targets.path_of(runs_dir, name)
     made = write(path, SoftTargets(train, test, meta), args.force)
 
     if train is not None:

@@ -27,7 +27,7 @@ from fer_kit.config import recipes
 from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.folds import table
-from fer_kit.runs import folders
+from fer_kit.runs import folders, soft_targets
 from fer_kit.sweep import slots
 from fer_kit.sweep.slots import Slot
 
@@ -149,6 +149,11 @@ def folds_of(args: argparse.Namespace, data: Path) -> int:
     return count
 
 
+def may_have_two_rounds(args: argparse.Namespace) -> bool:
+    """Whether a second round on soft targets is worth its time: with the labels of near twins alone (see `worth`)."""
+    return bool(args.twins == "near")
+
+
 def begin(args: argparse.Namespace, name: str) -> Record:
     """The record to go on with, or a new one.
 
@@ -166,8 +171,8 @@ def begin(args: argparse.Namespace, name: str) -> Record:
         return kept
     out = args.out or Path("submissions") / f"{datetime.now(UTC):%Y-%m-%d}-{name}.csv"
     blend = args.runs / folders.BLENDS / name
-    soft_targets = [rounds.targets_path(args.runs, name)] if args.twins == "near" else []
-    for path in (blend, out, *soft_targets):
+    targets = [soft_targets.path_of(args.runs, name)] if may_have_two_rounds(args) else []
+    for path in (blend, out, *targets):
         if path.exists() and not args.dry_run:
             raise FerKitError(f"{path} is there already; give another --name" + " or --out" * (path == out))
     content: dict[str, Any] = {
@@ -214,8 +219,8 @@ def make_plan(args: argparse.Namespace, kept: Record, task: Task, tried: Sequenc
         "left_out": measured.left_out,
     }
     task = with_end(task, opened)
-    left, soft_targets = seconds - kept.spent, args.twins == "near"
-    found = plan.choose(candidates, measured.speeds, measured.rates, task, left, soft_targets)
+    left = seconds - kept.spent
+    found = plan.choose(candidates, measured.speeds, measured.rates, task, left, may_have_two_rounds(args))
     kept.content |= {"plan": record.plan_to_json(found), "end_seconds": round(end_seconds(found, task), 1)}
     return found
 
@@ -251,8 +256,7 @@ def dry_run(args: argparse.Namespace, kept: Record, name: str, data: Path) -> No
             found = make_plan(args, kept, task, tried, pool)
         finally:
             pool.stop()
-    places = Places(data, args.runs, Path(kept.content["out"]), {})
-    say("\n".join(rounds.described(found, name, folds, kept.content["end_seconds"], places)))
+    say("\n".join(rounds.described(found, name, folds, kept.content["end_seconds"])))
     say(f"dry run: measured for {kept.spent:.0f} s; nothing was trained or written")
 
 
@@ -296,7 +300,7 @@ def train(args: argparse.Namespace, kept: Record, name: str, task: Task, places:
             if found is None:
                 with kept.part("measure"):
                     found = make_plan(args, kept, task, tried, pool)
-            say("\n".join(rounds.described(found, name, task.folds, kept.content["end_seconds"], places)))
+            say("\n".join(rounds.described(found, name, task.folds, kept.content["end_seconds"])))
             pool.keep(found.at_once)
             left = seconds_of(args) - kept.spent - kept.content["end_seconds"]
             with kept.part("train"):

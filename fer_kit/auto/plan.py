@@ -81,6 +81,11 @@ class Plan:
     accuracy: float
     teacher: Member | None = None
 
+    @property
+    def rounds(self) -> tuple[tuple[Member, ...], ...]:
+        """The members of each round of trainings."""
+        return (self.members,) if self.teacher is None else ((self.teacher,), self.members)
+
 
 def numbers(cores: int, gpus: int, folds: int, seconds: float) -> list[int]:
     """How many trainings side by side are worth a measurement, ascending: numbers that the folds fill.
@@ -198,19 +203,19 @@ def choose(
     there = [one for one in candidates if one.recipe in speeds]
     best: Plan | None = None
     least = math.inf
+    sets = [chosen for count in range(1, min(len(there), MOST_RECIPES) + 1) for chosen in combinations(there, count)]
     for at_once, rate in rates.items():
         scaled = {one.recipe: rescale(speeds[one.recipe], at_once, rate, rates) for one in there}
-        for count in range(1, min(len(there), MOST_RECIPES) + 1):
-            for chosen, views, second in product(combinations(there, count), VIEWS, sorted({False, soft_targets})):
-                for seeds in range(1, MOST_SEEDS + 1):
-                    found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds, second)
-                    if found is None:
-                        break
-                    whole = all(m.epochs >= w.epochs for m, w in zip(found.members, chosen, strict=False))
-                    if (whole or not second) and (best is None or found.accuracy > best.accuracy):
-                        best = found
-                    if not whole:
-                        break  # further seeds only for members that have all their epochs
+        for chosen, views, second in product(sets, VIEWS, sorted({False, soft_targets})):
+            for seeds in range(1, MOST_SEEDS + 1):
+                found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds, second)
+                if found is None:
+                    break
+                whole = all(m.epochs >= w.epochs for m, w in zip(found.members, chosen, strict=False))
+                if (whole or not second) and (best is None or found.accuracy > best.accuracy):
+                    best = found
+                if not whole:
+                    break  # further seeds only for members that have all their epochs
         for one in there:
             member = member_of(one, 0, 0.0, scaled[one.recipe], at_once, task, "flip")
             needed = makespan([member.seconds] * task.folds, at_once) / (1 - RESERVE)

@@ -13,7 +13,7 @@ from fer_kit.auto.pool import Pool
 from fer_kit.auto.record import Record
 from fer_kit.auto.steps import Places, shell
 from fer_kit.errors import FerKitError
-from fer_kit.runs import folders
+from fer_kit.runs import folders, soft_targets
 from fer_kit.sweep.live import Live
 from fer_kit.sweep.progress import look, seconds_left
 from fer_kit.sweep.runner import Limits, Reporter, Runner, Stint, forget_failures
@@ -24,37 +24,36 @@ LATE_SECONDS, LATE_SHARE = 20.0, 0.05  # of the time for training: a training th
 Jobs = dict[Training, Member]
 
 
-def targets_path(runs: Path, name: str) -> Path:
-    """Where `fer-kit targets` writes the soft targets of a second round."""
-    return runs / "targets" / f"{name}.npz"
+def run_of(member: Member, name: str, again: bool) -> tuple[str, str]:
+    """The tag and the name of a run: `<recipe>-<name>`, or `<recipe>-<name>-again` of a second round."""
+    tag = f"{name}-again" if again else name
+    tag = f"{tag}-{member.seed}" if member.seed else tag
+    return tag, folders.run_name(member.recipe, tag)
 
 
 def training_of(
     member: Member, fold: int, name: str, views: str, weights: Mapping[str, str], targets: Path | None = None
 ) -> Training:
-    """One fold of a run, as the runner starts it. targets: soft targets; the run is called `<recipe>-<name>-again`."""
-    tag = name if targets is None else f"{name}-again"
-    tag = f"{tag}-{member.seed}" if member.seed else tag
+    """One fold of a run, as the runner starts it. targets: soft targets, in a second round."""
+    tag, run_name = run_of(member, name, targets is not None)
     words = ["--recipe", member.recipe, "--set", f"epochs={member.epochs}", f"views={views}", f"seed={member.seed}"]
     words += [] if targets is None else [f"targets={targets.resolve()}"]
     words += ["--tag", tag, "--finish-at-limit", "--save-seconds", f"{plan.SAVE_SECONDS:g}"]
     words += ["--weights", weights[member.recipe]] if member.recipe in weights else []
-    return Training(folders.run_name(member.recipe, tag), fold, tuple(words), member.seconds)
+    return Training(run_name, fold, tuple(words), member.seconds)
 
 
 def rounds_of(chosen: Plan, folds: int, name: str, places: Places) -> list[Jobs]:
-    """The trainings of each round: of the teacher, if the plan has one, and of the members."""
-
-    def jobs(members: Sequence[Member], targets: Path | None) -> Jobs:
-        return {
-            training_of(member, fold, name, chosen.views, places.weights, targets): member
+    """The trainings of each round; those of a second one are trained on soft targets of the first."""
+    targets = [None, soft_targets.path_of(places.runs, name)]
+    return [
+        {
+            training_of(member, fold, name, chosen.views, places.weights, taught_by): member
             for member in members
             for fold in range(folds)
         }
-
-    if chosen.teacher is None:
-        return [jobs(chosen.members, None)]
-    return [jobs([chosen.teacher], None), jobs(chosen.members, targets_path(places.runs, name))]
+        for members, taught_by in zip(chosen.rounds, targets, strict=False)
+    ]
 
 
 def train(chosen: Plan, task: Task, pool: Pool, places: Places, kept: Record, name: str, deadline: float) -> None:
@@ -73,7 +72,7 @@ def train(chosen: Plan, task: Task, pool: Pool, places: Places, kept: Record, na
         if number:
             [teacher] = complete(rounds[:1], task.folds, places)
             shell("ensembles.targets", name, "--from", teacher, "--runs", str(places.runs))
-        own, *later = (seconds_of(one, chosen.at_once, places.runs) for one in rounds[number:])
+        own, *later = (unfinished_seconds(one, chosen.at_once, places.runs) for one in rounds[number:])
         now = time.monotonic()
         left = deadline - now - (task.targets_seconds if later else 0.0)
         runner = runner_of(jobs, chosen.at_once, pool, places, now + left * own / max(own + sum(later), 1e-9))
@@ -84,7 +83,7 @@ def train(chosen: Plan, task: Task, pool: Pool, places: Places, kept: Record, na
             kept.content |= record.of_trainings(places.runs, every, stints, began, chosen.at_once, task.folds)
 
 
-def seconds_of(jobs: Jobs, at_once: int, runs: Path) -> float:
+def unfinished_seconds(jobs: Jobs, at_once: int, runs: Path) -> float:
     """Planned seconds of the trainings that are not finished."""
     return plan.makespan([one.seconds for training, one in jobs.items() if not training.is_done(runs)], at_once)
 
@@ -161,14 +160,14 @@ def complete(rounds: Sequence[Jobs], folds: int, places: Places) -> list[str]:
     )
 
 
-def described(chosen: Plan, name: str, folds: int, ending: float, places: Places) -> list[str]:
+def described(chosen: Plan, name: str, folds: int, ending: float) -> list[str]:
     """The plan for people."""
-    rounds = rounds_of(chosen, folds, name, places)
     runs = "1 run" if len(chosen.members) == 1 else f"{len(chosen.members)} runs"
-    before = "soft targets from a first round, then " if len(rounds) > 1 else ""
+    before = "soft targets from a first round, then " if len(chosen.rounds) > 1 else ""
     lines = [f"plan      {before}{runs} of {folds} folds, {chosen.at_once} trainings at once, {chosen.views}"]
-    for jobs in rounds:
-        for name_of_run, member in {training.run: member for training, member in jobs.items()}.items():
-            lines.append(f"          {name_of_run}: {member.epochs} epochs, {member.seconds / 60:.1f} minutes a fold")
+    for number, members in enumerate(chosen.rounds):
+        for member in members:
+            _, run_name = run_of(member, name, number > 0)
+            lines.append(f"          {run_name}: {member.epochs} epochs, {member.seconds / 60:.1f} minutes a fold")
     minutes = f"training {chosen.train_seconds / 60:.1f} minutes, blend to report {ending / 60:.1f} minutes"
     return [*lines, f"          {minutes}"]

@@ -15,12 +15,12 @@ from typing import Any
 
 from fer_kit import cli, output
 from fer_kit.config import recipes
-from fer_kit.config.train_config import TrainConfig, from_json
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.errors import FerKitError, did_you_mean
 from fer_kit.files import atomic
 from fer_kit.listing import removal, renaming
 from fer_kit.runs import finished_folder, folders
-from fer_kit.runs.training_record import CONFIG
+from fer_kit.runs.training_record import CONFIG, read_config
 
 UTC = "%Y-%m-%d %H:%M"
 
@@ -113,11 +113,11 @@ def contents(folder: Path) -> dict[str, Any]:
         FerKitError: a file is damaged.
     """
     folds = sorted(path for path in folder.glob("fold*") if path.is_dir())
-    config = next((path / CONFIG for path in folds if (path / CONFIG).is_file()), None)
+    begun = next((path for path in folds if (path / CONFIG).is_file()), None)
     results = {path.name: result_of(path) for path in folds if (path / finished_folder.RESULT).is_file()}
     scored = [result for result in results.values() if "oof_accuracy" in result]
     rows = sum(result["oof_rows"] for result in scored)
-    settings = None if config is None else from_json(atomic.read_json(config), f"{config}")
+    settings = None if begun is None else read_config(begun)
     return {
         "recipe": None if settings is None else settings.recipe,
         "changed": {} if settings is None else changed(settings),

@@ -35,7 +35,13 @@ SCHEMA = 1
 META_KEYS = ("schema", "name", "scheme", "teachers", "folds", "folds_digest", "data_digest")
 VOTES = "votes"  # scheme of targets made from votes of people
 SETTING = "targets="
+FOLDER = "targets"  # in the folder of runs
 _AGAIN = "make it again with python -m ensembles.targets"
+
+
+def path_of(runs_dir: Path, name: str) -> Path:
+    """Where `fer-kit targets` keeps the soft targets `name`."""
+    return runs_dir / FOLDER / f"{name}.npz"
 
 
 @dataclass(frozen=True, eq=False)

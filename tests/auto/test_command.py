@@ -118,18 +118,8 @@ def test_without_a_complete_run_of_the_second_round_the_first_one_is_taken(tmp_p
 
 @pytest.mark.slow
 def test_from_the_data_to_a_checked_submission(competition_dir, tmp_path, monkeypatch, capfd):
-    """The command with few epochs and a second round on soft targets; after interruptions between the rounds and
-    before the blend it goes on; a last time it has nothing to do.
-    """
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worth, "WORTH", tuple(FEW))
-    monkeypatch.setattr(plan, "MOST_SEEDS", 1)
-    words = ["--minutes", "600", "--name", "t", "--folds", "3", "--at-once", "2", "--twins", "near"]
-    words += ["--data", str(competition_dir)]
-    with monkeypatch.context() as between_rounds:
-        between_rounds.setattr(rounds, "shell", interrupted)
-        assert auto.main(words) == 130
-    assert folders.status("runs", "residual_tiny-t").complete and not Path("runs/targets").exists()
+    """The command with few epochs; a second time it has nothing to do; after an interruption it goes on."""
+    words = few_epochs(monkeypatch, tmp_path, competition_dir)
     with monkeypatch.context() as before_the_blend:
         before_the_blend.setattr(auto.steps, "blend_and_build", interrupted)
         assert auto.main(words) == 130
@@ -140,6 +130,28 @@ def test_from_the_data_to_a_checked_submission(competition_dir, tmp_path, monkey
     kept = atomic.read_json(Path("runs/auto/t.json"))
     assert kept["state"] == "finished" and set(kept["parts"]) == set(record.PARTS)
     assert sum(kept["shares"].values()) == pytest.approx(1.0, abs=5e-3)
+    assert set(kept["runs"]) == {f"{one.recipe}-t" for one in FEW}
+    log = Path("runs/sweeps/logs/vgg_tiny-t-fold0.txt").read_text()
+    assert "out-of-fold accuracy" in log and "finished: runs/vgg_tiny-t/fold0" in log
+    assert folders.load_blend("runs", "t").record.forecast is not None
+    assert submissions(["check", kept["submission"], "--data", str(competition_dir)]) == 0
+    assert auto.main(words) == 0
+    assert f"finished  {kept['submission']}; give another --name" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_second_round_on_soft_targets(competition_dir, tmp_path, monkeypatch, capfd):
+    """After an interruption between the rounds the command goes on with the second one."""
+    words = [*few_epochs(monkeypatch, tmp_path, competition_dir), "--twins", "near"]
+    with monkeypatch.context() as between_rounds:
+        between_rounds.setattr(rounds, "shell", interrupted)
+        assert auto.main(words) == 130
+    assert folders.status("runs", "residual_tiny-t").complete and not Path("runs/targets").exists()
+    capfd.readouterr()
+    assert auto.main(words) == 0
+    assert "resumed   runs/auto/t.json" in capfd.readouterr().out
+    kept = atomic.read_json(Path("runs/auto/t.json"))
+    assert kept["state"] == "finished" and sum(kept["shares"].values()) == pytest.approx(1.0, abs=5e-3)
     teacher, students = "residual_tiny-t", {f"{one.recipe}-t-again" for one in FEW}
     assert set(kept["runs"]) == {teacher, *students} and len(kept["trainings"]) == 9
     log = Path("runs/sweeps/logs/vgg_tiny-t-again-fold0.txt").read_text()
@@ -148,8 +160,14 @@ def test_from_the_data_to_a_checked_submission(competition_dir, tmp_path, monkey
     assert {member.run for member in folders.load_blend("runs", "t").record.members} == students
     assert folders.load_blend("runs", "t-twins").record.forecast is not None
     assert submissions(["check", kept["submission"], "--data", str(competition_dir)]) == 0
-    assert auto.main(words) == 0
-    assert f"finished  {kept['submission']}; give another --name" in capfd.readouterr().out
+
+
+def few_epochs(monkeypatch: pytest.MonkeyPatch, folder: Path, data: Path) -> list[str]:
+    """The options of a short run in `folder`."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(worth, "WORTH", tuple(FEW))
+    monkeypatch.setattr(plan, "MOST_SEEDS", 1)
+    return ["--minutes", "600", "--name", "t", "--folds", "3", "--at-once", "2", "--data", str(data)]
 
 
 def interrupted(*_: object) -> None:
