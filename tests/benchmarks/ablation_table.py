@@ -10,6 +10,7 @@ from fer_kit.errors import FerKitError, did_you_mean
 BASE = "base"
 # Widths at which modern networks do about the work of residual; channels come in eights, so narrow ones are off more.
 EQUAL_WORK = {"residual": 1.0, "vgg": 0.5, "wide": 0.64, "convnext": 0.92}
+START = "tests.benchmarks.start_networks:"
 AUGMENT_OFF = ("flip_prob=0", "rotation_deg=0", "shift_frac=0", "scale_frac=0", "brightness_frac=0", "contrast_frac=0")
 
 
@@ -41,7 +42,30 @@ def table_of(base: TrainConfig) -> dict[str, tuple[str, ...]]:
     if base.model in EQUAL_WORK:
         scale = base.width_mult / EQUAL_WORK[base.model]
         changes |= {name: (f"model={name}", f"width_mult={scale * w:.3g}") for name, w in EQUAL_WORK.items()}
+    if base.model == "air":
+        changes |= of_air(base)
     return {name: settings for name, settings in changes.items() if fits(base, settings)}
+
+
+def of_air(base: TrainConfig) -> dict[str, tuple[str, ...]]:
+    """The ideas that `air` is made of, and the start-up ideas of airbench that it leaves out.
+
+    Rows whose images or steps take another time have as many epochs as fit into the time of the base: 1.3 times as many
+    for growing faces and 0.75 times for Muon.
+    """
+    changes: dict[str, tuple[str, ...]] = {
+        "growing-faces": ("progressive_px=32", f"epochs={round(1.3 * base.epochs)}"),
+        "random-flip": ("alternate_flip=false", "flip_prob=0.5"),
+        "muon": ("optimizer=nmuon", "lr=4e-3", f"epochs={round(0.75 * base.epochs)}"),
+    }
+    names = {
+        "whitened": "Whitened",
+        "identity": "Identity",
+        "fast-bias": "FastBias",
+        "scaled-logits": "ScaledLogits",
+        "whole-start": "Start",
+    }
+    return changes | {row: (f"model={START}{name}",) for row, name in names.items()}
 
 
 def fits(base: TrainConfig, settings: Sequence[str]) -> bool:

@@ -6,12 +6,14 @@ import json
 import statistics
 
 import pytest
+import torch
 
-from fer_kit import revision
+from fer_kit import models, revision
 from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.models import cost
-from tests.benchmarks import ablation, ablation_table
+from fer_kit.models.networks.air import Air
+from tests.benchmarks import ablation, ablation_table, start_networks
 
 IDENTITY = {"folds_digest": "f", "data_digest": "d", "device": "a machine", "scored_rows": 100, "log_loss": 1.0}
 ACCURACY = {
@@ -135,6 +137,47 @@ def test_networks_are_compared_at_about_equal_work(name):
 def test_a_base_at_a_quarter_of_its_width_still_meets_the_narrowest_network():
     quarter = override(recipes.get("residual"), ["width_mult=0.25"])
     assert ablation_table.table_of(quarter)["vgg"] == ("model=vgg", "width_mult=0.125")
+
+
+def test_the_ideas_of_airbench_are_rows_of_air_at_about_equal_time():
+    base = override(recipes.get("air"), ["epochs=12", "progressive_px=0"])
+    table = ablation_table.table_of(base)
+    ideas = (
+        "growing-faces",
+        "random-flip",
+        "muon",
+        "whitened",
+        "identity",
+        "fast-bias",
+        "scaled-logits",
+        "whole-start",
+    )
+    assert set(ideas) <= set(table) and "whitened" not in ablation_table.table_of(recipes.get("residual"))
+    assert len({override(base, table[idea]).digest for idea in ideas} - {base.digest}) == len(ideas)
+    for idea in ideas[-5:]:
+        models.build(override(base, table[idea]))  # also takes a step on three faces
+
+
+def test_networks_with_the_ideas_of_airbench_begin_as_described():
+    whitened = start_networks.Whitened().features[0]
+    assert not whitened.weight.requires_grad and whitened.bias.requires_grad
+    directions = torch.tensor(start_networks.DIRECTIONS) / 2.0
+    strengths = torch.randn(20_000, 4) * torch.tensor(start_networks.EIGENVALUES).sqrt()
+    patches = whitened((strengths @ directions).reshape(-1, 1, 2, 2)).flatten(1)[:, :4]
+    assert torch.allclose(patches.T.cov(), torch.eye(4), atol=0.05)
+    features = start_networks.Identity().features
+    first = [module for module in features if isinstance(module, torch.nn.Conv2d)][1]
+    values = torch.randn(2, first.in_channels, 6, 6)
+    assert torch.equal(first(values)[:, : first.in_channels], values)
+    faces = torch.randn(4, 1, 48, 48)
+    plain, scaled = Air().eval(), start_networks.ScaledLogits().eval()
+    scaled.load_state_dict(plain.state_dict())
+    assert torch.allclose(9 * scaled(faces), plain(faces), atol=1e-5)
+    norm = start_networks.FastBiasNorm(3)
+    with torch.no_grad():
+        norm.bias.fill_(0.1)
+    normal = norm(torch.randn(50, 3, 4, 4))
+    assert normal.mean().item() == pytest.approx(1.0, abs=1e-4) and normal.std().item() == pytest.approx(1, abs=0.01)
 
 
 def test_without_a_repository_a_record_says_what_it_can(monkeypatch):
