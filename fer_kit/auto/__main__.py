@@ -103,12 +103,13 @@ def candidates_of(args: argparse.Namespace) -> list[Worth]:
         FerKitError: an unknown recipe, or one that is named twice.
     """
     if args.recipes is None:
-        return list(worth.WORTH)
+        return [one for one in worth.WORTH if one.on_labels or may_have_two_rounds(args)]
     known = {one.recipe: one for one in worth.WORTH}
     found = []
     for name in args.recipes:
         config = recipes.get(name)
-        found.append(known.get(name) or worth.unknown(name, config.model, config.epochs))
+        one = known.get(name) or worth.unknown(name, config.model, config.epochs)
+        found.append(dataclasses.replace(one, on_labels=True))  # the user wants it in any case
     if len({one.recipe for one in found}) < len(found):
         raise FerKitError(f"--recipes {' '.join(args.recipes)}: name each recipe once")
     return found

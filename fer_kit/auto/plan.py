@@ -142,11 +142,11 @@ def plans_of(
     speeds: Mapping[str, Speed],
     task: Task,
     given: float,
-    soft_targets: bool = False,
+    first: Worth | None = None,
 ) -> Plan | None:
     """The longest plan of `chosen` recipes that fits into `given` seconds; None if one epoch does not fit.
 
-    soft_targets: the most accurate of the recipes is trained first, on the labels, and teaches the others and itself.
+    first: the recipe of a first round, which makes the soft targets of the others; None for a single round.
     """
     by_name = {one.recipe: one for one in chosen}
 
@@ -159,8 +159,8 @@ def plans_of(
         valued = [(by_name[member.recipe], by_name[member.recipe].after(member.epochs)) for member in members]
         seconds = makespan((member.seconds for member in members for _ in range(task.folds)), at_once)
         accuracy, teacher = worth.of_blend(valued, views), None
-        if soft_targets:
-            teacher = max(members[: len(chosen)], key=lambda member: by_name[member.recipe].after(member.epochs))
+        if first is not None:
+            teacher = member_of(first, 0, stretch, speeds[first.recipe], at_once, task, views)
             seconds += makespan([teacher.seconds] * task.folds, at_once) + task.targets_seconds
             accuracy += worth.SOFT_TARGETS_GAIN
         return Plan(members, views, at_once, seconds, accuracy, teacher)
@@ -179,6 +179,14 @@ def plans_of(
         else:
             high = middle
     return best
+
+
+def teacher_of(chosen: Sequence[Worth], there: Sequence[Worth]) -> Worth | None:
+    """The recipe of a first round: `worth.TEACHER` if it is there, else the most accurate of `chosen`; None if no recipe
+    can be trained on labels.
+    """
+    able = [one for one in there if one.recipe == worth.TEACHER] or [one for one in chosen if one.on_labels]
+    return max(able, key=lambda one: one.accuracy, default=None)
 
 
 def choose(
@@ -207,8 +215,11 @@ def choose(
     for at_once, rate in rates.items():
         scaled = {one.recipe: rescale(speeds[one.recipe], at_once, rate, rates) for one in there}
         for chosen, views, second in product(sets, VIEWS, sorted({False, soft_targets})):
+            first = teacher_of(chosen, there) if second else None
+            if first is None and (second or not all(one.on_labels for one in chosen)):
+                continue
             for seeds in range(1, MOST_SEEDS + 1):
-                found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds, second)
+                found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds, first)
                 if found is None:
                     break
                 whole = all(m.epochs >= w.epochs for m, w in zip(found.members, chosen, strict=False))
@@ -243,7 +254,9 @@ def rescale(speed: Speed, at_once: int, rate: float, rates: Mapping[int, float])
 def feasible(one: Worth, flops: float, rate: float, task: Task, seconds: float) -> bool:
     """Whether it makes sense to measure a recipe: a tenth of its epochs could fit, with thrice the FLOPs a second.
 
+    All epochs must fit if the recipe is for a second round alone.
+
     flops: of the recipe, an image. rate: FLOPs a second of the first recipe, all processes together.
     """
-    images = max(1.0, 0.1 * one.epochs) * task.train_rows * task.folds
+    images = max(1.0, (0.1 if one.on_labels else 1.0) * one.epochs) * task.train_rows * task.folds
     return images * flops / (3 * rate) <= seconds

@@ -63,6 +63,15 @@ def test_the_name_follows_from_the_time(words, name):
     assert auto.name_of(auto.build_parser().parse_args(words)) == name
 
 
+@pytest.mark.parametrize(
+    ("words", "there"), [([], False), (["--twins", "near"], True), (["--recipes", "air_large"], True)]
+)
+def test_a_recipe_measured_on_soft_targets_alone_needs_a_second_round_or_its_name(words, there):
+    candidates = auto.candidates_of(auto.build_parser().parse_args(["--hours", "1", *words]))
+    large = [one for one in candidates if one.recipe == "air_large"]
+    assert bool(large) == there and all(one.on_labels == ("--recipes" in words) for one in large)
+
+
 def test_another_time_or_a_file_that_is_there_is_refused(runs_dir, competition_dir, capsys, monkeypatch):
     monkeypatch.chdir(runs_dir.parent)
     place = ["--data", str(competition_dir), "--runs", str(runs_dir)]

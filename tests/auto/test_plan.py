@@ -25,6 +25,13 @@ TWO_CORES = {
     "vgg_tiny": Speed(2, 1000.0, 4500.0, 4.0, 0.02),
     "residual_tiny": Speed(2, 1800.0, 6000.0, 4.0, 0.02),
 }
+# Two cores of an AMD EPYC with bf16 (fer_kit.config.results.CPU_MS).
+EPYC = {
+    "vgg_small": Speed(2, 2290.0, 9000.0, 4.0, 0.02),
+    "air": Speed(2, 957.0, 2900.0, 4.0, 0.03),
+    "vgg_medium": Speed(2, 837.0, 2500.0, 4.0, 0.03),
+    "air_large": Speed(2, 297.0, 900.0, 4.0, 0.1),
+}
 GPU = {
     "vgg_small": Speed(10, 90_000.0, 200_000.0, 12.0, 0.1),
     "air_small": Speed(10, 60_000.0, 150_000.0, 12.0, 0.1),
@@ -123,7 +130,7 @@ def test_soft_targets_where_both_rounds_have_all_their_epochs(hours, second):
     found = plan.choose(WORTH, TWO_CORES, {2: 1135.0}, TASK, 3600.0 * hours, True)
     assert (found.teacher is not None) == second
     assert all(member.epochs >= BY_NAME[member.recipe].epochs for member in found.members) or not second
-    if found.teacher is not None:
+    if found.teacher is not None:  # without air, the most accurate member
         best = max(found.members, key=lambda member: BY_NAME[member.recipe].after(member.epochs))
         assert found.teacher == best
         students = plan.makespan([member.seconds for member in found.members for _ in range(5)], 2)
@@ -133,6 +140,31 @@ def test_soft_targets_where_both_rounds_have_all_their_epochs(hours, second):
     assert record.plan_from_json(kept, Path("x.json")) == found
     kept.pop("teacher")  # of an earlier version
     assert record.plan_from_json(kept, Path("x.json")) == dataclasses.replace(found, teacher=None)
+
+
+def test_a_recipe_measured_on_soft_targets_alone_is_trained_in_a_second_round_alone():
+    def planned(hours: float, soft: bool) -> Plan:
+        return plan.choose(WORTH, EPYC, {2: 2290.0, 5: 2200.0}, TASK, 3600.0 * hours, soft)
+
+    assert not BY_NAME["air_large"].on_labels
+    for hours in (1, 3, 8, 24):
+        labels = planned(hours, False)
+        assert labels.teacher is None and "air_large" not in {member.recipe for member in labels.members}
+    short, long = planned(1, True), planned(8, True)
+    assert short.teacher is None and "air_large" not in {member.recipe for member in short.members}
+    assert long.teacher is not None and long.teacher.recipe == "air"
+    assert long.members[0].recipe == "air_large" and long.accuracy > planned(8, False).accuracy
+    large = [BY_NAME["air_large"]]
+    with pytest.raises(FerKitError, match="one epoch of the fastest recipe"):
+        plan.choose(large, EPYC, {2: 2290.0}, TASK, 8 * 3600.0, False)
+    named = [dataclasses.replace(large[0], on_labels=True)]
+    assert plan.choose(named, EPYC, {2: 2290.0}, TASK, 8 * 3600.0, False).members[0].recipe == "air_large"
+
+
+def test_a_recipe_for_a_second_round_is_measured_where_all_its_epochs_fit():
+    for hours, fits in ((1, False), (8, True)):
+        assert plan.feasible(BY_NAME["air_large"], 0.823e9, 2290 * 0.059e9, TASK, 3600.0 * hours) == fits
+    assert plan.feasible(BY_NAME["air"], 0.206e9, 2290 * 0.059e9, TASK, 3600.0)
 
 
 def test_checkpoints_cost_time():
