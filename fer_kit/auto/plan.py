@@ -182,8 +182,9 @@ def plans_of(
 
 
 def teacher_of(chosen: Sequence[Worth], there: Sequence[Worth]) -> Worth | None:
-    """The recipe of a first round: `worth.TEACHER` if it is there, else the most accurate of `chosen`; None if no recipe
-    can be trained on labels.
+    """The recipe of a first round: `worth.TEACHER` if it is there, else the most accurate of `chosen`.
+
+    None if no recipe of `chosen` can be trained on labels.
     """
     able = [one for one in there if one.recipe == worth.TEACHER] or [one for one in chosen if one.on_labels]
     return max(able, key=lambda one: one.accuracy, default=None)

@@ -54,8 +54,9 @@ class Worth:
 
 # In the order in which their speed is measured. vgg_medium has 67.02% with flipped views on the two folds that were
 # trained, and air 66.66% there; but with rotated views, which plans prefer, 0.23 points less than air, and so has its
-# value here. air_large has 1.15 points more than air on the same soft targets. `vgg` and `wide` are not yet trained on all faces: they have the value of `residual` and half of their
-# advantage at equal FLOPs in a short training (ablation_networks.json).
+# value here. air_large has 1.15 points more than air on the same soft targets. `vgg` and `wide` are not yet trained on
+# all faces: they have the value of `residual` and half of their advantage at equal FLOPs in a short training
+# (ablation_networks.json).
 WORTH = (
     Worth("vgg_small", "vgg", 47, 65.84),
     Worth("air", "air", 50, 66.40),
