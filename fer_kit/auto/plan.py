@@ -158,11 +158,10 @@ def plans_of(
         )
         valued = [(by_name[member.recipe], by_name[member.recipe].after(member.epochs)) for member in members]
         seconds = makespan((member.seconds for member in members for _ in range(task.folds)), at_once)
-        accuracy, teacher = worth.of_blend(valued, views), None
+        accuracy, teacher = worth.of_blend(valued, views, soft_targets=first is not None), None
         if first is not None:
             teacher = member_of(first, 0, stretch, speeds[first.recipe], at_once, task, views)
             seconds += makespan([teacher.seconds] * task.folds, at_once) + task.targets_seconds
-            accuracy += worth.SOFT_TARGETS_GAIN
         return Plan(members, views, at_once, seconds, accuracy, teacher)
 
     limit = (1 - RESERVE) * (given - task.end_seconds - task.end_seconds_each * seeds * len(chosen))

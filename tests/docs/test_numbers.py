@@ -72,7 +72,7 @@ def test_scores_of_blends_are_those_of_the_linked_records():
         assert cells[2] == " to ".join(map(percent, interval)), line
         assert cells[3] == percent(forecast["accuracy"]), line
         assert cells[4] == " to ".join(map(percent, forecast["interval"])), line
-    assert len(lines) == 20
+    assert len(lines) == 24
 
 
 def test_the_table_of_leaderboard_scores_is_its_record():
