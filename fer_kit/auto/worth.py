@@ -25,8 +25,8 @@ WEAKER = 0.65
 # with the labels of near twins 74.08% after 73.00% out of fold, and a forecast of 74.61% after 74.02%, where the mean
 # with another run on labels has 73.91%. Without the labels of twins the forecast does not rise (docs/recipes.md).
 SOFT_TARGETS_GAIN = 1.1
-# Students of the same targets agree more: on five folds the mean of air and vgg_medium has 69.40%, 0.42 points more than
-# air, where MEMBER_GAINS alone would give 0.75.
+# Students of the same targets agree more: on five folds the mean of air and vgg_medium has 69.40%, 0.42 points more
+# than air, where MEMBER_GAINS alone would give 0.75.
 STUDENT_GAIN_SHARE = 0.5
 TEACHER = "air"  # was trained first in these measurements; vgg_medium and air_large were its students as well
 VIEW_GAINS = {"flip": 0.0, "rotations": 0.7}  # five folds: vgg_tiny 0.50, vgg_small 0.54, air 0.95
