@@ -62,7 +62,7 @@ def choose(found: object, data: str | None, runs_dir: Path, calibration: int) ->
         test.images[rows],
         None,
         train.images[some(train.ids, calibration, rng)],
-        f"test rows of {competition.folder}",
+        f"test rows of {competition.folder.resolve().name}",  # no path of this machine: the card is published
     )
 
 
