@@ -10,7 +10,7 @@ import pytest
 
 import fer_kit
 from fer_kit.export import __main__ as export
-from fer_kit.export import check, onnx_file, write
+from fer_kit.export import check, faces, onnx_file, write
 
 
 @pytest.fixture
@@ -93,3 +93,9 @@ def test_onnxruntime_sends_no_usage_data(monkeypatch):
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     onnx_file.require()
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
+
+
+def test_faces_are_named_without_the_path_of_the_data(competition_dir, runs_dir):
+    """The words are part of a card, which is published."""
+    chosen = faces.choose(None, str(competition_dir), runs_dir, calibration=4)
+    assert chosen.what == f"test rows of {competition_dir.name}"
