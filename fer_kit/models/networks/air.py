@@ -23,7 +23,7 @@ class Air(nn.Module):
 
     Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498, and its code,
     github.com/KellerJordan/cifar10-airbench. Its whitened first convolution, identity initialisation and scaled logits
-    are left out: they speed up the first epochs (docs/benchmarks.md), and no training of full length has shown more.
+    are left out: they speed up the first epochs and gain nothing in 50 (docs/benchmarks.md).
 
     Args:
         stem: channels of the 2×2 convolution.
