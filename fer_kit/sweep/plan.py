@@ -162,7 +162,7 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
     Raises:
         FerKitError: as `trainings_of`; a finished fold was trained with other settings.
     """
-    request = portable(request)
+    until, request = request.stop_after, portable(request)
     dealt = table.read(request.runs / "folds.csv")
     resolved = train_request.resolve(request)
     chosen = fold_spec.parse_list(folds, dealt.count)
@@ -176,6 +176,7 @@ def of_one_run(request: TrainRequest, folds: str) -> list[Training]:
             tuple(options),
             flops * _rows(resolved.config, fold, len(dealt.folds), dealt.count),
             request.smoke,
+            until,
         )
         for fold in chosen
     ]
@@ -189,6 +190,7 @@ def portable(request: TrainRequest) -> TrainRequest:
         data=None,
         device=TrainRequest.device,
         limit_minutes=None,
+        stop_after=None,
         resume=False,
         weights=_absolute(request.weights),
         augment=_absolute(request.augment),
@@ -301,7 +303,7 @@ def names(runs: Path) -> list[str]:
 
 def _to_json(training: Training) -> dict[str, Any]:
     record = dataclasses.asdict(training)
-    del record["until"]  # trials of a search are in its own records
+    del record["until"]  # of one command: the next one may go on, and trials of a search are in its own records
     return {**record, "fold": fold_spec.typed(training.fold), "options": list(training.options)}
 
 

@@ -52,3 +52,14 @@ def test_interrupted_joined_and_the_same_bits_as_one_at_a_time(competition_dir, 
 def test_one_fold_takes_no_at_once(capsys):
     assert train_main(["--fold", "0", "--at-once", "2"]) == 2
     assert "--at-once 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_folds_that_stop_after_an_epoch_have_not_failed_and_go_on(competition_dir, runs_dir, capfd):
+    words = ["--folds", "0,1", *RECIPE, "--data", str(competition_dir), "--runs", str(runs_dir)]
+    assert train_main([*words, "--stop-after", "1"]) == 0
+    told = capfd.readouterr().out
+    assert "deep_v3-t fold 1: trained until epoch 1" in told and "FAILED" not in told
+    assert not list(runs_dir.glob("deep_v3-t/fold*/result.json"))
+    assert train_main(words) == 0
+    assert len(list(runs_dir.glob("deep_v3-t/fold*/result.json"))) == 2
