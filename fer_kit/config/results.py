@@ -54,6 +54,27 @@ CPU_MS: dict[str, float] = {
     "timm/tf_efficientnet_lite0": 17.2,
 }
 
+# The same without bf16: fp32 on one thread of an AMD EPYC with AVX2, own recipes; bench_recipe_time_fp32.json.
+CPU_FP32_MS: dict[str, float] = {
+    "baseline_v1": 3.74,
+    "baseline_v2": 3.22,
+    "deep_v1": 9.38,
+    "deep_v2": 7.92,
+    "deep_v3": 8.11,
+    "attention": 9.67,
+    "residual": 12.4,
+    "residual_tiny": 1.11,
+    "vgg_tiny": 2.05,
+    "vgg_small": 2.73,
+    "vgg_medium": 11.3,
+    "air_small": 5.24,
+    "air": 8.34,
+    "air_large": 32.1,
+    "vgg": 46.9,
+    "wide": 27.1,
+    "convnext": 27.0,
+}
+
 _AMD, _INTEL = "AMD EPYC, 2 cores", "Intel Xeon, 2 cores"
 RESULTS: dict[str, Result] = {
     "baseline_v1": Result(5, 0.5100, 0.59, 13.8, _AMD),

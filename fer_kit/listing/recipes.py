@@ -14,7 +14,7 @@ from typing import Any
 from fer_kit import cli
 from fer_kit.config import recipes, recipes_timm
 from fer_kit.config.networks import known_cost
-from fer_kit.config.results import CPU_MS, CPU_MS_ON, ON_SOFT_TARGETS, RESULTS
+from fer_kit.config.results import CPU_FP32_MS, CPU_MS, CPU_MS_ON, ON_SOFT_TARGETS, RESULTS
 from fer_kit.errors import FerKitError, did_you_mean
 
 FOLD_ROWS = 22_967  # training rows of FER2013 with one of five folds held out
@@ -74,6 +74,7 @@ def record_of(name: str) -> dict[str, Any]:
         "flops": None if cost is None else cost.flops,
         "epochs": config.epochs,
         "cpu_ms_an_image": CPU_MS.get(name),
+        "cpu_fp32_ms_an_image": CPU_FP32_MS.get(name),
         "minutes_an_epoch": result and result.minutes_an_epoch,
         "device": result and result.device,
         "oof_accuracy": result and result.oof_accuracy,
@@ -93,6 +94,7 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
         "GFLOPs",
         "epochs",
         "CPU ms",
+        "fp32 ms",
         "min an epoch",
         "out of fold",
         "folds",
@@ -107,6 +109,7 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
             "-" if row["flops"] is None else f"{row['flops'] / 1e9:.3f}",
             f"{row['epochs']}",
             milliseconds(row["cpu_ms_an_image"]),
+            milliseconds(row["cpu_fp32_ms_an_image"]),
             "-" if row["minutes_an_epoch"] is None else f"{row['minutes_an_epoch']:.2f}",
             "-" if row["oof_accuracy"] is None else f"{row['oof_accuracy']:.2%}",
             "-" if row["folds"] is None else f"{row['folds']}",
@@ -115,7 +118,7 @@ def own_lines(rows: list[dict[str, Any]]) -> list[str]:
         table.append(cells)
     notes = ["GFLOPs: one image, one view, 2 for each multiply-add. epochs: the recipe's; some recipes stop early."]
     if any(row["cpu_ms_an_image"] for row in rows):
-        notes.append(f"CPU ms: of a training image on {CPU_MS_ON}.")
+        notes.append(f"CPU ms: of a training image on {CPU_MS_ON}. fp32 ms: where there is AVX2 alone, without bf16.")
     if any(row["folds"] for row in rows):
         notes.append("Out of fold: on FER2013, mean over `folds` of 5 folds, after `trained` epochs on average.")
     if soft := [row for row in rows if row["folds_on_soft_targets"]]:

@@ -10,7 +10,7 @@ import pytest
 
 from fer_kit.config import recipes
 from fer_kit.config.recipes_timm import PREFIX, READY
-from fer_kit.config.results import CPU_MS, ON_SOFT_TARGETS, RESULTS
+from fer_kit.config.results import CPU_FP32_MS, CPU_MS, ON_SOFT_TARGETS, RESULTS
 
 RECORDS = Path(__file__).resolve().parents[1] / "benchmarks" / "records" / "real_faces"
 
@@ -62,4 +62,7 @@ def test_there_is_no_result_without_a_recipe():
 def test_times_of_an_image_are_those_of_the_record():
     record = json.loads((RECORDS.parent / "bench_recipe_time.json").read_text())["recipes"]
     assert {name: found["cpu_ms_an_image"] for name, found in record.items()} == CPU_MS
+    record = json.loads((RECORDS.parent / "bench_recipe_time_fp32.json").read_text())["recipes"]
+    assert {name: found["cpu_ms_an_image"] for name, found in record.items()} == CPU_FP32_MS
+    assert {found["precision"] for found in record.values()} == {"fp32"} and set(CPU_FP32_MS) == set(recipes.RECIPES)
     assert set(CPU_MS) == {*recipes.RECIPES, *(PREFIX + network for network in READY)}
