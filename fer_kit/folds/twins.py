@@ -41,9 +41,9 @@ GROUP_LIMIT = 100  # images; the largest true group of FER2013 has 36
 # Chosen by inspecting pairs of FER2013: tests/benchmarks/records/bench_folds.json
 CANDIDATE_COSINE = 0.53  # 0.60 finds 92% of the pairs in half the time
 MIRRORED_CANDIDATE_COSINE = 0.62
-# Correlation. False pairs: one in 10 from 0.75 to 0.78, one in 20 from 0.78 to 0.81, none above. The alignment rounds as
-# the processor's vector instructions do, and one pair more or less changes all folds. So both thresholds lie in gaps:
-# FER2013 has no pair from 0.7788 to 0.7798, and no mirrored one from 0.8294 to 0.8307.
+# Correlation. False pairs: one in 10 from 0.75 to 0.78, one in 20 from 0.78 to 0.81, none above. The alignment rounds
+# as the processor's vector instructions do, and one pair more or less changes all folds. So both thresholds lie in
+# gaps: FER2013 has no pair from 0.7788 to 0.7798, and no mirrored one from 0.8294 to 0.8307.
 SAME_PHOTO = 0.7793
 MIRRORED_SAME_PHOTO = 0.83  # higher, since a nearly symmetric face resembles its mirror image
 UNALIGNED_COSINE = 0.80
