@@ -20,19 +20,14 @@ SHORT = {"epochs": 1, "limit_rows": 64, "batch_size": 32, "warmup_epochs": 0.5}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The current folder, with data in ./data and a finished run `residual_tiny`."""
+    """The current folder, with data in ./data, and the recipes of the page shortened."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
     monkeypatch.delenv("FER_KIT_DATA", raising=False)
     draw.write(tmp_path / "data", draw.draw(300, 40, seed=5), with_labels=False)
     short = dataclasses.replace(recipes.get("residual_tiny"), width_mult=0.125, **SHORT)
-    monkeypatch.setitem(recipes.RECIPES, "residual_tiny", short)
-    monkeypatch.setitem(
-        recipes.RECIPES, "vgg_small", dataclasses.replace(short, recipe="vgg_small", model="vgg", width_mult=0.125)
-    )
-    fer_kit.make_folds()
-    for fold in range(5):
-        fer_kit.train("residual_tiny", fold=fold)
+    for name, model in (("air", "residual"), ("vgg_medium", "vgg"), ("vgg_small", "vgg")):
+        monkeypatch.setitem(recipes.RECIPES, name, dataclasses.replace(short, recipe=name, model=model))
     yield tmp_path
     sys.modules.pop("my_net", None)
 
