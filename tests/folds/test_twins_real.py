@@ -49,9 +49,10 @@ def test_real_faces(real: tuple[Images, Images, Ints]) -> None:
     found = twins.find(np.concatenate([train, test]), "aligned")
     groups, test_groups = found.groups[: len(train)], found.groups[len(train) :]
     sizes = np.bincount(groups)
-    assert sizes[sizes > 1].sum() >= 8_000 and (sizes > 1).sum() >= 2_900
-    assert np.bincount(found.groups).max() <= 40
-    assert np.isin(test_groups, groups).sum() >= 2_050
+    # three kinds of processors found the same groups; one pair more or less on another one is no fault
+    assert abs(sizes[sizes > 1].sum() - 8_067) <= 3 and abs((sizes > 1).sum() - 2_981) <= 3
+    assert np.bincount(found.groups).max() == 36
+    assert abs(np.isin(test_groups, groups).sum() - 2_094) <= 3
     assert found.counts["flat"] == 14 and found.counts["exact_copies"] == 1_840
 
     dealt = deal.assign(twins.content_keys(train), labels, groups)
