@@ -114,7 +114,7 @@ RECIPES: dict[str, TrainConfig] = {
         RESIDUAL,
         dataclasses.replace(RESIDUAL, recipe="residual_tiny", width_mult=0.25, **QUICK),
         dataclasses.replace(RESIDUAL, recipe="vgg_tiny", model="vgg", width_mult=0.2, **QUICK),
-        dataclasses.replace(RESIDUAL, recipe="vgg_small", model="vgg", width_mult=0.25, **QUICK | {"epochs": 40}),
+        dataclasses.replace(RESIDUAL, recipe="vgg_small", model="vgg", width_mult=0.25, **QUICK | {"epochs": 47}),
         dataclasses.replace(
             RESIDUAL,
             recipe="vgg_medium",

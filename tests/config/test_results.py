@@ -55,6 +55,14 @@ def test_the_default_recipe_is_the_most_accurate_on_the_folds_of_each_other_reci
         assert name == recipes.DEFAULT or theirs < ours, name
 
 
+def test_results_were_trained_with_the_settings_of_the_recipe():
+    """vgg_tiny was trained before it had its name, which is part of the digest."""
+    for name in set(RESULTS) - {"vgg_tiny"}:
+        for fold in range(RESULTS[name].folds):
+            record = json.loads((RECORDS / f"{name}-fold{fold}.json").read_text())
+            assert record["config_digest"] == recipes.get(name).digest, name
+
+
 def test_there_is_no_result_without_a_recipe():
     assert set(RESULTS) | set(ON_SOFT_TARGETS) <= set(recipes.RECIPES)
 
