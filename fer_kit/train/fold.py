@@ -111,7 +111,7 @@ def begin_or_resume(job: Job) -> loop.State:
             job.log(job.start.about)
         if job.tried:
             job.log(job.tried)
-        if long := duration.warning(config, job.precision, len(job.rows.labels)):
+        if long := duration.told(config, job.precision, len(job.rows.labels)):
             job.log(long)
         if config.schedule == "cosine" and 2 * config.warmup_epochs > config.epochs:
             job.log(f"warm-up: shortened to half of the training, from warmup_epochs={config.warmup_epochs:g}")

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-import fer_kit
 from fer_kit.config import recipes
 from fer_kit.synthetic import draw
 from tests.docs.pages import ROOT
