@@ -199,7 +199,8 @@ class Runner:
     def _settled(self, training: Training) -> bool:
         """Whether there is nothing to do for `training`: finished, given up by another worker, or no time left."""
         if training.is_done(self.runs):
-            self.reporter.say(f"{training}: finished{' elsewhere' if training in self.elsewhere else ' already'}")
+            done = "finished" if training.until is None else f"trained until epoch {training.until}"
+            self.reporter.say(f"{training}: {done} {'elsewhere' if training in self.elsewhere else 'already'}")
             self.outcome.finished.append(training)
             return True
         if (why := read_failure(self.runs, training)) is not None:

@@ -60,6 +60,9 @@ def test_folds_that_stop_after_an_epoch_have_not_failed_and_go_on(competition_di
     assert train_main([*words, "--stop-after", "1"]) == 0
     told = capfd.readouterr().out
     assert "deep_v3-t fold 1: trained until epoch 1" in told and "FAILED" not in told
+    assert "2 trained until epoch 1, 0 failed, after" in told
+    assert train_main([*words, "--stop-after", "1"]) == 0
+    assert "deep_v3-t fold 0: trained until epoch 1 already" in capfd.readouterr().out
     assert not list(runs_dir.glob("deep_v3-t/fold*/result.json"))
     assert train_main(words) == 0
     assert len(list(runs_dir.glob("deep_v3-t/fold*/result.json"))) == 2
