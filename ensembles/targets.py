@@ -2,6 +2,7 @@
 
     python -m ensembles.targets NAME --from BLEND
     python -m ensembles.targets ROUND1 --from BLEND --rows test
+    python -m ensembles.targets QUICK --shipped
     python -m fer_kit.train --folds 0-4 --set targets=runs/targets/NAME.npz --tag distilled
 
 The target of a row always comes from networks that were trained without the row and its twins. An indirect leak
@@ -17,6 +18,8 @@ images of fold k nor their twins; the effect is that of slightly more training d
 Pseudo-labels have no such choice: the student of fold k gets the mean of the fold-k networks, which were trained
 without fold k. This also holds if these networks are students of earlier pseudo-labels or of nested targets. Students
 of targets by scheme oof have the indirect leak of fold k, and the command prints a note.
+
+With --shipped the teacher is the network that ships with fer_kit, see `ensembles.shipped_teacher`.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ensembles import shipped_teacher
 from ensembles.fit.crossfit import ONE
 from ensembles.members import RUN
 from fer_kit import cli, metrics
 from fer_kit.competition import NUM_CLASSES
+from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import fold_spec
@@ -242,8 +247,19 @@ def build_parser() -> argparse.ArgumentParser:
         "or both, to train other networks (the students) on.",
     )
     parser.add_argument("name", metavar="NAME", help="name of the targets, written to DIR/targets/NAME.npz")
-    parser.add_argument("--from", dest="source", metavar="SOURCE", required=True, help="a finished run or a blend")
+    teachers = parser.add_mutually_exclusive_group(required=True)
+    teachers.add_argument("--from", dest="source", metavar="SOURCE", help="a finished run or a blend")
+    teachers.add_argument(
+        "--shipped",
+        action="store_true",
+        help="the network that ships with fer_kit, which needs no first round of trainings; it was trained on all "
+        "train rows, so scores of students can be slightly too high",
+    )
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of runs")
+    parser.add_argument(
+        "--data", help="with --shipped: folder with the competition's files; found by itself if not given"
+    )
+    parser.add_argument("--device", default="auto", help="with --shipped: auto, cpu, cuda or cuda:1")
     parser.add_argument(
         "--rows", choices=(TRAIN_ROWS, TEST_ROWS, BOTH), default=TRAIN_ROWS, help="which rows get targets"
     )
@@ -267,10 +283,38 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def body(args: argparse.Namespace) -> None:
-    """Load the teachers, write their targets and print where the targets come from."""
+    """Make the targets, write them and print where they come from."""
     runs_dir = Path(args.runs)
     name = folders.safe_name(args.name, "targets")
     _refuse_options_without_effect(args)
+    targets, lines = of_shipped(args, name) if args.shipped else of_team(args, name)
+    path = soft_targets.path_of(runs_dir, name)
+    made = write(path, targets, args.force)
+    print("\n".join([*lines, f"{'wrote' if made else 'unchanged'} {path}"]))
+    options = "" if args.runs == "runs" else f" --runs {shlex.quote(args.runs)}"
+    options += f" --data {shlex.quote(args.data)}" if args.data else ""
+    changed = f"--set {shlex.quote(f'targets={path}')} --tag {name}"
+    print(f"next: python -m fer_kit.train --folds 0-{targets.meta['folds'] - 1} {changed}{options}")
+
+
+def of_shipped(args: argparse.Namespace, name: str) -> tuple[SoftTargets, list[str]]:
+    """Targets by the network that ships, and where they come from in lines for people."""
+    runs_dir = Path(args.runs)
+    competition = loading.load(loading.find(args.data), runs_dir / folders.CACHE)
+    made = shipped_teacher.make(name, competition, runs_dir, args.rows, args.confidence, args.device)
+    lines = []
+    if made.train is not None:
+        right = float((made.train[0].argmax(axis=1) == competition.train.labels).mean())
+        lines.append(f"train    {made.train.shape[1]:,} rows, {right:.2%} of them predicted as labelled")
+    if made.test is not None:
+        lines.append(f"test     {made.test.shape[1]:,} rows, {given(made.test).mean():.1%} with pseudo-labels")
+    why = "was trained on all train rows, so scores of its students can be slightly too high"
+    return made, [*lines, f"teacher  the network that ships with fer_kit ({made.meta['teachers']['source']}); it {why}"]
+
+
+def of_team(args: argparse.Namespace, name: str) -> tuple[SoftTargets, list[str]]:
+    """Targets by the networks of a run or blend, and where they come from in lines for people."""
+    runs_dir = Path(args.runs)
     train = test = None
     team = load(runs_dir, args.source)
     if args.rows != TEST_ROWS:
@@ -287,9 +331,7 @@ def body(args: argparse.Namespace) -> None:
         "folds_digest": team.oof.meta["folds_digest"],
         "data_digest": team.oof.meta["data_digest"],
     }
-    path = soft_targets.path_of(runs_dir, name)
-    made = write(path, SoftTargets(train, test, meta), args.force)
-
+    lines = []
     if train is not None:
         origin = (
             "out-of-fold predictions; their networks were trained on labels that students are scored on, so scores of "
@@ -297,20 +339,19 @@ def body(args: argparse.Namespace) -> None:
         )
         if args.scheme == NESTED:
             origin = "nested: no teacher was trained on the labels that its student is scored on"
-        print(f"train    {train.shape[1]:,} rows, {origin}")
+        lines.append(f"train    {train.shape[1]:,} rows, {origin}")
     if test is not None:
         kept = given(test).mean()
-        print(f"test     {test.shape[1]:,} rows, {kept:.1%} with pseudo-labels, by networks of the student's own fold")
-    print(f"teachers {team.name}: {', '.join(run.name for run in team.runs) or 'files'}")
+        lines.append(
+            f"test     {test.shape[1]:,} rows, {kept:.1%} with pseudo-labels, by networks of the student's own fold"
+        )
+    lines.append(f"teachers {team.name}: {', '.join(run.name for run in team.runs) or 'files'}")
     for run in taught_by_oof(runs_dir, team) if test is not None else []:
-        print(
+        lines.append(
             f"note: '{run}' was trained on targets of scheme oof, or of an unknown scheme, so its pseudo-labels depend "
             "slightly on the labels that students are scored on; scores of students can be slightly too high"
         )
-    print(f"{'wrote' if made else 'unchanged'} {path}")
-    options = "" if args.runs == "runs" else f" --runs {shlex.quote(args.runs)}"
-    changed = f"--set {shlex.quote(f'targets={path}')} --tag {name}"
-    print(f"next: python -m fer_kit.train --folds 0-{team.folds - 1} {changed}{options}")
+    return SoftTargets(train, test, meta), lines
 
 
 def _refuse_options_without_effect(args: argparse.Namespace) -> None:
@@ -319,6 +360,13 @@ def _refuse_options_without_effect(args: argparse.Namespace) -> None:
         raise FerKitError(f"--confidence {args.confidence:g}: give a number from 0 to below 1")
     if args.confidence and args.rows == TRAIN_ROWS:
         raise FerKitError("--confidence applies to test rows; add --rows test or --rows both, or drop --confidence")
+    if args.shipped and args.scheme == NESTED:
+        raise FerKitError("--scheme nested with --shipped: the network that ships left out no fold; drop one of them")
+    for option, value in (("data", args.data), ("device", None if args.device == "auto" else args.device)):
+        if value and not args.shipped:
+            raise FerKitError(
+                f"--{option} {value} applies to --shipped alone, which predicts; drop it, or add --shipped"
+            )
     if args.scheme == NESTED and args.rows == TEST_ROWS:
         raise FerKitError("--scheme nested applies to train rows; add --rows both, or drop --scheme")
 
