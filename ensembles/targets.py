@@ -19,12 +19,13 @@ Pseudo-labels have no such choice: the student of fold k gets the mean of the fo
 without fold k. This also holds if these networks are students of earlier pseudo-labels or of nested targets. Students
 of targets by scheme oof have the indirect leak of fold k, and the command prints a note.
 
-With --shipped the teacher is the network that ships with fer_kit, see `ensembles.shipped_teacher`.
+With --shipped the teacher is the network that ships with fer_kit, see `fer_kit.predict.shipped_teacher`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import shlex
 from collections.abc import Sequence
@@ -35,7 +36,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ensembles import shipped_teacher
 from ensembles.fit.crossfit import ONE
 from ensembles.members import RUN
 from fer_kit import cli, metrics
@@ -301,7 +301,8 @@ def of_shipped(args: argparse.Namespace, name: str) -> tuple[SoftTargets, list[s
     """Targets by the network that ships, and where they come from in lines for people."""
     runs_dir = Path(args.runs)
     competition = loading.load(loading.find(args.data), runs_dir / folders.CACHE)
-    made = shipped_teacher.make(name, competition, runs_dir, args.rows, args.confidence, args.device)
+    teacher = importlib.import_module("fer_kit.predict.shipped_teacher")  # of a higher floor, so it is imported late
+    made: SoftTargets = teacher.make(name, competition, runs_dir, args.rows, args.confidence, args.device)
     lines = []
     if made.train is not None:
         right = float((made.train[0].argmax(axis=1) == competition.train.labels).mean())
