@@ -34,12 +34,10 @@ def test_the_targets_are_what_the_network_predicts_and_a_student_trains_on_them(
     assert soft.test is None and soft.train.shape == (1, len(data.train.ids), 7)
     faces = np.array(data.train.images[:9])
     model = fer_kit.load_model()
-    own = model(faces)
-    mirrored = np.log(soft.train[0][:9])
-    assert np.abs(soft.train[0][:9] - own).max() < 0.2 and not np.allclose(soft.train[0][:9], own)
+    assert not np.allclose(soft.train[0][:9], model(faces), atol=1e-3)  # those of more views
     [network] = [module for module in model.network.modules() if isinstance(module, FaceNetwork)]
     network.view_set = "flip"
-    assert np.allclose(mirrored, np.log(model(faces)), atol=1e-3)
+    assert np.allclose(soft.train[0][:9], model(faces), atol=1e-4)
     assert soft.meta["folds_digest"] == table.read(runs_dir / "folds.csv").digest
     assert f"--set targets={path} --tag quick" in told
 
