@@ -18,6 +18,7 @@ from typing import Any
 
 from fer_kit import cli, revision
 from fer_kit.auto import measure, plan, record, rounds, steps, worth
+from fer_kit.auto.measure import Measured
 from fer_kit.auto.plan import Plan, Task
 from fer_kit.auto.pool import Pool
 from fer_kit.auto.record import Record
@@ -67,6 +68,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="initial weights of a recipe, as train's --weights",
     )
     add("--twins", choices=TWINS, default="off", help="as blend's; the submission is then that with labels of twins")
+    add(
+        "--shipped",
+        action="store_true",
+        help="train on soft targets by the network that ships with fer_kit, as made by fer-kit targets --shipped",
+    )
     add("--name", help="names record, runs and blend; from the time if not given, such as auto-2h")
     add("--out", type=Path, metavar="FILE", help="the submission file; submissions/<date>-<name>.csv if not given")
     add("--dry-run", action="store_true", help="measure, print the plan and stop")
@@ -103,7 +109,7 @@ def candidates_of(args: argparse.Namespace) -> list[Worth]:
         FerKitError: an unknown recipe, or one that is named twice.
     """
     if args.recipes is None:
-        return [one for one in worth.WORTH if one.on_labels or may_have_two_rounds(args)]
+        return [one for one in worth.WORTH if one.on_labels or args.shipped or may_have_two_rounds(args)]
     known = {one.recipe: one for one in worth.WORTH}
     found = []
     for name in args.recipes:
@@ -151,8 +157,10 @@ def folds_of(args: argparse.Namespace, data: Path) -> int:
 
 
 def may_have_two_rounds(args: argparse.Namespace) -> bool:
-    """Whether a second round on soft targets is worth its time: with the labels of near twins alone (see `worth`)."""
-    return bool(args.twins == "near")
+    """Whether a second round on soft targets is worth its time: with the labels of near twins alone (see `worth`), and
+    without targets by the network that ships.
+    """
+    return bool(args.twins == "near" and not args.shipped)
 
 
 def begin(args: argparse.Namespace, name: str) -> Record:
@@ -172,7 +180,7 @@ def begin(args: argparse.Namespace, name: str) -> Record:
         return kept
     out = args.out or Path("submissions") / f"{datetime.now(UTC):%Y-%m-%d}-{name}.csv"
     blend = args.runs / folders.BLENDS / name
-    targets = [soft_targets.path_of(args.runs, name)] if may_have_two_rounds(args) else []
+    targets = [soft_targets.path_of(args.runs, name)] if args.shipped or may_have_two_rounds(args) else []
     for path in (blend, out, *targets):
         if path.exists() and not args.dry_run:
             raise FerKitError(f"{path} is there already; give another --name" + " or --out" * (path == out))
@@ -220,8 +228,11 @@ def make_plan(args: argparse.Namespace, kept: Record, task: Task, tried: Sequenc
         "left_out": measured.left_out,
     }
     task = with_end(task, opened)
+    if args.shipped:
+        task = with_prediction(task, measured, candidates[0].recipe)
     left = seconds - kept.spent
-    found = plan.choose(candidates, measured.speeds, measured.rates, task, left, may_have_two_rounds(args))
+    two_rounds = may_have_two_rounds(args)
+    found = plan.choose(candidates, measured.speeds, measured.rates, task, left, two_rounds, args.shipped)
     kept.content |= {"plan": record.plan_to_json(found), "end_seconds": round(end_seconds(found, task), 1)}
     return found
 
@@ -234,6 +245,17 @@ def with_end(task: Task, opened: float) -> Task:
         end_seconds_each=MEMBER_SHARE * opened,
         targets_seconds=COMMAND_SHARE * opened,
     )
+
+
+def with_prediction(task: Task, measured: Measured, first: str) -> Task:
+    """The task with the time in which the network that ships, of the recipe `worth.TEACHER`, predicts all train rows.
+
+    first: the recipe whose speed is known; the other network is slower or faster by its FLOPs.
+    """
+    cost = measure.flops_of(worth.TEACHER) / (measure.flops_of(first) or measure.flops_of(worth.TEACHER))
+    views = task.folds * task.train_rows // (task.folds - 1) * plan.VIEWS["flip"]
+    seconds = views * cost / measured.speeds[first].predicted_per_second
+    return dataclasses.replace(task, targets_seconds=task.targets_seconds + seconds)
 
 
 def end_seconds(chosen: Plan, task: Task) -> float:

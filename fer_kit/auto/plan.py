@@ -71,7 +71,7 @@ class Plan:
 
     train_seconds: until the last fold has ended. accuracy: expected, in percent, to compare plans. teacher: trained in
     a first round, on the labels; its out-of-fold predictions are the soft targets of `members`. None: there is one
-    round, and `members` are trained on the labels.
+    round, and `members` are trained on the labels, or on soft targets by the network that ships if `shipped`.
     """
 
     members: tuple[Member, ...]
@@ -80,6 +80,7 @@ class Plan:
     train_seconds: float
     accuracy: float
     teacher: Member | None = None
+    shipped: bool = False
 
     @property
     def rounds(self) -> tuple[tuple[Member, ...], ...]:
@@ -143,10 +144,12 @@ def plans_of(
     task: Task,
     given: float,
     first: Worth | None = None,
+    shipped: bool = False,
 ) -> Plan | None:
     """The longest plan of `chosen` recipes that fits into `given` seconds; None if one epoch does not fit.
 
-    first: the recipe of a first round, which makes the soft targets of the others; None for a single round.
+    first: the recipe of a first round, which makes the soft targets of the others; None for a single round. shipped:
+    the network that ships makes them.
     """
     by_name = {one.recipe: one for one in chosen}
 
@@ -158,11 +161,12 @@ def plans_of(
         )
         valued = [(by_name[member.recipe], by_name[member.recipe].after(member.epochs)) for member in members]
         seconds = makespan((member.seconds for member in members for _ in range(task.folds)), at_once)
-        accuracy, teacher = worth.of_blend(valued, views, soft_targets=first is not None), None
+        accuracy, teacher = worth.of_blend(valued, views, soft_targets=shipped or first is not None), None
+        seconds += task.targets_seconds if shipped else 0.0
         if first is not None:
             teacher = member_of(first, 0, stretch, speeds[first.recipe], at_once, task, views)
             seconds += makespan([teacher.seconds] * task.folds, at_once) + task.targets_seconds
-        return Plan(members, views, at_once, seconds, accuracy, teacher)
+        return Plan(members, views, at_once, seconds, accuracy, teacher, shipped)
 
     limit = (1 - RESERVE) * (given - task.end_seconds - task.end_seconds_each * seeds * len(chosen))
     low, high = 0.0, worth.MOST_STRETCH
@@ -196,6 +200,7 @@ def choose(
     task: Task,
     seconds: float,
     soft_targets: bool = False,
+    shipped: bool = False,
 ) -> Plan:
     """The best plan that fits into `seconds`.
 
@@ -204,6 +209,7 @@ def choose(
         speeds: measured, all with the same number side by side.
         rates: for each number of trainings side by side, images per second of the first recipe.
         soft_targets: plans with a second round on soft targets are allowed, where both rounds have all their epochs.
+        shipped: all members are trained on soft targets by the network that ships, in one round.
 
     Raises:
         FerKitError: not even one epoch of the fastest recipe fits.
@@ -214,12 +220,12 @@ def choose(
     sets = [chosen for count in range(1, min(len(there), MOST_RECIPES) + 1) for chosen in combinations(there, count)]
     for at_once, rate in rates.items():
         scaled = {one.recipe: rescale(speeds[one.recipe], at_once, rate, rates) for one in there}
-        for chosen, views, second in product(sets, VIEWS, sorted({False, soft_targets})):
+        for chosen, views, second in product(sets, VIEWS, sorted({False, soft_targets and not shipped})):
             first = teacher_of(chosen, there) if second else None
-            if first is None and (second or not all(one.on_labels for one in chosen)):
+            if first is None and not shipped and (second or not all(one.on_labels for one in chosen)):
                 continue
             for seeds in range(1, MOST_SEEDS + 1):
-                found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds, first)
+                found = plans_of(chosen, seeds, views, at_once, scaled, task, seconds, first, shipped)
                 if found is None:
                     break
                 whole = all(m.epochs >= w.epochs for m, w in zip(found.members, chosen, strict=False))

@@ -102,7 +102,8 @@ def plan_from_json(record: Any, path: Path) -> Plan:
         members = tuple(_member_from_json(one) for one in record["members"])
         numbers = float(record["train_seconds"]), float(record["accuracy"])
         teacher = None if record.get("teacher") is None else _member_from_json(record["teacher"])
-        return Plan(members, str(record["views"]), int(record["at_once"]), *numbers, teacher)
+        shipped = bool(record.get("shipped", False))  # records of earlier versions have none
+        return Plan(members, str(record["views"]), int(record["at_once"]), *numbers, teacher, shipped)
     except (KeyError, TypeError, ValueError) as error:
         raise FerKitError(f"{path}: no plan that can be read ({error!r}); delete the file to begin again") from None
 

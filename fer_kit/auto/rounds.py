@@ -32,10 +32,16 @@ def run_of(member: Member, name: str, again: bool) -> tuple[str, str]:
 
 
 def training_of(
-    member: Member, fold: int, name: str, views: str, weights: Mapping[str, str], targets: Path | None = None
+    member: Member,
+    fold: int,
+    name: str,
+    views: str,
+    weights: Mapping[str, str],
+    targets: Path | None = None,
+    again: bool = False,
 ) -> Training:
-    """One fold of a run, as the runner starts it. targets: soft targets, in a second round."""
-    tag, run_name = run_of(member, name, targets is not None)
+    """One fold of a run, as the runner starts it. targets: soft targets. again: it is in a second round."""
+    tag, run_name = run_of(member, name, again)
     words = ["--recipe", member.recipe, "--set", f"epochs={member.epochs}", f"views={views}", f"seed={member.seed}"]
     words += [] if targets is None else [f"targets={targets.resolve()}"]
     words += ["--tag", tag, "--finish-at-limit", "--save-seconds", f"{plan.SAVE_SECONDS:g}"]
@@ -45,14 +51,22 @@ def training_of(
 
 def rounds_of(chosen: Plan, folds: int, name: str, places: Places) -> list[Jobs]:
     """The trainings of each round; those of a second one are trained on soft targets of the first."""
-    targets = [None, soft_targets.path_of(places.runs, name)]
+    targets = soft_targets.path_of(places.runs, name)
     return [
         {
-            training_of(member, fold, name, chosen.views, places.weights, taught_by): member
+            training_of(
+                member,
+                fold,
+                name,
+                chosen.views,
+                places.weights,
+                targets if again or chosen.shipped else None,
+                again,
+            ): member
             for member in members
             for fold in range(folds)
         }
-        for members, taught_by in zip(chosen.rounds, targets, strict=False)
+        for again, members in zip((False, True), chosen.rounds, strict=False)
     ]
 
 
@@ -64,6 +78,9 @@ def train(chosen: Plan, task: Task, pool: Pool, places: Places, kept: Record, na
     Raises:
         FerKitError: the teacher has not all its folds, or its soft targets cannot be written.
     """
+    if chosen.shipped and not soft_targets.path_of(places.runs, name).exists():
+        where = ["--data", str(places.data), "--runs", str(places.runs)]
+        shell("ensembles.targets", name, "--shipped", *where)
     rounds = rounds_of(chosen, task.folds, name, places)
     every = [training for jobs in rounds for training in jobs]
     began = time.monotonic()
@@ -164,6 +181,7 @@ def described(chosen: Plan, name: str, folds: int, ending: float) -> list[str]:
     """The plan for people."""
     runs = "1 run" if len(chosen.members) == 1 else f"{len(chosen.members)} runs"
     before = "soft targets from a first round, then " if len(chosen.rounds) > 1 else ""
+    before = "soft targets by the network that ships, then " if chosen.shipped else before
     lines = [f"plan      {before}{runs} of {folds} folds, {chosen.at_once} trainings at once, {chosen.views}"]
     for number, members in enumerate(chosen.rounds):
         for member in members:

@@ -171,6 +171,19 @@ def test_a_second_round_on_soft_targets(competition_dir, tmp_path, monkeypatch, 
     assert submissions(["check", kept["submission"], "--data", str(competition_dir)]) == 0
 
 
+@pytest.mark.slow
+def test_one_round_on_soft_targets_by_the_network_that_ships(competition_dir, tmp_path, monkeypatch, capfd):
+    words = [*few_epochs(monkeypatch, tmp_path, competition_dir), "--twins", "near", "--shipped"]
+    assert auto.main(words) == 0
+    assert "plan      soft targets by the network that ships, then " in capfd.readouterr().out
+    kept = atomic.read_json(Path("runs/auto/t.json"))
+    students = {f"{one.recipe}-t" for one in FEW}
+    assert kept["state"] == "finished" and set(kept["runs"]) == students and len(kept["trainings"]) == 3 * len(FEW)
+    for run in students:
+        assert atomic.read_json(Path(f"runs/{run}/fold0/config.json"))["targets"].startswith("t@")
+    assert submissions(["check", kept["submission"], "--data", str(competition_dir)]) == 0
+
+
 def few_epochs(monkeypatch: pytest.MonkeyPatch, folder: Path, data: Path) -> list[str]:
     """The options of a short run in `folder`."""
     monkeypatch.chdir(folder)

@@ -142,6 +142,23 @@ def test_soft_targets_where_both_rounds_have_all_their_epochs(hours, second):
     assert record.plan_from_json(kept, Path("x.json")) == dataclasses.replace(found, teacher=None)
 
 
+def test_the_network_that_ships_teaches_all_members_in_one_round():
+    task = dataclasses.replace(TASK, targets_seconds=300.0)
+
+    def planned(hours: float, shipped: bool) -> Plan:
+        return plan.choose(WORTH, EPYC, {2: 2290.0, 5: 2200.0}, task, 3600.0 * hours, True, shipped)
+
+    for hours in (1, 8):
+        found = planned(hours, True)
+        assert found.shipped and found.teacher is None and found.rounds == (found.members,)
+        trainings = plan.makespan([m.seconds for m in found.members for _ in range(5)], found.at_once)
+        assert found.train_seconds == pytest.approx(300 + trainings)
+        kept = json.loads(json.dumps(record.plan_to_json(found)))
+        assert record.plan_from_json(kept, Path("x.json")) == found
+        assert found.accuracy >= planned(hours, False).accuracy
+    assert "air_large" in {member.recipe for member in planned(8, True).members}
+
+
 def test_a_recipe_measured_on_soft_targets_alone_is_trained_in_a_second_round_alone():
     def planned(hours: float, soft: bool) -> Plan:
         return plan.choose(WORTH, EPYC, {2: 2290.0, 5: 2200.0}, TASK, 3600.0 * hours, soft)
