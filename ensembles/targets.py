@@ -40,10 +40,9 @@ from ensembles.fit.crossfit import ONE
 from ensembles.members import RUN
 from fer_kit import cli, metrics
 from fer_kit.competition import NUM_CLASSES
-from fer_kit.data import loading
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
-from fer_kit.folds import fold_spec
+from fer_kit.folds import fold_spec, table
 from fer_kit.runs import finished_folder, folders, lookup, predictions, soft_targets
 from fer_kit.runs.blend_record import BlendRecord
 from fer_kit.runs.finished_folder import OOF, TEST
@@ -300,12 +299,12 @@ def body(args: argparse.Namespace) -> None:
 def of_shipped(args: argparse.Namespace, name: str) -> tuple[SoftTargets, list[str]]:
     """Targets by the network that ships, and where they come from in lines for people."""
     runs_dir = Path(args.runs)
-    competition = loading.load(loading.find(args.data), runs_dir / folders.CACHE)
     teacher = importlib.import_module("fer_kit.predict.shipped_teacher")  # of a higher floor, so it is imported late
-    made: SoftTargets = teacher.make(name, competition, runs_dir, args.rows, args.confidence, args.device)
+    made: SoftTargets = teacher.make(name, runs_dir, args.data, args.rows, args.confidence, args.device)
     lines = []
     if made.train is not None:
-        right = float((made.train[0].argmax(axis=1) == competition.train.labels).mean())
+        labels = table.read(runs_dir / "folds.csv").labels
+        right = float((made.train[0].argmax(axis=1) == labels).mean())
         lines.append(f"train    {made.train.shape[1]:,} rows, {right:.2%} of them predicted as labelled")
     if made.test is not None:
         lines.append(f"test     {made.test.shape[1]:,} rows, {given(made.test).mean():.1%} with pseudo-labels")

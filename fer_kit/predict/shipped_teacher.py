@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fer_kit.data.loading import Competition
+from fer_kit.data import loading
 from fer_kit.engine.face_network import FaceNetwork
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
 from fer_kit.folds import table
 from fer_kit.predict import named
 from fer_kit.predict.model import FaceModel
-from fer_kit.runs import soft_targets
+from fer_kit.runs import folders, soft_targets
 from fer_kit.runs.soft_targets import SoftTargets
 
 SCHEME = "shipped"
@@ -29,19 +29,22 @@ VIEWS = "flip"  # a third of the time of the network's own
 AT_ONCE = 1024  # images between two updates of the progress bar
 
 
-def make(name: str, competition: Competition, runs_dir: Path, rows: str, confidence: float, device: str) -> SoftTargets:
+def make(name: str, runs_dir: Path, data: str | None, rows: str, confidence: float, device: str) -> SoftTargets:
     """Soft targets `name` from the probabilities of the network that ships, by mirrored views.
 
     Args:
+        data: folder with the competition's files; None to find it.
         rows: "train", "test" or "both".
         confidence: test rows whose most probable class is below it get no target.
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
-        FerKitError: there is no folds.csv, no network ships with this version, or no test row is as probable as
+        FerKitError: there is no folds.csv or one of other data, no network ships with this version, or no test row is as probable as
             `confidence`.
     """
     folds = table.read(runs_dir / "folds.csv")
+    competition = loading.load(loading.find(data), runs_dir / folders.CACHE)
+    table.check(folds, competition.train.labels)
     network = named.model(None, runs_dir, device)
     for module in network.network.modules():
         if isinstance(module, FaceNetwork):

@@ -55,6 +55,13 @@ def test_test_rows_that_are_not_sure_get_no_target(where, runs_dir, capsys):
     assert re.search(r"predicts no test row with this probability; give at most 0\.\d", capsys.readouterr().err)
 
 
+def test_folds_of_other_data_are_refused(where, runs_dir, capsys):
+    path = runs_dir / "folds.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert targets.main(["quick", "--shipped", *where]) == 2
+    assert "folds.csv" in capsys.readouterr().err and not (runs_dir / "targets").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
