@@ -39,8 +39,8 @@ def make(name: str, runs_dir: Path, data: str | None, rows: str, confidence: flo
         device: "auto", "cpu", "cuda" or "cuda:1".
 
     Raises:
-        FerKitError: there is no folds.csv or one of other data, no network ships with this version, or no test row is as probable as
-            `confidence`.
+        FerKitError: there is no folds.csv, or it is of other data; no network ships with this version; no test row is
+            as probable as `confidence`.
     """
     folds = table.read(runs_dir / "folds.csv")
     competition = loading.load(loading.find(data), runs_dir / folders.CACHE)

@@ -59,7 +59,7 @@ def test_folds_of_other_data_are_refused(where, runs_dir, capsys):
     path = runs_dir / "folds.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert targets.main(["quick", "--shipped", *where]) == 2
-    assert "folds.csv" in capsys.readouterr().err and not (runs_dir / "targets").exists()
+    assert "another competition's folds" in capsys.readouterr().err and not (runs_dir / "targets").exists()
 
 
 @pytest.mark.parametrize(
