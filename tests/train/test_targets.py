@@ -31,7 +31,7 @@ DIGESTS = {
     "residual": "045e860856565c48",
     "residual_tiny": "0382f15e8fdf8f3c",
     "vgg_tiny": "bda543fc0db008b6",
-    "vgg_small": "8b7b429c52a900ee",
+    "vgg_small": "32870811e1abed42",
     "vgg_medium": "e77291bd9a3b48cc",
     "air_small": "cc6e507138f01a97",
     "air": "47bcde9195379227",
