@@ -8,76 +8,45 @@ about them. Still, no fold was left out, so the indirect leak of scheme oof (see
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fer_kit.data import loading
+from fer_kit import metrics
+from fer_kit.engine import loop
+from fer_kit.engine.device import Precision, choose_device
 from fer_kit.engine.face_network import FaceNetwork
-from fer_kit.errors import FerKitError
-from fer_kit.files import atomic
-from fer_kit.folds import table
-from fer_kit.predict import named
-from fer_kit.predict.model import FaceModel
-from fer_kit.runs import folders, soft_targets
-from fer_kit.runs.soft_targets import SoftTargets
+from fer_kit.predict import named, packed
+from fer_kit.predict.packed import Packed
 
-SCHEME = "shipped"
 VIEWS = "flip"  # a third of the time of the network's own
-AT_ONCE = 1024  # images between two updates of the progress bar
 
 
-def make(name: str, runs_dir: Path, data: str | None, rows: str, confidence: float, device: str) -> SoftTargets:
-    """Soft targets `name` from the probabilities of the network that ships, by mirrored views.
-
-    Args:
-        data: folder with the competition's files; None to find it.
-        rows: "train", "test" or "both".
-        confidence: test rows whose most probable class is below it get no target.
-        device: "auto", "cpu", "cuda" or "cuda:1".
+def read() -> Packed:
+    """The network that ships.
 
     Raises:
-        FerKitError: there is no folds.csv, or it is of other data; no network ships with this version; no test row is
-            as probable as `confidence`.
+        FerKitError: no network ships with this version.
     """
-    folds = table.read(runs_dir / "folds.csv")
-    competition = loading.load(loading.find(data), runs_dir / folders.CACHE)
-    table.check(folds, competition.train.labels)
-    network = named.model(None, runs_dir, device)
-    for module in network.network.modules():
-        if isinstance(module, FaceNetwork):
-            module.view_set = VIEWS
-    train = _shares(network, competition.train.images, "train rows") if rows != "test" else None
-    test = _shares(network, competition.test.images, "test rows") if rows != "train" else None
-    if test is not None:
-        surest = test.max(axis=2)
-        if confidence > surest.max():
-            raise FerKitError(
-                f"--confidence {confidence:g}: the network that ships predicts no test row with this probability; give "
-                f"at most {surest.max():.3f}"
-            )
-        test[surest < confidence] = np.nan
-    meta = {
-        "schema": soft_targets.SCHEMA,
-        "name": name,
-        "scheme": SCHEME,
-        "teachers": {"source": network.name, "sha256": atomic.sha256_of(named.shipped_network())},
-        "confidence": confidence,
-        "folds": folds.count,
-        "folds_digest": folds.digest,
-        "data_digest": competition.digest,
-    }
-    return SoftTargets(train, test, meta)
+    return packed.read(named.shipped_network())
 
 
-def _shares(network: FaceModel, images: NDArray[np.uint8], what: str) -> NDArray[np.float32]:
-    """Probabilities float32 (1, N, 7) of images uint8 (N, 48, 48)."""
-    made = []
+def shares(found: Packed, images: NDArray[np.uint8], device: str, what: str) -> NDArray[np.float32]:
+    """Probabilities float32 (1, N, 7) of images uint8 (N, 48, 48) by the one network in `found`, by mirrored views.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        what: names the images beside the progress bar.
+
+    Raises:
+        FerKitError: there is no such device.
+    """
+    precision = Precision("fp32", choose_device(device))
+    [face_network] = found.network.networks
+    assert isinstance(face_network, FaceNetwork)
+    net = face_network.net.to(precision.device).to(memory_format=torch.channels_last)
+    faces = torch.from_numpy(np.array(images)).to(precision.device)
     with tqdm(total=len(images), desc=f"predicting {what}", unit=" images", leave=False, disable=None) as progress:
-        for start in range(0, len(images), AT_ONCE):
-            faces = np.array(images[start : start + AT_ONCE])  # a copy: torch warns about read-only arrays
-            made.append(network(faces).astype(np.float32))
-            progress.update(len(faces))
-    return np.concatenate(made)[None]
+        logits = loop.predict(net, faces, VIEWS, precision, progress.update)
+    return metrics.softmax(logits).astype(np.float32)[None]
