@@ -109,7 +109,7 @@ def candidates_of(args: argparse.Namespace) -> list[Worth]:
         FerKitError: an unknown recipe, or one that is named twice.
     """
     if args.recipes is None:
-        return [one for one in worth.WORTH if one.on_labels or args.shipped or may_have_two_rounds(args)]
+        return [one for one in worth.WORTH if one.on_labels or may_have_targets(args)]
     known = {one.recipe: one for one in worth.WORTH}
     found = []
     for name in args.recipes:
@@ -157,10 +157,13 @@ def folds_of(args: argparse.Namespace, data: Path) -> int:
 
 
 def may_have_two_rounds(args: argparse.Namespace) -> bool:
-    """Whether a second round on soft targets is worth its time: with the labels of near twins alone (see `worth`), and
-    without targets by the network that ships.
-    """
-    return bool(args.twins == "near" and not args.shipped)
+    """Whether a second round on soft targets is worth its time: with the labels of near twins alone (see `worth`)."""
+    return bool(args.twins == "near")
+
+
+def may_have_targets(args: argparse.Namespace) -> bool:
+    """Whether some trainings can be on soft targets, which are then called like the command's record."""
+    return bool(args.shipped or may_have_two_rounds(args))
 
 
 def begin(args: argparse.Namespace, name: str) -> Record:
@@ -180,7 +183,7 @@ def begin(args: argparse.Namespace, name: str) -> Record:
         return kept
     out = args.out or Path("submissions") / f"{datetime.now(UTC):%Y-%m-%d}-{name}.csv"
     blend = args.runs / folders.BLENDS / name
-    targets = [soft_targets.path_of(args.runs, name)] if args.shipped or may_have_two_rounds(args) else []
+    targets = [soft_targets.path_of(args.runs, name)] if may_have_targets(args) else []
     for path in (blend, out, *targets):
         if path.exists() and not args.dry_run:
             raise FerKitError(f"{path} is there already; give another --name" + " or --out" * (path == out))

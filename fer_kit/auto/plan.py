@@ -160,12 +160,13 @@ def plans_of(
             for one in chosen
         )
         valued = [(by_name[member.recipe], by_name[member.recipe].after(member.epochs)) for member in members]
+        taught = shipped or first is not None
         seconds = makespan((member.seconds for member in members for _ in range(task.folds)), at_once)
-        accuracy, teacher = worth.of_blend(valued, views, soft_targets=shipped or first is not None), None
-        seconds += task.targets_seconds if shipped else 0.0
+        seconds += task.targets_seconds if taught else 0.0
+        accuracy, teacher = worth.of_blend(valued, views, soft_targets=taught), None
         if first is not None:
             teacher = member_of(first, 0, stretch, speeds[first.recipe], at_once, task, views)
-            seconds += makespan([teacher.seconds] * task.folds, at_once) + task.targets_seconds
+            seconds += makespan([teacher.seconds] * task.folds, at_once)
         return Plan(members, views, at_once, seconds, accuracy, teacher, shipped)
 
     limit = (1 - RESERVE) * (given - task.end_seconds - task.end_seconds_each * seeds * len(chosen))

@@ -199,8 +199,7 @@ class Runner:
     def _settled(self, training: Training) -> bool:
         """Whether there is nothing to do for `training`: finished, given up by another worker, or no time left."""
         if training.is_done(self.runs):
-            done = "finished" if training.until is None else f"trained until epoch {training.until}"
-            self.reporter.say(f"{training}: {done} {'elsewhere' if training in self.elsewhere else 'already'}")
+            self.reporter.say(f"{training}: {training.end} {'elsewhere' if training in self.elsewhere else 'already'}")
             self.outcome.finished.append(training)
             return True
         if (why := read_failure(self.runs, training)) is not None:
@@ -291,7 +290,7 @@ class Runner:
             self.reporter.say(f"{training}: finished after {(time.monotonic() - child.began) / 60:.1f} minutes{told}")
         elif code == 0 and training.is_done(self.runs):
             self.outcome.finished.append(training)
-            self.reporter.say(f"{training}: trained until epoch {training.until}")
+            self.reporter.say(f"{training}: {training.end}")
         elif child.cut or (code == 0 and self._at_the_limit(child)):
             self.outcome.stopped.append(training)
             self.reporter.say(f"{training}: stopped at the time limit after epoch {epochs_saved(folder)}")

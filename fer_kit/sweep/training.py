@@ -30,6 +30,11 @@ class Training:
         return f"{self.run} {in_words(self.fold)}"
 
     @property
+    def end(self) -> str:
+        """What it comes to when nothing is left to do: `finished`, or `trained until epoch 3`."""
+        return "finished" if self.until is None else f"trained until epoch {self.until}"
+
+    @property
     def file_name(self) -> str:
         """A name for files about this training."""
         return f"{self.run}-{folders.fold_folder('', '', self.fold).name}"

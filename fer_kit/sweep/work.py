@@ -99,9 +99,8 @@ def tell(outcome: Outcome, live: Live, seconds: float) -> int:
         print(f"{len(outcome.stopped)} stopped at the time limit; the same command again goes on with them")
     for training, line in outcome.failed.items():
         print(f"error: {training} failed: {line.removeprefix('error: ')}", file=sys.stderr)
-    until = {training.until for training in outcome.finished} - {None}
-    done = f"trained until epoch {until.pop()}" if until else "finished"
-    print(f"{len(outcome.finished)} {done}, {len(outcome.failed)} failed, after {duration(seconds)}")
+    end = outcome.finished[0].end if outcome.finished else "finished"  # the same for all trainings of a command
+    print(f"{len(outcome.finished)} {end}, {len(outcome.failed)} failed, after {duration(seconds)}")
     return cli.EXIT_USER_ERROR if outcome.failed else cli.EXIT_OK
 
 
