@@ -75,7 +75,7 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             checkpoints.save(Path(place) / LAST, state, {})
         saved = time.perf_counter() - began
-        rate /= statistics.fmean(work_of_epochs(own, SIDE_PX))
+        rate /= statistics.fmean(work_of_epochs(own))
         return {"images_per_second": rate, "predicted_per_second": predicted, "save_seconds": saved}
 
     train(min(some, 2 * config.batch_size) if device.type == "cpu" else some)

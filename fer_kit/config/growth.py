@@ -42,8 +42,9 @@ def side_of_epoch(epoch: int, config: TrainConfig, full_px: int, stride_px: int 
     return min(max(round(px / stride_px), 1) * stride_px, full_px)
 
 
-def work_of_epochs(config: TrainConfig, full_px: int) -> list[float]:
+def work_of_epochs(config: TrainConfig) -> list[float]:
     """The work of each epoch, as a part of an epoch at full size: the number of pixels decides."""
     if not config.progressive_px:
         return [1.0] * config.epochs
+    full_px = config.image_px or SIDE_PX
     return [(side_of_epoch(epoch, config, full_px) / full_px) ** 2 for epoch in range(config.epochs)]

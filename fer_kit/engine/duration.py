@@ -43,7 +43,7 @@ def estimate(config: TrainConfig, precision: Precision, images: int) -> float:
     if precision.device.type != "cpu":
         return 0.0
     threads = torch.get_num_threads()
-    work = sum(work_of_epochs(config, config.image_px or SIDE_PX))  # epochs at full size
+    work = sum(work_of_epochs(config))  # epochs at full size
     seen = images * work * (2 if config.sam_rho else 1)
     if not OWN_NAME.fullmatch(config.model):  # own networks may read values, which counting on the meta device forbids
         known = known_cost(config.model, config.width_mult) or cost.measure(config)

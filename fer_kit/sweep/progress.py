@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_kit.competition import SIDE_PX
 from fer_kit.config.growth import work_of_epochs
 from fer_kit.errors import FerKitError
 from fer_kit.files import lock
@@ -87,7 +86,7 @@ def _work(folder: Path) -> list[float]:
         config = read_config(folder)
     except FerKitError:
         return []
-    return work_of_epochs(config, config.image_px or SIDE_PX)
+    return work_of_epochs(config)
 
 
 def seconds_left(found: Sequence[Progress]) -> dict[Training, float]:

@@ -163,8 +163,8 @@ def test_growing_networks_take_each_size_of_their_epochs(name):
     fine_tuning.check(config, net)
     sides = [side_of_epoch(epoch, config, 48) for epoch in range(7)]
     assert sides == [24, 32, 32, 32, 40, 48, 48]
-    assert work_of_epochs(config, 48) == [(side / 48) ** 2 for side in sides]
-    assert work_of_epochs(override(config, ["progressive_px=0"]), 48) == [1.0] * 7
+    assert work_of_epochs(config) == [(side / 48) ** 2 for side in sides]
+    assert work_of_epochs(override(config, ["progressive_px=0"])) == [1.0] * 7
     for side in set(sides):
         net(torch.randn(2, 1, side, side)).sum().backward()
     assert all(weight.grad is not None for weight in net.parameters())

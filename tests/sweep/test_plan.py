@@ -170,7 +170,7 @@ def test_epochs_of_smaller_images_are_less_work(tmp_path):
     folder.mkdir(parents=True)
     config = override(recipes.get("air"), ["epochs=9", "progressive_px=24"])  # 24, 24, 32, 32, 40, ... 48 pixels
     atomic.write_json(folder / "config.json", config.to_json())
-    work = work_of_epochs(config, 48)
+    work = work_of_epochs(config)
     lines = [json.dumps({"epoch": n + 1, "seconds": 10 * work[n], "train_accuracy": 0.5}) for n in range(4)]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     found = progress.look(tmp_path, training)
