@@ -92,6 +92,7 @@ def test_gains_of_a_student_are_paired_by_row_and_part():
     assert set(found) == {f"{who}, {part}" for who in ("one network", "mean") for part in ("singles", "twins", "all")}
     assert found["one network, all"].tolist() == [0.5] * len(truth)
     assert len(found["mean, twins"]) == table.test.have.sum()
+    assert findings.leak(student, plain, table, truth) == pytest.approx(-0.5)  # same out of fold, better on test rows
 
 
 @pytest.mark.slow
@@ -112,6 +113,9 @@ def test_quick_models_learn_and_are_kept(tmp_path, monkeypatch):
     monkeypatch.setitem(STUDENTS, "student", Student(convolutions((8,), 40, 0.1, True), ("ridge", "net"), "net"))
     student = pretend.predictions(tmp_path, "student", one, faces)
     assert (student.oof.argmax(1) == labels[one.rest]).mean() > 0.2
+    seen = pretend.predictions(tmp_path, "net_seen", one, faces)
+    np.testing.assert_array_equal(seen.full, pretend.predictions(tmp_path, "net", one, faces).full)
+    assert (seen.tests == seen.full).all() and seen.oof.shape == student.oof.shape
     assert not np.array_equal(student.oof, made.oof)
     with pytest.raises(ValueError, match="another split"):
         pretend.predictions(tmp_path, "ridge", pretend.Split(0, one.rest, one.test, one.folds + 1), faces)

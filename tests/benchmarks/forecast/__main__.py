@@ -21,11 +21,11 @@ from fer_kit.runs import folders
 from tests.benchmarks import bench_record
 from tests.benchmarks.forecast import pretend
 from tests.benchmarks.forecast.findings import Findings
-from tests.benchmarks.forecast.kinds import KINDS, STUDENTS, Faces
+from tests.benchmarks.forecast.kinds import KINDS, SEEN, STUDENTS, Faces
 from tests.benchmarks.forecast.measure import MODELS, Case, as_dict, measure
 from tests.benchmarks.forecast.summary import summary, table
 
-ALL_KINDS = (*KINDS, *STUDENTS)
+ALL_KINDS = (*KINDS, *SEEN, *STUDENTS)
 MEASURED = ("ensembles/**/*.py", "tests/benchmarks/forecast/*.py")
 
 

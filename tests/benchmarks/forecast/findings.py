@@ -23,6 +23,7 @@ class Findings:
         self.full_fit: dict[str, list[float]] = {}
         self.above_test: dict[str, list[float]] = {}
         self.students: dict[str, list[dict[str, Floats]]] = {}
+        self.leaks: dict[str, list[float]] = {}
 
     def add(self, predicted: Mapping[str, Predicted], table: TwinTable, truth: Ints) -> None:
         """Add the kinds of one split. truth: labels of the pretended test rows, (M,)."""
@@ -30,8 +31,9 @@ class Findings:
             self.full_fit.setdefault(kind, []).append(gain_of_full_fit(one, table, truth))
             self.above_test.setdefault(kind, []).append(flattery(one, table, truth))
             if kind in STUDENTS and STUDENTS[kind].plain in predicted:
-                gains = gains_of_student(one, predicted[STUDENTS[kind].plain], table, truth)
-                self.students.setdefault(kind, []).append(gains)
+                plain = predicted[STUDENTS[kind].plain]
+                self.students.setdefault(kind, []).append(gains_of_student(one, plain, table, truth))
+                self.leaks.setdefault(kind, []).append(leak(one, plain, table, truth))
 
     def as_dict(self) -> dict[str, dict[str, dict[str, float]]]:
         """Means and their standard errors in percentage points, for the record."""
@@ -44,6 +46,7 @@ class Findings:
             "full_fit_over_one_fold_on_singles": _points(self.full_fit),
             "out_of_fold_over_one_network_on_test_singles": _points(self.above_test),
             "soft_targets_over_labels_on_test_rows": _points(students),
+            "gain_of_soft_targets_out_of_fold_over_test_singles": _points(self.leaks),
         }
 
 
@@ -72,6 +75,13 @@ def gains_of_student(student: Predicted, plain: Predicted, table: TwinTable, tru
         gain = rights(student, truth) - rights(plain, truth)
         found |= {f"{who}, singles": gain[singles], f"{who}, twins": gain[~singles], f"{who}, all": gain}
     return found
+
+
+def leak(student: Predicted, plain: Predicted, table: TwinTable, truth: Ints) -> float:
+    """What soft targets gain on train rows without a twin, out of fold, minus what one network gains by them on test
+    rows without one: above zero where the out-of-fold gain is too high, because the teacher saw the held-out labels.
+    """
+    return flattery(student, table, truth) - flattery(plain, table, truth)
 
 
 def _rights_of_one(one: Predicted, truth: Ints) -> Floats:

@@ -74,7 +74,8 @@ class SoftFit(Protocol):
 
 @dataclass(frozen=True)
 class Student:
-    """A kind that is trained on the out-of-fold probabilities of other kinds (`ensembles.targets`, scheme oof).
+    """A kind that is trained on the out-of-fold probabilities of other kinds (`ensembles.targets`, scheme oof), or on
+    those of a kind in `SEEN`.
 
     plain: the same network on labels alone.
     """
@@ -155,7 +156,11 @@ KINDS: dict[str, Fit] = {
 STUDENTS: dict[str, Student] = {
     "net_student": Student(NET, ("net", "mlp"), "net"),
     "net_student_of_memory": Student(NET, ("net", "mlp_memory"), "net"),
+    "net_student_of_seen": Student(NET, ("net_seen",), "net"),
 }
+# A network of the kind trained on all rows, held-out rows among them, predicts the rows that it was trained on, as the
+# network that ships with fer_kit does for `fer-kit targets --shipped`.
+SEEN = {"net_seen": "net"}
 
 
 def _targets(faces: Faces, shares: Floats | None) -> Ints | Floats:

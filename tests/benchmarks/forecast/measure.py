@@ -47,6 +47,7 @@ MODELS = (
     Model("memorising network, full fit beside", ("mlp_memory",), full_fit=BESIDE),
     Model("convolutions on soft targets", ("net_student",)),
     Model("convolutions on soft targets of memory", ("net_student_of_memory",)),
+    Model("convolutions on soft targets of a network of all rows", ("net_student_of_seen",)),
 )
 
 
