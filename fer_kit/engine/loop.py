@@ -18,7 +18,7 @@ from fer_kit import models
 from fer_kit.batches.epoch import in_groups, make_mix
 from fer_kit.competition import SIDE_PX
 from fer_kit.config.train_config import TrainConfig
-from fer_kit.engine import averaging, device, optim, sam
+from fer_kit.engine import averaging, device, heap, optim, sam
 from fer_kit.engine.device import Precision
 from fer_kit.engine.face_network import FaceNetwork
 from fer_kit.engine.losses import Loss
@@ -103,6 +103,7 @@ def train_epoch(
     Raises:
         NotFiniteError: the loss of a step is not finite, or the weights after the last step are not.
     """
+    _keep_memory(precision)
     state.net.train()
     fine_tuning.begin_epoch(state.net, state.epoch, config)
     mix = make_mix(config)
@@ -184,6 +185,7 @@ def predict(
         view_set: a key of `engine.views.VIEWS`.
         on_batch: called after each batch with its number of images.
     """
+    _keep_memory(precision)
     network = FaceNetwork(net, view_set).eval()
     logits = []
     with precision.autocast():
@@ -192,6 +194,11 @@ def predict(
             on_batch(len(rows))
     result: NDArray[np.float32] = torch.cat(logits).cpu().numpy()
     return result
+
+
+def _keep_memory(precision: Precision) -> None:
+    if precision.device.type == "cpu":
+        heap.keep_freed_memory()
 
 
 def predict_batch(net: nn.Module) -> int:

@@ -12,6 +12,7 @@ from fer_kit import models
 from fer_kit.competition import NUM_CLASSES, SIDE_PX
 from fer_kit.config.networks import NETWORKS
 from fer_kit.config.train_config import TrainConfig
+from fer_kit.engine import heap
 from fer_kit.engine.device import Precision
 
 BATCH, BATCH_48_PX, ROUNDS, MOST_SECONDS = 8, 64, 3, 10.0  # CPU time of all rounds together, checked after each
@@ -51,6 +52,7 @@ def step_seconds(net: nn.Module, faces: torch.Tensor, precisions: list[Precision
 
     CPU time, and not time on the wall: other programs on the machine change the latter.
     """
+    heap.keep_freed_memory()
     labels = torch.arange(len(faces)) % NUM_CLASSES
     least = [float("inf")] * len(precisions)
     began = time.process_time()
