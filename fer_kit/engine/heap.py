@@ -1,7 +1,7 @@
 """Freed memory stays with the process.
 
 A training step allocates and frees the same blocks again and again. Where the C library returns them to the system, the
-system has to clear their pages for the next step.
+system has to clear their pages for the next step (tests/benchmarks/records/bench_freed_memory.json).
 """
 
 from __future__ import annotations

@@ -147,3 +147,15 @@ def test_the_scaling_over_ray_nodes_is_that_of_the_record():
     assert f"took {one:.0f} s on one node, {two:.0f} s on two and {three:.0f} s on three" in told
     shares = [f"{row['of_ideal']:.2f}" for row in record["rows"]]
     assert f"{shares[0]}, {shares[1]} and {shares[2]} of it" in told and record["load_before"] < record["cores"]
+
+
+def test_what_kept_memory_brings_is_that_of_the_record():
+    record = json.loads((RECORDS / "bench_freed_memory.json").read_text())["recipes"]
+    text = " ".join((ROOT / "docs/benchmarks.md").read_text().split())
+    said = text.partition("keep freed memory")[2].partition("bench_freed_memory.json")[0]
+    assert f"{record['vgg_medium']['returned']['faults_a_step']:,.0f} page faults" in said
+    assert record["vgg_medium"]["kept"]["faults_a_step"] < 0.5
+    ratios = {name: ratio for ratio, name in re.findall(r"(\d\.\d\d)(?: times)? \(`(\w+)`\)", said)}
+    assert ratios == {name: f"{one['returned_over_kept']:.2f}" for name, one in record.items()}
+    rounds = [value for one in record.values() for value in one["all_rounds"]]
+    assert f"single rounds {min(rounds):.2f} to {max(rounds):.2f}" in said
