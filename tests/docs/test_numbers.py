@@ -159,3 +159,17 @@ def test_what_kept_memory_brings_is_that_of_the_record():
     assert ratios == pytest.approx({name: one["returned_over_kept"] for name, one in record.items()}, abs=0.0051)
     rounds = [value for one in record.values() for value in one["all_rounds"]]
     assert f"single rounds {min(rounds):.2f} to {max(rounds):.2f}" in said
+
+
+@pytest.mark.parametrize("page", [README, RECIPES, ROOT / "docs/experiments.md"])
+def test_vgg_small_on_targets_by_the_network_that_ships(page):
+    taught, strong = trained("vgg_small_taught"), trained("vgg_small_strong_taught")
+    text = page.read_text()
+    assert percent(statistics.mean(one["oof_accuracy"] for one in taught)) in text
+    if page.name == "experiments.md":
+        assert percent(statistics.mean(one["oof_accuracy"] for one in strong)) in text
+        compared = json.loads((RECORDS / "shipped_teacher_small.json").read_text())
+        gain = statistics.mean(compared["accuracy"]["own"]) - statistics.mean(compared["accuracy"]["labels"])
+        assert f"`vgg_small` | +{100 * gain:.2f} |" in text
+        less, error = compared["points_own_above_strong"]
+        assert f"{less:.2f} ± {error:.2f} points less" in text
