@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from fer_kit.engine import heap
+
 COUNT = """
 import resource, sys
 from fer_kit.engine import heap
@@ -38,7 +40,5 @@ def test_kept_memory_is_not_faulted_in_again():
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
-    from fer_kit.engine import heap
-
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
     assert heap.keep_freed_memory.__wrapped__() is False
