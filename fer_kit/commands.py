@@ -17,7 +17,7 @@ COMMANDS = {
     "pipelines": ("fer_kit.pipelines", "save and show albumentations pipelines, for train --augment"),
     "predict": ("fer_kit.predict.__main__", "predict finished folds again with other test-time views"),
     "blend": ("ensembles.blend", "blend finished runs"),
-    "targets": ("ensembles.targets", "make soft targets for the train rows, from earlier runs or by the network that ships"),
+    "targets": ("ensembles.targets", "make soft targets, from earlier runs or by the network that ships"),
     "twin-gain": ("ensembles.twin_gain", "measure out of fold what the labels of train twins add to a run"),
     "explain": ("fer_kit.explain.__main__", "show where a network looks: class activation and attention maps"),
     "track": ("fer_kit.track.__main__", "send finished runs and blends to Weights & Biases"),

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,13 +29,15 @@ import torch
 from fer_kit.batches import epoch
 from fer_kit.competition import CLASSES, SIDE_PX
 from fer_kit.config import recipes
-from fer_kit.config.growth import work_of_epochs
+from fer_kit.config.growth import grows, side_of_epoch, work_of_epochs
+from fer_kit.config.train_config import TrainConfig
 from fer_kit.engine import loop
 from fer_kit.engine.device import Precision, choose_device, choose_precision
 from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.runs.training_record import LAST
 from fer_kit.train import checkpoints
+from fer_kit.train.job import resized
 
 ROWS = 4096  # drawn images; the speed does not depend on their number
 PREDICTED = 256
@@ -54,20 +57,26 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
     torch.backends.cudnn.benchmark = True
     state = loop.start(config, precision, epoch.count(ROWS, config.batch_size))
     loss_of = make_loss(config, labels.cpu().numpy(), device)
+    sides = sides_of(own, device)
+    faces = {side: images if side == SIDE_PX else resized(images, side, device.type == "cpu") for side in sides}
     some = ROWS if device.type == "cuda" else 4 * config.batch_size  # each call ends by waiting for the device
 
-    def train(rows: int) -> None:
-        loop.train_epoch(state, epoch.epoch(images[:rows], labels[:rows], config, rng), loss_of, config, precision)
+    def train(rows: int, side: int) -> None:
+        batches = epoch.epoch(faces[side][:rows], labels[:rows], config, rng)
+        loop.train_epoch(state, batches, loss_of, config, precision)
+
+    def rate_at(side: int, seconds: float) -> float:
+        trained, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            train(some, side)
+            trained += some
+        return trained / (time.perf_counter() - began)
 
     def predict() -> None:
         loop.predict(state.averaged_net, images[:PREDICTED], "none", Precision("fp32", device))
 
     def measure(seconds: float) -> dict[str, float]:
-        trained, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            train(some)
-            trained += some
-        rate = trained / (time.perf_counter() - began)
+        rate = statistics.harmonic_mean([rate_at(side, seconds / len(sides)) for side in sides], list(sides.values()))
         began = time.perf_counter()
         predict()
         predicted = PREDICTED / (time.perf_counter() - began)
@@ -75,12 +84,25 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             checkpoints.save(Path(place) / LAST, state, {})
         saved = time.perf_counter() - began
-        rate /= statistics.fmean(work_of_epochs(own))
+        if len(sides) == 1:
+            rate /= statistics.fmean(work_of_epochs(own))
         return {"images_per_second": rate, "predicted_per_second": predicted, "save_seconds": saved}
 
-    train(min(some, 2 * config.batch_size) if device.type == "cpu" else some)
+    for side in sides:
+        train(min(some, 2 * config.batch_size) if device.type == "cpu" else some, side)
     predict()
     return measure
+
+
+def sides_of(config: TrainConfig, device: torch.device) -> dict[int, int]:
+    """Sides of the faces to measure, each with its number of epochs.
+
+    A CPU is measured with faces of full size, because there the number of pixels decides. A GPU is measured with the
+    faces of each epoch: it may wait for the CPU, and small faces are then no faster.
+    """
+    if device.type == "cpu" or not (config.progressive_px and grows(config)):
+        return {SIDE_PX: config.epochs}
+    return dict(Counter(side_of_epoch(number, config, SIDE_PX) for number in range(config.epochs)))
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,16 +41,44 @@ def choose_device(wanted: str) -> torch.device:
     `auto` is the first GPU, or the CPU if torch finds no GPU; `cuda` is `cuda:0`.
 
     Raises:
-        FerKitError: the name is unknown, or this machine has no such device.
+        FerKitError: the name is unknown, this machine has no such device, or this torch was not built for the GPU.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
-        return torch.device("cuda:0" if gpus else "cpu")
     allowed = ["cpu", *(f"cuda:{gpu}" for gpu in range(gpus))]
-    name = "cuda:0" if wanted == "cuda" else wanted
+    name = {"auto": "cuda:0" if gpus else "cpu", "cuda": "cuda:0"}.get(wanted, wanted)
     if name not in allowed:
         raise FerKitError(f"--device {wanted}: this machine has {', '.join(allowed)}; choose one of them or auto")
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda":
+        refuse_without_kernels(device, wanted)
+    return device
+
+
+def refuse_without_kernels(device: torch.device, wanted: str) -> None:
+    """Raise FerKitError if this torch has no code for the GPU: the first operation on the GPU would fail."""
+    built_for = torch.cuda.get_arch_list()
+    major, minor = torch.cuda.get_device_capability(device)
+    if torch.version.hip is not None or not built_for or has_kernels(built_for, (major, minor)):
+        return
+    raise FerKitError(
+        f"--device {wanted}: torch {torch.__version__} has no code for {torch.cuda.get_device_name(device)} with "
+        f"compute capability {major}.{minor}, only for {', '.join(built_for)}; install a torch built for this GPU, or "
+        "give --device cpu"
+    )
+
+
+def has_kernels(built_for: Sequence[str], capability: tuple[int, int]) -> bool:
+    """Whether code for the architectures `built_for` (sm_75, sm_90a, compute_120) runs on a GPU of `capability`.
+
+    sm_XY runs on GPUs of the same major version and at least the minor one, compute_XY on these and all newer GPUs.
+    Source: "Binary Compatibility" and "PTX Compatibility" in NVIDIA's CUDA C++ Programming Guide.
+    """
+    for name in built_for:
+        kind, _, digits = name.rstrip("af").partition("_")
+        major, minor = divmod(int(digits), 10)
+        if (major, minor) <= capability and (kind == "compute" or major == capability[0]):
+            return True
+    return False
 
 
 def choose_precision(wanted: str, device: torch.device) -> Precision:
@@ -99,14 +128,26 @@ def cpuinfo_flags() -> dict[str, bool]:
     return dict.fromkeys(flags.split(), True)
 
 
-def repeat_exactly() -> None:
-    """Make torch use deterministic algorithms on GPUs, too. Call it before the first matrix product on a GPU.
+@contextmanager
+def algorithms(deterministic: bool) -> Iterator[None]:
+    """The algorithms of a training on a GPU: deterministic, or else the fastest ones of cuDNN, found by trying them.
 
-    Operations without a deterministic algorithm then raise a RuntimeError, see `not_repeatable`.
+    Enter it before the first matrix product on a GPU. At the end torch has the settings that it had before. Operations
+    without a deterministic algorithm raise a RuntimeError in a deterministic training, see `not_repeatable`.
     """
-    torch.use_deterministic_algorithms(True)
-    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in CUBLAS_WORKSPACES:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACES[0]
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    tries = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+        if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in CUBLAS_WORKSPACES:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACES[0]
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = tries
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
 
 
 def not_repeatable(error: BaseException) -> str:

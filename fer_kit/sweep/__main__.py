@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="as train's")
     add("--deterministic", action="store_true", help="as train's")
     follow.add_option(parser)
-    add("--smoke", action="store_true", help="trials: one epoch on 512 rows each, as runs <recipe>-smoke")
+    add("--smoke", action="store_true", help="trials: 512 rows, one epoch or two, as runs <recipe>-smoke")
     add("--name", help="names the sweep; from its runs, or from the file of --search, if not given")
     add("--runs", type=Path, default=Path("runs"), help="folder of runs, with folds.csv")
     options.add_worker(parser)

@@ -135,7 +135,7 @@ def train(
         stop_after: stop after this epoch, with the schedule of the whole training; continue with `resume=True`.
         finish_at_limit: at that time leave out the remaining epochs and predict: the fold is finished.
         save_seconds: least time from one checkpoint to the next; 0 saves after every epoch.
-        smoke: trial run: one epoch on 512 rows, named "<recipe>-smoke".
+        smoke: trial run: 512 rows, one epoch, or two where faces grow, named "<recipe>-smoke".
         wandb: "off", "offline" or "online": log to Weights & Biases.
 
     Returns:

@@ -45,9 +45,8 @@ def load(path: Path, state: State, identity: dict[str, Any]) -> None:
         FerKitError: the file is damaged or not a checkpoint, or belongs to another config, fold, data or folds.
     """
     restart = "start again with --restart"
-    device = next(state.net.parameters()).device
     try:
-        record = unpickle.load(path, path, device)
+        record = unpickle.load(path, path)  # on the CPU, where optimizers keep step counts; the rest is moved below
         saved = record["identity"]
     except FerKitError:
         raise

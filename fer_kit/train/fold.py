@@ -35,6 +35,7 @@ from fer_kit.train.request import ResolvedRequest, TrainRequest, watched_for
 SAMPLE_ROWS = 512  # of the held-out fold, looked at after each epoch: one standard error is 2 points
 HELD_OUT = "held_out_accuracy"  # in metrics.jsonl, after the epoch of --stop-after
 SMOKE_PREDICTED_ROWS = 256  # held-out rows, and test rows, that a trial predicts
+NOTHING_SAVED = "no epoch is saved yet"
 LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see whether it is free
 
 
@@ -51,6 +52,7 @@ def train_fold(resolved: ResolvedRequest) -> bool:
     with (
         lock.held(folder, "another process trains this fold", LOCK_PATIENCE_SECONDS) as held,
         memory.oom_as_user_error(folder),
+        device.algorithms(request.deterministic),
     ):
         if inspect_folder(resolved) == "finished":
             (folder / LAST).unlink(missing_ok=True)  # left by a kill right after result.json was written
@@ -64,7 +66,9 @@ def train_fold(resolved: ResolvedRequest) -> bool:
                 if done:
                     finish(job, state)
             except KeyboardInterrupt:
-                job.log(f"interrupted; {saved_epochs(folder)}")
+                saved = saved_epochs(folder)
+                way = "--resume starts with epoch 1" if saved == NOTHING_SAVED else "continue with --resume"
+                job.log(f"interrupted; {saved}; {way}")
                 raise
     return done
 
@@ -239,7 +243,7 @@ def save(job: Job, state: loop.State) -> None:
 
 
 def saved_epochs(folder: Path) -> str:
-    """The epochs that are saved when a training stops, and how to continue, in words.
+    """The epochs that are saved when a training stops, in words.
 
     The epochs are counted in metrics.jsonl, which `save` writes last. `State.epoch` is one ahead of that file while
     watched rows are predicted.
@@ -247,8 +251,8 @@ def saved_epochs(folder: Path) -> str:
     path = folder / METRICS
     epochs = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
     if not epochs:
-        return "no epoch is saved yet; --resume starts with epoch 1"
-    return f"{f'epochs 1 to {epochs} are' if epochs > 1 else 'epoch 1 is'} saved; continue with --resume"
+        return NOTHING_SAVED
+    return f"epochs 1 to {epochs} are saved" if epochs > 1 else "epoch 1 is saved"
 
 
 def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
@@ -301,7 +305,7 @@ def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
             raise
     finally:
         progress.close()
-    raise FerKitError(memory.advice(job, state, loss_of))
+    raise FerKitError(f"{memory.advice(job, state, loss_of)}; {saved_epochs(job.folder)}")
 
 
 def watch(job: Job, state: loop.State) -> dict[str, float]:

@@ -22,7 +22,7 @@ from fer_kit.config.train_config import TrainConfig
 from fer_kit.data import loading
 from fer_kit.data.loading import Competition
 from fer_kit.engine import precision_trial
-from fer_kit.engine.device import Precision, choose_device, choose_precision, native, repeat_exactly
+from fer_kit.engine.device import Precision, choose_device, choose_precision, native
 from fer_kit.engine.environment import device_name, environment
 from fer_kit.errors import FerKitError
 from fer_kit.files import atomic
@@ -104,8 +104,6 @@ def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
     config, request, folder = resolved.config, resolved.request, resolved.folder
     device = choose_device(request.device)
     precision, tried = precision_of(resolved, device)
-    if request.deterministic:
-        repeat_exactly()
     competition = loading.load(loading.find(request.data), request.runs / folders.CACHE)
     folds = deal.read(request.runs / "folds.csv")
     deal.check(folds, competition.train.labels)
@@ -119,7 +117,6 @@ def prepare(resolved: ResolvedRequest, lock: Lock) -> Job:
     if resolved.discards_old or not (folder / LAST).exists():  # a resumed training has its weights in last.pt
         path = None if resolved.weights is None else resolved.weights.path
         weights = start.prepare(config, path, request.fold, identity)
-    torch.backends.cudnn.benchmark = not request.deterministic
 
     code = revision.commit()
     if resolved.discards_old and folder.exists():
@@ -224,10 +221,19 @@ def images_of(job: Job, epoch: int) -> Tensor:
     if config.progressive_px and growth.grows(config):
         side = growth.side_of_epoch(epoch - 1, config, SIDE_PX)
         if side != SIDE_PX:
-            images = F.interpolate(images[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)
-            images = images[:, 0]
+            images = resized(images, side, in_bytes=images.device.type == "cpu")
     if config.alternate_flip:
         rng = torch.Generator(images.device).manual_seed(seeds_of(config, job.seed_number, 0)[1])
         odd = torch.rand(len(images), generator=rng, device=rng.device) < 0.5
         images = torch.where((odd == bool(epoch % 2))[:, None, None], images.flip(-1), images)
     return images
+
+
+def resized(images: Tensor, side: int, in_bytes: bool) -> Tensor:
+    """Smaller images: uint8 (N, H, W) → uint8 (N, side, side), by bilinear interpolation with an antialiasing filter.
+
+    in_bytes: interpolate bytes, which CUDA cannot, in place of floats. A pixel differs by one grey level at most.
+    """
+    pixels = images[:, None] if in_bytes else images[:, None].float()
+    small = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)[:, 0]
+    return small if in_bytes else small.round().clamp(0, 255).to(torch.uint8)

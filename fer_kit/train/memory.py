@@ -67,7 +67,6 @@ def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
     """
     config = job.config
     device = device_name(job.precision.device)
-    saved = f"epochs 1 to {state.epoch} are saved" if state.epoch else "no epoch is saved yet"
     failed = f"{job.folder}: out of memory on {device} in epoch {state.epoch + 1} with batches of {config.batch_size}"
     images = config.batch_size * config.accumulate
     for parts in cuts(images, config.accumulate):
@@ -76,10 +75,10 @@ def advice(job: Job, state: loop.State, loss_of: Loss) -> str:
             settings = f"--set batch_size={smaller.batch_size} accumulate={parts}"
             return (
                 f"{failed}; batches of {smaller.batch_size} fit{peak(job.precision.device)}: train a new run with "
-                f"{settings} --tag NAME (or --accumulate {parts} --tag NAME), still {images} images per step; {saved}"
+                f"{settings} --tag NAME (or --accumulate {parts} --tag NAME), still {images} images per step"
             )
     ways = "choose another device with --device, or a smaller network"
-    return f"{failed}, and smaller batches do not fit either; {ways}; {saved}"
+    return f"{failed}, and smaller batches do not fit either; {ways}"
 
 
 def cuts(images: int, parts: int) -> Iterator[int]:

@@ -27,7 +27,7 @@ from fer_kit.runs import folders, soft_targets
 from fer_kit.runs.soft_targets import SoftTargets
 from fer_kit.track import follow
 
-SMOKE_EPOCHS, SMOKE_ROWS, SMOKE_BATCH = 1, 512, 64
+SMOKE_ROWS, SMOKE_BATCH = 512, 64
 MOST_WORKERS = 256
 PROGRAM = "python -m fer_kit.train"
 WITH_VALUE: tuple[str, ...] = (
@@ -273,13 +273,14 @@ def watched_for(config: TrainConfig) -> str:
 
 
 def for_smoke_run(config: TrainConfig) -> TrainConfig:
-    """`config` reduced to one epoch on a few rows, for `--smoke`."""
+    """`config` reduced to a few rows and one epoch, or two where the faces grow: the smallest and the full size."""
+    epochs = 2 if config.progressive_px else 1
     return dataclasses.replace(
         config,
-        epochs=SMOKE_EPOCHS,
+        epochs=epochs,
         limit_rows=SMOKE_ROWS,
         batch_size=min(config.batch_size, SMOKE_BATCH),
-        warmup_epochs=min(config.warmup_epochs, SMOKE_EPOCHS / 2),
-        average_epochs=min(config.average_epochs, SMOKE_EPOCHS),
+        warmup_epochs=min(config.warmup_epochs, epochs / 2),
+        average_epochs=min(config.average_epochs, epochs),
         freeze_epochs=0,  # otherwise the smoke run would train only the classifier
     )

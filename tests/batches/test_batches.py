@@ -229,6 +229,34 @@ def test_devices_and_formats_that_are_not_there_are_refused(monkeypatch):
         device.choose_precision("fp16", CPU)
 
 
+@pytest.mark.parametrize(
+    ("built_for", "capability", "runs"),
+    [
+        (["sm_75", "sm_80"], (7, 5), True),
+        (["sm_75", "sm_80"], (8, 6), True),
+        (["sm_75", "sm_86"], (8, 0), False),
+        (["sm_75", "sm_80"], (7, 0), False),
+        (["sm_75", "sm_90a"], (10, 0), False),
+        (["sm_75", "sm_90", "compute_90"], (12, 0), True),
+        (["sm_75", "compute_120f"], (10, 0), False),
+    ],
+)
+def test_a_gpu_that_this_torch_was_not_built_for_is_refused(monkeypatch, built_for, capability, runs):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Quadro")
+    assert device.choose_device("cpu") == CPU
+    for wanted in ("auto", "cuda", "cuda:0"):
+        if runs:
+            assert device.choose_device(wanted) == torch.device("cuda:0")
+        else:
+            message = f"--device {wanted}: torch .* has no code for Quadro with compute capability .*; install a torch"
+            with pytest.raises(FerKitError, match=message):
+                device.choose_device(wanted)
+
+
 @pytest.mark.parametrize(("gpu", "name"), [(0, "fp16"), (1, "bf16")])
 def test_a_gpu_takes_bf16_where_it_has_it_and_else_fp16(monkeypatch, gpu, name):
     """A T4 beside an H200: each is asked for itself, not the one that is current."""

@@ -38,8 +38,21 @@ def as_before(monkeypatch):
 @pytest.mark.parametrize(("there", "then"), [("", ":4096:8"), (":16:8", ":16:8"), (":0:0", ":4096:8")])
 def test_cublas_gets_the_workspace_without_which_torch_refuses_every_product_on_a_gpu(there, then, monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", there)
-    device.repeat_exactly()
-    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == then and torch.are_deterministic_algorithms_enabled()
+    with device.algorithms(deterministic=True):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == then and torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_afterwards_torch_has_the_settings_of_its_user(strict, monkeypatch):
+    """The next training of a notebook must not inherit --deterministic."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", strict)
+    torch.use_deterministic_algorithms(strict, warn_only=strict)
+    for deterministic in (True, False):
+        with pytest.raises(KeyError), device.algorithms(deterministic):
+            assert torch.backends.cudnn.benchmark is not deterministic
+            raise KeyError
+        assert torch.are_deterministic_algorithms_enabled() is torch.backends.cudnn.benchmark is strict
+        assert torch.is_deterministic_algorithms_warn_only_enabled() is strict
 
 
 def test_a_run_asks_for_it_before_the_first_step(competition_dir, runs_dir, monkeypatch):
@@ -53,7 +66,7 @@ def test_a_run_asks_for_it_before_the_first_step(competition_dir, runs_dir, monk
     monkeypatch.setattr(models, "build", built)
     place = ["--data", str(competition_dir), "--runs", str(runs_dir)]
     assert train.main([*COMMAND, *place, "--deterministic"]) == 0
-    assert seen[-1] == (True, ":4096:8")
+    assert seen[-1] == (True, ":4096:8") and not torch.are_deterministic_algorithms_enabled()
 
 
 class Unrepeatable(nn.Module):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from ensembles import members
 from fer_kit.config import recipes
+from fer_kit.config.growth import side_of_epoch
 from fer_kit.config.train_config import override
 from fer_kit.files import atomic
 from fer_kit.runs import folders
@@ -84,6 +85,11 @@ def test_a_smoke_run_trains_all_of_the_network():
     config, _ = resolved("--recipe", "timm/resnet50", "--smoke")
     assert recipes.get("timm/resnet50").freeze_epochs > 0 and config.freeze_epochs == 0
     assert 2 * config.warmup_epochs == config.epochs == 1  # as long as it would be cut to
+
+
+def test_a_smoke_run_shows_faces_of_the_smallest_and_the_full_size():
+    config, _ = resolved("--recipe", "air", "--smoke")
+    assert [side_of_epoch(epoch, config, 48) for epoch in range(config.epochs)] == [32, 48]
 
 
 @pytest.mark.parametrize(

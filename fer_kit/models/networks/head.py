@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from timm.layers import make_divisible
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,8 +38,24 @@ class PlaceConv(nn.Conv2d):
         side, own = x.shape[-1], self.kernel_size[0]
         if side == own:
             return super().forward(x)
-        weight = F.interpolate(self.weight, (side, side), mode="bilinear", align_corners=False, antialias=side < own)
-        return F.conv2d(x, weight * (own / side) ** 2, groups=self.groups)
+        return F.conv2d(x, resized(self.weight, side) * (own / side) ** 2, groups=self.groups)
+
+
+def resized(weight: Tensor, side: int) -> Tensor:
+    """Kernels (C, 1, K, K) → (C, 1, side, side), by bilinear interpolation, with an antialiasing filter if side < K."""
+    smaller = side < weight.shape[-1]
+    if smaller and weight.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return resized_by_products(weight, side)
+    return F.interpolate(weight, (side, side), mode="bilinear", align_corners=False, antialias=smaller)
+
+
+def resized_by_products(weight: Tensor, side: int) -> Tensor:
+    """`resized` for side < K as products of matrices; the gradient of the filter is not deterministic on GPUs."""
+    own = weight.shape[-1]
+    with torch.autocast(weight.device.type, enabled=False):
+        columns = torch.eye(own, device=weight.device)[None, None]
+        rows = F.interpolate(columns, (side, own), mode="bilinear", align_corners=False, antialias=True)[0, 0]
+        return rows @ weight @ rows.T  # (side, K) · (C, 1, K, K) · (K, side)
 
 
 def scaled(channels: int, width_mult: float) -> int:
