@@ -163,9 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print settings, rows and folder, check them, and stop before training"
     )
-    parser.add_argument(
-        "--smoke", action="store_true", help="trial run: 512 rows, 1 or 2 epochs, named <recipe>-smoke"
-    )
+    parser.add_argument("--smoke", action="store_true", help="trial run: 512 rows, 1 or 2 epochs, named <recipe>-smoke")
     return parser
 
 
