@@ -179,3 +179,21 @@ def test_vgg_small_on_targets_by_the_network_that_ships(page):
         rate = json.loads((RECORDS / "auto_hour.json").read_text())["speeds"]["vgg_small"]["images_per_second"]
         minutes = 5 * 47 * (28709 - taught[0]["oof_rows"]) / rate / 60
         assert f"Five folds are {minutes:.0f} minutes of training" in text
+
+
+def test_what_soft_targets_are_worth_is_that_of_the_records():
+    page = ROOT / "docs/blending.md"
+    found = {}
+    for name in ("soft_targets", "soft_targets_shipped"):
+        record = json.loads((RECORDS / f"{name}.json").read_text())
+        found |= record["points"]["soft_targets_over_labels_on_test_rows"]
+    table = rows(page, "| teacher | one network, singles |")
+    for cells, student in zip(table, ("net_student", "net_student_of_memory", "net_student_of_seen"), strict=True):
+        parts = ("one network, singles", "mean, singles", "mean, twins", "mean, all")
+        measured = [found[f"{student}, {part}"] for part in parts]
+        assert [numbers(cell.replace("−", "-")) for cell in cells[1:]] == [
+            [abs(one["mean"]), one["error"]] for one in measured
+        ]
+        assert [cell.startswith("−") for cell in cells[1:]] == [one["mean"] < 0 for one in measured]
+    leak = record["points"]["gain_of_soft_targets_out_of_fold_over_test_singles"]["net_student_of_seen"]
+    assert f"Out of fold it gains {-leak['mean']:.2f} ± {leak['error']:.2f} points less" in page.read_text()
