@@ -13,7 +13,7 @@ from torch import nn
 
 from fer_kit.errors import FerKitError, first_line
 
-# The two settings of cuBLAS's workspace with deterministic sums; torch refuses other settings in deterministic mode.
+# The two settings of cuBLAS's workspace with deterministic sums; earlier versions of torch refuse all others.
 CUBLAS_WORKSPACES = (":4096:8", ":16:8")
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -147,7 +147,8 @@ def algorithms(deterministic: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = tries
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        if deterministic:
+            torch.use_deterministic_algorithms(strict, warn_only=warn_only)
 
 
 def not_repeatable(error: BaseException) -> str:
