@@ -37,7 +37,6 @@ from fer_kit.engine.losses import make_loss
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.runs.training_record import LAST
 from fer_kit.train import checkpoints
-from fer_kit.train.job import resized
 
 ROWS = 4096  # drawn images; the speed does not depend on their number
 PREDICTED = 256
@@ -58,7 +57,7 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
     state = loop.start(config, precision, epoch.count(ROWS, config.batch_size))
     loss_of = make_loss(config, labels.cpu().numpy(), device)
     sides = sides_of(own, device)
-    faces = {side: images if side == SIDE_PX else resized(images, side, device.type == "cpu") for side in sides}
+    faces = {side: images if side == SIDE_PX else epoch.resized(images, side) for side in sides}
     some = ROWS if device.type == "cuda" else 4 * config.batch_size  # each call ends by waiting for the device
 
     def train(rows: int, side: int) -> None:
@@ -77,6 +76,8 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
 
     def measure(seconds: float) -> dict[str, float]:
         rate = statistics.harmonic_mean([rate_at(side, seconds / len(sides)) for side in sides], list(sides.values()))
+        if len(sides) == 1:
+            rate /= statistics.fmean(work_of_epochs(own))
         began = time.perf_counter()
         predict()
         predicted = PREDICTED / (time.perf_counter() - began)
@@ -84,8 +85,6 @@ def prepare(recipe: str, device_name: str, folder: Path) -> Measure:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             checkpoints.save(Path(place) / LAST, state, {})
         saved = time.perf_counter() - began
-        if len(sides) == 1:
-            rate /= statistics.fmean(work_of_epochs(own))
         return {"images_per_second": rate, "predicted_per_second": predicted, "save_seconds": saved}
 
     for side in sides:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 from torchvision.transforms.v2 import CutMix, MixUp, RandomChoice
 
 from fer_kit.batches.augment import augment
@@ -51,6 +52,22 @@ def epoch(
         faces = augment(images[torch.cat(group)], config, rng).contiguous(memory_format=torch.channels_last)
         for picked, x in zip(group, faces.split([len(picked) for picked in group]), strict=True):
             yield x, answers[picked]
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Smaller images: uint8 (N, H, W) → uint8 (N, side, side), by bilinear interpolation with antialiasing."""
+    if images.device.type == "cpu":
+        return _interpolated(images, side)
+    return resized_as_floats(images, side)
+
+
+def resized_as_floats(images: Tensor, side: int) -> Tensor:
+    """`resized` on GPUs, since CUDA cannot interpolate bytes. A pixel differs by one grey level at most."""
+    return _interpolated(images.float(), side).round().clamp(0, 255).to(torch.uint8)
+
+
+def _interpolated(images: Tensor, side: int) -> Tensor:
+    return F.interpolate(images[:, None], (side, side), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
 
 def in_groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ from fer_kit.train.request import ResolvedRequest, TrainRequest, watched_for
 SAMPLE_ROWS = 512  # of the held-out fold, looked at after each epoch: one standard error is 2 points
 HELD_OUT = "held_out_accuracy"  # in metrics.jsonl, after the epoch of --stop-after
 SMOKE_PREDICTED_ROWS = 256  # held-out rows, and test rows, that a trial predicts
-NOTHING_SAVED = "no epoch is saved yet"
 LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see whether it is free
 
 
@@ -66,8 +64,8 @@ def train_fold(resolved: ResolvedRequest) -> bool:
                 if done:
                     finish(job, state)
             except KeyboardInterrupt:
-                saved = saved_epochs(folder)
-                way = "--resume starts with epoch 1" if saved == NOTHING_SAVED else "continue with --resume"
+                saved = log.saved_epochs(folder / METRICS)
+                way = "--resume starts with epoch 1" if saved == log.NOTHING_SAVED else "continue with --resume"
                 job.log(f"interrupted; {saved}; {way}")
                 raise
     return done
@@ -242,19 +240,6 @@ def save(job: Job, state: loop.State) -> None:
         )
 
 
-def saved_epochs(folder: Path) -> str:
-    """The epochs that are saved when a training stops, in words.
-
-    The epochs are counted in metrics.jsonl, which `save` writes last. `State.epoch` is one ahead of that file while
-    watched rows are predicted.
-    """
-    path = folder / METRICS
-    epochs = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
-    if not epochs:
-        return NOTHING_SAVED
-    return f"epochs 1 to {epochs} are saved" if epochs > 1 else "epoch 1 is saved"
-
-
 def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
     """Train one epoch and predict the watched rows; returns the epoch's line of metrics.jsonl.
 
@@ -305,7 +290,7 @@ def train(job: Job, state: loop.State, loss_of: Loss) -> tuple[float, float]:
             raise
     finally:
         progress.close()
-    raise FerKitError(f"{memory.advice(job, state, loss_of)}; {saved_epochs(job.folder)}")
+    raise FerKitError(f"{memory.advice(job, state, loss_of)}; {log.saved_epochs(job.folder / METRICS)}")
 
 
 def watch(job: Job, state: loop.State) -> dict[str, float]:

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fer_kit import models, revision
-from fer_kit.batches.epoch import count
+from fer_kit.batches.epoch import count, resized
 from fer_kit.batches.workers import Epoch, epochs_of
 from fer_kit.competition import SIDE_PX
 from fer_kit.config import growth
@@ -221,19 +220,9 @@ def images_of(job: Job, epoch: int) -> Tensor:
     if config.progressive_px and growth.grows(config):
         side = growth.side_of_epoch(epoch - 1, config, SIDE_PX)
         if side != SIDE_PX:
-            images = resized(images, side, in_bytes=images.device.type == "cpu")
+            images = resized(images, side)
     if config.alternate_flip:
         rng = torch.Generator(images.device).manual_seed(seeds_of(config, job.seed_number, 0)[1])
         odd = torch.rand(len(images), generator=rng, device=rng.device) < 0.5
         images = torch.where((odd == bool(epoch % 2))[:, None, None], images.flip(-1), images)
     return images
-
-
-def resized(images: Tensor, side: int, in_bytes: bool) -> Tensor:
-    """Smaller images: uint8 (N, H, W) → uint8 (N, side, side), by bilinear interpolation with an antialiasing filter.
-
-    in_bytes: interpolate bytes, which CUDA cannot, in place of floats. A pixel differs by one grey level at most.
-    """
-    pixels = images[:, None] if in_bytes else images[:, None].float()
-    small = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)[:, 0]
-    return small if in_bytes else small.round().clamp(0, 255).to(torch.uint8)

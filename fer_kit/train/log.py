@@ -15,6 +15,8 @@ from fer_kit import output
 from fer_kit.engine.environment import utc_now
 from fer_kit.files import atomic
 
+NOTHING_SAVED = "no epoch is saved yet"
+
 
 class Log:
     """Prints lines to the terminal and appends them, with the time, to log.txt."""
@@ -35,6 +37,17 @@ class Log:
 def write_metrics(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """Write metrics.jsonl, one line per epoch. The file is replaced as a whole, so no line is partial or repeated."""
     atomic.write_text(path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history))
+
+
+def saved_epochs(path: Path) -> str:
+    """The epochs that are saved when a training stops, in words, counted in the metrics.jsonl at `path`.
+
+    A training writes this file last. `State.epoch` is one ahead of the file while watched rows are predicted.
+    """
+    epochs = len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+    if not epochs:
+        return NOTHING_SAVED
+    return f"epochs 1 to {epochs} are saved" if epochs > 1 else "epoch 1 is saved"
 
 
 class Progress:

@@ -66,7 +66,7 @@ def test_trainings_use_bytes_only_in_operations_that_cuda_has(recipe):
     assert found - {RESIZE} <= ON_BYTES and (RESIZE in found) == bool(config.progressive_px)
 
 
-def test_on_a_gpu_growing_faces_are_resized_as_floats(monkeypatch):
+def test_on_a_gpu_growing_faces_are_resized_as_floats():
     """The operation on bytes does not exist there."""
     config = override(recipes.get("air"), ["alternate_flip=false"])
     faces = torch.empty(5, 48, 48, dtype=torch.uint8, device="meta")  # any device that is not the CPU
@@ -81,7 +81,7 @@ def test_on_a_gpu_growing_faces_are_resized_as_floats(monkeypatch):
 def test_floats_and_bytes_are_resized_alike(side):
     faces = torch.randint(0, 256, (20, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     faces[0], faces[1] = 0, 255
-    bytes_, floats = (job.resized(faces, side, in_bytes).int() for in_bytes in (True, False))
+    bytes_, floats = epoch.resized(faces, side).int(), epoch.resized_as_floats(faces, side).int()
     assert (bytes_ - floats).abs().max() <= 1 and (floats[0] == 0).all() and (floats[1] == 255).all()
 
 
