@@ -27,12 +27,22 @@ class Places:
 
 
 def shell(*words: str) -> None:
-    """Run one of the project's commands, its output as it comes.
+    """Run one of the project's commands, its output as it comes, without the lines "next: …".
+
+    Those name the command that a user would type next; here the next step follows by itself.
 
     Raises:
         FerKitError: it failed; it has said why.
     """
-    if subprocess.run(programs.python("-m", *words), env=programs.environ(os.environ)).returncode:
+    environment = programs.environ({**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"})
+    with subprocess.Popen(
+        programs.python("-m", *words), env=environment, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if not line.startswith("next: "):
+                print(line, end="", flush=True)
+    if running.returncode:
         raise FerKitError(f"python -m {' '.join(words)} failed, see above; the same fer-kit auto command goes on there")
 
 
