@@ -185,11 +185,10 @@ def blend(request: BlendRequest, name: str) -> dict[str, Any]:
     _refuse_itself(name, folder, members)
     rows = common_rows(runs_dir, members)
     table, why_none = twin_blend.table_for(runs_dir, members, rows, request.twins, request.data)
-    count = len(members)
     members, full = full_fit.with_full_fits(runs_dir, members, request.full_fit)
+    instead = full_fit.alone(members, request.full_fit, full)
     members = by_recipe(members)
     made, pool = make(members, rows, request)
-    instead = request.full_fit == full_fit.INSTEAD and len(full) == count
     twins = twin_blend.look_up_and_forecast(members, rows, made, request.twins, table, why_none, instead)
 
     meta = full_fit.meta_with_full_fits(blend_files.build_meta(name, members, rows, made), request.full_fit, full)

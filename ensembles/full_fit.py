@@ -5,7 +5,7 @@ A full fit is trained on all folds, so it has test predictions only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,27 @@ def with_full_fits(runs_dir: Path, members: Sequence[Member], how: str) -> tuple
     if not found:
         raise FerKitError(f"--full-fit {how}: no member has a finished full fit; train one with --fold all")
     return changed, found
+
+
+def alone(members: Sequence[Member], how: str, found: Collection[str]) -> bool | None:
+    """Whether full fits alone predict the test rows, without folds: True for all members, False for none, else None.
+
+    how, found: of these members, as in `with_full_fits`; blends among them have their own in blend.json.
+    """
+    kinds = set().union(*(_kinds(member, found if how == INSTEAD else ()) for member in members))
+    return None if len(kinds) > 1 else True in kinds
+
+
+def _kinds(member: Member, found: Collection[str]) -> set[bool]:
+    """Whether a full fit takes the place of the folds: for each run of `member`, as a set."""
+    if member.record is None:
+        ours = member.kind == RUN and "/" not in member.name  # full fits are looked up for runs of this folder alone
+        return {ours and source.path.name in found for source in member.sources}
+    theirs = member.record.full_fit
+    inside = theirs.sha256 if theirs is not None and theirs.how == INSTEAD else {}
+    if member.parts:
+        return set().union(*(_kinds(part, inside) for part in member.parts))
+    return {Path(source.path).name in inside for entry in member.record.members for source in entry.sources}
 
 
 def meta_with_full_fits(meta: dict[str, Any], how: str, found: dict[str, str]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ Pseudo-labels have no such choice: the student of fold k gets the mean of the fo
 without fold k. This also holds if these networks are students of earlier pseudo-labels or of nested targets. Students
 of targets by scheme oof have the indirect leak of fold k, and the command prints a note.
 
-With --shipped the teacher is the network that ships with fer_kit, see `fer_kit.predict.shipped_teacher`.
+With --shipped the teacher is the network that ships with fer_kit, see `fer_kit.predict.shipped_teacher`. Test rows with
+a twin among the train rows get no pseudo-label from this network, which was trained on the twin's label.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ensembles.teachers import (
     NESTED,
@@ -131,7 +134,14 @@ def of_shipped(args: argparse.Namespace) -> tuple[SoftTargets, list[str]]:
     if args.rows != TRAIN_ROWS:
         test = teacher.shares(network, competition.test.images, args.device, "test rows")
         test = without_unsure(test, folds.count, args.confidence, "the network that ships predicts")
-        lines.append(f"test     {test.shape[1]:,} rows, {given(test).mean():.1%} with pseudo-labels")
+        twins = np.isin(table.read_test_groups(runs_dir / table.TEST_FILE, test.shape[1]), folds.groups)
+        test[:, twins] = np.nan
+        if not given(test).any():
+            raise FerKitError("--rows with --shipped: no test row is left that has no twin among the train rows")
+        lines.append(
+            f"test     {test.shape[1]:,} rows, {given(test).mean():.1%} with pseudo-labels; {int(twins.sum()):,} rows "
+            "with a twin among the train rows have none, because the network that ships has seen the twin's label"
+        )
     why = "was trained on all train rows, so scores of its students can be slightly too high"
     lines.append(f"teacher  the network that ships with fer_kit ({network.name}); it {why}")
     digests = {"folds_digest": folds.digest, "data_digest": competition.digest}

@@ -106,16 +106,22 @@ def look_up_and_forecast(
     mode: str,
     table: TwinTable | None,
     why_none: str,
-    full_fit: bool = False,
+    full_fit: bool | None = False,
 ) -> Twins:
     """Forecast the leaderboard score of a blend, and look up its twins unless `mode` is "off".
 
-    table, why_none: of `table_for`. full_fit: whether only full fits predict the test rows.
+    table, why_none: of `table_for`. full_fit: whether only full fits predict the test rows, as `full_fit.alone` tells.
     """
     if table is None:
         return Twins(None, why_none, None, None)
     oof, test = made.oof, made.test
     twinned = None if mode == OFF else look_up(mode, oof, test, rows, table)
+    if full_fit is None:
+        why_none = (
+            "no leaderboard forecast: full fits predict the test rows of some members in place of the folds, and the "
+            "folds those of others; train the full fits of all members (--fold all), or blend with --full-fit beside"
+        )
+        return Twins(None, why_none, twinned, None)
     try:
         parts = fold_tests.of_members(members, rows)
         by_fold = fold_tests.of_blend(made.scores.model, parts)

@@ -23,14 +23,13 @@ from fer_kit.config.train_config import TrainConfig, from_json
 from fer_kit.engine.face_network import FaceNetwork
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.files import atomic
-from fer_kit.models.weights import load_weights
+from fer_kit.models.weights import PACKED, load_weights
 from fer_kit.predict.combine import MeanOfNetworks
 from fer_kit.runs.finished_folder import WEIGHTS
 from fer_kit.runs.training_record import read_config
 
 SUFFIX = ".safetensors"
 SCHEMA = 1
-HEADER = "fer_kit_packed"
 MOST_BYTES, MOST_NETWORKS = 1 << 30, 50
 
 
@@ -73,7 +72,7 @@ def write(path: Path, name: str, folds: Sequence[Path], about: dict[str, Any]) -
             tensors[f"{number}.{key}"] = half(value, f"{folder}: {key}")
     header = {"schema": SCHEMA, "name": name, "networks": configs, **about}
     with atomic.replacing(path) as file:
-        file.write(safetensors.torch.save(tensors, {HEADER: json.dumps(header, sort_keys=True)}))
+        file.write(safetensors.torch.save(tensors, {PACKED: json.dumps(header, sort_keys=True)}))
 
 
 def half(value: Tensor, where: str) -> Tensor:
@@ -102,7 +101,7 @@ def read(path: Path) -> Packed:
         raise FerKitError(f"{path}: {path.stat().st_size:,} bytes; a packed network has at most {MOST_BYTES:,}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(HEADER, "")
+            text = (file.metadata() or {}).get(PACKED, "")
         about = atomic.parse_json(text) if text else None
         tensors = safetensors.torch.load_file(path) if text else {}
     except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:

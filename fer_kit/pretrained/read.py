@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fer_kit.errors import FerKitError, first_line
 from fer_kit.models import unpickle
-from fer_kit.models.weights import read_about
+from fer_kit.models.weights import PACKED, read_about
 
 # Keys under which training scripts save the state dict. Averaged weights come first.
 WRAPPERS = (
@@ -39,8 +39,8 @@ Tensors = dict[str, Tensor]
 class WeightsFile(NamedTuple):
     """The content of a weights file.
 
-    tensors: by name, without wrappers. about: what fer_kit stored beside the tensors; empty for files of other
-    programs. in_order: whether the tensors stand in the order of the network that was saved; safetensors sorts them.
+    tensors: by name, without wrappers. about: what fer_kit stored beside the tensors (run, model, data_digest, and,
+    where the file names them, fold and folds_digest); empty for files of other programs. in_order: whether the tensors stand in the order of the network that was saved; safetensors sorts them.
     key: where in the file the tensors were found, e.g. `model_ema`; "" without a wrapper.
     """
 
@@ -59,7 +59,6 @@ def read(path: Path) -> WeightsFile:
     begins = beginning(path)
     if not begins.startswith(SAVED_BY_TORCH) and not is_safetensors(begins):
         raise FerKitError(f"{path}: is neither safetensors nor a file of torch.save; {what_it_is(begins)}")
-    about = read_about(path) if is_safetensors(begins) else {}
     try:
         if is_safetensors(begins):
             content: Any = safetensors.torch.load_file(path)
@@ -91,7 +90,25 @@ def read(path: Path) -> WeightsFile:
         raise FerKitError(
             f"{path}: {broken} has values that are not finite; give weights of a training that did not diverge"
         )
+    about = _about_packed(path) or read_about(path) if is_safetensors(begins) else _about_checkpoint(content)
     return WeightsFile(without_parallel(tensors), about, not is_safetensors(begins), key)
+
+
+def _about_packed(path: Path) -> dict[str, Any]:
+    """What a packed file says of its network; empty for other files. Its fold is unknown."""
+    header = read_about(path, PACKED)
+    networks = header.get("networks")
+    if not isinstance(networks, list) or not networks or not isinstance(networks[0], dict):
+        return {}
+    return {"run": header.get("name"), "model": networks[0].get("model"), "data_digest": header.get("data_digest")}
+
+
+def _about_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
+    """What the checkpoint of an unfinished fold (last.pt) says of its data; empty for other files. Its fold is unknown."""
+    identity = content.get("identity")
+    if not isinstance(identity, dict) or "data_digest" not in identity:
+        return {}
+    return {"run": "a checkpoint", "data_digest": identity["data_digest"], "folds_digest": identity.get("folds_digest")}
 
 
 def tensors_in(content: Any, depth: int = 0) -> tuple[Tensors, str]:

@@ -85,6 +85,8 @@ def prepare(config: TrainConfig, path: Path | None, fold: Fold, identity: Mappin
             config.weights,
             f", {found.rule}{f' under the key {file.key!r}' if file.key else ''}",
         )
+        if not file.about and not isinstance(net, Backbone):
+            how += "; the file does not say on which rows they were trained"
         if found.left_out:
             how += f"; not used: {listed('of the file', found.left_out)}"
     learns = [name for name in fine_tuning.classifier(net) if f"{name}.weight" not in tensors]
@@ -150,7 +152,13 @@ def refuse_seen(path: Path, trained: Mapping[str, Any], fold: Fold, identity: Ma
     """
     if not left_out(fold) or trained.get("data_digest") != identity["data_digest"]:
         return
-    theirs = trained.get("fold")
+    if "fold" not in trained:
+        raise FerKitError(
+            f"{path}: the weights ({trained.get('run')}) were trained on these faces, and the file does not name a fold "
+            f"that they left out, so they may have seen the rows that fold {recorded(fold)} holds out; give the folder "
+            "of a finished run as --weights, which takes the same fold"
+        )
+    theirs = trained["fold"]
     hidden = set(theirs if isinstance(theirs, list) else [theirs])
     if trained.get("folds_digest") != identity["folds_digest"] or not set(left_out(fold)) <= hidden:
         raise FerKitError(

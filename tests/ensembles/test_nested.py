@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from ensembles import blend, members
+from ensembles import blend, full_fit, members
 from ensembles.fit import crossfit, value
 from ensembles.rows import common_rows
 from fer_kit import metrics
@@ -71,14 +71,45 @@ def test_a_blend_that_fitted_nothing_is_no_part_of_itself_either(three, capsys):
     assert "note: 'third' is a member and also a part of 'blends/outermost'" in out
 
 
-def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):
-    strong = folders.load(two, "strong")
-    folder = folders.fold_folder(two, "strong", fold_spec.ALL)
-    told = {**predictions.read(two / "strong/fold0/test.npz").meta, "fold": fold_spec.FULL}
-    full = Predictions(strong.test.ids, strong.test.logits[::-1].copy(), told)
+def save_full_fit(runs_dir, name):
+    """A full fit of the run `name`, whose test predictions are those of the folds in reverse order."""
+    test = folders.load(runs_dir, name).test
+    folder = folders.fold_folder(runs_dir, name, fold_spec.ALL)
+    told = {**predictions.read(runs_dir / name / "fold0/test.npz").meta, "fold": fold_spec.FULL}
+    full = Predictions(test.ids, test.logits[::-1].copy(), told)
     predictions.write(folder / "test.npz", full)
     sha256 = atomic.sha256_of(folder / "test.npz")
     atomic.write_json(folder / "result.json", {"fold": fold_spec.FULL, "test_sha256": sha256})
+    return full
+
+
+@pytest.mark.parametrize(
+    ("names", "how", "expected"),
+    [
+        (("strong",), "instead", True),
+        (("strong",), "beside", False),
+        (("strong", "weak"), "off", False),
+        (("strong", "weak"), "instead", None),
+        (("blends/full",), "off", True),
+        (("blends/full", "weak"), "off", None),
+        (("blends/outer",), "off", True),
+        (("blends/partly",), "off", None),
+    ],
+)
+def test_blends_tell_whether_full_fits_alone_predict_the_test_rows(three, capsys, names, how, expected):
+    """The forecast differs: the mean of several folds gains more than one network of all rows."""
+    save_full_fit(three, "strong")
+    assert run(capsys, "full", "--members", "strong", "--full-fit", "instead")[0] == 0
+    assert run(capsys, "outer", "--members", "full")[0] == 0
+    assert run(capsys, "partly", "--members", "strong", "third", "--full-fit", "instead")[0] == 0
+    found, full = full_fit.with_full_fits(three, members.load(three, [three / name for name in names]), how)
+    assert full_fit.alone(found, how, full) is expected
+    bare = [dataclasses.replace(member, parts=()) for member in found]  # blends whose own members are gone
+    assert full_fit.alone(bare, how, full) is (False if names == ("blends/outer",) else expected)
+
+
+def test_the_full_fit_of_one_member_and_the_folds_of_the_other(two, capsys):
+    full = save_full_fit(two, "strong")
     code, out, _ = run(capsys, "all", "--full-fit", "instead")
     assert code == 0
     assert "the full fit of strong instead of the mean of the folds; only by their folds: weak;" in out

@@ -13,14 +13,15 @@ from fer_kit.errors import FerKitError
 from tests.helpers import twin_world
 
 
-def twins_of(tmp_path, world, memory):
+def twins_of(tmp_path, world, memory, full_fit=False):
     data, runs_dir = twin_world.save(tmp_path, world, memory=memory)
     found = members.load(runs_dir, [runs_dir / "net"])
     rows = common_rows(runs_dir, found)
     table, why = twin_blend.table_for(runs_dir, found, rows, "near", str(data))
     assert why == ""
     net = found[0]
-    return twin_blend.look_up_and_forecast(found, rows, scores.alone(net, rows), "near", table, ""), net, table
+    made = scores.alone(net, rows)
+    return twin_blend.look_up_and_forecast(found, rows, made, "near", table, "", full_fit), net, table
 
 
 @pytest.mark.slow
@@ -40,6 +41,13 @@ def test_with_and_without_lookup(tmp_path, memory):
     if memory == 4.0:
         assert gain < 0.005  # networks that remember everything gain nothing, though out-of-fold rows still do
         assert found.twinned.gain.difference > 0.05
+
+
+def test_full_fits_beside_folds_of_other_members_have_no_forecast(tmp_path):
+    """They would count as the mean of several networks, and the forecast would be far too high."""
+    found, _, _ = twins_of(tmp_path, twin_world.draw(rows=600, test_rows=200), 1.0, full_fit=None)
+    assert found.plain is None and found.with_lookup is None and found.twinned is not None
+    assert "full fits predict the test rows of some members" in found.why_none and "--full-fit beside" in found.why_none
 
 
 def test_blends_of_files_alone_have_no_forecast(tmp_path):

@@ -12,10 +12,11 @@ import safetensors.torch
 import torch
 
 from fer_kit import models
+from fer_kit.config import recipes
 from fer_kit.config.train_config import override
 from fer_kit.errors import FerKitError
 from fer_kit.models import fine_tuning
-from fer_kit.models.weights import read_about
+from fer_kit.models.weights import PACKED, read_about
 from fer_kit.pretrained import read
 from fer_kit.pretrained import start as pretrained
 from tests.helpers.timm_files import CONVNEXT, RESNET, VIT, hub_cache, rgb, safetensors_file, small
@@ -320,3 +321,31 @@ def test_a_network_that_saw_the_rows_to_be_predicted_is_refused(theirs, fold, se
             pretrained.refuse_seen(path, theirs, fold, HERE)
     else:
         pretrained.refuse_seen(path, theirs, fold, HERE)
+
+
+def test_a_packed_network_is_refused_where_a_fold_is_held_out(tmp_path):
+    """A packed file names no fold. The network that ships was trained on all rows."""
+    from fer_kit.predict import named
+
+    path = named.shipped_network()
+    ours = read_about(path, PACKED)
+    here = {"folds_digest": "f" * 64, "data_digest": ours["data_digest"]}
+    config = override(recipes.get("air"), [f"weights={path.name}@{'0' * 16}"])
+    with pytest.raises(FerKitError, match=r"\(air-reborn/foldall\) were trained on these faces, .* fold 1 holds out"):
+        pretrained.prepare(config, path, 1, here)
+    full = pretrained.prepare(config, path, (), here)  # --fold all holds out nothing
+    assert "rows they were trained" not in full.about
+    assert pretrained.prepare(config, path, 1, HERE).tensors.keys() == full.tensors.keys()  # other faces
+
+
+def test_a_checkpoint_of_an_unfinished_fold_is_refused(tmp_path):
+    net = models.build(small("deep_v1", "image_px=0"))
+    torch.save({"identity": HERE, "net": net.state_dict()}, tmp_path / "last.pt")
+    with pytest.raises(FerKitError, match=r"last.pt: .* may have seen the rows that fold 0 holds out; give the folder"):
+        start(small("deep_v1", "image_px=0"), tmp_path / "last.pt")
+
+
+def test_weights_of_unknown_rows_are_named_so(tmp_path):
+    config = small("deep_v1", "image_px=0")
+    torch.save(models.build(config).state_dict(), tmp_path / "w.pt")
+    assert "the file does not say on which rows they were trained" in start(config, tmp_path / "w.pt").about

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 import fer_kit
+from fer_kit.models.weights import PACKED
 from fer_kit.predict import named, packed
 from tests.classify.conftest import FIRST_VERSION
 
@@ -27,7 +28,7 @@ def file(tmp_path):
 def changed(path, about, tensors=None):
     """The file with another header or other tensors."""
     weights = safetensors.torch.load_file(path) if tensors is None else tensors
-    path.write_bytes(safetensors.torch.save(weights, {packed.HEADER: json.dumps(about)}))
+    path.write_bytes(safetensors.torch.save(weights, {PACKED: json.dumps(about)}))
     return path
 
 

@@ -48,9 +48,13 @@ def test_the_targets_are_what_the_network_predicts_and_a_student_trains_on_them(
 def test_test_rows_that_are_not_sure_get_no_target(where, runs_dir, capsys):
     assert targets.main(["both", "--shipped", "--rows", "both", "--confidence", "0.5", *where]) == 0
     soft = soft_targets.read(runs_dir / "targets/both.npz")
-    unsure = np.isnan(soft.test[0]).any(axis=1)
-    assert 0 < unsure.sum() < len(unsure) and not np.isnan(soft.train).any()
-    assert f"{1 - unsure.mean():.1%} with pseudo-labels" in capsys.readouterr().out
+    without = np.isnan(soft.test[0]).any(axis=1)
+    assert 0 < without.sum() < len(without) and not np.isnan(soft.train).any()
+    told = capsys.readouterr().out
+    assert f"{1 - without.mean():.1%} with pseudo-labels" in told
+    twins = np.isin(table.read_test_groups(runs_dir / "folds-test.csv"), table.read(runs_dir / "folds.csv").groups)
+    assert 0 < twins.sum() < len(twins) and without[twins].all() and (~twins & without).any()
+    assert f"{twins.sum()} rows with a twin among the train rows have none" in told
     assert targets.main(["none", "--shipped", "--rows", "test", "--confidence", "0.9999", *where]) == 2
     assert re.search(r"predicts no test row with this probability; give at most 0\.\d", capsys.readouterr().err)
 
