@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ensembles.twins.pairs import NEAR
 from ensembles.twins.twin_blend import SUFFIX, Twins
 from fer_kit import metrics
 from fer_kit.cli import aligned
+from fer_kit.folds.table import unnoticed_twins
 
 ABOUT = {
     **{name: method.about for name, method in METHODS.items()},
@@ -25,6 +27,7 @@ ABOUT = {
     GIVEN: "weights from a file",
     AUTO: "the method chosen from these, with a cross-fitted choice",
 }
+GIVEN_NOTE = "the weights are from a file: if they were fitted to these rows, this score and the forecast are too high"
 SIGNIFICANCE = 0.05  # the difference of two blends is significant if its p-value is smaller
 
 
@@ -35,9 +38,11 @@ def short(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend,
     how = f"{len(members)} members by {scored.method}{f', {chosen}' if chosen else ''}"
     if scored.values is None:
         how = "only one member, so exactly its predictions"
-    kind = "out of fold" if scored.values is None else "cross-fitted out of fold"
+    kind = "out of fold" if scored.values is None or scored.asked == GIVEN else "cross-fitted out of fold"
     lines = [f"blend '{name}': {held.accuracy:.2%} {kind}, 95% interval {interval(held)}   ({how})"]
-    if scored.comparisons:
+    if scored.asked == GIVEN:
+        lines.append(GIVEN_NOTE)
+    elif scored.comparisons:
         lines.append(gain_line(scored.comparisons[0]))
     if twins.plain is None:
         return [*lines, twins.why_none]
@@ -65,7 +70,8 @@ def _forecast(one: Forecast) -> str:
 def warnings(rows: Rows, runs_dir: str) -> list[str]:
     """What makes the scores less certain."""
     if rows.path is not None:
-        return []
+        note = unnoticed_twins(Path(runs_dir))
+        return [note] if note else []
     return [
         f"note: {runs_dir}/folds.csv is missing: members were only checked against each other, and the intervals "
         "treat twins as independent rows"
@@ -149,10 +155,8 @@ def headline(name: str, rows: Rows, scored: ScoredBlend) -> list[str]:
             else "the simplest method within one standard error of the best"
         )
         how = f"auto chose {scored.method}: {ABOUT[scored.method]}; {why}"
-    elif scored.asked == GIVEN:
-        how += "; if they were fitted to these rows, the score is too high"
     spread = "" if held.spread is None else f", ± {held.spread:.2%} over folds"
-    score = "" if scored.values is None else "cross-fitted "
+    score = "" if scored.values is None or scored.asked == GIVEN else "cross-fitted "
     return [
         how if scored.values is not None else "only one member: the blend has exactly its predictions",
         f"blend '{name}': {held.accuracy:.2%} {score}out-of-fold accuracy, 95% interval {interval(held)}{spread}; "

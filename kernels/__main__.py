@@ -153,7 +153,7 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--partial", action="store_true", help="also fetch what a failed or interrupted kernel saved")
+    parser.add_argument("--partial", action="store_true", help="also fetch what an interrupted kernel had saved")
     parser.add_argument(
         "--replace-unfinished", action="store_true", help="replace unfinished local folds by the fetched ones"
     )
@@ -208,8 +208,9 @@ def write_by_hand(built: build.Built, folder: Path, args: argparse.Namespace) ->
     print(f"wrote        {folder}")
     if built.plan.owner == ACCOUNT:
         print(f"first write your Kaggle account in place of {ACCOUNT} in {folder / build.METADATA}")
+    accelerator = "" if args.accelerator == accelerators.NONE else f" --accelerator {args.accelerator}"
     print(
-        f"push it by hand: kaggle kernels push -p {folder} --accelerator {args.accelerator}; "
+        f"push it by hand: kaggle kernels push -p {folder}{accelerator}; "
         f"then python -m kernels fetch {slug} --runs {args.runs}"
     )
 
@@ -318,7 +319,7 @@ def bring_home(client: Client, chosen: push_log.Push, args: argparse.Namespace) 
     if failed:
         raise FoldsFailed(
             f"{chosen.name}: folds that failed on Kaggle: {'; '.join(failed)}; what the others saved is in place, and "
-            f"the log at {chosen.url or f'https://www.kaggle.com/code/{chosen.ref}'} says why"
+            f"the log at {chosen.page} says why"
         )
 
 

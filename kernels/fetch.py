@@ -49,7 +49,7 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
         KaggleError: the kernel has not ended or failed, or its output is incomplete or of another push.
         FerKitError: the output does not fit the local runs. Nothing is changed in any of these cases.
     """
-    state, _ = look(client, push, runs_dir)
+    state, sure = look(client, push, runs_dir)
     if state.word not in ENDED:
         raise FerKitError(f"{push.name} has not ended ({state.raw.lower() or state.word}); wait, then fetch again")
     with folder_aside(runs_dir, push) as aside:
@@ -57,7 +57,7 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
         output.mkdir()
         unpacked.mkdir()
         download(client, push, output)
-        described = examine(push, state, output, partial)
+        described = examine(push, state, sure, output, partial)
         try:
             first, *others = names = [part.run for part in described.runs]
             archive.unpack(manifest.check_archive(output, described), unpacked, first, others)
@@ -81,7 +81,7 @@ def fetch(client: Client, push: Push, runs_dir: Path, *, partial: bool = False, 
 
 def download(client: Client, push: Push, folder: Path) -> None:
     """Download the output of the version of `push`, or of the kernel where the client or Kaggle knows no versions."""
-    if push.version > 1 and client.knows_versions:
+    if push.version and client.knows_versions:
         with contextlib.suppress(UnknownSlug):
             client.kernel_output(push.versioned, folder)
             return
@@ -105,20 +105,25 @@ def folder_aside(runs_dir: Path, push: Push) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Manifest:
-    """The manifest in a fetched output, checked to be that of this push and of a kernel that ended well.
+def examine(push: Push, state: KernelState, sure: bool, output: Path, partial: bool) -> Manifest:
+    """The manifest in a fetched output, checked to be that of this push, written when all its folds had ended.
+
+    sure: the state is certainly that of this push. Of a version that failed Kaggle may give the output of an older one.
 
     Raises:
         KernelFailed: the kernel failed (the end of its log is shown). OlderOutput: of another push.
         OutputIncomplete: no manifest, or one written while the kernel still trained.
     """
     log = log_lines(output)
+    log_ids = re.findall(r"run id\s+([\w-]+)", "\n".join(log))
+    older_log = bool(log_ids) and push.run_id not in log_ids
+    failure = failed(push, state, [] if older_log else log)
+    fails = sure and state.word != "complete"
     if not (output / manifest.NAME).is_file():
-        log_ids = re.findall(r"run id\s+(\S+)", "\n".join(log))
-        if log_ids and push.run_id not in log_ids:
+        if older_log and not fails:
             raise OlderOutput(f"{push.ref}: its log is that of an older version; fetch again in a minute")
         if state.word != "complete":
-            raise failed(push, state, log)
+            raise failure
         names = ", ".join(sorted(path.name for path in output.iterdir())) or "nothing"
         raise OutputIncomplete(f"{push.name}: no {manifest.NAME} in its output ({names}); was the script changed?")
     try:
@@ -126,20 +131,20 @@ def examine(push: Push, state: KernelState, output: Path, partial: bool) -> Mani
     except FerKitError as error:
         raise OutputIncomplete(f"{push.name}: {error}") from None
     if described.run_id != push.run_id:
+        if fails:
+            raise failure
         raise OlderOutput(
             f"{push.ref}: its output is of run id {described.run_id} ({described.written}), this push has "
             f"{push.run_id}; the output belongs to an older version or to another push; if the push is recent, "
             "fetch again in a minute"
         )
-    if partial:
+    if described.final or partial:
         return described
     done = " and ".join(f"{f'{one.run} ' * bool(described.more)}{_list(one.finished)}" for one in described.runs)
     hint = f"; folds that it finished: {done}; take what there is with --partial"
     if state.word != "complete":
-        raise KernelFailed(f"{failed(push, state, log)}{hint}")
-    if not described.final:
-        raise OutputIncomplete(f"{push.name}: its output was saved at {described.written}, during the training{hint}")
-    return described
+        raise KernelFailed(f"{failure}{hint}")
+    raise OutputIncomplete(f"{push.name}: its output was saved at {described.written}, during the training{hint}")
 
 
 def check_runs(unpacked: Path, described: Manifest) -> None:

@@ -70,11 +70,12 @@ def look(client: Client, push: Push, runs_dir: Path) -> tuple[KernelState, bool]
     """The kernel's state, and whether it certainly belongs to this push.
 
     Kaggle reports the state of the kernel: just after a push, that can be the state of the previous version. An end
-    belongs to this push if the client can ask for a version, or if its version is the first one or was seen waiting or
-    running.
+    belongs to this push if Kaggle was asked for its version, or if the version was seen waiting or running; also if it
+    is the first one and the client cannot ask for versions.
     """
     state, sure = _state(client, push)
-    if not push.seen and (sure or state.word in ("queued", "running") or push.version == 1):
+    first = push.version == 1 and not client.knows_versions
+    if not push.seen and (sure or first or state.word in ("queued", "running")):
         push = dataclasses.replace(push, seen=True)
         push_log.put(runs_dir, push)
     return state, push.seen
@@ -82,7 +83,7 @@ def look(client: Client, push: Push, runs_dir: Path) -> tuple[KernelState, bool]
 
 def _state(client: Client, push: Push) -> tuple[KernelState, bool]:
     """The state, and whether it is that of the version."""
-    if push.version > 1 and client.knows_versions:
+    if push.version and client.knows_versions:
         with contextlib.suppress(UnknownSlug, UnknownAnswer):  # then ask for the kernel alone
             return client.kernel_state(push.versioned), True
     return client.kernel_state(push.ref), False
@@ -222,5 +223,5 @@ def failed(push: Push, state: KernelState, log: list[str]) -> KernelFailed:
     """The error for a kernel that failed or was cancelled, with the end of its log."""
     word = {"error": "failed", "cancelled": "was cancelled"}.get(state.word, state.word)
     failure = f" ({state.failure})" if state.failure else ""
-    shown = " | ".join(log[-3:]) or "there is no log"
+    shown = " | ".join(log[-3:]) or f"Kaggle sent none; see {push.page}"
     return KernelFailed(f"{push.name} {word}{failure}; end of its log: {shown}")

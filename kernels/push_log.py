@@ -44,6 +44,11 @@ class Push:
         return f"{self.ref} version {self.version}" if self.version else self.ref
 
     @property
+    def page(self) -> str:
+        """The address of the kernel's page."""
+        return self.url or f"https://www.kaggle.com/code/{self.ref}"
+
+    @property
     def versioned(self) -> str:
         """The version as "owner/slug/3"."""
         return f"{self.ref}/{self.version}"

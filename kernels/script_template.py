@@ -51,7 +51,7 @@ def main() -> int:
     if hashlib.sha256(packed).hexdigest() != BUNDLE_SHA256:
         print("error: the package in this script is damaged (another sha256); build and push it again")
         return 1
-    with tempfile.TemporaryDirectory(prefix="fer_kit-code-") as code:
+    with tempfile.TemporaryDirectory(prefix="fer_kit-code-", ignore_cleanup_errors=True) as code:
         with tarfile.open(fileobj=io.BytesIO(lzma.decompress(packed))) as archive:
             archive.extractall(code, filter="data")
         sys.path.insert(0, code)

@@ -196,13 +196,14 @@ def runs_of(done: Sequence[Mapping[str, Any]], folds: int) -> dict[str, dict[str
 
 
 def of_blend(runs: Path, name: str) -> dict[str, Any]:
-    """Score, forecast and digests of the blend."""
+    """Score, forecast, twin lookup and digests of the blend."""
     record = atomic.read_json(runs / folders.BLENDS / name / finished_folder.BLEND)
     kept = (
         "method",
         "oof_accuracy",
         "interval",
         "forecast",
+        "twins",
         "folds_digest",
         "data_digest",
         "oof_sha256",
@@ -222,7 +223,14 @@ def tell(content: Mapping[str, Any]) -> str:
     if "blend" in content:
         blend = content["blend"]
         low, high = blend["interval"]
-        lines.append(f"blend ({blend['method']}): {blend['oof_accuracy']:.2%} out of fold, 95% {low:.2%} to {high:.2%}")
+        scored = f"{blend['oof_accuracy']:.2%} out of fold"
+        if twins := blend.get("twins"):
+            without = f"{twins['without']['oof_accuracy']:.2%} without"
+            scored = f"{blend['oof_accuracy']:.2%} out of fold with the labels of {twins['mode']} twins, {without}"
+        lines.append(f"blend ({blend['method']}): {scored}, 95% interval {low:.2%} to {high:.2%}")
+        if forecast := blend.get("forecast"):
+            low, high = forecast["interval"]
+            lines.append(f"leaderboard forecast: {forecast['accuracy']:.2%}, 95% interval {low:.2%} to {high:.2%}")
     parts = content.get("parts", {})
     spent = ", ".join(f"{name} {parts[name]:.0f} s" for name in PARTS if name in parts)
     lines.append(f"{content['seconds'] / 60:.1f} of {content['minutes']:g} minutes: {spent}")

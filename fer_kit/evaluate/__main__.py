@@ -16,7 +16,7 @@ from fer_kit.errors import FerKitError
 from fer_kit.evaluate import records, tables
 from fer_kit.evaluate.sources import ScoredSource
 from fer_kit.files import atomic
-from fer_kit.folds.table import unordered
+from fer_kit.folds.table import unnoticed_twins, unordered
 
 if TYPE_CHECKING:
     from fer_kit.data.loading import Answers, Competition
@@ -117,6 +117,8 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         print("\n".join([*tables.short(sources, found, folds, compared), *tables.test_in_short(test)]))
     if groups.folds is None:
         print(f"note: {args.runs / 'folds.csv'} is missing, so the intervals treat twins as independent rows")
+    elif note := unnoticed_twins(args.runs):
+        print(note)
 
     out: Path = args.out or folder_for(args.runs, sources)
     made = {} if args.no_pictures else figures.of_sources(sources, found, described, competition)

@@ -32,7 +32,7 @@ class Timeouts:
     """Time limits of the client, number of attempts, and pauses between attempts."""
 
     call_seconds: float = 180.0
-    transfer_seconds: float = 3600.0  # a download
+    transfer_seconds: float = 86_400.0  # a download, as long as bytes arrive: each attempt may begin anew
     upload_seconds: float = 600.0  # a script or a submission, less than 1 MB
     stalled_seconds: float = 300.0  # a download of which not a byte arrives
     attempts: int = 5

@@ -115,7 +115,9 @@ def contents(folder: Path) -> dict[str, Any]:
     folds = sorted(path for path in folder.glob("fold*") if path.is_dir())
     begun = next((path for path in folds if (path / CONFIG).is_file()), None)
     results = {path.name: result_of(path) for path in folds if (path / finished_folder.RESULT).is_file()}
-    scored = [result for result in results.values() if "oof_accuracy" in result]
+    scored = [  # nested teachers (fold1+3) predict the same rows again and are trained on fewer
+        result for name, result in results.items() if name.removeprefix("fold").isdigit() and "oof_accuracy" in result
+    ]
     rows = sum(result["oof_rows"] for result in scored)
     settings = None if begun is None else read_config(begun)
     return {

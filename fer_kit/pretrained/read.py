@@ -40,8 +40,9 @@ class WeightsFile(NamedTuple):
     """The content of a weights file.
 
     tensors: by name, without wrappers. about: what fer_kit stored beside the tensors (run, model, data_digest, and,
-    where the file names them, fold and folds_digest); empty for files of other programs. in_order: whether the tensors stand in the order of the network that was saved; safetensors sorts them.
-    key: where in the file the tensors were found, e.g. `model_ema`; "" without a wrapper.
+    where the file names them, fold and folds_digest); empty for files of other programs. in_order: whether the tensors
+    stand in the order of the network that was saved; safetensors sorts them. key: where in the file the tensors were
+    found, e.g. `model_ema`; "" without a wrapper.
     """
 
     tensors: Tensors
@@ -104,7 +105,7 @@ def _about_packed(path: Path) -> dict[str, Any]:
 
 
 def _about_checkpoint(content: dict[str, Any]) -> dict[str, Any]:
-    """What the checkpoint of an unfinished fold (last.pt) says of its data; empty for other files. Its fold is unknown."""
+    """What the checkpoint of an unfinished fold (last.pt) says of its data, not of its fold; empty for other files."""
     identity = content.get("identity")
     if not isinstance(identity, dict) or "data_digest" not in identity:
         return {}

@@ -122,7 +122,7 @@ def of_run(run: Path, fold: fold_spec.Fold) -> Source:
 def is_model(text: str) -> bool:
     """Whether `text` has the form of a Kaggle model, owner/model/framework/variation/version, or of a file in it."""
     parts = text.split("/")
-    return len(parts) >= 5 and all(map(_PART.fullmatch, parts)) and parts[4].isdigit()
+    return len(parts) >= 5 and all(map(_PART.fullmatch, parts)) and parts[4].isdigit() and not is_dataset(text)
 
 
 def is_dataset(text: str) -> bool:

@@ -154,9 +154,9 @@ def refuse_seen(path: Path, trained: Mapping[str, Any], fold: Fold, identity: Ma
         return
     if "fold" not in trained:
         raise FerKitError(
-            f"{path}: the weights ({trained.get('run')}) were trained on these faces, and the file does not name a fold "
-            f"that they left out, so they may have seen the rows that fold {recorded(fold)} holds out; give the folder "
-            "of a finished run as --weights, which takes the same fold"
+            f"{path}: the weights ({trained.get('run')}) were trained on these faces, and the file does not name "
+            f"a fold that they left out, so they may have seen the rows that fold {recorded(fold)} holds out; give the "
+            "folder of a finished run as --weights, which takes the same fold"
         )
     theirs = trained["fold"]
     hidden = set(theirs if isinstance(theirs, list) else [theirs])

@@ -32,7 +32,7 @@ from fer_kit.train.job import Job, batches_of, prepare, seed_everything
 from fer_kit.train.request import ResolvedRequest, TrainRequest, watched_for
 
 SAMPLE_ROWS = 512  # of the held-out fold, looked at after each epoch: one standard error is 2 points
-HELD_OUT = "held_out_accuracy"  # in metrics.jsonl, after the epoch of --stop-after
+HELD_OUT = "held_out_accuracy"  # in metrics.jsonl, after the epoch of --stop-after, or an earlier end
 SMOKE_PREDICTED_ROWS = 256  # held-out rows, and test rows, that a trial predicts
 LOCK_PATIENCE_SECONDS = 1.0  # `sweep status` holds the lock for a moment to see whether it is free
 
@@ -257,7 +257,7 @@ def one_epoch(job: Job, state: loop.State, loss_of: Loss) -> dict[str, Any]:
         raise FerKitError(f"{job.folder}: {error}; {not_finite_advice(job, state)}") from None
     if len(job.split.out):
         record["sample_accuracy"] = accuracy_on(job, state, sample_of(job.split.out))
-        if is_last_wanted(job, state):
+        if job.request.stop_after is not None and (is_last_wanted(job, state) or stopped_early(job.config, state)):
             record[HELD_OUT] = accuracy_on(job, state, job.split.out)
     state.schedule.after_epoch(record.get("watch_accuracy"))
     images = len(job.rows.labels)
@@ -325,8 +325,9 @@ def accuracy_on(job: Job, state: loop.State, rows: NDArray[np.int64]) -> float:
     """Accuracy on held-out rows, without test-time views.
 
     It draws no random number and leaves the network as it was, so the training stays the same bit for bit. After each
-    epoch it is measured on a fixed sample, to look at: nothing is chosen by it. After the epoch of --stop-after it is
-    measured on the whole fold, for searches, which state that they choose by it.
+    epoch it is measured on a fixed sample, to look at: nothing is chosen by it. For searches, which state that they
+    choose by it, it is measured on the whole fold after the epoch of --stop-after, or after the last epoch of a
+    training that stops early before that.
     """
     net = state.net if job.config.average_epochs else state.averaged_net
     logits = loop.predict(net, job.images[torch.from_numpy(rows)], "none", job.precision)

@@ -21,12 +21,14 @@ from fer_kit import programs
 from fer_kit.competition import COMPETITION
 from fer_kit.config.networks import known_cost
 from fer_kit.data import loading
-from fer_kit.errors import FerKitError
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.folds import table
+from fer_kit.runs.finished_folder import WEIGHTS
+from fer_kit.runs.training_record import LAST
 from fer_kit.sweep.runner import Limits, Outcome, Reporter, Runner
 from fer_kit.sweep.slots import Slot, on_cpu, on_gpus
 from fer_kit.sweep.training import Training
-from kernels.inside import devices, earlier, fold_table, pipeline, weights
+from kernels.inside import devices, earlier, fold_table, pipeline, saving, weights
 from kernels.inside.kernel_log import listed, say
 from kernels.inside.saving import numbers, save_output, saver
 from kernels.inside.settings import Places, RunSettings, Settings, resolved, run_name
@@ -40,11 +42,14 @@ LEAST_SECONDS = 60.0  # no fold is started if less time is left
 
 
 def main(values: Mapping[str, Any], code: Path) -> int:
-    """Train the folds of the settings; exit code 0 if all folds finished or stopped at the time limit, else 1."""
+    """Train the folds of the settings; exit code 0 if the output holds what they came to, also if some failed, else 1.
+
+    Kaggle may throw away the output of a script that fails, and with it the folds that have finished.
+    """
     began = time.monotonic()
     try:
         settings = Settings(**{**values, "folds": tuple(values["folds"]), "set": tuple(values["set"])})
-        with tempfile.TemporaryDirectory(prefix="fer_kit-work-") as work:
+        with tempfile.TemporaryDirectory(prefix="fer_kit-work-", ignore_cleanup_errors=True) as work:
             places = Places(
                 Path(os.environ.get(INPUT_VARIABLE) or INPUT).resolve(),
                 Path(os.environ.get(WORKING_VARIABLE) or WORKING).resolve(),
@@ -77,13 +82,11 @@ def run(settings: Settings, places: Places, began: float) -> int:
     limits = Limits(began + 60 * settings.limit_minutes, RESERVE_SECONDS, LEAST_SECONDS)
     runner = runner_of(trainings, places.work, slots, limits)
     save = partial(save_output, settings, places, runs, str(found), runner.outcome)
-    ended = train(runner, trainings, partial(save, final=False))
-    save(final=True)
-    tell(runner.outcome, list(runs), "by a signal" if ended else "at the limit")
+    why = train(runner, trainings, partial(save, final=False))
+    left_out = save_last(partial(save, final=True))
     say(f"took     {(time.monotonic() - began) / 60:.1f} minutes")
-    if ended:
-        return 128 + signal.SIGTERM
-    return 1 if runner.outcome.failed else 0
+    tell(runner.outcome, list(runs), why, left_out)
+    return exit_code(places.output, settings.run_id)
 
 
 def find_device(settings: Settings, runs: Mapping[str, RunSettings], environ: Mapping[str, str]) -> devices.Found:
@@ -123,29 +126,68 @@ def trainings_of(settings: Settings, places: Places, runs: Mapping[str, RunSetti
     return found
 
 
-def train(runner: Runner, trainings: Sequence[Training], save: Callable[[], None]) -> bool:
-    """Train until all folds have ended; whether SIGTERM ended them. Folds that were not begun count as stopped."""
+def train(runner: Runner, trainings: Sequence[Training], save: Callable[[], object]) -> str:
+    """Train until all folds have ended; what stopped the others, in words. Folds that were not begun count as stopped.
+
+    A fault of the session, such as a full disk for logs, stops them too: what has finished is saved all the same.
+    """
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    why = "at the limit"
     try:
         runner.run(saver(runner, save, ended=ended))
     except KeyboardInterrupt:
-        outcome = runner.outcome
-        settled = {*outcome.finished, *outcome.stopped, *outcome.failed}
-        outcome.stopped += [training for training in trainings if training not in settled]
-    return ended.is_set()
+        why = "by a signal"
+    except (FerKitError, OSError) as error:
+        say(f"error    {first_line(error)}")
+        why = "by an error"
+    outcome = runner.outcome
+    settled = {*outcome.finished, *outcome.stopped, *outcome.failed}
+    outcome.stopped += [training for training in trainings if training not in settled]
+    return why
 
 
-def tell(outcome: Outcome, runs: Sequence[str], why: str) -> None:
-    """Log how the folds of each run ended. why: what stopped the others, in words."""
+def save_last(save: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    """Save for the last time; the names of the files that are left out. A fault is logged, see `exit_code`."""
+    try:
+        return save()
+    except (FerKitError, OSError) as error:
+        say(f"error    the last save failed: {error}")
+        return ()
+
+
+def exit_code(output: Path, run_id: str) -> int:
+    """0 if the output holds a save of this push, the last or an earlier one, else 1."""
+    kept = saving.kept(output, run_id)
+    if kept is None:
+        say("error    nothing was saved")
+        return 1
+    if not kept.final:
+        finished = "; ".join(f"{part.run} {listed(part.finished)}" for part in kept.runs)
+        say(
+            f"error    the output is that of {kept.written}, with the finished folds {finished}; it is downloaded with "
+            "python -m kernels fetch --partial"
+        )
+    return 0
+
+
+def tell(outcome: Outcome, runs: Sequence[str], why: str, left_out: Sequence[str] = ()) -> None:
+    """Log how the folds of each run ended. why: what stopped the others, in words. left_out: of the archive."""
+    way = "continue with python -m kernels push --resume"
+    if LAST in left_out:
+        way = f"{LAST} had no room in the archive, so python -m kernels push --resume trains them from the beginning"
     for name in runs:
         which = f"{name}: " * (len(runs) > 1)
         say(f"result   {which}finished: {listed(numbers(outcome.finished, name))}")
         if stopped := numbers(outcome.stopped, name):
-            way = "continue with python -m kernels push --resume"
             say(f"result   {which}stopped {why}: {listed(stopped)}; {way}")
+    if WEIGHTS in left_out:
+        say(f"warning  {WEIGHTS} had no room in the archive either; it holds the predictions of the finished folds")
     for training, reason in outcome.failed.items():
         say(f"result   {training} FAILED: {reason}")
+    if outcome.failed:
+        count = sum(map(len, (outcome.finished, outcome.stopped, outcome.failed)))
+        say(f"FAILED   {len(outcome.failed)} of {count} folds: {', '.join(map(str, outcome.failed))}")
 
 
 def find_data(inputs: Path) -> Path:

@@ -168,6 +168,8 @@ def test_a_second_round_on_soft_targets(competition_dir, tmp_path, monkeypatch, 
     assert atomic.read_json(Path("runs/vgg_tiny-t-again/fold0/config.json"))["targets"].startswith("t@")
     assert {member.run for member in folders.load_blend("runs", "t").record.members} == students
     assert folders.load_blend("runs", "t-twins").record.forecast is not None
+    told = record.tell(atomic.read_json(record.path_of(Path("runs"), "t")))
+    assert "% out of fold with the labels of near twins, " in told and "leaderboard forecast: " in told
     assert submissions(["check", kept["submission"], "--data", str(competition_dir)]) == 0
 
 

@@ -93,6 +93,16 @@ def test_in_short_accuracy_gain_forecast_and_what_is_next(two, capsys):
     assert rest[-1].startswith("next: ") and len(rest) == 3
 
 
+def test_folds_that_twins_cross_are_named(two, capsys):
+    (two / "folds.csv").write_bytes(fake_runs.TABLE)
+    digest = deal.read(two / "folds.csv").digest
+    for name, skill in (("weak", 1.0), ("strong", 2.5)):
+        fake_runs.save_run(two, name, seed=1, skill=skill, folds_digest=digest)
+    for method, told in (("aligned", False), ("exact", True), ("none", True)):
+        (two / "folds.json").write_text(json.dumps({"method": method}))
+        assert (f"made with --method {method}, which leaves" in run(capsys, "all", "--force")[1]) == told
+
+
 def test_the_result_as_json_and_nothing_with_quiet(two, capsys):
     command = ["all", "--method", "mean", "--no-pictures"]
     assert blend.main([*command, "--json"]) == 0

@@ -204,7 +204,7 @@ def test_given_weights(two, capsys, tmp_path):
     made = metrics.softmax(folders.load_blend(two, "plain").test.logits)
     np.testing.assert_allclose(made, expected, rtol=1e-5)
     code, out, _ = run(capsys, "again", options=("--weights", "runs/blends/plain/blend.json", "--no-pictures"))
-    assert code == 0 and "if they were fitted to these rows, the score is too high" in out
+    assert code == 0 and "if they were fitted to these rows, this score and the forecast are too high" in out
     fake_runs.save_run(two, "third", seed=3)
     assert run(capsys, "outer", "--members", "again", "third", options=WEIGHTS)[0] == 0
 

@@ -136,6 +136,8 @@ def test_given_weights_are_held_against_the_plain_mean(two, capsys, tmp_path):
     (tmp_path / "w.json").write_text('{"weak": 0.25, "strong": 0.75}')
     code, out, _ = run(capsys, "all", options=("--weights", "w.json", "--no-pictures"))
     assert code == 0 and "against the mean of all: " in out and "→ given" in out
+    assert "if they were fitted to these rows, this score and the forecast are too high" in out
+    assert "cross-fitted out" not in out and "more than chance" not in out
     record = folders.load_blend(two, "all").record
     assert [line.method for line in record.methods] == ["given", "mean"]
     assert [one.against for one in record.comparisons] == ["'strong', the best member", "the mean of all"]

@@ -194,6 +194,8 @@ class Kaggle:
     def __init__(self, output: Path) -> None:
         self.output = output
 
+    knows_versions = False
+
     def kernel_state(self, ref: str) -> KernelState:
         return KernelState("complete", "COMPLETE", "")
 

@@ -43,6 +43,14 @@ def test_the_command(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len(deal.read_test_groups(runs / "folds-test.csv")) == 30
 
 
+@pytest.mark.parametrize(("method", "share"), [("exact", "about three quarters"), ("unaligned", "about a third")])
+def test_a_search_that_misses_twins_says_so(
+    method: str, share: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(data_dir, tmp_path, "--method", method) == 0
+    assert f"warning: --method {method} leaves {share} of the rows with twins unnoticed" in capsys.readouterr().err
+
+
 def test_the_same_folds_again_say_so(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(data_dir, tmp_path) == 0
     before = {path.name: path.read_bytes() for path in tmp_path.glob("folds*")}

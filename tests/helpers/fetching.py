@@ -25,6 +25,7 @@ class Evening:
 
     def __init__(self, site: Site, folder: Path) -> None:
         self.site, self.folder, self.served = site, folder, 0
+        self.knows_versions, self.asked = False, list[str]()
         self.push = entry()
         push_log.put(Path("runs"), self.push)
         self.version = KernelVersion(self.push.ref, 1, {})
@@ -59,10 +60,12 @@ class Evening:
     # What the client would do, without starting it: for the many faults that lie in the files alone.
 
     def kernel_state(self, ref: str) -> KernelState:
+        self.asked.append(ref)
         state = self.version.states[0]
         return KernelState(state.lower(), state, self.version.failure)
 
     def kernel_output(self, ref: str, folder: Path) -> list[Path]:
+        self.asked.append(ref)
         for name, content in {**self.version.files, "fer-kit-small.log": self.version.log.encode()}.items():
             (folder / name).write_bytes(content)
         return list(folder.iterdir())

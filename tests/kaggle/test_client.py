@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import urllib.request
 import zipfile
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -123,6 +124,24 @@ def test_pauses_grow_and_jitter_and_end(monkeypatch):
         Client(environ=environ, sleep=pauses.append).submission_limits(COMPETITION)
     assert all(0.5 <= pause / mean <= 1.5 for pause, mean in zip(pauses, (2, 4, 8, 16), strict=True))
     assert len({pause % 1 for pause in pauses}) == 4  # jitter: many clients do not come back at once
+
+
+@pytest.mark.parametrize("download", ["kernel_output", "download_competition"])
+def test_a_download_may_take_hours_while_bytes_arrive(monkeypatch, tmp_path, download):
+    """A slow line: only a download that stands still is given up, since an attempt may begin from nothing."""
+    limits: list[float] = []
+
+    def once(program: Program, subject: Subject, *words: str, timeout_s: float, tick: Callable[[], None]) -> Answer:
+        limits.append(timeout_s)
+        tick()  # watches the bytes
+        return Answer("", "404 - Not Found", 1)
+
+    monkeypatch.setattr(Program, "once", once)
+    monkeypatch.setattr(Program, "_refuses_credentials", lambda program: False)
+    client = Client(environ={"KAGGLE_USERNAME": "player", "KAGGLE_KEY": "planted"})
+    with pytest.raises(UnknownSlug):
+        getattr(client, download)("player/some-kernel", tmp_path / "new")
+    assert limits[0] >= 12 * 3600
 
 
 def test_nobody_waits_an_hour_in_silence(monkeypatch):

@@ -184,6 +184,13 @@ def no_package(monkeypatch):
     monkeypatch.setattr(bundle, "make", lambda secrets: bundle.Bundle("x", "0" * 64, (), ()))
 
 
+@pytest.mark.parametrize(("accelerator", "named"), [("none", ""), ("NvidiaL4", " --accelerator NvidiaL4")])
+def test_the_command_that_pushes_by_hand_names_an_accelerator_that_kaggle_has(accelerator, named, no_package, capsys):
+    words = ["--folds", "0", "--title", "mine again", "--accelerator", accelerator]
+    assert commands.main(["build", "--owner", "player", *words]) == 0
+    assert f"kaggle kernels push -p kernels/build/mine-again{named}; then python" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("typed", ["v3", "mine.yaml", "elsewhere/mine.json"])
 def test_a_pipeline_travels_byte_for_byte(typed, tmp_path, no_package):
     if typed != "v3":

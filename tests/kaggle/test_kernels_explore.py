@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import fer_kit
 from kernels import __main__ as commands
 from kernels import notebook
 from tests.helpers import small_competition
@@ -54,6 +57,17 @@ def test_the_notebook_is_clean_and_every_boolean_is_written():
     assert metadata["competition_sources"] == [SLUG] and metadata["code_file"] == notebook.NOTEBOOK
     booleans = ("is_private", "enable_gpu", "enable_tpu", "enable_internet")
     assert [metadata[name] for name in booleans] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_report_that_fails_fails_the_notebook(tmp_path, monkeypatch, code):
+    """Else Kaggle shows `complete`, and nobody misses the report."""
+    monkeypatch.setattr("fer_kit.explore.__main__.main", lambda words: code)
+    monkeypatch.setattr("fer_kit.data.loading.find", lambda: tmp_path)
+    [cell] = [cell for cell in json.loads(TEXT)["cells"] if "explore.main" in "".join(cell["source"])]
+    known = {"fer_kit": fer_kit, "tempfile": tempfile, "WORKING": tmp_path}
+    with contextlib.nullcontext() if code == 0 else pytest.raises(RuntimeError, match="the report was not written"):
+        exec("".join(cell["source"]), known)
 
 
 @pytest.mark.slow

@@ -132,6 +132,7 @@ def test_other_folds_or_settings_here_are_refused(direct, capsys):
 
 def test_a_failed_kernel_shows_the_logs_end_and_gives_what_it_finished_when_asked(direct, capsys):
     direct.version.states, direct.version.failure = ["ERROR"], "Script exited with code 1"
+    direct.serve(final=False)
     message = refused(capsys)
     assert "version 1 failed (Script exited with code 1); end of its log: " in message
     assert "Traceback | 09:00:03 MemoryError; folds that it finished: 0, 1, 2; take what there is with" in message
@@ -237,6 +238,10 @@ def test_each_version_has_its_own_state_and_output(evening, capsys):
     assert commands.main(["fetch", "20260131T130000-cccccccc"]) == 0
     assert "run id 20260131T130000-cccccccc" in capsys.readouterr().out
     assert "has not ended (running)" in refused(capsys, "20260131T140000-dddddddd")
+    assert commands.main(["status", evening.push.run_id]) == 0
+    assert "version 1: complete" in capsys.readouterr().out
+    assert commands.main(["fetch", evening.push.run_id]) == 0
+    assert "version 1: run id 20260131T120000-aaaaaaaa" in capsys.readouterr().out
 
 
 def test_a_push_over_a_version_that_is_not_fetched_asks(direct, capsys, monkeypatch):

@@ -185,6 +185,15 @@ def test_weights_of_a_model_are_found_under_both_layouts(tmp_path):
         weights.find(tmp_path, source)
 
 
+@pytest.mark.parametrize("layout", ["datasets/me/nets", "nets"])
+def test_a_dataset_whose_folders_have_numbers_is_no_model(tmp_path, layout):
+    folder = tmp_path / layout / "vgg/1"
+    folder.mkdir(parents=True)
+    (folder / "w.pth").touch()
+    for source in ("datasets/me/nets/vgg/1/w.pth", "datasets/me/nets/vgg/1"):
+        assert weights.find(tmp_path, source) == str(folder / "w.pth")
+
+
 def test_seed_parts_and_compile_are_options_of_the_trainers(tmp_path):
     asked = settings(seed=3, accumulate=2, compile=True)
     assert " ".join(asked.options(asked.runs[0])).endswith("--tag small --seed 3 --accumulate 2 --compile")

@@ -60,6 +60,17 @@ def test_runs_are_listed_with_changes_folds_accuracy_and_size(old, capsys):
     assert "no run is like 'nix'" in refused(capsys, "nix")
 
 
+def test_networks_of_nested_teachers_have_no_part_in_the_accuracy(old, capsys):
+    """They are trained on fewer folds, and predict rows that the folds predict."""
+    run = old / f"{RUN}-seed1"
+    shutil.copytree(run / "fold0", run / "fold0+1")
+    result = json.loads((run / "fold0+1/result.json").read_text())
+    atomic.write_json(run / "fold0+1/result.json", {**result, "oof_accuracy": 0.99})
+    assert call("*seed1", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["folds_done"] == ["0", "0+1"] and row["oof_accuracy"] == result["oof_accuracy"]
+
+
 def test_a_full_fit_alone_is_listed_renamed_and_deleted(unblended, capsys):
     full = unblended / "residual-whole" / "foldall"
     shutil.copytree(unblended / RUN / "fold0", full)

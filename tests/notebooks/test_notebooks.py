@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +58,68 @@ def test_the_folder_can_be_pushed():
     metadata = json.loads((TUTORIAL.parent / "kernel-metadata.json").read_text())
     assert metadata["code_file"] == TUTORIAL.name and metadata["enable_internet"] is False
     assert metadata["is_private"] is True and metadata["dataset_sources"] == ["OWNER/fer-kit-wheel"]
+
+
+def code_with(words: str) -> str:
+    """The only code cell of the tutorial that has these words."""
+    cells = [cell for cell in json.loads(TUTORIAL.read_text())["cells"] if cell["cell_type"] == "code"]
+    [found] = [source for cell in cells if words in (source := "".join(cell["source"]))]
+    return found
+
+
+class Trainer:
+    """Stands for the package and for the clock: each training takes 100 minutes, or stops when its time is over."""
+
+    def __init__(self) -> None:
+        self.now, self.limits = 0.0, list[float]()
+
+    def monotonic(self) -> float:
+        return 60 * self.now
+
+    def train(self, recipe: str, *, limit_minutes: float, **options: object) -> SimpleNamespace:
+        self.limits.append(limit_minutes)
+        self.now += min(100, limit_minutes)
+        return SimpleNamespace(run=recipe, finished=limit_minutes >= 100)
+
+    def list_runs(self, runs: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("minutes", "names", "limits", "stopped"),
+    [
+        (1000, ["a", "b"], [1000, 900, 800, 700], None),
+        (350, ["a"], [350, 250, 150, 50], "training stopped at b, fold 1\nthe cells below use a\n"),
+        (302, ["a"], [302, 202, 102], "training stopped at b, fold 1\nthe cells below use a\n"),
+    ],
+)
+def test_all_trainings_of_the_tutorial_share_one_limit(minutes, names, limits, stopped, capsys):
+    trainer = Trainer()
+    known = {"fer_kit": trainer, "time": trainer, "END": 60.0 * minutes, "LIMIT_MINUTES": minutes}
+    known |= {"RECIPES": ["a", "b"], "FOLDS": 2, "SETTINGS": {}, "TAG": None, "RUNS": "runs"}
+    exec(code_with("fer_kit.train("), known)
+    assert (known["names"], trainer.limits) == (names, limits)
+    told = capsys.readouterr().out
+    assert told.endswith(stopped) if stopped else not told
+
+
+def test_a_tutorial_without_a_finished_recipe_says_so():
+    trainer = Trainer()
+    known = {"fer_kit": trainer, "time": trainer, "END": 60.0, "LIMIT_MINUTES": 1}
+    known |= {"RECIPES": ["a"], "FOLDS": 2, "SETTINGS": {}, "TAG": None, "RUNS": "runs"}
+    with pytest.raises(RuntimeError, match="no recipe has all folds finished; use a GPU"):
+        exec(code_with("fer_kit.train("), known)
+    assert not trainer.limits and "END = time.monotonic() + 60 * LIMIT_MINUTES" in code_with("import subprocess")
+
+
+@pytest.mark.parametrize("path", [TUTORIAL, ROOT / "docs/kaggle.md"], ids=lambda path: path.name)
+def test_the_way_to_push_the_tutorial_is_told_in_its_order(path):
+    """`datasets create` refuses what `datasets init` wrote, and a data set is attached only when it is ready."""
+    text = path.read_text()
+    steps = ["datasets init", "fer-kit-wheel/dataset-metadata.json", "title", "Default slug detected"]
+    steps += ["datasets create", "datasets status OWNER/fer-kit-wheel", "`ready`", "kernels push -p kernels/tutorial"]
+    places = [text.index(step, text.index(steps[0])) for step in steps]
+    assert places == sorted(places)
 
 
 @pytest.mark.slow

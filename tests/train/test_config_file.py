@@ -91,5 +91,17 @@ def test_stopped_after_an_epoch_and_continued_is_the_same_bit_for_bit(competitio
     assert read_logits(runs_dir / "deep_v3-t/fold0") == read_logits(folder)
 
 
+@pytest.mark.slow
+def test_a_training_that_stops_early_before_stop_after_is_measured_like_its_rivals(competition_dir, runs_dir):
+    """A search compares accuracies without views; oof_accuracy is that of the best epoch, with views."""
+    settings = ["epochs=9", "early_stop_epochs=1", "lr=1e-9"]  # so small a rate that nothing improves
+    words = ["--recipe", "deep_v3", "--set", *settings, "--tag", "early", "--stop-after", "8", "--fold", "0"]
+    assert train.main([*words, "--data", str(competition_dir), "--runs", str(runs_dir)]) == 0
+    folder = runs_dir / "deep_v3-early/fold0"
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(history) < 8 and (folder / "result.json").exists()
+    assert ["held_out_accuracy" in one for one in history] == [False] * (len(history) - 1) + [True]
+
+
 def read_logits(folder):
     return [predictions.read(folder / name).logits.tobytes() for name in ("oof.npz", "test.npz")]

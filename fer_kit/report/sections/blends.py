@@ -181,7 +181,8 @@ def bounds_of(interval: Sequence[float] | None) -> Sequence[float]:
 
 def _cards(record: BlendRecord) -> list[tuple[str, str]]:
     method = record.method or "method not recorded"
-    cards = [(f"{record.oof_accuracy:.2%}", "cross-fitted, out of fold")]
+    kind = "out of fold, weights from a file" if record.asked == "given" else "cross-fitted, out of fold"
+    cards = [(f"{record.oof_accuracy:.2%}", kind)]
     if bounds := bounds_of(record.interval):
         cards.append((interval(bounds).replace(" to ", " – "), "95% interval"))
     if record.forecast is not None:

@@ -126,7 +126,7 @@ class Search:
         if len(history) < rung and not result:
             return None
         if self.score == HELD_OUT:
-            measured = history[-1].get("held_out_accuracy") if len(history) == rung and history else None
+            measured = history[-1].get("held_out_accuracy") if history else None  # also of a trial that stopped early
             if rung == self.rungs[-1] or (measured is None and result):
                 measured = result.get("oof_accuracy")
             return None if measured is None else float(measured)
