@@ -35,7 +35,7 @@ def test_what_was_saved_when_all_folds_had_ended_is_fetched_whatever_the_state(d
     assert capsys.readouterr().out.count("out of fold") == 3
 
 
-def test_the_first_version_is_asked_for_by_its_number(direct, monkeypatch):
+def test_the_first_version_is_asked_for_by_its_number(direct):
     direct.knows_versions = True
     assert commands.main(["status"]) == 0
     assert commands.main(["fetch"]) == 0
