@@ -70,15 +70,16 @@ def look(client: Client, push: Push, runs_dir: Path) -> tuple[KernelState, bool]
     """The kernel's state, and whether it certainly belongs to this push.
 
     Kaggle reports the state of the kernel: just after a push, that can be the state of the previous version. An end
-    belongs to this push if Kaggle was asked for its version, or if the version was seen waiting or running; also if it
-    is the first one and the client cannot ask for versions.
+    belongs to this push if Kaggle was asked for its version; or else, if no later version was pushed from here, if it
+    was seen waiting or running, or is the first one and the client cannot ask for versions.
     """
     state, sure = _state(client, push)
     first = push.version == 1 and not client.knows_versions
     if not push.seen and (sure or first or state.word in ("queued", "running")):
         push = dataclasses.replace(push, seen=True)
         push_log.put(runs_dir, push)
-    return state, push.seen
+    later = [one for one in push_log.read(runs_dir) if one.ref == push.ref and one.version > push.version]
+    return state, sure or (push.seen and not later)
 
 
 def _state(client: Client, push: Push) -> tuple[KernelState, bool]:
@@ -96,7 +97,7 @@ def tell(push: Push, state: KernelState, sure: bool) -> str:
         line += f" (Kaggle says {state.raw!r})"
     line += f", pushed {push_log.minutes_since(push.utc):.0f} minutes ago"
     if not sure and state.word in ENDED:
-        line += "; this may still be the end of an older version"
+        line += "; this may be the end of another version"
     return line + (f"; {state.failure}" if state.failure else "")
 
 

@@ -159,7 +159,7 @@ def test_a_stale_end_of_an_older_version_is_told_as_such(evening, capsys, monkey
     evening.site.stale_polls = 1
     assert commands.main(["status"]) == 0
     assert "version 2: complete" in (told := capsys.readouterr().out)
-    assert "this may still be the end of an older version" in told and "next: python -m kernels fetch" in told
+    assert "this may be the end of another version" in told and "next: python -m kernels fetch" in told
     evening.site.stale_polls = 2
     assert "its output is of run id 20260131T120000-aaaaaaaa (2026-01-31T12:00:00Z), this push has" in refused(capsys)
     assert commands.main(["fetch"]) == 0
@@ -181,7 +181,7 @@ def test_run_waits_out_a_stale_end_and_stops_at_its_deadline(evening, capsys, mo
     argv = ["run", *SMALL, "--folds", "0-2", "--title", "fer-kit small", "--yes"]
     assert commands.main(argv) == 0
     told = capsys.readouterr().out
-    assert "version 2: complete, pushed 0 minutes ago; this may still be the end of an older version" in told
+    assert "version 2: complete, pushed 0 minutes ago; this may be the end of another version" in told
     assert folders.status("runs", RUN).complete and clock[0] >= 30
 
     site.on_push = lambda version: version.states.__setitem__(0, "SOMETHING_NEW")

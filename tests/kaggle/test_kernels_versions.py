@@ -59,6 +59,8 @@ def test_an_end_of_the_first_version_may_be_that_of_a_later_one(direct, monkeypa
     assert push.look(direct, direct.push, Path("runs"))[1] is False
     direct.knows_versions = False
     assert push.look(direct, direct.push, Path("runs"))[1] is True
+    push_log.put(Path("runs"), entry(SECOND, version=2))
+    assert push.look(direct, push_log.choose(Path("runs"), direct.push.run_id), Path("runs"))[1] is False
 
 
 @pytest.mark.parametrize("word", ["ERROR", "CANCELLED"])
