@@ -32,8 +32,8 @@ demo: $(VENV)/installed  ## draw a competition, train two recipes, blend, write 
 	@if [ -z "$(DATA)" ]; then $(PY) -m fer_kit.synthetic $(DEMO_DATA) --rows 2000 --test-rows 500; fi
 	@$(PY) -m fer_kit.folds --data $(DEMO_DATA) --runs $(DEMO)/runs --folds 3
 	@for fold in $(DEMO_FOLDS); do \
-	  $(PY) -m fer_kit.train --recipe baseline_v1 --set epochs=10 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
-	  $(PY) -m fer_kit.train --recipe residual_tiny --set epochs=12 average_decay=0.98 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume; \
+	  $(PY) -m fer_kit.train --recipe baseline_v1 --set epochs=10 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume || exit 1; \
+	  $(PY) -m fer_kit.train --recipe residual_tiny --set epochs=12 average_decay=0.98 --tag demo --fold $$fold --data $(DEMO_DATA) --runs $(DEMO)/runs --resume || exit 1; \
 	done
 	@$(PY) -m ensembles.blend demo --method mean --data $(DEMO_DATA) --runs $(DEMO)/runs
 	@$(PY) -m submissions build demo --runs $(DEMO)/runs --data $(DEMO_DATA) --out $(DEMO)/submission.csv

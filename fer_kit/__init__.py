@@ -40,6 +40,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a name of the Python API when it is first used."""
+    if name in __all__ and not (programs := importlib.import_module("fer_kit.programs")).SUPPORTED:
+        raise ImportError(programs.UNSUPPORTED)
     if name == "train":  # the package, which can be called
         return importlib.import_module("fer_kit.train")
     if name == "FerKitError":

@@ -21,6 +21,9 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command named first; its exit code, or 2 for an unknown command."""
+    if not programs.SUPPORTED:
+        print(f"error: {programs.UNSUPPORTED}", file=sys.stderr)
+        return EXIT_USER_ERROR
     typed = Path(sys.argv[0]).name == "fer-kit"
     words = list(sys.argv[1:] if argv is None else argv)
     return cli.exit_code_of(lambda: dispatch(words), "fer-kit" if typed else "python -m fer_kit")

@@ -106,6 +106,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.color = False  # Python 3.14 colours the help; `output.Stream` would spell the codes out
         self.hint: Callable[[Sequence[str], Iterable[str]], str] = lambda unknown, known: ""
         self.register("action", None, Store)
         self.register("action", "store", Store)

@@ -1,4 +1,4 @@
-"""Python processes that commands start, and which package `kernels` a command imports.
+"""Systems that fer_kit runs on, Python processes that commands start, and which package `kernels` a command imports.
 
 The processes import no file of the current folder.
 
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from fer_kit.errors import FerKitError
 
+SUPPORTED = os.name == "posix"  # Windows has neither the locks nor the signals that trainings use
+UNSUPPORTED = "fer_kit needs Linux or macOS; on Windows use WSL (the Windows Subsystem for Linux)"
 BESIDE = "beside"  # the folder of a wheel with our package `kernels`, see setup.py
 _CODE = Path(__file__).resolve().parents[1]  # the folder of the packages: a checkout or site-packages
 _INSTALLED = ("site-packages", "dist-packages")

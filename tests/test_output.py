@@ -214,6 +214,11 @@ def test_printed_commands_have_the_form_that_was_typed(prefix, text, shown):
     assert output.Streams(prefix).commands_as_typed(text) == shown
 
 
+def test_no_help_has_colours():
+    """Python 3.14 would colour them, and the codes would be spelt out."""
+    assert cli.parser("python -m fer_kit.folds", "About.").color is False
+
+
 def test_errors_and_help_name_the_command_as_typed(capsys):
     def refused() -> int:
         raise FerKitError("train it first: python -m fer_kit.train --fold 0")

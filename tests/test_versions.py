@@ -29,7 +29,8 @@ def claimed() -> dict[str, Requirement]:
     """All that an install for development brings."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    return requirements(setup["options"]["install_requires"] + "\n" + setup["options.extras_require"]["dev"])
+    extras = setup["options.extras_require"]
+    return requirements("\n".join([setup["options"]["install_requires"], extras["dev"], extras["export"]]))
 
 
 def bounds() -> dict[str, Version]:

@@ -24,6 +24,7 @@ Order = tuple[list[int], list[int]]  # rows of a batch, and a seed for each row
 
 MOST_WORKERS = 16  # by default; a worker process takes about 300 MB if memory is not shared
 PREFETCH = 4  # batches that each worker prepares ahead
+GUARD = 'workers import the script: put its code under `if __name__ == "__main__":`, or give workers=0'
 
 
 def epochs_of(file: AugmentFile | None, workers: int | None, face: NDArray[np.uint8]) -> Epoch:
@@ -98,7 +99,11 @@ class UserBatches:
                 if isinstance(pixels, str):
                     raise FerKitError(pixels)
                 yield pixels
+        except BrokenPipeError:
+            raise FerKitError(f"the workers of augment did not start; {GUARD}") from None
         except RuntimeError as error:
+            if "start a new process before" in str(error):  # Python's words for a script without the guard
+                raise FerKitError(f"the workers of augment cannot start; {GUARD}") from None
             if "DataLoader worker" not in str(error):
                 raise
             raise FerKitError(
@@ -110,6 +115,9 @@ class UserBatches:
         """The loader with its workers, which the first epoch starts and later epochs reuse."""
         if self.images is not images:
             self.images = images
+            # Where workers are new interpreters (macOS, and Linux from Python 3.14 on), they import no module of the
+            # current folder in place of one of Python's.
+            os.environ["PYTHONSAFEPATH"] = "1"
             self.loader: DataLoader[Any] = DataLoader(
                 Augmented(images.cpu().numpy(), self.pipeline),
                 batch_size=None,  # an order is a whole batch

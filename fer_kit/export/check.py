@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fer_kit import metrics
+from fer_kit.errors import FerKitError, first_line
 from fer_kit.export.onnx_file import INPUT, require
 
 Faces = NDArray[np.uint8]  # (N, 48, 48)
@@ -60,7 +61,13 @@ def of_onnx(path: Path, faces: Faces) -> NDArray[np.float32]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no class of their own
+        raise FerKitError(
+            f"{path.name}: onnxruntime cannot read the file ({first_line(error)}); pip install --upgrade onnx "
+            "onnxscript onnxruntime"
+        ) from None
     return _in_batches(lambda rows: session.run(None, {INPUT: rows})[0], faces)
 
 

@@ -65,7 +65,9 @@ def unpack(path: Path, folder: Path, run: str, more: Sequence[str] = ()) -> None
         with tarfile.open(path, mode="r:", tarinfo=_Member) as archive:
             members = archive.getmembers()
             _check(members, path, (run, *more))
-            archive.extractall(folder, members, filter="data")
+            # Python before 3.11.4 has no filters; `_check` has refused what the filter refuses.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(folder, members)
     except _FAULTS as error:
         raise FerKitError(f"{path.name}: not an archive that can be unpacked ({error})") from None
     except OSError as error:

@@ -272,3 +272,17 @@ def test_a_worker_that_is_killed_is_told_in_one_line():
     worker.kill()
     with pytest.raises(FerKitError, match=r"worker of --augment .*\(DataLoader .*\); .*--resume.*--workers"):
         list(found)
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(), RuntimeError("An attempt has been made to start a new process before the current …")]
+)
+def test_workers_that_import_an_unguarded_script_are_told_so(error, monkeypatch):
+    feed = user_batches.UserBatches(pipeline(), 1)
+
+    def fails(images):
+        raise error
+
+    monkeypatch.setattr(feed, "_loader", fails)
+    with pytest.raises(FerKitError, match=r'put its code under `if __name__ == "__main__":`, or give workers=0'):
+        list(feed.epoch(numbered(8), torch.arange(8) % 7, PLAIN, rng(), None))

@@ -145,3 +145,10 @@ def test_comparisons():
 def test_missing_packages_are_named():
     with pytest.raises(FerKitError, match=r"no_such_package not installed.*fer_kit\[export\]"):
         onnx_file.require("json", "no_such_package")
+
+
+def test_a_file_that_onnxruntime_cannot_read_is_one_line(tmp_path):
+    """Older onnxscript wrote invalid graphs with newer torch."""
+    (tmp_path / "a.onnx").write_bytes(b"no graph")
+    with pytest.raises(FerKitError, match=r"a\.onnx: onnxruntime cannot read the file \(.*pip install --upgrade onnx"):
+        check.of_onnx(tmp_path / "a.onnx", FACES)

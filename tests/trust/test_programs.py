@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import fer_kit
+from fer_kit import __main__ as fer_kit_command
 from fer_kit import programs
 from fer_kit.errors import FerKitError
 from fer_kit.sweep import slots
@@ -104,3 +106,48 @@ def test_a_wheel_without_the_package_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "_CODE", tmp_path)
     with pytest.raises(FerKitError, match="package kernels is missing; install fer_kit again"):
         programs.find_kernels()
+
+
+WORKERS = """
+import multiprocessing, pathlib, sys
+import numpy as np, torch
+from fer_kit.batches import pipeline_file, workers
+from fer_kit.batches.pipeline import Pipeline
+from fer_kit.config import recipes
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    sys.path.append(sys.argv[2])
+    pathlib.Path("socket.py").write_text("open('ran', 'w').close()")  # after the imports of this process
+    images, labels = torch.zeros(8, 48, 48, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64)
+    feed = workers.UserBatches(Pipeline(pipeline_file.open_file("v3")), 1).epoch
+    print(len(list(feed(images, labels, recipes.get("vgg_tiny"), torch.Generator(), None))))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_that_are_new_interpreters_import_nothing_of_the_current_folder(method, tmp_path):
+    """As on macOS, and on Linux from Python 3.14 on."""
+    script = tmp_path / "scripts" / "workers.py"
+    script.parent.mkdir()
+    script.write_text(WORKERS)
+    place = tmp_path / "place"
+    place.mkdir()
+    command = programs.python(str(script), method, str(script.parent))
+    environ = {key: value for key, value in programs.environ(os.environ).items() if key != "PYTHONSAFEPATH"}
+    environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")])
+    done = subprocess.run([command[0], *command[2:]], env=environ, cwd=place, capture_output=True, text=True)
+    assert done.stdout == "1\n", done.stderr
+    assert not (place / "ran").exists()
+
+
+def test_a_system_without_locks_is_refused_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(programs, "SUPPORTED", False)
+    assert fer_kit_command.main(["folds"]) == 2
+    assert capsys.readouterr().err == (
+        "error: fer_kit needs Linux or macOS; on Windows use WSL (the Windows Subsystem for Linux)\n"
+    )
+    for name in ("load_data", "train"):
+        with pytest.raises(ImportError, match="on Windows use WSL"):
+            fer_kit.__getattr__(name)
