@@ -181,6 +181,19 @@ def test_vgg_small_on_targets_by_the_network_that_ships(page):
         assert f"Five folds are {minutes:.0f} minutes of training" in text
 
 
+def test_the_share_of_the_teacher():
+    record = json.loads((RECORDS / "shipped_teacher_share.json").read_text())
+    share = trained("vgg_tiny_share8")
+    assert [round(one["oof_accuracy"], 6) for one in share] == record["accuracy"]["0.8"]
+    text = (ROOT / "docs/experiments.md").read_text()
+    assert f"`vgg_tiny` has {percent(record['accuracy_of_both_folds']['0.8'])} on folds 0 and 1" in text
+    gains = {part: f"{gain:.2f} ± {error:.2f}" for part, (gain, error) in record["points_0.8_above_0.5"].items()}
+    assert f"`vgg_tiny` | +{gains['all rows']} |" in text and f"{gains['all rows']} points\nmore than" in text
+    assert f"{gains['rows without a twin']} on rows without a twin" in text
+    before, after = (f"{record['log_loss'][share]:.3f}" for share in ("0.5", "0.8"))
+    assert f"log loss is {after} in place of {before}" in text
+
+
 def test_what_soft_targets_are_worth_is_that_of_the_records():
     page = ROOT / "docs/blending.md"
     found = {}
