@@ -181,6 +181,28 @@ def test_vgg_small_on_targets_by_the_network_that_ships(page):
         assert f"Five folds are {minutes:.0f} minutes of training" in text
 
 
+def test_weights_of_a_network_that_recognises_people():
+    record, lite = (json.loads((RECORDS / f"{name}.json").read_text()) for name in ("face_weights", "lite_trials"))
+    text = " ".join((ROOT / "docs/transfer.md").read_text().split())
+    small, slow, large = (one["accuracy"] for one in record["trials"])
+    assert f"has {small:.1%} at 96 px (5 epochs) and {large:.1%} at 128 px" in text and f"gives {slow:.1%}" in text
+    means = [
+        statistics.mean(one["accuracy"] for one in lite["trials"] if one["tag"] in (f"{tag}-0", f"{tag}-1"))
+        for tag in ("a96", "s128")
+    ]
+    gains = [f"+{100 * (ours - theirs):.1f}" for ours, theirs in zip((small, large), means, strict=True)]
+    page = (ROOT / "docs/experiments.md").read_text()
+    assert f"4,000 rows | {gains[0]} and {gains[1]} |" in page
+    full = json.loads((RECORDS / "real_faces/mobilenet_face-fold0.json").read_text())
+    assert f"has {percent(full['oof_accuracy'])} after 7 epochs at 112 px" in text
+    points = {what: f"{gain:.2f} ± {error:.2f}" for what, (gain, error) in record["points"].items()}
+    for what in points.values():
+        assert what in text
+    assert f"+{points['mean of both over vgg_small']} over" in page
+    assert f"Their mean has {percent(record['mean_of_both'])}" in text
+    assert f"{full['images_per_second']:.0f} images per second of a core" in text
+
+
 def test_the_share_of_the_teacher():
     record = json.loads((RECORDS / "shipped_teacher_share.json").read_text())
     share = trained("vgg_tiny_share8")
