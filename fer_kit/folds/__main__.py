@@ -46,12 +46,6 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
             " goes unnoticed; pip install opencv-python-headless, then make the folds again",
             file=sys.stderr,
         )
-    if args.method in ("exact", "unaligned"):
-        print(
-            f"warning: --method {args.method} leaves {UNNOTICED[args.method]} of the rows with twins unnoticed; they"
-            " cross the folds, so out-of-fold scores flatter every network that memorises",
-            file=sys.stderr,
-        )
     if args.method == "none":
         print(
             "warning: --method none lets twins cross the folds, so out-of-fold scores flatter every network that"
@@ -63,6 +57,12 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         made = make(competition, args.folds, args.seed, args.method, progress=True)
         print(report(made))
         new = write(args.runs, made, args.force)
+    if args.method in ("exact", "unaligned"):
+        print(
+            f"warning: --method {args.method} leaves {UNNOTICED[args.method]} of the rows with twins unnoticed; they"
+            " cross the folds, so out-of-fold scores flatter every network that memorises",
+            file=sys.stderr,
+        )
     verb = "wrote" if new else "the same folds already lie in"
     print(f"{verb} {args.runs / 'folds.csv'} (digest {made.folds.digest[:12]}), with folds-test.csv and folds.json")
     data = "" if args.data is None else f" --data {shlex.quote(args.data)}"

@@ -123,7 +123,7 @@ def test_a_folder_without_the_right_to_write(tmp_path):
 @pytest.mark.parametrize("name", ["folds.csv", "folds-test.csv", "folds.json"])
 def test_new_folds_on_a_full_disk_leave_the_old_ones(competition_dir, runs_dir, capsys, name):
     before = contents(runs_dir)
-    command = ["--data", str(competition_dir), "--runs", str(runs_dir), "--folds", "4", "--force"]
+    command = ["--data", str(competition_dir), "--runs", str(runs_dir), "--folds", "4", "--method", "exact", "--force"]
     with refusing(name):
         assert folds_command.main(command) == 2
     assert FULL in one_line(capsys)
@@ -249,7 +249,7 @@ def test_folds_on_a_full_tmpfs(competition_dir, runs_dir, tmp_path):
 mount -t tmpfs -o size=200k none {disk} && cp {runs_dir}/folds* {disk} || exit 77
 head -c 300000 /dev/zero > {disk}/fill 2> /dev/null
 sha256sum {disk}/folds*
-{sys.executable} -m fer_kit.folds --data {competition_dir} --runs {disk} --folds 4 --force
+{sys.executable} -m fer_kit.folds --data {competition_dir} --runs {disk} --folds 4 --method exact --force
 echo "exit $?"
 sha256sum {disk}/folds*
 ls -A {disk}
