@@ -39,9 +39,13 @@ def shell(*words: str) -> None:
         programs.python("-m", *words), env=environment, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
     ) as running:
         assert running.stdout is not None
-        for line in running.stdout:
-            if not line.startswith("next: "):
-                print(line, end="", flush=True)
+        try:
+            for line in running.stdout:
+                if not line.startswith("next: "):
+                    print(line, end="", flush=True)
+        except BaseException:  # such as the signal that ends `auto`
+            running.kill()
+            raise
     if running.returncode:
         raise FerKitError(f"python -m {' '.join(words)} failed, see above; the same fer-kit auto command goes on there")
 
