@@ -290,7 +290,7 @@ def draw(folder: Path, name: str, members: Sequence[Member], made: ScoredBlend, 
     if not (unchanged and (folder / CORRELATION).is_file()):
         pictures.save(pictures.alike(names, made.correlation, made.disagreement), folder / CORRELATION)
     if not (unchanged and (folder / WEIGHTS).is_file()):
-        kind = "out of fold" if made.asked == crossfit.GIVEN else "cross-fitted"
+        kind = "cross-fitted" if made.cross_fitted else "out of fold"
         title = f"blend '{name}' by {made.method}, {made.scores.held_out.accuracy:.2%} {kind}"
         shares = None if made.shares is None else made.shares.tolist()
         value, error = made.values.accuracy.tolist(), made.values.error.tolist()

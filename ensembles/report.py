@@ -38,7 +38,7 @@ def short(name: str, members: Sequence[Member], rows: Rows, scored: ScoredBlend,
     how = f"{len(members)} members by {scored.method}{f', {chosen}' if chosen else ''}"
     if scored.values is None:
         how = "only one member, so exactly its predictions"
-    kind = "out of fold" if scored.values is None or scored.asked == GIVEN else "cross-fitted out of fold"
+    kind = "cross-fitted out of fold" if scored.cross_fitted else "out of fold"
     lines = [f"blend '{name}': {held.accuracy:.2%} {kind}, 95% interval {interval(held)}   ({how})"]
     if scored.asked == GIVEN:
         lines.append(GIVEN_NOTE)
@@ -156,7 +156,7 @@ def headline(name: str, rows: Rows, scored: ScoredBlend) -> list[str]:
         )
         how = f"auto chose {scored.method}: {ABOUT[scored.method]}; {why}"
     spread = "" if held.spread is None else f", ± {held.spread:.2%} over folds"
-    score = "" if scored.values is None or scored.asked == GIVEN else "cross-fitted "
+    score = "cross-fitted " if scored.cross_fitted else ""
     return [
         how if scored.values is not None else "only one member: the blend has exactly its predictions",
         f"blend '{name}': {held.accuracy:.2%} {score}out-of-fold accuracy, 95% interval {interval(held)}{spread}; "

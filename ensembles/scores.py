@@ -68,6 +68,11 @@ class ScoredBlend:
     disagreement: Floats
 
     @property
+    def cross_fitted(self) -> bool:
+        """Whether the score is of rows held out from a fit; not so for a single member and for weights from a file."""
+        return self.values is not None and self.asked != GIVEN
+
+    @property
     def learned(self) -> bool:
         """Whether weights, temperatures or the choice of a method were fitted to out-of-fold rows."""
         return self.tempered or self.asked not in (ONE, "mean", "logmean", GIVEN)

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,26 +211,28 @@ def unordered(runs_dir: Path, data_digest: str | None = None) -> str:
 
     No submission can be built from such data. data_digest: of the data in question; None for those of the folds.
     """
-    path = runs_dir / "folds.json"
-    if not path.is_file():
-        return ""
-    record = atomic.read_json(path)
-    if not isinstance(record, dict) or data_digest not in (None, record.get("data_digest")):
+    record = _how_made(runs_dir)
+    if data_digest not in (None, record.get("data_digest")):
         return ""
     return str(record.get("unordered") or "")
 
 
 def unnoticed_twins(runs_dir: Path) -> str:
     """A note that twins cross the folds, because the search that folds.json names misses them; "" if it does not."""
-    path = runs_dir / "folds.json"
-    record = atomic.read_json(path) if path.is_file() else None
-    method = record.get("method") if isinstance(record, dict) else None
+    method = _how_made(runs_dir).get("method")
     if method not in UNNOTICED:
         return ""
     return (
         f"note: the folds were made with --method {method}, which leaves {UNNOTICED[method]} of the rows with twins "
         "unnoticed; these twins cross the folds, so the scores flatter networks that memorise"
     )
+
+
+def _how_made(runs_dir: Path) -> dict[str, Any]:
+    """The record of folds.json; empty if there is none."""
+    path = runs_dir / "folds.json"
+    record = atomic.read_json(path) if path.is_file() else None
+    return record if isinstance(record, dict) else {}
 
 
 def table_of(columns: Sequence[str], *values: Ints) -> bytes:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fer_kit.folds import table
 from fer_kit.runs import folders
@@ -119,6 +124,21 @@ def save_output(folder: Path, run_id: str, runs_dir: Path, **changes: Any) -> Pa
     told = manifest.of(folder / "runs-1.tar", **(values | changes))
     manifest.write(folder, dataclasses.replace(told, **ours))
     return folder
+
+
+@contextlib.contextmanager
+def full_disk(full: Callable[[tarfile.TarFile, Path], bool]) -> Iterator[None]:
+    """The disk of a kernel's archives is full where `full` says so of an archive and the file to be added."""
+    add = archive.add
+
+    def add_if_room(tar: tarfile.TarFile, source: Path, name: str) -> None:
+        if full(tar, source):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add(tar, source, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive, "add", add_if_room)
+        yield
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ from kernels.inside import archive, manifest, saving, session
 from kernels.inside.devices import Found, Gpu
 from kernels.inside.settings import Places, Settings
 from tests.helpers import fake_runs
-from tests.helpers.pushed_kernels import RUN, save_runs
+from tests.helpers.pushed_kernels import RUN, full_disk, save_runs
 
 GPU = Gpu("Tesla T4", 14.7, "fp16")
 TWO = Found((GPU, GPU), "Xeon", "fp32", 4, "2.10.0")
@@ -203,18 +203,14 @@ def test_a_fault_of_the_session_stops_the_folds_and_what_finished_is_saved(capsy
 @contextlib.contextmanager
 def disk_of(places: Places, room: int) -> Iterator[None]:
     """A disk that has room for archives of so many bytes; a manifest there must always name a whole archive."""
-    add = archive.add
 
-    def add_if_room(tar: tarfile.TarFile, source: Path, name: str) -> None:
+    def full(tar: tarfile.TarFile, source: Path) -> bool:
         if (places.output / manifest.NAME).exists():
             manifest.check_archive(places.output, manifest.read(places.output))
         used = sum(path.stat().st_size for path in places.output.glob("runs-*.tar"))
-        if used + tar.offset + source.stat().st_size > room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        add(tar, source, name)
+        return used + tar.offset + source.stat().st_size > room
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive, "add", add_if_room)
+    with full_disk(full):
         yield
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import subprocess
 import tarfile
@@ -24,7 +23,7 @@ from kernels.inside.archive import SMALLER
 from kernels.inside.devices import Found, Gpu
 from kernels.inside.settings import Places, Settings, run_name
 from tests.helpers import fake_runs
-from tests.helpers.pushed_kernels import RUN, files_of, save_output, save_runs
+from tests.helpers.pushed_kernels import RUN, files_of, full_disk, save_output, save_runs
 
 T4 = Gpu("Tesla T4", 14.7, "fp16")
 CPU = Found((), "Xeon", "fp32", 4, "2.10.0")
@@ -311,17 +310,17 @@ def test_a_full_disk_keeps_predictions_first(tmp_path, capsys):
 @contextlib.contextmanager
 def full_after(most_bytes: int) -> Iterator[None]:
     """A disk on which an archive may have this size."""
-    add, written = archive.add, [0]
+    written = 0
 
-    def add_if_room(tar: tarfile.TarFile, source: Path, name: str) -> None:
-        written[0] += source.stat().st_size
-        if written[0] > most_bytes:
-            written[0] = 0
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        add(tar, source, name)
+    def full(tar: tarfile.TarFile, source: Path) -> bool:
+        nonlocal written
+        written += source.stat().st_size
+        if written <= most_bytes:
+            return False
+        written = 0
+        return True
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive, "add", add_if_room)
+    with full_disk(full):
         yield
 
 
